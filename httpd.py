@@ -1,0 +1,2447 @@
+#!/usr/bin/env python3
+"""httpd.py - an event-driven static web server in one file.
+
+    python3 httpd.py [options] [port]
+
+Serves the files of one folder over HTTP/1.1 to many clients at once, from
+one process and one thread: a selectors loop over non-blocking sockets, with
+a buffer and a state machine for each connection.  Needs Python 3.6 or newer
+and nothing else; copy the file and run it.
+
+What it does
+    GET of files, with persistent connections and pipelining, conditional
+    requests (ETag, Last-Modified), a single byte range, default files
+    (index.html, index.htm), a listing for folders without one, and an
+    access log line for every request.  An answer is never stale: it shows
+    the file as it was after the request had arrived.
+
+What it does not do
+    No method but GET, no scripts, no uploads.  Nothing outside the folder,
+    no name that begins with a dot (/.well-known/ aside), no link that leads
+    out of the folder, no FIFO, device or socket is ever opened.
+
+Limits
+    Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a whole head,
+    60 s idle between requests, 60 s without progress in sending, as many
+    connections as the limit of open files allows.
+
+Exit status
+    0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
+    1  could not start: port in use, no such folder, no right to bind
+    2  wrong option
+
+In a program
+    with httpd.Server(directory="htdocs", port=0) as server:
+        urllib.request.urlopen(server.url)
+
+Licence: MIT
+
+Map of the sections
+    Limits and vocabulary, Grammar, Request, Response, Preconditions and
+    ranges, Target path, Pages, Access log line
+    - up to here pure: no socket, no file, no clock -
+    Site, Respond, Transport, Connection, Log, Server, Command line
+"""
+
+import errno
+import os
+import re
+import select
+import selectors
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections import OrderedDict
+
+TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
+if TYPE_CHECKING:
+    from types import TracebackType
+    import argparse
+    from typing import (Any, Callable, Dict, Iterable, List, Optional,
+                        Sequence, Tuple, Type, Union)
+    Fields = List[Tuple[str, str]]      # names and values, in order
+    Signature = Tuple[int, ...]         # what changes when a file changes
+    Probe = Callable[[bytes], object]
+    Facts = Dict[Tuple[Probe, bytes], object]
+
+__version__ = "1.0"
+
+# ---- Limits and vocabulary --------------------------------------------------
+
+KIB, MIB = 1024, 1024 * 1024
+
+PORT = 8080
+LOOPBACK = ("127.0.0.1", "::1")
+
+# What one client may send.
+REQUEST_LINE_MAX = 8 * KIB      # as nginx and Apache; RFC 9112, 3 asks for 8000
+HEAD_MAX = 32 * KIB             # room for several large cookies
+FIELDS_MAX = 100                # field lines; browsers send about 15
+
+# Seconds.  A state's limit is constant, see STATES.
+REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
+IDLE_TIMEOUT = 60               # between two requests
+SEND_TIMEOUT = 60               # without progress; a slow reader may take hours
+LINGER_TIMEOUT = 2              # reading on after the last response
+DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
+PAUSE = 1                       # no accepting after running out of descriptors
+
+# Bytes and counts.
+RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
+SMALL = 64 * KIB                # content up to this is read whole and kept
+FILE_SLICE = MIB                # of a file, to one connection in one turn
+QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
+KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
+KNOWN_HEADS = 1024              # parsed heads that are remembered
+KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
+KEPT_COUNT = 16384              # such messages, however small
+LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
+ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
+LISTEN_BACKLOG = 1024           # connections that wait in the kernel
+FD_RESERVE = 32                 # descriptors for all but connections, at least
+LINKS_MAX = 40                  # in one path, as Linux
+
+# A file's times tick coarsely.  Until it has rested for this long, its next
+# change may look like its last one, so it gets no validator and is not kept.
+SETTLED_NS = 50 * 10**6         # Linux ticks every 1 to 10 ms
+SETTLED_COARSE_NS = 2 * 10**9   # where times are whole seconds (FAT: two)
+
+HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
+
+DEFAULT_FILES = (b"index.html", b"index.htm")
+NOT_FOUND_FILE = b"404.html"
+
+METHODS = frozenset(
+    "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
+
+# The request fields besides the target that an answer may depend on.
+SELECTING_FIELDS = ("if-none-match", "if-modified-since", "range", "if-range")
+
+# Our own table: http.HTTPStatus differs between versions of Python.
+REASONS = {
+    200: "OK",
+    206: "Partial Content",
+    301: "Moved Permanently",
+    304: "Not Modified",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+
+# Our own table: mimetypes' answers differ between machines and versions.
+MEDIA_TYPES = {
+    suffix: line.split()[0]
+    for line in """
+        application/atom+xml atom
+        application/epub+zip epub
+        application/gzip gz tgz
+        application/java-archive jar
+        application/json json map
+        application/ld+json jsonld
+        application/manifest+json webmanifest
+        application/msword doc
+        application/ogg ogx
+        application/pdf pdf
+        application/postscript ai eps ps
+        application/rss+xml rss
+        application/rtf rtf
+        application/vnd.android.package-archive apk
+        application/vnd.apple.mpegurl m3u8
+        application/vnd.debian.binary-package deb
+        application/vnd.ms-excel xls
+        application/vnd.ms-fontobject eot
+        application/vnd.ms-powerpoint ppt
+        application/vnd.oasis.opendocument.presentation odp
+        application/vnd.oasis.opendocument.spreadsheet ods
+        application/vnd.oasis.opendocument.text odt
+        application/vnd.openxmlformats-officedocument.presentationml.presentation pptx
+        application/vnd.openxmlformats-officedocument.spreadsheetml.sheet xlsx
+        application/vnd.openxmlformats-officedocument.wordprocessingml.document docx
+        application/vnd.rar rar
+        application/vnd.sqlite3 sqlite sqlite3
+        application/wasm wasm
+        application/x-7z-compressed 7z
+        application/x-bzip2 bz2
+        application/x-iso9660-image iso
+        application/x-rpm rpm
+        application/x-sh sh
+        application/x-tar tar
+        application/x-x509-ca-cert crt der pem
+        application/x-xz xz
+        application/xhtml+xml xhtml
+        application/xml xml xsd xsl
+        application/zip zip
+        application/zstd zst
+        audio/aac aac
+        audio/flac flac
+        audio/midi mid midi
+        audio/mp4 m4a
+        audio/mpeg mp3
+        audio/ogg oga ogg opus
+        audio/wav wav
+        audio/webm weba
+        font/collection ttc
+        font/otf otf
+        font/ttf ttf
+        font/woff woff
+        font/woff2 woff2
+        image/apng apng
+        image/avif avif
+        image/bmp bmp
+        image/gif gif
+        image/heic heic
+        image/heif heif
+        image/jpeg jpeg jpg
+        image/jxl jxl
+        image/png png
+        image/svg+xml svg
+        image/tiff tif tiff
+        image/vnd.microsoft.icon ico
+        image/webp webp
+        model/gltf+json gltf
+        model/gltf-binary glb
+        text/calendar ics
+        text/css css
+        text/csv csv
+        text/html htm html
+        text/javascript js mjs
+        text/markdown markdown md
+        text/plain conf diff ini log patch text txt
+        text/plain c cc cpp go h hpp java py rs toml yaml yml
+        text/tab-separated-values tsv
+        text/vcard vcf
+        text/vtt vtt
+        video/mp2t ts
+        video/mp4 m4v mp4
+        video/mpeg mpeg mpg
+        video/ogg ogv
+        video/quicktime mov
+        video/webm webm
+        video/x-matroska mkv
+        video/x-msvideo avi
+        """.strip().splitlines()
+    for suffix in line.split()[1:]
+}
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
+          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+# ---- Grammar ----------------------------------------------------------------
+
+
+class HTTPError(Exception):
+    """An answer that is an error: *status*, and *detail* for people.
+
+    *fields* are those that the status requires, such as Allow.
+    """
+
+    def __init__(self, status: int, detail: str, fields: "Fields" = []):
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+        self.fields = fields
+
+
+# token = 1*tchar (RFC 9110, 5.6.2); field-content allows no control but HTAB.
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+# request-line = method SP request-target SP HTTP-version (RFC 9112, 3).
+# Bytes above 0x7f are no URI, but old clients send names in them.
+REQUEST_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+
+# Host = uri-host [ ":" port ] (RFC 9110, 7.2; RFC 3986, 3.2.2), never empty:
+# an http URI has a host (RFC 9110, 4.2.1).
+AUTHORITY = (r"(?:\[[0-9A-Fa-f:.]{2,45}\]"
+             r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
+HOST = re.compile(AUTHORITY)
+
+# request-target: origin-form or absolute-form (RFC 9112, 3.2.1, 3.2.2).  A
+# fragment is no part of either.
+TARGET = re.compile(
+    r"(?:[Hh][Tt][Tt][Pp][Ss]?://" + AUTHORITY + r"(?=[/?]|$)|(?=/))"
+    r"([^?#]*)(?:\?([^#]*))?")
+
+# entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (RFC 9110, 8.8.3).
+ENTITY_TAG = re.compile(r'(W/)?("[!#-~\x80-\xff]*")')
+
+# HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
+_CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
+_MONTH = "(" + "|".join(MONTHS) + ")"
+IMF_FIXDATE = re.compile(
+    r"[A-Z][a-z]{2}, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_MONTH, _CLOCK))
+RFC850_DATE = re.compile(
+    r"[A-Z][a-z]{5,8}, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_MONTH, _CLOCK))
+ASCTIME_DATE = re.compile(
+    r"[A-Z][a-z]{2} %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_MONTH, _CLOCK))
+
+
+def http_date(seconds: int) -> str:
+    """Return the IMF-fixdate of *seconds* since 1970, up to HTTP_DATE_MAX.
+
+    Source: RFC 9110, 5.6.7.
+
+    >>> http_date(784111777)
+    'Sun, 06 Nov 1994 08:49:37 GMT'
+    """
+    year, month, day, hour, minute, second, weekday = time.gmtime(seconds)[:7]
+    return "%s, %02d %s %04d %02d:%02d:%02d GMT" % (
+        DAYS[weekday], day, MONTHS[month - 1], year, hour, minute, second)
+
+
+def parse_http_date(value: str, now: float) -> "Optional[int]":
+    """Return the seconds since 1970 of *value*, in any of the three forms.
+
+    None when it is no valid date.  *now*, in the same unit, tells which
+    century a year of two digits means: at most 50 years ahead.
+    Source: RFC 9110, 5.6.7.
+
+    >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", 1.7e9)
+    784111777
+    >>> parse_http_date("Sun Nov  6 08:49:37 1994", 1.7e9)
+    784111777
+    >>> parse_http_date("Sun, 31 Feb 2021 00:00:00 GMT", 1.7e9)
+    """
+    from datetime import datetime, timezone
+    match = IMF_FIXDATE.fullmatch(value) or RFC850_DATE.fullmatch(value)
+    if match:
+        day, month, year, hour, minute, second = match.groups()
+    else:
+        match = ASCTIME_DATE.fullmatch(value)
+        if not match:
+            return None
+        month, day, hour, minute, second, year = match.groups()
+    full_year = int(year)
+    if len(year) == 2:
+        this_year = time.gmtime(now)[0]
+        full_year += this_year - this_year % 100
+        if full_year > this_year + 50:
+            full_year -= 100
+    try:
+        date = datetime(full_year, MONTHS.index(month) + 1, int(day),
+                        int(hour), int(minute), int(second),
+                        tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return int(date.timestamp())
+
+
+def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
+    """Return the fields of *lines*, names in lower case.
+
+    The values of a repeated name are joined with ", " in order.  White space
+    before the colon, a continuation line (obs-fold) and control characters
+    are refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
+    """
+    fields = {}  # type: Dict[str, str]
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not TOKEN.fullmatch(name):
+            raise HTTPError(400, "A field line is not 'name: value'.")
+        if NOT_FIELD_CONTENT.search(value):
+            raise HTTPError(400, "A field has a control character in it.")
+        key = name.decode("ascii").lower()
+        text = value.strip(b" \t").decode("latin-1")
+        fields[key] = fields[key] + ", " + text if key in fields else text
+    return fields
+
+
+def parse_list(value: str) -> "List[str]":
+    """Return the members of a comma-separated list, without the empty ones.
+
+    Not for values with quoted strings.  Source: RFC 9110, 5.6.1.
+
+    >>> parse_list("close, ,\\tkeep-alive,")
+    ['close', 'keep-alive']
+    """
+    members = (member.strip(" \t") for member in value.split(","))
+    return [member for member in members if member]
+
+
+# ---- Request ----------------------------------------------------------------
+
+
+class Request:
+    """A request head, parsed.  Nothing else reads the head; never changed.
+
+    line        the request line as received, latin-1
+    method      "" where the head could not be parsed
+    path        the request target's path, still encoded, and its query
+    fields      names in lower case to values, see parse_fields
+    connection  the Connection field of its answer: "", "keep-alive", "close"
+    has_body    whether content may follow, or anything else that is not to be
+                read as a request
+    key         requests with equal keys get equal answers
+    log_line, log_agents    escaped for the access log
+    """
+
+    __slots__ = ("line", "method", "path", "query", "fields", "connection",
+                 "has_body", "key", "log_line", "log_agents")
+
+    def __init__(self, line: str, method: str, path: str, query: str,
+                 fields: "Dict[str, str]", connection: str, has_body: bool):
+        self.line = line
+        self.method = method
+        self.path = path
+        self.query = query
+        self.fields = fields
+        self.connection = connection
+        self.has_body = has_body
+        self.key = "\n".join(
+            [method, path, query, connection]
+            + [name + ":" + fields[name]
+               for name in SELECTING_FIELDS if name in fields])
+        self.log_line = escape(line)
+        self.log_agents = '"%s" "%s"' % (
+            escape(fields.get("referer") or "-"),
+            escape(fields.get("user-agent") or "-"))
+
+
+def parse_request(head: bytes) -> Request:
+    """Return the Request of *head*, which ends with its empty line.
+
+    Raise HTTPError(400, 414, 431 or 505) when it cannot be relied upon;
+    then nothing that follows on the connection can be either.
+    Source: RFC 9112, 2.2, 3, 5, 6.3, 9.3 and 11.2.
+    """
+    if len(head) > HEAD_MAX:
+        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
+    lines = head[:-4].split(b"\r\n")
+    if not lines[0]:
+        del lines[0]  # RFC 9112, 2.2: an empty line before is skipped
+    method, target, minor = parse_request_line(lines[0])
+    if len(lines) - 1 > FIELDS_MAX:
+        raise HTTPError(431, "More than %d field lines." % FIELDS_MAX)
+    fields = parse_fields(lines[1:])
+    check_host(fields, minor)
+    has_body = announces_body(fields)
+    path = query = ""
+    if method in ("GET", "HEAD"):
+        match = TARGET.fullmatch(target)
+        if not match:
+            raise HTTPError(400, "The request target is no path and no URI.")
+        path, query = match.group(1) or "/", match.group(2) or ""
+    return Request(lines[0].decode("latin-1"), method, path, query, fields,
+                   connection_option(fields, minor, has_body), has_body)
+
+
+def parse_request_line(line: bytes) -> "Tuple[str, str, int]":
+    """Return (method, request target, minor version) of *line*."""
+    if len(line) > REQUEST_LINE_MAX:
+        raise HTTPError(414, "The request line is longer than %d bytes."
+                        % REQUEST_LINE_MAX)
+    match = REQUEST_LINE.fullmatch(line)
+    if not match:
+        raise HTTPError(400, "The request line is not"
+                        " 'method target HTTP/version'.")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise HTTPError(505, "This server speaks HTTP/1.1.")
+    return method.decode("ascii"), target.decode("latin-1"), int(minor)
+
+
+def check_host(fields: "Dict[str, str]", minor: int) -> None:
+    """Raise HTTPError(400) unless there is one valid Host (RFC 9112, 3.2)."""
+    host = fields.get("host")
+    if host is None:
+        if minor:
+            raise HTTPError(400, "The Host field is missing.")
+    elif not HOST.fullmatch(host):  # two of them are joined with ", "
+        raise HTTPError(400, "The Host field is not one valid host.")
+
+
+def announces_body(fields: "Dict[str, str]") -> bool:
+    """Return whether content follows the head (RFC 9112, 6.1-6.3)."""
+    length = fields.get("content-length")
+    coding = fields.get("transfer-encoding")
+    if coding is not None:
+        if length is not None:
+            raise HTTPError(400, "Content-Length with Transfer-Encoding.")
+        if coding.lower() != "chunked":
+            raise HTTPError(400, "The only transfer coding is chunked.")
+        return True
+    if length is None:
+        return False
+    if (not re.fullmatch("[0-9]{1,19}(, *[0-9]{1,19})*", length)
+            or len(set(parse_list(length))) > 1):
+        raise HTTPError(400, "Content-Length is not one number.")
+    return length.strip("0, ") != ""
+
+
+def connection_option(fields: "Dict[str, str]", minor: int,
+                      has_body: bool) -> str:
+    """Return the answer's Connection value: "", "keep-alive" or "close".
+
+    After content, which nothing here reads, the connection always closes.
+    Source: RFC 9112, 9.3.
+    """
+    options = parse_list(fields.get("connection", "").lower())
+    if has_body or "close" in options:
+        return "close"
+    if minor:
+        return ""
+    return "keep-alive" if "keep-alive" in options else "close"
+
+
+def unparsed_request(received: bytes) -> Request:
+    """Return what the log shows of bytes that are no whole, valid head."""
+    line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
+    return Request(line.decode("latin-1"), "", "", "", {}, "close", True)
+
+
+HEAD_END = b"\r\n\r\n"
+BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+def check_partial(received: bytes, start: int) -> None:
+    """Raise HTTPError where *received*, without a head's end, cannot become one.
+
+    Bytes before *start* were checked before.
+    """
+    if not TOKEN.match(received) and not b"\r\n".startswith(received[:2]):
+        raise HTTPError(400, "This is not HTTP.")  # TLS, perhaps
+    if BARE_LF.search(received, max(0, start - 1)):
+        raise HTTPError(400, "A line ends with LF alone.")
+    if len(received) > HEAD_MAX:
+        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
+    if (len(received) > REQUEST_LINE_MAX + 4
+            and received.find(b"\r\n", 2, REQUEST_LINE_MAX + 4) < 0):
+        raise HTTPError(414, "The request line is longer than %d bytes."
+                        % REQUEST_LINE_MAX)
+
+
+# ---- Response ---------------------------------------------------------------
+
+
+class Response:
+    """What is to be sent: *status*, *fields* in order, and *content*.
+
+    *content* is bytes, a FilePart, or None where the status allows none.
+    *facts* are the states of files that the response rests on: as long as
+    they hold, it may be sent again.  None: it may not.
+    """
+
+    __slots__ = ("status", "fields", "content", "facts")
+
+    def __init__(self, status: int, fields: "Fields",
+                 content: "Union[bytes, FilePart, None]" = None,
+                 facts: "Optional[Facts]" = None):
+        self.status = status
+        self.fields = fields
+        self.content = content
+        self.facts = facts
+
+
+def render_head(response: Response, date: str, connection: str) -> bytes:
+    """Return the head of *response*; nothing else writes heads.
+
+    *date* is the Date field's value, *connection* the Connection field's or
+    "".  Raise ValueError when a value could end its line (RFC 9112, 11.1).
+    """
+    fields = [("Date", date), ("Server", "httpd.py")]
+    if connection:
+        fields.append(("Connection", connection))
+    fields += response.fields
+    fields.append(("X-Content-Type-Options", "nosniff"))
+    if response.content is not None:
+        fields.append(("Content-Length", str(len(response.content))))
+    lines = ["HTTP/1.1 %d %s" % (response.status, REASONS[response.status])]
+    lines += [name + ": " + value for name, value in fields]
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(fields) or head.count("\r") != len(fields):
+        raise ValueError("a line end in a field: %r" % fields)
+    return (head + "\r\n\r\n").encode("latin-1")
+
+
+class Message:
+    """A response ready for the wire, to one connection or to many.
+
+    *content_sent* is false where the request's method allows no content.
+
+    data    the head, and the content where it is bytes
+    file    the content where it is a FilePart
+    length  bytes of head and content; size, of the content alone
+    second  of the Date field
+    turn    the last one in which the response's facts were seen to hold
+    """
+
+    __slots__ = ("response", "connection", "data", "file", "length", "size",
+                 "second", "turn")
+
+    def __init__(self, response: Response, connection: str, date: str,
+                 second: int, turn: int, content_sent: bool = True):
+        self.response = response
+        self.connection = connection
+        self.second = second
+        self.turn = turn
+        self.data = render_head(response, date, connection)
+        self.file = None  # type: Optional[FilePart]
+        self.size = 0
+        content = response.content
+        if content is not None and content_sent:
+            self.size = len(content)
+        if isinstance(content, bytes):
+            self.data += content[:self.size]
+        else:
+            self.file = content
+        self.length = len(self.data) + (self.size if self.file else 0)
+
+
+# ---- Preconditions and ranges -----------------------------------------------
+
+
+def entity_tag(size: int, mtime_ns: int) -> str:
+    """Return the strong entity tag of a file (RFC 9110, 8.8.3).
+
+    Equal on machines whose copies have equal sizes and times.
+    """
+    return '"%x-%x"' % (mtime_ns, size)
+
+
+def not_modified(fields: "Dict[str, str]", etag: "Optional[str]",
+                 modified: "Optional[int]", now: float) -> bool:
+    """Return whether the client's copy is current, so that 304 is enough.
+
+    *etag* and *modified* (seconds) are the representation's validators, None
+    where it has none.  If-Modified-Since counts only without If-None-Match.
+    Source: RFC 9110, 13.1.2, 13.1.3 and 13.2.2.
+    """
+    tags = fields.get("if-none-match")
+    if tags is not None:
+        if tags == "*":
+            return True
+        return etag in (tag for _, tag in ENTITY_TAG.findall(tags))
+    since = fields.get("if-modified-since")
+    if since is None or modified is None:
+        return False
+    date = parse_http_date(since, now)
+    return date is not None and modified <= date
+
+
+def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
+                  modified: "Optional[int]", now: float) -> bool:
+    """Return whether If-Range, when there, allows the Range to be used.
+
+    The comparison is strong; a date is strong when it is older than a
+    second by now.  Source: RFC 9110, 13.1.5 and 8.8.2.2.
+    """
+    validator = fields.get("if-range")
+    if validator is None:
+        return True
+    if ENTITY_TAG.fullmatch(validator):
+        return validator == etag
+    return (modified is not None and modified < now - 1
+            and parse_http_date(validator, now) == modified)
+
+
+BYTE_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))",
+                        re.IGNORECASE)
+
+
+def select_range(value: str, length: int) -> "Optional[Tuple[int, int]]":
+    """Return the (first, last) byte positions that Range *value* selects.
+
+    *length* is the size in bytes of the selected representation; positions
+    count from 0 and both are inclusive, as on the wire.  Return None when
+    the field is to be ignored (unknown unit, malformed, more than one range).
+    Raise HTTPError(416) when the range selects no byte.
+    Source: RFC 9110, 14.1.2, 14.2 and 15.5.17.
+
+    >>> select_range('bytes=0-4', 10), select_range('bytes=-3', 10)
+    ((0, 4), (7, 9))
+    >>> select_range('bytes=1_0-20', 100), select_range('lines=1-2', 100)
+    (None, None)
+    """
+    match = BYTE_RANGE.fullmatch(value)
+    if not match:
+        return None
+    first_digits, last_digits, suffix_digits = match.groups()
+    if suffix_digits:
+        suffix = int(suffix_digits)
+        if suffix and not length:
+            return None  # all of nothing cannot be written as positions
+        first, last = max(0, length - suffix), length - 1
+    else:
+        first = int(first_digits)
+        last = int(last_digits) if last_digits else max(first, length - 1)
+        if last < first:
+            return None
+        last = min(last, length - 1)
+    if first > last:
+        raise HTTPError(416, "The file has %d bytes." % length,
+                        [("Content-Range", "bytes */%d" % length)])
+    return first, last
+
+
+# ---- Target path ------------------------------------------------------------
+
+BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+
+# Names that Windows takes for something else: drives and streams (:), other
+# separators (\), devices, and names that lose their trailing dots or blanks.
+WINDOWS_NAME = re.compile(
+    rb"(?i).*[\\:*?\"<>|~\x00-\x1f].*|.*[. ]"
+    rb"|(con|prn|aux|nul|conin\$|conout\$|(com|lpt)([0-9]|\xc2[\xb9\xb2\xb3]))"
+    rb"([. ].*)?", re.DOTALL)
+
+
+def path_segments(path: str, windows: bool = False) -> "Tuple[List[bytes], bool]":
+    """Return the names that *path* leads through, and if it ends with "/".
+
+    Decoded once; empty and dot segments resolved, never above the root.
+    Raise HTTPError(400) on a malformed escape or a NUL, and 404 on a name
+    that no file can have.  Source: RFC 3986, 2.1, 5.2.4.
+
+    >>> path_segments("/a/./b/..//c%20d/")
+    ([b'a', b'c d'], True)
+    >>> path_segments("/../%2e%2E/etc")
+    ([b'etc'], False)
+    """
+    from urllib.parse import unquote_to_bytes
+    if BAD_ESCAPE.search(path):
+        raise HTTPError(400, "The path has a % without two hex digits.")
+    segments = []  # type: List[bytes]
+    name = b""
+    for part in path.encode("latin-1").split(b"/"):
+        name = unquote_to_bytes(part)
+        if b"\0" in name:
+            raise HTTPError(400, "The path has a NUL in it.")
+        if b"/" in name or (windows and WINDOWS_NAME.fullmatch(name)
+                            and name not in (b".", b"..")):
+            raise HTTPError(404, "There is nothing of this name here.")
+        if name == b"..":
+            del segments[-1:]
+        elif name not in (b"", b"."):
+            segments.append(name)
+    return segments, name in (b"", b".", b"..")
+
+
+def is_hidden(segments: "Sequence[bytes]") -> bool:
+    """Return whether a name begins with a dot; /.well-known/ is no such one.
+
+    >>> is_hidden([b".well-known", b"a"]), is_hidden([b"a", b".well-known"])
+    (False, True)
+    """
+    rest = segments[1:] if segments[:1] == [b".well-known"] else segments
+    return any(name.startswith(b".") for name in rest)
+
+
+def absolute_path(segments: "Sequence[bytes]", is_folder: bool) -> str:
+    """Return the path of *segments*, encoded; it can name no other host.
+
+    >>> absolute_path([b"", b"evil.example", b"a?"], True)
+    '/evil.example/a%3F/'
+    """
+    from urllib.parse import quote
+    path = "/" + "/".join(quote(name, safe="") for name in segments if name)
+    return path + "/" if is_folder and path != "/" else path
+
+
+def media_type(name: bytes) -> str:
+    """Return the Content-Type of a file by the suffix of its *name*.
+
+    >>> media_type(b"a/INDEX.HTML"), media_type(b"x.tar.gz")
+    ('text/html; charset=utf-8', 'application/gzip')
+    """
+    suffix = name.rpartition(b".")[2].lower().decode("latin-1")
+    kind = MEDIA_TYPES.get(suffix, "application/octet-stream")
+    return kind + "; charset=utf-8" if kind.startswith("text/") else kind
+
+
+# ---- Pages ------------------------------------------------------------------
+
+HTML = "text/html; charset=utf-8"
+NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'"
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       font: 1rem/1.5 system-ui, sans-serif }}
+h1 {{ font-size: 1.5rem; overflow-wrap: anywhere }}
+table {{ border-collapse: collapse; width: 100% }}
+th {{ text-align: left }}
+td, th {{ padding: .2rem .5rem; overflow-wrap: anywhere }}
+td + td, th + th {{ text-align: right; white-space: nowrap }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def error_page(status: int, detail: str) -> bytes:
+    """Return the HTML that explains *status*."""
+    from html import escape as escape_html
+    title = "%d %s" % (status, REASONS[status])
+    return PAGE.format(title=title, body="<p>%s</p>" % escape_html(detail)
+                       ).encode("utf-8")
+
+
+class Entry:
+    """A name in a folder as its listing shows it; *size* None for a folder."""
+
+    __slots__ = ("name", "size", "mtime")
+
+    def __init__(self, name: bytes, size: "Optional[int]", mtime: float):
+        self.name = name
+        self.size = size
+        self.mtime = mtime
+
+
+def listing_page(segments: "Sequence[bytes]",
+                 entries: "Sequence[Entry]") -> bytes:
+    """Return the HTML that lists *entries* of the folder at *segments*."""
+    from html import escape as escape_html
+    rows = ['<tr><td><a href="../">../</a><td><td>'] if segments else []
+    for entry in sorted(entries, key=lambda e: (e.size is not None, e.name)):
+        slash = "/" if entry.size is None else ""
+        href = "./" + absolute_path([entry.name], False)[1:] + slash
+        name = escape_html(entry.name.decode("utf-8", "replace")) + slash
+        size = "" if entry.size is None else str(entry.size)
+        rows.append('<tr><td><a href="%s">%s</a><td>%s<td>%s'
+                    % (href, name, size, listing_time(entry.mtime)))
+    body = ("<table>\n<thead><tr><th>Name<th>Size<th>Modified\n<tbody>\n"
+            + "\n".join(rows) + "\n</table>")
+    path = "/" + "".join(name.decode("utf-8", "replace") + "/"
+                         for name in segments)
+    return PAGE.format(title=escape_html(path), body=body).encode("utf-8")
+
+
+def listing_time(mtime: float) -> str:
+    """Return *mtime*, in seconds since 1970, for people; "" if it is absurd."""
+    if not 0 <= mtime <= HTTP_DATE_MAX:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(mtime))
+
+
+# ---- Access log line --------------------------------------------------------
+
+UNSAFE = re.compile(r'[^ !#-\[\]-~]')
+
+
+def escape(text: str) -> str:
+    """Return *text* with all but plain ASCII written as \\xHH.
+
+    So it can neither end the line or a quoted field nor reach a terminal as
+    a control sequence.  *text* is latin-1.
+
+    >>> escape('a"\\x1b\\n')
+    'a\\\\x22\\\\x1b\\\\x0a'
+    """
+    if not UNSAFE.search(text):
+        return text
+    return UNSAFE.sub(lambda match: "\\x%02x" % ord(match.group()), text)
+
+
+def log_date(seconds: int) -> str:
+    """Return the local time in the form of the NCSA log, with its zone."""
+    local = time.localtime(seconds)
+    offset = local.tm_gmtoff // 60
+    return "%02d/%s/%04d:%02d:%02d:%02d %s%02d%02d" % (
+        local.tm_mday, MONTHS[local.tm_mon - 1], local.tm_year, local.tm_hour,
+        local.tm_min, local.tm_sec, "-" if offset < 0 else "+",
+        abs(offset) // 60, abs(offset) % 60)
+
+
+# An NCSA line begins with the client's address; its rest is the same for all
+# clients that get the same answer in the same second.
+
+
+def common_rest(date: str, request: Request, status: int, size: int) -> str:
+    """Return what follows the address in NCSA's common log format.
+
+    *date* is as log_date() gives it, *size* the bytes of content that were
+    really sent.
+    """
+    return ' - - [%s] "%s" %d %d\n' % (date, request.log_line, status, size)
+
+
+def combined_rest(date: str, request: Request, status: int, size: int) -> str:
+    """Return the same for the combined format: with Referer, User-Agent."""
+    return ' - - [%s] "%s" %d %d %s\n' % (
+        date, request.log_line, status, size, request.log_agents)
+
+
+def json_line(peer: "Tuple[str, int]", date: str, request: Request,
+              status: int, size: int, seconds: float, aborted: bool) -> str:
+    """Return an access log line as a JSON object.
+
+    peer        the client's address and port
+    seconds     from the request's last byte to the response's last one
+    aborted     the client went away, or was cut off, before the end
+    """
+    import json
+    text = json.dumps(OrderedDict([
+        ("time", date), ("address", peer[0]), ("port", peer[1]),
+        ("request", request.line), ("status", status), ("bytes", size),
+        ("referer", request.fields.get("referer")),
+        ("user_agent", request.fields.get("user-agent")),
+        ("duration_us", int(seconds * 1e6)), ("aborted", aborted)]))
+    return text.replace("\x7f", "\\u007f") + "\n"
+
+
+NCSA_FORMATS = {"combined": combined_rest, "common": common_rest}
+LOG_FORMATS = tuple(sorted(NCSA_FORMATS)) + ("json",)
+
+# =============================================================================
+# The border: only below this line does code touch the operating system.
+# =============================================================================
+
+# ---- Site -------------------------------------------------------------------
+
+# O_NONBLOCK: a FIFO that takes a file's place must not hold the loop up.
+FILE_FLAGS = (os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+              | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0))
+# O_PATH: a folder that may be passed through need not be readable.
+FOLDER_FLAGS = (os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+                | getattr(os, "O_PATH", 0))
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+HAS_DIR_FD = {os.open, os.stat} <= os.supports_dir_fd
+WINDOWS = os.sep == "\\"
+
+NOTHING_HERE = "There is nothing of this name here."
+
+STATUS_OF_ERRNO = {
+    errno.ENOENT: 404, errno.ENOTDIR: 404, errno.ENAMETOOLONG: 404,
+    errno.ELOOP: 404, errno.ENXIO: 404,
+    errno.EACCES: 403, errno.EPERM: 403,
+    errno.EMFILE: 503, errno.ENFILE: 503, errno.ENOMEM: 503,
+}
+
+DETAIL_OF_STATUS = {
+    403: "The server has no right to read this.",
+    404: NOTHING_HERE,
+    500: "The server could not read this.",
+    503: "The server has too much to do. Try again in a moment.",
+}
+
+
+def signature(status: os.stat_result) -> "Signature":
+    """Return what differs when a file's content or its rights do.
+
+    Of a folder only its identity and its rights: what it holds is looked at
+    name by name.
+    """
+    if stat.S_ISDIR(status.st_mode):
+        return status.st_dev, status.st_ino, status.st_mode
+    return (status.st_dev, status.st_ino, status.st_mode, status.st_size,
+            status.st_mtime_ns, status.st_ctime_ns)
+
+
+def link_state(path: bytes) -> "Signature":
+    """Return the signature of *path* itself, or the errno of looking at it."""
+    try:
+        return signature(os.lstat(path))
+    except OSError as exc:
+        return (exc.errno or 0,)
+
+
+def target_state(path: bytes) -> "Signature":
+    """Return the same, links followed."""
+    try:
+        return signature(os.stat(path))
+    except OSError as exc:
+        return (exc.errno or 0,)
+
+
+def is_settled(status: os.stat_result, now: float) -> bool:
+    """Return whether the file's next change will change its times.
+
+    *now* is seconds since 1970, read before the *status*.
+    """
+    now_ns = int(now * 1e9)
+    limit = SETTLED_COARSE_NS if status.st_ctime_ns % 10**9 == 0 else SETTLED_NS
+    return (now_ns - status.st_ctime_ns > limit
+            and abs(now_ns - status.st_mtime_ns) > limit)
+
+
+class FilePart:
+    """Bytes from *start* up to *stop* of an open file; owns its descriptor."""
+
+    __slots__ = ("fd", "start", "stop")
+
+    def __init__(self, fd: int, start: int, stop: int):
+        self.fd = fd
+        self.start = start
+        self.stop = stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+
+class Opened:
+    """A file or folder of the site, open.  Use it in a `with` statement.
+
+    fd is -1 for a folder where the platform cannot open folders, and after
+    part() has taken it; status is of the descriptor, not of the name.
+    """
+
+    __slots__ = ("fd", "path", "status")
+
+    def __init__(self, fd: int, path: bytes, status: os.stat_result):
+        self.fd = fd
+        self.path = path
+        self.status = status
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; again is harmless."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def is_folder(self) -> bool:
+        """Return whether it is a folder; else it is a regular file."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    def read(self, start: int, stop: int) -> "Optional[bytes]":
+        """Return the bytes from *start* up to *stop*.
+
+        None if the file changed meanwhile: no answer mixes two versions.
+        """
+        os.lseek(self.fd, start, os.SEEK_SET)
+        blocks = []
+        left = stop - start
+        while left:
+            block = os.read(self.fd, left)
+            if not block:
+                return None
+            blocks.append(block)
+            left -= len(block)
+        if signature(os.fstat(self.fd)) != signature(self.status):
+            return None
+        return b"".join(blocks)
+
+    def part(self, start: int, stop: int) -> FilePart:
+        """Return those bytes unread; they own the descriptor from now on."""
+        part = FilePart(self.fd, start, stop)
+        self.fd = -1
+        return part
+
+
+class Site:
+    """The folder that is served, as the file system has it at this moment.
+
+    Names are opened one by one, each relative to the descriptor of its
+    folder and without following links, so that what is checked is what is
+    opened.  The states that an answer rests on go into *facts*, a dict from
+    (probe, path) to probe(path), by which holds() can tell later whether the
+    answer would be the same.
+    """
+
+    def __init__(self, directory: "Union[str, bytes]", listing: bool = True,
+                 dotfiles: bool = False, follow_symlinks: bool = False):
+        self.root = os.path.abspath(os.fsencode(directory))
+        self.listing = listing
+        self.dotfiles = dotfiles
+        self.follow_symlinks = follow_symlinks
+        self._probe = target_state if follow_symlinks else link_state
+        self._seen = {}  # type: Facts
+
+    def new_turn(self) -> None:
+        """Forget what was seen: from here on, holds() looks again."""
+        self._seen.clear()
+
+    def holds(self, facts: "Facts") -> bool:
+        """Return whether all *facts* are true, looking at each once a turn."""
+        seen = self._seen
+        for fact, result in facts.items():
+            if fact not in seen:
+                probe, path = fact
+                seen[fact] = probe(path)
+            if seen[fact] != result:
+                return False
+        return True
+
+    def open(self, segments: "Sequence[bytes]", facts: "Facts") -> Opened:
+        """Open the file or folder at *segments*.
+
+        Raise HTTPError(403, 404, 500 or 503).
+        """
+        try:
+            self._check_hidden(segments)
+            return self._walk(segments, facts)
+        except OSError as exc:
+            status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
+            if status == 500:
+                tell("%s: %s" % (os.fsdecode(b"/".join(segments)), exc))
+            raise HTTPError(status, DETAIL_OF_STATUS[status])
+
+    def open_default(self, segments: "Sequence[bytes]",
+                     facts: "Facts") -> "Optional[Opened]":
+        """Open the default file of the folder at *segments*, if it has one."""
+        for name in DEFAULT_FILES:
+            try:
+                opened = self.open([*segments, name], facts)
+            except HTTPError as error:
+                if error.status != 404:
+                    raise
+                continue
+            if not opened.is_folder():
+                return opened
+            opened.close()
+        return None
+
+    def entries(self, folder: Opened,
+                segments: "Sequence[bytes]") -> "List[Entry]":
+        """Return what there is to see in *folder*, which is at *segments*."""
+        entries = []
+        with self._open_for_reading(folder) as readable:
+            at = readable.fd if HAS_DIR_FD else folder.path
+            for name in map(os.fsencode, os.listdir(at)):
+                if self.dotfiles or not is_hidden([*segments, name]):
+                    entry = self._entry(readable, name)
+                    if entry:
+                        entries.append(entry)
+        return entries
+
+    def _check_hidden(self, segments: "Sequence[bytes]") -> None:
+        if is_hidden(segments) and not self.dotfiles:
+            raise HTTPError(404, NOTHING_HERE)
+
+    def _walk(self, segments: "Sequence[bytes]", facts: "Facts",
+              resolve: bool = True) -> Opened:
+        """Open *segments* name by name; a link starts again, once."""
+        node = self._open_root(facts)
+        try:
+            for name in segments:
+                if not node.is_folder():
+                    raise NotADirectoryError(errno.ENOTDIR, "not a folder")
+                child = self._open_child(node, name, facts)
+                if child is None and resolve:
+                    return self._walk(self._resolve(segments, facts), facts,
+                                      False)
+                if child is None:  # put there since it was resolved
+                    raise HTTPError(404, NOTHING_HERE)
+                node.close()
+                node = child
+            opened = Opened(node.fd, node.path, node.status)
+            node.fd = -1
+            return opened
+        finally:
+            node.close()
+
+    def _open_root(self, facts: "Facts") -> Opened:
+        fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
+        status = os.fstat(fd) if HAS_DIR_FD else os.stat(self.root)
+        facts.setdefault((target_state, self.root), signature(status))
+        return Opened(fd, self.root, status)
+
+    def _open_child(self, folder: Opened, name: bytes,
+                    facts: "Facts") -> "Optional[Opened]":
+        """Open *name* in *folder*; None when it is a link not to be followed."""
+        path = os.path.join(folder.path, name)
+        where, at = (name, folder.fd) if HAS_DIR_FD else (path, None)
+        fact = (self._probe, path)
+        try:
+            status = os.stat(where, dir_fd=at,
+                             follow_symlinks=self.follow_symlinks)
+        except OSError as exc:
+            facts.setdefault(fact, (exc.errno or 0,))
+            raise
+        facts.setdefault(fact, signature(status))
+        if stat.S_ISLNK(status.st_mode):
+            return None
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if is_folder and not HAS_DIR_FD:
+            return Opened(-1, path, status)
+        # Only now: to open a device can set it going.
+        if not (is_folder or stat.S_ISREG(status.st_mode)):
+            raise HTTPError(404, NOTHING_HERE)
+        flags = FOLDER_FLAGS if is_folder else FILE_FLAGS
+        if not self.follow_symlinks:
+            flags |= NOFOLLOW
+        fd = os.open(where, flags, dir_fd=at)
+        opened = Opened(fd, path, os.fstat(fd))
+        # Another file may have taken the name since: then the fact above no
+        # longer holds, and what is made of this one is not kept.
+        if stat.S_IFMT(opened.status.st_mode) != stat.S_IFMT(status.st_mode):
+            opened.close()
+            raise HTTPError(404, NOTHING_HERE)
+        return opened
+
+    def _resolve(self, segments: "Sequence[bytes]",
+                 facts: "Facts") -> "List[bytes]":
+        """Return where the links of *segments* lead, inside the root."""
+        path = os.path.join(self.root, *segments)
+        real = os.path.realpath(path)
+        facts.setdefault((os.path.realpath, path), real)
+        inside = self._inside(real)
+        if inside is None:
+            raise HTTPError(404, NOTHING_HERE)
+        self._check_hidden(inside)
+        return inside
+
+    def _inside(self, real: bytes) -> "Optional[List[bytes]]":
+        """Return the names from the root to *real*; None if it is outside."""
+        sep = os.fsencode(os.sep)
+        root = os.path.realpath(self.root).rstrip(sep)
+        if not (real + sep).startswith(root + sep):
+            return None
+        return [name for name in real[len(root):].split(sep) if name]
+
+    def _open_for_reading(self, folder: Opened) -> Opened:
+        """Return *folder* open for listing, which O_PATH does not allow."""
+        if not HAS_DIR_FD:
+            return folder
+        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+        try:
+            fd = os.open(b".", flags, dir_fd=folder.fd)
+        except OSError as exc:
+            status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
+            raise HTTPError(status, DETAIL_OF_STATUS[status])
+        return Opened(fd, folder.path, folder.status)
+
+    def _entry(self, folder: Opened, name: bytes) -> "Optional[Entry]":
+        """Return the Entry of *name*; None if a request for it gets nothing."""
+        path = os.path.join(folder.path, name)
+        where, at = (name, folder.fd) if HAS_DIR_FD else (path, None)
+        try:
+            status = os.stat(where, dir_fd=at,
+                             follow_symlinks=self.follow_symlinks)
+            if stat.S_ISLNK(status.st_mode):
+                inside = self._inside(os.path.realpath(path))
+                if inside is None or is_hidden(inside) > self.dotfiles:
+                    return None
+                status = os.stat(where, dir_fd=at)
+        except OSError:
+            return None  # gone since, or a link to nothing
+        if stat.S_ISDIR(status.st_mode):
+            return Entry(name, None, status.st_mtime)
+        if stat.S_ISREG(status.st_mode):
+            return Entry(name, status.st_size, status.st_mtime)
+        return None
+
+
+# ---- Respond ----------------------------------------------------------------
+
+FRESH = ("Cache-Control", "no-cache")   # keep it, but ask each time
+NO_STORE = ("Cache-Control", "no-store")
+
+
+def respond(request: Request, site: Site, now: float) -> Response:
+    """Return the answer to *request*; *now* is seconds since 1970.
+
+    The whole policy: locate, redirect or select, preconditions, range.
+    """
+    facts = {}  # type: Facts
+    try:
+        check_method(request.method)
+        segments, slash = path_segments(request.path, WINDOWS)
+        with site.open(segments, facts) as target:
+            if not target.is_folder():
+                if slash:
+                    raise HTTPError(404, NOTHING_HERE)
+                return represent(request, target, now, facts)
+            if not slash:
+                return redirect(segments, request.query, facts)
+            default = site.open_default(segments, facts)
+            if default:
+                with default:
+                    return represent(request, default, now, facts)
+            if not site.listing:
+                raise HTTPError(404, NOTHING_HERE)
+            page = listing_page(segments, site.entries(target, segments))
+            return Response(200, [("Content-Type", HTML), FRESH,
+                                  ("Content-Security-Policy", NO_SCRIPTS)],
+                            page)
+    except HTTPError as error:
+        return error_response(error, site, facts)
+
+
+def check_method(method: str) -> None:
+    """Raise HTTPError(405 or 501) unless *method* is GET."""
+    if method not in METHODS:
+        raise HTTPError(501, "This server does not know this method.")
+    if method != "GET":
+        raise HTTPError(405, "This server answers GET only.",
+                        [("Allow", "GET")])
+
+
+def redirect(segments: "Sequence[bytes]", query: str,
+             facts: "Facts") -> Response:
+    """Return the 301 to the folder's own path, with its "/" at the end."""
+    location = absolute_path(segments, True)
+    if query:
+        location += "?" + query
+    page = error_page(301, "This folder is at " + location)
+    return Response(301, [("Location", location), ("Content-Type", HTML),
+                          FRESH, ("Content-Security-Policy", NO_SCRIPTS)],
+                    page, facts)
+
+
+def represent(request: Request, opened: Opened, now: float,
+              facts: "Facts") -> Response:
+    """Return the answer that has *opened*, a regular file, as its content."""
+    status = opened.status
+    etag = modified = None
+    fields = [("Content-Type", media_type(opened.path)), FRESH,
+              ("Accept-Ranges", "bytes")]
+    if is_settled(status, now):
+        etag = entity_tag(status.st_size, status.st_mtime_ns)
+        fields.append(("ETag", etag))
+        mtime = status.st_mtime_ns // 10**9
+        if 0 <= mtime <= HTTP_DATE_MAX:
+            modified = mtime
+            # RFC 9110, 8.8.2.1: never later than Date.
+            shown = http_date(min(mtime, int(now)))
+            fields.append(("Last-Modified", shown))
+        if not_modified(request.fields, etag, modified, now):
+            return Response(304, [FRESH, ("ETag", etag)], None, facts)
+    code, start, stop = 200, 0, status.st_size
+    value = request.fields.get("range")
+    if value and range_applies(request.fields, etag, modified, now):
+        selected = select_range(value, status.st_size)
+        if selected:
+            code, start, stop = 206, selected[0], selected[1] + 1
+            fields.append(("Content-Range", "bytes %d-%d/%d"
+                           % (selected + (status.st_size,))))
+    content = opened.read(start, stop) if stop - start <= SMALL else None
+    if content is None:
+        return Response(code, fields, opened.part(start, stop))
+    return Response(code, fields, content, facts if etag else None)
+
+
+def error_response(error: HTTPError, site: "Optional[Site]",
+                   facts: "Optional[Facts]") -> Response:
+    """Return the page for *error*: for 404 the site's own, if it has one."""
+    fields = error.fields + [("Content-Type", HTML), NO_STORE]
+    if error.status == 404 and site and facts is not None:
+        page = own_page(site, facts)
+        if page is not None:
+            return Response(404, fields, page, facts)
+    fields.append(("Content-Security-Policy", NO_SCRIPTS))
+    return Response(error.status, fields,
+                    error_page(error.status, error.detail), facts)
+
+
+def own_page(site: Site, facts: "Facts") -> "Optional[bytes]":
+    """Return the content of the root's 404.html, None without one."""
+    try:
+        with site.open([NOT_FOUND_FILE], facts) as opened:
+            size = opened.status.st_size
+            if opened.is_folder() or size > SMALL:
+                return None
+            return opened.read(0, size)
+    except HTTPError:
+        return None
+
+
+# ---- Transport --------------------------------------------------------------
+
+MSG_MORE = getattr(socket, "MSG_MORE", 0)  # the head waits for the content
+
+# The peer, or the way to it, is gone; ConnectionError covers the others.
+GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
+                  errno.ENETDOWN, errno.ENOTCONN])
+# What a file system says that cannot sendfile().
+NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+
+# Running out of something; time will tell.
+EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+
+
+def is_gone(exc: BaseException) -> bool:
+    """Return whether *exc* is how a peer that has gone away shows."""
+    return (isinstance(exc, ConnectionError)
+            or isinstance(exc, OSError) and exc.errno in GONE)
+
+
+class ContentLost(Exception):
+    """A file became shorter than its head has announced."""
+
+
+def send_file(sock: socket.socket, fd: int, offset: int, count: int) -> int:
+    """Send up to *count* bytes of *fd* from *offset*; return how many.
+
+    Raise BlockingIOError, ContentLost at the file's end, or OSError.
+    """
+    sent = 0
+    if hasattr(os, "sendfile"):
+        try:
+            sent = os.sendfile(sock.fileno(), fd, offset, count)
+        except OSError as exc:
+            if exc.errno not in NO_SENDFILE:
+                raise
+            return _read_and_send(sock, fd, offset, count)
+    else:
+        return _read_and_send(sock, fd, offset, count)
+    if not sent:
+        raise ContentLost
+    return sent
+
+
+def _read_and_send(sock: socket.socket, fd: int, offset: int,
+                   count: int) -> int:
+    os.lseek(fd, offset, os.SEEK_SET)
+    block = os.read(fd, min(count, SMALL))
+    if not block:
+        raise ContentLost
+    return sock.send(block)
+
+
+# ---- Connection -------------------------------------------------------------
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+# The states, in the order of a connection's life; STATES has their rules.
+# The last two are those of a Listener and of the Waker.
+IDLE, RECEIVING, SENDING, LINGERING, CLOSED, LISTENING, WAKING = range(7)
+
+
+class Connection:
+    """One client: its socket, its buffers and its state.
+
+    buffer  bytes received and not yet answered
+    queue   requests and their messages, being sent in order
+    sent    how many bytes of the first message are sent
+    since   when the requests in the queue were received
+
+    A step is straight-line code that stores only what a finished system call
+    has done, so it can stop at any call and be entered again.
+    """
+
+    __slots__ = ("server", "sock", "peer", "state", "buffer", "queue", "sent",
+                 "since")
+
+    def __init__(self, server: "Server", sock: socket.socket,
+                 peer: "Tuple[str, int]"):
+        self.server = server
+        self.sock = sock
+        self.peer = peer
+        self.state = RECEIVING
+        self.buffer = b""
+        self.queue = []  # type: List[Tuple[Request, Message]]
+        self.sent = 0
+        self.since = 0.0
+
+    def __repr__(self) -> str:
+        return "<Connection %s:%d %s, %d bytes in, %d messages out>" % (
+            self.peer + (STATE_NAMES[self.state], len(self.buffer),
+                         len(self.queue)))
+
+    def enter(self, state: int) -> None:
+        """Go to *state*, or begin its time anew; nothing else sets it."""
+        old = self.state
+        if state != old:
+            assert state in FOLLOWS[old], (STATE_NAMES[old], state)
+            self.state = state
+        self.server.schedule(self, old, state)
+
+    def receive(self) -> None:
+        """IDLE, RECEIVING: read; with a whole head there, ask to answer."""
+        data = self.sock.recv(RECV_SIZE)
+        if data.endswith(HEAD_END) and not self.buffer:
+            self.buffer = data  # as nearly always
+            self.server.answerable.append(self)
+        elif data:
+            self.receive_part(data)
+        else:
+            self.end_of_input()
+
+    def receive_part(self, data: bytes) -> None:
+        """Add *data* to the buffer, and see what the buffer amounts to."""
+        checked = len(self.buffer)
+        self.buffer += data
+        if self.buffer.find(HEAD_END, max(0, checked - 3)) >= 0:
+            self.server.answerable.append(self)
+            return
+        try:
+            check_partial(self.buffer, checked)
+        except HTTPError as error:
+            self.refuse(error)
+        else:
+            if self.state == IDLE:
+                self.enter(RECEIVING)
+
+    def end_of_input(self) -> None:
+        """The client has sent all it will, and is not owed an answer."""
+        if self.buffer.strip(b"\r\n"):
+            self.log(unparsed_request(self.buffer), 400, 0, True)
+        self.enter(CLOSED)
+
+    def answer(self) -> None:
+        """Answer what the buffer holds.
+
+        One head that was answered in this turn already, and nothing else, is
+        what a busy server sees most.  For this the steps of answer_heads(),
+        flush() and enter() stand here in one: a third of the time of all.
+        """
+        server = self.server
+        known = server.known.get(self.buffer)
+        if (known is None or known.turn != server.turn
+                or self.state != IDLE):
+            self.answer_heads()
+            return
+        message = known.message
+        sent = self.sock.send(message.data)
+        if sent == message.length:
+            self.buffer = b""
+            server.log_lines.append(self.peer[0] + known.log_rest)
+            deadlines = server.deadlines[IDLE]
+            deadlines[self] = server.now + server.seconds[IDLE]
+            deadlines.move_to_end(self)
+        else:
+            self.buffer = b""
+            self.since = server.now
+            self.queue.append((known.request, message))
+            self.sent = sent
+            self.enter(SENDING)
+
+    def answer_heads(self) -> None:
+        """Queue the answers to the heads in the buffer, and send them.
+
+        Not more than QUEUE_MAX bytes, nor anything behind a file or behind
+        the last answer: the rest stays in the buffer until those are sent.
+        """
+        server, buffer, queue = self.server, self.buffer, self.queue
+        start = queued = 0
+        while queued < QUEUE_MAX:
+            stop = buffer.find(HEAD_END, start) + len(HEAD_END)
+            if stop < len(HEAD_END):
+                break
+            head = buffer[start:stop]
+            start = stop
+            if head == HEAD_END:
+                continue  # empty lines before a request line
+            request, message = server.answer(head)
+            queue.append((request, message))
+            queued += message.length
+            if message.file or message.connection == "close":
+                break
+        self.buffer = buffer[start:]
+        self.since = server.now
+        self.flush()
+
+    def refuse(self, error: HTTPError) -> None:
+        """Answer what is no whole head with *error*, and close."""
+        request = unparsed_request(self.buffer)
+        response = error_response(error, None, None)
+        self.queue.append((request, self.server.render(request, response)))
+        self.since = self.server.now
+        self.flush()
+
+    def send(self) -> None:
+        """SENDING: go on with the queue, or with what the buffer holds."""
+        if self.queue:
+            self.flush()
+        else:
+            self.server.answerable.append(self)
+
+    def flush(self) -> None:
+        """Send of the queue what one send() and one sendfile() take."""
+        queue, last = self.queue, None
+        try:
+            if queue and self.sent < len(queue[0][1].data):
+                last = self.send_data()
+            if queue and self.sent >= len(queue[0][1].data):
+                last = self.send_slice()
+        except BlockingIOError:
+            if self.state == SENDING:
+                return  # no progress: its time goes on
+        if queue:
+            self.enter(SENDING)
+        else:
+            self.next_request(last)
+
+    def send_data(self) -> "Optional[Tuple[Request, Message]]":
+        """Send what is in memory; return the last pair that this completes."""
+        if len(self.queue) == 1:
+            data = self.queue[0][1].data
+        else:
+            data = b"".join([message.data for _, message in self.queue])
+        if self.sent:
+            data = data[self.sent:]
+        more = MSG_MORE if self.queue[-1][1].file else 0
+        return self.advance(self.sock.send(data, more))
+
+    def send_slice(self) -> "Optional[Tuple[Request, Message]]":
+        """Send one slice of the first message's file; return the same."""
+        message = self.queue[0][1]
+        assert message.file, "a message without a file is all data"
+        offset = message.file.start + self.sent - len(message.data)
+        return self.advance(send_file(
+            self.sock, message.file.fd, offset,
+            min(message.file.stop - offset, FILE_SLICE)))
+
+    def advance(self, count: int) -> "Optional[Tuple[Request, Message]]":
+        """Count *count* bytes as sent; log and drop what they complete."""
+        last = None
+        self.sent += count
+        while self.queue and self.sent >= self.queue[0][1].length:
+            last = self.queue.pop(0)
+            request, message = last
+            self.sent -= message.length
+            self.log(request, message.response.status, message.size, False)
+            if message.file:
+                message.file.close()
+        return last
+
+    def next_request(self, last: "Optional[Tuple[Request, Message]]") -> None:
+        """All is sent: wait for another request, or close."""
+        if last and last[1].connection == "close":
+            if last[0].has_body or self.buffer:
+                # RFC 9112, 9.6: closing with unread input makes the kernel
+                # send RST, which can destroy the response in flight.
+                self.buffer = b""
+                self.sock.shutdown(socket.SHUT_WR)
+                self.enter(LINGERING)
+            else:
+                self.enter(CLOSED)
+        elif HEAD_END in self.buffer:
+            self.enter(SENDING)  # others first: the next turn goes on
+        else:
+            self.enter(RECEIVING if self.buffer else IDLE)
+
+    def linger(self) -> None:
+        """LINGERING: read what nobody wants, until the client closes."""
+        if not self.sock.recv(RECV_SIZE):
+            self.enter(CLOSED)
+
+    def expire(self) -> None:
+        """The state's time is over."""
+        if self.state == RECEIVING and self.buffer:
+            self.refuse(HTTPError(408, "The head took too long to arrive."))
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once, and log what was not sent to its end."""
+        if self.state == CLOSED:
+            return
+        for request, message in self.queue:
+            content_sent = self.sent - (message.length - message.size)
+            self.log(request, message.response.status, max(0, content_sent),
+                     True)
+            self.sent = 0
+            if message.file:
+                message.file.close()
+        self.queue = []
+        self.enter(CLOSED)
+
+    def log(self, request: Request, status: int, size: int,
+            aborted: bool) -> None:
+        """Write the access log line of *request*."""
+        server = self.server
+        if server.access_log:
+            server.log_lines.append(server.access_log.line(
+                self.peer, server.log_date, request, status, size,
+                time.monotonic() - self.since, aborted))
+
+
+# ---- Log --------------------------------------------------------------------
+
+LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
+PIPE_BUF = 4096         # POSIX's least is 512; Linux has 4096
+
+
+class AccessLog:
+    """Lines for a descriptor, written once a turn and never waited for.
+
+    A pipe or a terminal is written to only when it has room; lines wait in a
+    bounded buffer, and those that find no place there are counted.
+    """
+
+    def __init__(self, fd: int, form: str = "combined"):
+        self.fd = fd
+        self.rest = NCSA_FORMATS.get(form)  # None for JSON
+        self.waiting = b""
+        self.dropped = 0
+        self._never_blocks = stat.S_ISREG(os.fstat(fd).st_mode)
+
+    def line(self, peer: "Tuple[str, int]", date: str, request: Request,
+             status: int, size: int, seconds: float, aborted: bool) -> str:
+        """Return a line in the log's format; for the arguments see there."""
+        if self.rest:
+            return peer[0] + self.rest(date, request, status, size)
+        return json_line(peer, date, request, status, size, seconds, aborted)
+
+    def write(self, lines: "List[str]") -> None:
+        """Write *lines*, and those that wait, as far as the reader takes them.
+        """
+        if len(self.waiting) < LOG_BACKLOG_MAX:
+            self.waiting += "".join(lines).encode("ascii", "replace")
+        else:
+            self.dropped += len(lines)
+        try:
+            while self.waiting and self._has_room():
+                stop = None if self._never_blocks else PIPE_BUF
+                count = os.write(self.fd, self.waiting[:stop])
+                self.waiting = self.waiting[count:]
+        except OSError as exc:  # its reader is gone, the disk is full ...
+            self.dropped += self.waiting.count(b"\n")
+            self.waiting = b""
+            self._tell_dropped("The access log fails: %s." % exc.strerror)
+        if self.dropped and not self.waiting:
+            self._tell_dropped("The access log was not read.")
+
+    def _has_room(self) -> bool:
+        if self._never_blocks or not hasattr(select, "poll"):
+            return True
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def _tell_dropped(self, why: str) -> None:
+        tell("%s %d lines are lost." % (why, self.dropped))
+        self.dropped = 0
+
+
+# ---- Server -----------------------------------------------------------------
+
+class Known:
+    """A head that came before: its request, and what answers it.
+
+    message and log_rest (what follows the address in its log line) are good
+    for the turn number *turn* only; 0 where they must not be used again.
+    """
+
+    __slots__ = ("request", "message", "log_rest", "turn")
+
+    def __init__(self, request: Request, message: Message):
+        self.request = request
+        self.message = message
+        self.log_rest = ""
+        self.turn = 0
+
+
+class Listener:
+    """A listening socket; when it is ready, its connections wait for us."""
+
+    state = LISTENING
+
+    def __init__(self, server: "Server", sock: socket.socket):
+        self.server = server
+        self.sock = sock
+
+    def on_ready(self) -> None:
+        """Accept at the end of the turn: then idle connections are idle."""
+        self.server.acceptable.append(self)
+
+
+class Waker:
+    """A socket pair by which signals and other threads end a select()."""
+
+    state = WAKING
+
+    def __init__(self) -> None:
+        self.reader, self.writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self.writer.setblocking(False)
+
+    def wake(self) -> None:
+        """Make the reader ready.  Safe in any thread and signal handler."""
+        try:
+            self.writer.send(b"\0")
+        except BlockingIOError:
+            pass  # full of wake-ups already
+
+    def on_ready(self) -> None:
+        """Take the wake-ups; what they were for stands elsewhere."""
+        self.reader.recv(RECV_SIZE)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.reader.close()
+        self.writer.close()
+
+
+STATES = [
+    # state, waits for, seconds, may be followed by, step
+    (IDLE, READ, IDLE_TIMEOUT,
+     {RECEIVING, SENDING, LINGERING, CLOSED}, Connection.receive),
+    (RECEIVING, READ, REQUEST_TIMEOUT,
+     {IDLE, SENDING, LINGERING, CLOSED}, Connection.receive),
+    (SENDING, WRITE, SEND_TIMEOUT,
+     {IDLE, RECEIVING, LINGERING, CLOSED}, Connection.send),
+    (LINGERING, READ, LINGER_TIMEOUT,
+     {CLOSED}, Connection.linger),
+    (CLOSED, 0, 0, set(), None),
+    (LISTENING, READ, 0, set(), Listener.on_ready),
+    (WAKING, READ, 0, set(), Waker.on_ready),
+]
+_, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
+STATE_NAMES = ("IDLE", "RECEIVING", "SENDING", "LINGERING", "CLOSED",
+               "LISTENING", "WAKING")
+
+
+class Server:
+    """A web server for one folder.  It listens from the start.
+
+    directory           the folder that is served
+    port                0 for a free one; see url
+    bind                addresses, or names, to listen at; "::" is every
+                        address of both families
+    listing, dotfiles, follow_symlinks
+                        list folders; serve hidden names; follow links that
+                        lead out of the folder
+    access_log          an AccessLog, or None
+    max_connections     None for what the open-file limit allows
+    idle_timeout, request_timeout
+                        seconds, see STATES
+
+    Raise OSError when it cannot listen, or there is no such folder.
+
+    serve_forever() and shutdown() are those of socketserver.  In a `with`
+    statement the server runs in a thread of its own until the block ends:
+
+        with httpd.Server(directory="htdocs", port=0) as server:
+            urllib.request.urlopen(server.url)
+    """
+
+    def __init__(self, directory: str = ".", port: int = PORT,
+                 bind: "Sequence[str]" = LOOPBACK, *, listing: bool = True,
+                 dotfiles: bool = False, follow_symlinks: bool = False,
+                 access_log: "Optional[AccessLog]" = None,
+                 max_connections: "Optional[int]" = None,
+                 idle_timeout: float = IDLE_TIMEOUT,
+                 request_timeout: float = REQUEST_TIMEOUT):
+        self.site = Site(directory, listing, dotfiles, follow_symlinks)
+        with self.site.open([], {}) as root:
+            if not root.is_folder():
+                raise NotADirectoryError(errno.ENOTDIR, "not a folder",
+                                         directory)
+        self.access_log = access_log
+        self.max_connections = max_connections or connections_possible()
+        self.seconds = list(SECONDS)
+        self.seconds[IDLE] = idle_timeout
+        self.seconds[RECEIVING] = request_timeout
+        self.deadlines = [OrderedDict() for _ in STATES
+                           ]  # type: List[OrderedDict[Connection, float]]
+        self._kept = OrderedDict()  # type: OrderedDict[str, Message]
+        self._kept_size = 0
+        self.known = {}  # type: Dict[bytes, Known]
+        self.log_lines = []  # type: List[str]
+        self.answerable = []  # type: List[Connection]
+        self.acceptable = []  # type: List[Listener]
+        self.turn = 0
+        self._second = -1
+        self._tell_time()
+        self._paused_until = 0.0
+        self._stops = 0
+        self._drain_until = None  # type: Optional[float]
+        self._thread = None  # type: Optional[threading.Thread]
+        self._stopped = threading.Event()
+        self._stopped.set()
+        self._listeners = [Listener(self, sock)
+                           for sock in listening_sockets(bind, port)]
+        self.urls = [url_of(listener.sock) for listener in self._listeners]
+        self.url = self.urls[0]
+        self._selector = selectors.DefaultSelector()
+        self._waker = Waker()
+        self._selector.register(self._waker.reader, READ, self._waker)
+        self._accepting = False
+        self._set_accepting(True)
+
+    # What its owner calls.
+
+    def __enter__(self) -> "Server":
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def serve_forever(self) -> None:
+        """Serve until shutdown() or stop(); close every connection then.
+
+        Where a `with` statement's thread serves already, wait for its end.
+        """
+        if self._thread:
+            self._thread.join()
+        else:
+            self._run()
+
+    def shutdown(self) -> None:
+        """Stop, and wait until what is in flight is finished.
+
+        Not from the thread that serves: it would wait for itself.
+        """
+        self.stop()
+        self._stopped.wait()
+        if self._thread:
+            self._thread.join()
+
+    def stop(self) -> None:
+        """Ask for the end; a second time: for the end at once.
+
+        Safe in any thread and in signal handlers; returns immediately.
+        """
+        self._stops += 1
+        self._waker.wake()
+
+    def server_close(self) -> None:
+        """Close all sockets; again is harmless."""
+        for deadlines in self.deadlines:
+            for connection in list(deadlines):
+                connection.abort()
+        self._set_accepting(False)
+        for listener in self._listeners:
+            listener.sock.close()
+        self._waker.close()
+        self._selector.close()
+
+    def handle_signals(self) -> None:
+        """Let SIGINT and SIGTERM stop() the server.  In the main thread."""
+        # The wake-up reaches select() also where the signal came just before.
+        signal.set_wakeup_fd(self._waker.writer.fileno())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.stop())
+
+    # The turn.
+
+    def _run(self) -> None:
+        self._stopped.clear()
+        try:
+            while not self._is_done():
+                self._turn_once()
+        finally:
+            self._stopped.set()
+
+    def _turn_once(self) -> None:
+        """One select(), and the handling of all that it returned.
+
+        All reading from sockets comes before the first look at the disk: so
+        every answer shows the files as they were after its request arrived.
+        """
+        ready = self._selector.select(self._patience())
+        self._tell_time()
+        self.turn += 1
+        self.site.new_turn()
+        for key, _ in ready:
+            subject = key.data
+            try:
+                STEP[subject.state](subject)
+            except Exception as exc:
+                self._fail(subject, exc)
+        for connection in self.answerable:
+            try:
+                connection.answer()
+            except Exception as exc:
+                self._fail(connection, exc)
+        self.answerable.clear()
+        for listener in self.acceptable:
+            self._accept(listener.sock)
+        self.acceptable.clear()
+        if self.now >= self._due:
+            self._expire()
+        if self._stops:
+            self._drain()
+        if self.access_log and (self.log_lines or self.access_log.waiting):
+            self.access_log.write(self.log_lines)
+        self.log_lines.clear()
+
+    def _attend(self, connection: Connection,
+                step: "Callable[[Connection], None]") -> None:
+        """Do a step of *connection*; what goes wrong is its own matter."""
+        try:
+            step(connection)
+        except Exception as exc:
+            self._fail(connection, exc)
+
+    def _fail(self, subject: object, exc: Exception) -> None:
+        """Handle *exc*, which a step of *subject* has raised."""
+        if isinstance(exc, BlockingIOError):
+            return  # readiness is a hint
+        if isinstance(exc, ContentLost):
+            tell("a file became shorter while it was sent")
+        elif not is_gone(exc):
+            tell_traceback()
+        if isinstance(subject, Connection):
+            subject.abort()
+
+    def _tell_time(self) -> None:
+        """Read the clocks, for the whole turn."""
+        self.now = time.monotonic()
+        self._wall = time.time()
+        second = int(self._wall)
+        if second != self._second:
+            self._second = second
+            self._date = http_date(second)
+            self.log_date = log_date(second)
+
+    def _patience(self) -> "Optional[float]":
+        """Return how many seconds select() may wait, None for ever."""
+        due = [next(iter(deadlines.values()))
+               for deadlines in self.deadlines if deadlines]
+        if self._paused_until:
+            due.append(self._paused_until)
+        if self._drain_until is not None:
+            due.append(self._drain_until)
+        if self.access_log and self.access_log.waiting:
+            due.append(self.now + LOG_RETRY)
+        self._due = min(due) if due else float("inf")
+        if self._stops and self._drain_until is None:
+            return 0
+        return max(0, self._due - self.now) if due else None
+
+    def _expire(self) -> None:
+        """Tell every connection whose time is over; end a pause."""
+        for deadlines in self.deadlines:
+            while deadlines:
+                connection, deadline = next(iter(deadlines.items()))
+                if deadline > self.now:
+                    break
+                self._attend(connection, Connection.expire)
+        if self._paused_until and self.now >= self._paused_until:
+            self._set_accepting(True)
+
+    # Connections.
+
+    def schedule(self, connection: Connection, old: int, state: int) -> None:
+        """*connection* goes from *old* to *state*: set what it waits for.
+
+        A state's limit is constant, so order of arrival is order of deadline
+        and only the first of a state is ever looked at.
+        """
+        if state != old:
+            del self.deadlines[old][connection]
+            if state == CLOSED:
+                self._forget(connection)
+                return
+            if WAITS_FOR[state] != WAITS_FOR[old]:
+                self._selector.modify(connection.sock, WAITS_FOR[state],
+                                      connection)
+        deadlines = self.deadlines[state]
+        deadlines[connection] = self.now + self.seconds[state]
+        deadlines.move_to_end(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._selector.unregister(connection.sock)
+        connection.sock.close()
+        if not (self._accepting or self._stops):
+            self._set_accepting(True)
+
+    def _accept(self, sock: socket.socket) -> None:
+        """Accept what waits at *sock*, as far as there is room."""
+        for _ in range(ACCEPTS_PER_TURN):
+            if not (self._accepting and self._make_room()):
+                return
+            try:
+                client, address = sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno in EXHAUSTED:
+                    self._set_accepting(False)
+                    self._paused_until = self.now + PAUSE
+                elif not is_gone(exc):
+                    tell("accept: %s" % exc)
+                return
+            client.setblocking(False)
+            connection = Connection(self, client, address[:2])
+            self._selector.register(client, READ, connection)
+            self.schedule(connection, RECEIVING, RECEIVING)
+
+    def _make_room(self) -> bool:
+        """Return whether one more connection may be; close one if need be.
+
+        First the longest idle, then the one that has been sending its head
+        for longest.  Where there is none of either, accepting pauses.
+        """
+        if sum(map(len, self.deadlines)) < self.max_connections:
+            return True
+        for state in (IDLE, RECEIVING):
+            for connection in self.deadlines[state]:
+                self._attend(connection, Connection.end_of_input)
+                return True
+        self._set_accepting(False)
+        return False
+
+    def _set_accepting(self, accepting: bool) -> None:
+        """Listen, or leave new connections to wait in the kernel."""
+        if accepting != self._accepting:
+            self._accepting = accepting
+            self._paused_until = 0.0
+            for listener in self._listeners:
+                if accepting:
+                    self._selector.register(listener.sock, READ, listener)
+                else:
+                    self._selector.unregister(listener.sock)
+
+    # Answers.
+
+    def answer(self, head: bytes) -> "Tuple[Request, Message]":
+        """Return the request in *head* and the message that answers it.
+
+        A message is made once and then sent again, in later turns too, while
+        the second is the same and the files it rests on are unchanged.
+        """
+        known = self.known.get(head)
+        if known:
+            request = known.request
+        else:
+            try:
+                request = parse_request(head)
+            except HTTPError as error:
+                request = unparsed_request(head)
+                response = error_response(error, None, None)
+                return request, self.render(request, response)
+        message = self._current_message(request)
+        if not known:
+            known = Known(request, message)
+            if len(self.known) == KNOWN_HEADS:
+                self.known.clear()
+            if len(head) <= KNOWN_HEAD_MAX:
+                self.known[head] = known
+        if message.response.facts is not None:
+            self._share(known, message)
+        return request, message
+
+    def _share(self, known: Known, message: Message) -> None:
+        """Let others with this head have *message* in this turn."""
+        log = self.access_log
+        if message.connection == "close" or log and not log.rest:
+            return  # JSON: each line needs more than the turn knows
+        if log and log.rest and (not known.turn
+                                 or known.message is not message):
+            known.log_rest = log.rest(self.log_date, known.request,
+                                      message.response.status, message.size)
+        known.message = message
+        known.turn = self.turn
+
+    def _current_message(self, request: Request) -> Message:
+        """Return the message that answers *request* in this turn."""
+        message = self._kept.get(request.key)
+        if message is None:
+            return self._make_message(request)
+        if message.turn != self.turn:
+            facts = message.response.facts
+            if facts is None or not self.site.holds(facts):
+                self._drop(request.key)
+                return self._make_message(request)
+            if message.second != self._second:
+                message = self._keep(request, message.response)
+            message.turn = self.turn
+        return message
+
+    def _make_message(self, request: Request) -> Message:
+        try:
+            response = respond(request, self.site, self._wall)
+        except Exception:
+            tell_traceback()
+            error = HTTPError(500, DETAIL_OF_STATUS[500])
+            response = error_response(error, None, None)
+        if response.facts is None or len(request.key) > KNOWN_HEAD_MAX:
+            return self.render(request, response)
+        return self._keep(request, response)
+
+    def render(self, request: Request, response: Response) -> Message:
+        """Return *response* as the message that answers *request*."""
+        connection = "close" if self._stops else request.connection
+        return Message(response, connection, self._date, self._second,
+                       self.turn, request.method != "HEAD")
+
+    def _keep(self, request: Request, response: Response) -> Message:
+        """Render, and keep for the next request with the same key."""
+        self._drop(request.key)
+        message = self.render(request, response)
+        if self._stops or message.file:
+            return message
+        self._kept[request.key] = message
+        self._kept_size += len(message.data)
+        while (self._kept_size > KEPT_MAX or len(self._kept) > KEPT_COUNT):
+            self._drop(next(iter(self._kept)))
+        return message
+
+    def _drop(self, key: str) -> None:
+        message = self._kept.pop(key, None)
+        if message is not None:
+            self._kept_size -= len(message.data)
+
+    # The end.
+
+    def _drain(self) -> None:
+        """Close what waits for a request; the rest may finish its answers."""
+        if self._drain_until is None:
+            self._drain_until = self.now + DRAIN_TIMEOUT
+            self._kept.clear()  # from now on, answers say Connection: close
+            self._kept_size = 0
+            self._set_accepting(False)
+            for listener in self._listeners:
+                listener.sock.close()
+            return  # one more turn, for requests that have arrived already
+        for state in (IDLE, RECEIVING):
+            for connection in list(self.deadlines[state]):
+                if not connection.buffer:
+                    self._attend(connection, Connection.abort)
+        if self._stops > 1 or self.now >= self._drain_until:
+            for deadlines in self.deadlines:
+                for connection in list(deadlines):
+                    self._attend(connection, Connection.abort)
+
+    def _is_done(self) -> bool:
+        return (self._drain_until is not None
+                and not any(self.deadlines))
+
+
+def connections_possible() -> int:
+    """Raise the open-file limit as far as allowed; return what it leaves.
+
+    Every connection may have a file open besides its socket.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows: select() takes 512 sockets
+        return 512 - FD_RESERVE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (ValueError, OSError):
+            pass  # macOS has a lower limit of its own
+    if soft == resource.RLIM_INFINITY:
+        soft = MIB
+    return max(1, soft - max(FD_RESERVE, soft // 8))
+
+
+def listening_sockets(bind: "Sequence[str]",
+                      port: int) -> "List[socket.socket]":
+    """Return sockets that listen at each of the addresses *bind*.
+
+    Port 0: the same free port for all of them.  Of the default addresses,
+    one whose family the machine lacks is left out.  Raise OSError, with the
+    address as its filename.
+    """
+    socks = []  # type: List[socket.socket]
+    try:
+        for address in bind:
+            try:
+                for family, sockaddr in addresses_of(address, port):
+                    socks.append(listening_socket(family, sockaddr))
+                    port = port or socks[0].getsockname()[1]
+            except OSError as exc:
+                lacking = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+                if bind is LOOPBACK and exc.errno in lacking:
+                    continue
+                raise OSError(exc.errno, exc.strerror, address)
+        if not socks:
+            raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
+    except BaseException:
+        for sock in socks:
+            sock.close()
+        raise
+    return socks
+
+
+def addresses_of(address: str, port: int) -> "List[Tuple[int, Any]]":
+    """Return (family, socket address) of each thing that *address* means."""
+    found = []
+    for info in socket.getaddrinfo(address or None, port, 0,
+                                   socket.SOCK_STREAM, 0, socket.AI_PASSIVE):
+        pair = int(info[0]), info[4]
+        if pair not in found:
+            found.append(pair)
+    return found
+
+
+def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
+    """Return a socket that listens at *sockaddr*, non-blocking."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere it would let others take the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            only = int(sockaddr[0] != "::")
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        # What accept() returns inherits it: no answer waits for an ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(sockaddr)
+        sock.listen(LISTEN_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """Return the URL of what *sock* listens at."""
+    host, port = sock.getsockname()[:2]
+    return "http://%s:%d/" % ("[%s]" % host if ":" in host else host, port)
+
+
+# ---- Command line -----------------------------------------------------------
+
+EXAMPLES = """examples:
+  python3 httpd.py                      ./htdocs, or this folder, at port 8080
+  python3 httpd.py 9000 -d ~/site       another folder, at port 9000
+  python3 httpd.py --bind :: 8000       open to other machines
+  python3 httpd.py -q 0                 a free port, no access log
+"""
+
+
+def tell(message: str) -> None:
+    """Write a message about the server itself to standard error."""
+    print("httpd.py: " + message, file=sys.stderr, flush=True)
+
+
+def tell_traceback() -> None:
+    """Write the exception being handled, a bug, to standard error."""
+    import traceback
+    tell("a bug, please report it:\n" + traceback.format_exc())
+
+
+def make_parser() -> "argparse.ArgumentParser":
+    """Return the parser of the command line."""
+    import argparse
+    parser = argparse.ArgumentParser(
+        prog="httpd.py", epilog=EXAMPLES,
+        description="Serve the files of a folder over HTTP/1.1.",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("port", nargs="?", type=port_number, default=PORT,
+        help="TCP port; 0 picks a free one (default: %(default)s)")
+    add("-b", "--bind", action="append", metavar="ADDRESS",
+        help="address or name to listen at, repeatable; :: is every address"
+        " (default: 127.0.0.1 and ::1, this machine alone)")
+    add("-d", "--directory", metavar="DIR",
+        help="folder to serve (default: ./htdocs if there is one, else .)")
+    add("--no-listing", action="store_true",
+        help="a folder without index.html is 404 instead of a listing")
+    add("--dotfiles", action="store_true",
+        help="serve names that begin with a dot")
+    add("--follow-symlinks", action="store_true",
+        help="serve links that lead out of the folder")
+    add("--log-format", choices=LOG_FORMATS, default="combined",
+        help="form of the access log (default: %(default)s)")
+    add("--log-file", metavar="PATH",
+        help="append the access log to PATH (default: standard output)")
+    add("-q", "--quiet", action="store_true", help="no access log")
+    add("--max-connections", type=positive(int), metavar="N",
+        help="clients at once (default: as open files allow)")
+    add("--idle-timeout", type=positive(float), metavar="S",
+        default=IDLE_TIMEOUT,
+        help="seconds between two requests (default: %(default)s)")
+    add("--request-timeout", type=positive(float), metavar="S",
+        default=REQUEST_TIMEOUT,
+        help="seconds for a whole request head (default: %(default)s)")
+    add("--version", action="version", version="httpd.py " + __version__)
+    return parser
+
+
+def port_number(text: str) -> int:
+    """Return the port in *text*; ValueError unless 0 to 65535."""
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
+        raise ValueError(text)
+    return int(text)
+
+
+def positive(kind: "Callable[[str], Any]") -> "Callable[[str], Any]":
+    """Return a converter to *kind* that takes what is above 0 alone."""
+    def convert(text: str) -> "Any":
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError(text)
+        return value
+    convert.__name__ = "positive " + kind.__name__
+    return convert
+
+
+def open_log(path: "Optional[str]", form: str) -> AccessLog:
+    """Return the access log in the file *path*, None for standard output."""
+    if path is None:
+        return AccessLog(sys.stdout.fileno(), form)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
+    return AccessLog(os.open(path, flags, 0o640), form)
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether only this machine can reach *url*."""
+    return url.startswith(("http://127.", "http://[::1]"))
+
+
+def why_not(exc: OSError, port: int) -> str:
+    """Return what keeps the server from starting, and what to do."""
+    what = "cannot start: %s%s" % (
+        "%s: " % exc.filename if exc.filename else "", exc.strerror or exc)
+    if exc.errno == errno.EADDRINUSE:
+        return ("cannot listen at %s port %d: it is in use. Stop what uses it,"
+                " or choose another port: httpd.py %d"
+                % (exc.filename, port, port % 65535 + 1))
+    if exc.errno == errno.EACCES and 0 < port < 1024:
+        return what + ". Ports below 1024 need special rights: try 8080."
+    return what + "."
+
+
+def announce(server: Server) -> None:
+    """Say where the server listens, what it serves and who can come."""
+    root = os.fsdecode(server.site.root)
+    for url in server.urls:
+        tell("serving %s at %s" % (root, url))
+    if all(map(is_loopback, server.urls)):
+        tell("only this machine can connect; --bind :: opens it to others."
+             " Ctrl-C stops.")
+    else:
+        tell("WARNING: other machines can connect and read this folder."
+             " Ctrl-C stops.")
+
+
+def main(argv: "Optional[Sequence[str]]" = None) -> int:
+    """Run the server for the command line *argv*; return the exit status."""
+    args = make_parser().parse_args(argv)
+    directory = args.directory
+    if directory is None:
+        directory = "htdocs" if os.path.isdir("htdocs") else "."
+    try:
+        access_log = (None if args.quiet
+                      else open_log(args.log_file, args.log_format))
+        server = Server(
+            directory, args.port, args.bind or LOOPBACK,
+            listing=not args.no_listing, dotfiles=args.dotfiles,
+            follow_symlinks=args.follow_symlinks, access_log=access_log,
+            max_connections=args.max_connections,
+            idle_timeout=args.idle_timeout,
+            request_timeout=args.request_timeout)
+    except HTTPError as exc:
+        tell("cannot serve %s: %s" % (directory, exc.detail))
+        return 1
+    except OSError as exc:
+        tell(why_not(exc, args.port))
+        return 1
+    server.handle_signals()
+    announce(server)
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
