@@ -44,6 +44,7 @@ Map of the sections
 """
 
 import errno
+import html
 import os
 import re
 import select
@@ -54,14 +55,17 @@ import stat
 import sys
 import threading
 import time
+import traceback
+import weakref
 from collections import OrderedDict
+from datetime import datetime, timezone
+from urllib.parse import quote, unquote_to_bytes
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
-    from types import TracebackType
     import argparse
     from typing import (Any, Callable, Dict, Iterable, List, Optional,
-                        Sequence, Tuple, Type, Union)
+                        Sequence, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     Signature = Tuple[int, ...]         # what changes when a file changes
     Probe = Callable[[bytes], object]
@@ -77,16 +81,17 @@ PORT = 8080
 LOOPBACK = ("127.0.0.1", "::1")
 
 # What one client may send.
-REQUEST_LINE_MAX = 8 * KIB      # as nginx and Apache; RFC 9112, 3 asks for 8000
+REQUEST_LINE_MAX = 8 * KIB      # as nginx; RFC 9112, 3 asks for 8000 bytes
 HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
 # Seconds.  A state's limit is constant, see STATES.
 REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
 IDLE_TIMEOUT = 60               # between two requests
-SEND_TIMEOUT = 60               # without progress; a slow reader may take hours
+SEND_TIMEOUT = 60               # without progress; slow readers may take hours
 LINGER_TIMEOUT = 2              # reading on after the last response
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
+PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
 PAUSE = 1                       # no accepting after running out of descriptors
 
 # Bytes and counts.
@@ -97,12 +102,13 @@ QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_HEADS = 1024              # parsed heads that are remembered
 KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
-KEPT_COUNT = 16384              # such messages, however small
+KEPT_FACT = KIB                 # bytes of the objects for each of its facts
 LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
+READ_TRIES = 3                  # of a file that changes while it is read
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
+FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
 FD_RESERVE = 32                 # descriptors for all but connections, at least
-LINKS_MAX = 40                  # in one path, as Linux
 
 # A file's times tick coarsely.  Until it has rested for this long, its next
 # change may look like its last one, so it gets no validator and is not kept.
@@ -115,7 +121,8 @@ DEFAULT_FILES = (b"index.html", b"index.htm")
 NOT_FOUND_FILE = b"404.html"
 
 METHODS = frozenset(
-    "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE",
+     "PATCH"])
 
 # The request fields besides the target that an answer may depend on.
 SELECTING_FIELDS = ("if-none-match", "if-modified-since", "range", "if-range")
@@ -248,7 +255,8 @@ class HTTPError(Exception):
     *fields* are those that the status requires, such as Allow.
     """
 
-    def __init__(self, status: int, detail: str, fields: "Fields" = []):
+    def __init__(self, status: int, detail: str,
+                 fields: "Sequence[Tuple[str, str]]" = ()):
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
@@ -267,7 +275,8 @@ REQUEST_LINE = re.compile(
 # Host = uri-host [ ":" port ] (RFC 9110, 7.2; RFC 3986, 3.2.2), never empty:
 # an http URI has a host (RFC 9110, 4.2.1).
 AUTHORITY = (r"(?:\[[0-9A-Fa-f:.]{2,45}\]"
-             r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
+             r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)"
+             r"(?::[0-9]{0,5})?")
 HOST = re.compile(AUTHORITY)
 
 # request-target: origin-form or absolute-form (RFC 9112, 3.2.1, 3.2.2).  A
@@ -316,7 +325,6 @@ def parse_http_date(value: str, now: float) -> "Optional[int]":
     784111777
     >>> parse_http_date("Sun, 31 Feb 2021 00:00:00 GMT", 1.7e9)
     """
-    from datetime import datetime, timezone
     match = IMF_FIXDATE.fullmatch(value) or RFC850_DATE.fullmatch(value)
     if match:
         day, month, year, hour, minute, second = match.groups()
@@ -504,11 +512,12 @@ def unparsed_request(received: bytes) -> Request:
 
 
 HEAD_END = b"\r\n\r\n"
+EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def check_partial(received: bytes, start: int) -> None:
-    """Raise HTTPError where *received*, without a head's end, cannot become one.
+    """Raise HTTPError if *received*, without its end, can be no valid head.
 
     Bytes before *start* were checked before.
     """
@@ -545,6 +554,14 @@ class Response:
         self.content = content
         self.facts = facts
 
+    def length(self) -> int:
+        """Return how many bytes the content has."""
+        if self.content is None:
+            return 0
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return self.content.stop - self.content.start
+
 
 def render_head(response: Response, date: str, connection: str) -> bytes:
     """Return the head of *response*; nothing else writes heads.
@@ -558,7 +575,7 @@ def render_head(response: Response, date: str, connection: str) -> bytes:
     fields += response.fields
     fields.append(("X-Content-Type-Options", "nosniff"))
     if response.content is not None:
-        fields.append(("Content-Length", str(len(response.content))))
+        fields.append(("Content-Length", str(response.length())))
     lines = ["HTTP/1.1 %d %s" % (response.status, REASONS[response.status])]
     lines += [name + ": " + value for name, value in fields]
     head = "\r\n".join(lines)
@@ -580,7 +597,7 @@ class Message:
     """
 
     __slots__ = ("response", "connection", "data", "file", "length", "size",
-                 "second", "turn")
+                 "second", "turn", "__weakref__")
 
     def __init__(self, response: Response, connection: str, date: str,
                  second: int, turn: int, content_sent: bool = True):
@@ -590,15 +607,13 @@ class Message:
         self.turn = turn
         self.data = render_head(response, date, connection)
         self.file = None  # type: Optional[FilePart]
-        self.size = 0
-        content = response.content
-        if content is not None and content_sent:
-            self.size = len(content)
-        if isinstance(content, bytes):
-            self.data += content[:self.size]
+        self.size = response.length() if content_sent else 0
+        if isinstance(response.content, bytes):
+            self.data += response.content[:self.size]
+            self.length = len(self.data)
         else:
-            self.file = content
-        self.length = len(self.data) + (self.size if self.file else 0)
+            self.file = response.content
+            self.length = len(self.data) + self.size
 
 
 # ---- Preconditions and ranges -----------------------------------------------
@@ -648,8 +663,8 @@ def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
             and parse_http_date(validator, now) == modified)
 
 
-BYTE_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))",
-                        re.IGNORECASE)
+BYTE_RANGE = re.compile(
+    r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.IGNORECASE)
 
 
 def select_range(value: str, length: int) -> "Optional[Tuple[int, int]]":
@@ -699,7 +714,8 @@ WINDOWS_NAME = re.compile(
     rb"([. ].*)?", re.DOTALL)
 
 
-def path_segments(path: str, windows: bool = False) -> "Tuple[List[bytes], bool]":
+def path_segments(path: str,
+                  windows: bool = False) -> "Tuple[List[bytes], bool]":
     """Return the names that *path* leads through, and if it ends with "/".
 
     Decoded once; empty and dot segments resolved, never above the root.
@@ -711,7 +727,6 @@ def path_segments(path: str, windows: bool = False) -> "Tuple[List[bytes], bool]
     >>> path_segments("/../%2e%2E/etc")
     ([b'etc'], False)
     """
-    from urllib.parse import unquote_to_bytes
     if BAD_ESCAPE.search(path):
         raise HTTPError(400, "The path has a % without two hex digits.")
     segments = []  # type: List[bytes]
@@ -746,7 +761,6 @@ def absolute_path(segments: "Sequence[bytes]", is_folder: bool) -> str:
     >>> absolute_path([b"", b"evil.example", b"a?"], True)
     '/evil.example/a%3F/'
     """
-    from urllib.parse import quote
     path = "/" + "/".join(quote(name, safe="") for name in segments if name)
     return path + "/" if is_folder and path != "/" else path
 
@@ -794,9 +808,8 @@ td + td, th + th {{ text-align: right; white-space: nowrap }}
 
 def error_page(status: int, detail: str) -> bytes:
     """Return the HTML that explains *status*."""
-    from html import escape as escape_html
     title = "%d %s" % (status, REASONS[status])
-    return PAGE.format(title=title, body="<p>%s</p>" % escape_html(detail)
+    return PAGE.format(title=title, body="<p>%s</p>" % html.escape(detail)
                        ).encode("utf-8")
 
 
@@ -814,12 +827,11 @@ class Entry:
 def listing_page(segments: "Sequence[bytes]",
                  entries: "Sequence[Entry]") -> bytes:
     """Return the HTML that lists *entries* of the folder at *segments*."""
-    from html import escape as escape_html
     rows = ['<tr><td><a href="../">../</a><td><td>'] if segments else []
     for entry in sorted(entries, key=lambda e: (e.size is not None, e.name)):
         slash = "/" if entry.size is None else ""
         href = "./" + absolute_path([entry.name], False)[1:] + slash
-        name = escape_html(entry.name.decode("utf-8", "replace")) + slash
+        name = html.escape(entry.name.decode("utf-8", "replace")) + slash
         size = "" if entry.size is None else str(entry.size)
         rows.append('<tr><td><a href="%s">%s</a><td>%s<td>%s'
                     % (href, name, size, listing_time(entry.mtime)))
@@ -827,11 +839,11 @@ def listing_page(segments: "Sequence[bytes]",
             + "\n".join(rows) + "\n</table>")
     path = "/" + "".join(name.decode("utf-8", "replace") + "/"
                          for name in segments)
-    return PAGE.format(title=escape_html(path), body=body).encode("utf-8")
+    return PAGE.format(title=html.escape(path), body=body).encode("utf-8")
 
 
 def listing_time(mtime: float) -> str:
-    """Return *mtime*, in seconds since 1970, for people; "" if it is absurd."""
+    """Return *mtime*, in seconds since 1970, for people; "" if absurd."""
     if not 0 <= mtime <= HTTP_DATE_MAX:
         return ""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(mtime))
@@ -967,13 +979,26 @@ def target_state(path: bytes) -> "Signature":
         return (exc.errno or 0,)
 
 
+def real_path(path: bytes) -> object:
+    """Return where *path* leads, links followed, or the errno of looking."""
+    try:
+        return os.path.realpath(path)
+    except OSError as exc:  # a link was put elsewhere meanwhile
+        return exc.errno
+
+
+def unknown_state(path: bytes) -> object:
+    """Return what equals nothing: for facts that hold in no later turn."""
+    return object()
+
+
 def is_settled(status: os.stat_result, now: float) -> bool:
     """Return whether the file's next change will change its times.
 
     *now* is seconds since 1970, read before the *status*.
     """
     now_ns = int(now * 1e9)
-    limit = SETTLED_COARSE_NS if status.st_ctime_ns % 10**9 == 0 else SETTLED_NS
+    limit = SETTLED_NS if status.st_ctime_ns % 10**9 else SETTLED_COARSE_NS
     return (now_ns - status.st_ctime_ns > limit
             and abs(now_ns - status.st_mtime_ns) > limit)
 
@@ -987,9 +1012,6 @@ class FilePart:
         self.fd = fd
         self.start = start
         self.stop = stop
-
-    def __len__(self) -> int:
-        return self.stop - self.start
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -1044,6 +1066,10 @@ class Opened:
             return None
         return b"".join(blocks)
 
+    def look_again(self) -> None:
+        """Take note of what the file has become."""
+        self.status = os.fstat(self.fd)
+
     def part(self, start: int, stop: int) -> FilePart:
         """Return those bytes unread; they own the descriptor from now on."""
         part = FilePart(self.fd, start, stop)
@@ -1094,10 +1120,7 @@ class Site:
             self._check_hidden(segments)
             return self._walk(segments, facts)
         except OSError as exc:
-            status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
-            if status == 500:
-                tell("%s: %s" % (os.fsdecode(b"/".join(segments)), exc))
-            raise HTTPError(status, DETAIL_OF_STATUS[status])
+            raise self._failure(exc, facts)
 
     def open_default(self, segments: "Sequence[bytes]",
                      facts: "Facts") -> "Optional[Opened]":
@@ -1116,16 +1139,27 @@ class Site:
 
     def entries(self, folder: Opened,
                 segments: "Sequence[bytes]") -> "List[Entry]":
-        """Return what there is to see in *folder*, which is at *segments*."""
-        entries = []
-        with self._open_for_reading(folder) as readable:
-            at = readable.fd if HAS_DIR_FD else folder.path
-            for name in map(os.fsencode, os.listdir(at)):
-                if self.dotfiles or not is_hidden([*segments, name]):
-                    entry = self._entry(readable, name)
-                    if entry:
-                        entries.append(entry)
-        return entries
+        """Return what there is to see in *folder*, which is at *segments*.
+
+        Raise HTTPError(403, 404, 500 or 503).
+        """
+        try:
+            with self._open_for_reading(folder) as readable:
+                names = os.listdir(readable.fd if HAS_DIR_FD else folder.path)
+                entries = [self._entry(readable, segments, name)
+                           for name in map(os.fsencode, names)]
+        except OSError as exc:
+            raise self._failure(exc, {})
+        return [entry for entry in entries if entry]
+
+    def _failure(self, exc: OSError, facts: "Facts") -> HTTPError:
+        """Return what to answer after *exc*; *facts* may then not hold."""
+        status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
+        if status >= 500:  # it may pass, though no file changes
+            facts[(unknown_state, self.root)] = False
+        if status == 500:
+            tell("cannot read a file: %s" % exc)
+        return HTTPError(status, DETAIL_OF_STATUS[status])
 
     def _check_hidden(self, segments: "Sequence[bytes]") -> None:
         if is_hidden(segments) and not self.dotfiles:
@@ -1154,14 +1188,15 @@ class Site:
             node.close()
 
     def _open_root(self, facts: "Facts") -> Opened:
+        state = target_state(self.root)
+        facts.setdefault((target_state, self.root), state)
         fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
         status = os.fstat(fd) if HAS_DIR_FD else os.stat(self.root)
-        facts.setdefault((target_state, self.root), signature(status))
         return Opened(fd, self.root, status)
 
     def _open_child(self, folder: Opened, name: bytes,
                     facts: "Facts") -> "Optional[Opened]":
-        """Open *name* in *folder*; None when it is a link not to be followed."""
+        """Open *name* in *folder*; None if it is a link not to be followed."""
         path = os.path.join(folder.path, name)
         where, at = (name, folder.fd) if HAS_DIR_FD else (path, None)
         fact = (self._probe, path)
@@ -1185,8 +1220,8 @@ class Site:
             flags |= NOFOLLOW
         fd = os.open(where, flags, dir_fd=at)
         opened = Opened(fd, path, os.fstat(fd))
-        # Another file may have taken the name since: then the fact above no
-        # longer holds, and what is made of this one is not kept.
+        # Another file may have taken the name since: then the fact above does
+        # not hold in the next turn, and what is made of this one goes.
         if stat.S_IFMT(opened.status.st_mode) != stat.S_IFMT(status.st_mode):
             opened.close()
             raise HTTPError(404, NOTHING_HERE)
@@ -1196,9 +1231,9 @@ class Site:
                  facts: "Facts") -> "List[bytes]":
         """Return where the links of *segments* lead, inside the root."""
         path = os.path.join(self.root, *segments)
-        real = os.path.realpath(path)
-        facts.setdefault((os.path.realpath, path), real)
-        inside = self._inside(real)
+        real = real_path(path)
+        facts.setdefault((real_path, path), real)
+        inside = self._inside(real) if isinstance(real, bytes) else None
         if inside is None:
             raise HTTPError(404, NOTHING_HERE)
         self._check_hidden(inside)
@@ -1217,15 +1252,14 @@ class Site:
         if not HAS_DIR_FD:
             return folder
         flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-        try:
-            fd = os.open(b".", flags, dir_fd=folder.fd)
-        except OSError as exc:
-            status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
-            raise HTTPError(status, DETAIL_OF_STATUS[status])
+        fd = os.open(b".", flags, dir_fd=folder.fd)
         return Opened(fd, folder.path, folder.status)
 
-    def _entry(self, folder: Opened, name: bytes) -> "Optional[Entry]":
-        """Return the Entry of *name*; None if a request for it gets nothing."""
+    def _entry(self, folder: Opened, segments: "Sequence[bytes]",
+               name: bytes) -> "Optional[Entry]":
+        """Return the Entry of *name*; None if requests for it get nothing."""
+        if is_hidden([*segments, name]) and not self.dotfiles:
+            return None
         path = os.path.join(folder.path, name)
         where, at = (name, folder.fd) if HAS_DIR_FD else (path, None)
         try:
@@ -1233,7 +1267,9 @@ class Site:
                              follow_symlinks=self.follow_symlinks)
             if stat.S_ISLNK(status.st_mode):
                 inside = self._inside(os.path.realpath(path))
-                if inside is None or is_hidden(inside) > self.dotfiles:
+                if inside is None:
+                    return None
+                if is_hidden(inside) and not self.dotfiles:
                     return None
                 status = os.stat(where, dir_fd=at)
         except OSError:
@@ -1278,7 +1314,12 @@ def respond(request: Request, site: Site, now: float) -> Response:
                                   ("Content-Security-Policy", NO_SCRIPTS)],
                             page)
     except HTTPError as error:
-        return error_response(error, site, facts)
+        if error.status == 404:
+            own = own_page(site, now, facts)
+            if own is not None:
+                return Response(404, [("Content-Type", HTML), NO_STORE], own,
+                                facts)
+        return error_response(error, facts)
 
 
 def check_method(method: str) -> None:
@@ -1303,8 +1344,11 @@ def redirect(segments: "Sequence[bytes]", query: str,
 
 
 def represent(request: Request, opened: Opened, now: float,
-              facts: "Facts") -> Response:
-    """Return the answer that has *opened*, a regular file, as its content."""
+              facts: "Facts", tries: int = READ_TRIES) -> Response:
+    """Return the answer that has *opened*, a regular file, as its content.
+
+    A file that changes while it is read is read again, *tries* times.
+    """
     status = opened.status
     etag = modified = None
     fields = [("Content-Type", media_type(opened.path)), FRESH,
@@ -1328,32 +1372,35 @@ def represent(request: Request, opened: Opened, now: float,
             code, start, stop = 206, selected[0], selected[1] + 1
             fields.append(("Content-Range", "bytes %d-%d/%d"
                            % (selected + (status.st_size,))))
-    content = opened.read(start, stop) if stop - start <= SMALL else None
-    if content is None:
+    if stop - start > SMALL:
         return Response(code, fields, opened.part(start, stop))
-    return Response(code, fields, content, facts if etag else None)
+    data = opened.read(start, stop)
+    if data is not None:
+        return Response(code, fields, data, facts if etag else None)
+    if not tries:
+        raise HTTPError(503, "The file changes all the time.")
+    opened.look_again()
+    return represent(request, opened, now, facts, tries - 1)
 
 
-def error_response(error: HTTPError, site: "Optional[Site]",
-                   facts: "Optional[Facts]") -> Response:
-    """Return the page for *error*: for 404 the site's own, if it has one."""
-    fields = error.fields + [("Content-Type", HTML), NO_STORE]
-    if error.status == 404 and site and facts is not None:
-        page = own_page(site, facts)
-        if page is not None:
-            return Response(404, fields, page, facts)
-    fields.append(("Content-Security-Policy", NO_SCRIPTS))
+def error_response(error: HTTPError,
+                   facts: "Optional[Facts]" = None) -> Response:
+    """Return the page that explains *error*."""
+    fields = [*error.fields, ("Content-Type", HTML), NO_STORE,
+              ("Content-Security-Policy", NO_SCRIPTS)]
     return Response(error.status, fields,
                     error_page(error.status, error.detail), facts)
 
 
-def own_page(site: Site, facts: "Facts") -> "Optional[bytes]":
+def own_page(site: Site, now: float, facts: "Facts") -> "Optional[bytes]":
     """Return the content of the root's 404.html, None without one."""
     try:
         with site.open([NOT_FOUND_FILE], facts) as opened:
             size = opened.status.st_size
             if opened.is_folder() or size > SMALL:
                 return None
+            if not is_settled(opened.status, now):
+                facts[(unknown_state, opened.path)] = False
             return opened.read(0, size)
     except HTTPError:
         return None
@@ -1370,7 +1417,8 @@ GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
 NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 
 # Running out of something; time will tell.
-EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
+                       errno.ENOMEM])
 
 
 def is_gone(exc: BaseException) -> bool:
@@ -1475,6 +1523,11 @@ class Connection:
         """Add *data* to the buffer, and see what the buffer amounts to."""
         checked = len(self.buffer)
         self.buffer += data
+        if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
+            self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
+            checked = 0
+            if not self.buffer:
+                return
         if self.buffer.find(HEAD_END, max(0, checked - 3)) >= 0:
             self.server.answerable.append(self)
             return
@@ -1489,6 +1542,7 @@ class Connection:
     def end_of_input(self) -> None:
         """The client has sent all it will, and is not owed an answer."""
         if self.buffer.strip(b"\r\n"):
+            self.since = self.server.now
             self.log(unparsed_request(self.buffer), 400, 0, True)
         self.enter(CLOSED)
 
@@ -1497,28 +1551,31 @@ class Connection:
 
         One head that was answered in this turn already, and nothing else, is
         what a busy server sees most.  For this the steps of answer_heads(),
-        flush() and enter() stand here in one: a third of the time of all.
+        flush() and enter() stand here in one: it saves a third of the time.
         """
         server = self.server
         known = server.known.get(self.buffer)
-        if (known is None or known.turn != server.turn
-                or self.state != IDLE):
+        message = None
+        if known and known.turn == server.turn and self.state == IDLE:
+            message = known.message()
+        if known is None or message is None:
             self.answer_heads()
             return
-        message = known.message
-        sent = self.sock.send(message.data)
+        self.buffer = b""
+        try:
+            sent = self.sock.send(message.data)
+        except OSError:
+            sent = 0  # flush() meets it again
         if sent == message.length:
-            self.buffer = b""
             server.log_lines.append(self.peer[0] + known.log_rest)
             deadlines = server.deadlines[IDLE]
             deadlines[self] = server.now + server.seconds[IDLE]
             deadlines.move_to_end(self)
         else:
-            self.buffer = b""
             self.since = server.now
             self.queue.append((known.request, message))
             self.sent = sent
-            self.enter(SENDING)
+            self.flush()
 
     def answer_heads(self) -> None:
         """Queue the answers to the heads in the buffer, and send them.
@@ -1536,10 +1593,10 @@ class Connection:
             start = stop
             if head == HEAD_END:
                 continue  # empty lines before a request line
-            request, message = server.answer(head)
+            request, message = server.message_for(head)
             queue.append((request, message))
             queued += message.length
-            if message.file or message.connection == "close":
+            if message.file is not None or message.connection == "close":
                 break
         self.buffer = buffer[start:]
         self.since = server.now
@@ -1548,8 +1605,7 @@ class Connection:
     def refuse(self, error: HTTPError) -> None:
         """Answer what is no whole head with *error*, and close."""
         request = unparsed_request(self.buffer)
-        response = error_response(error, None, None)
-        self.queue.append((request, self.server.render(request, response)))
+        self.queue.append((request, self.server.render_error(request, error)))
         self.since = self.server.now
         self.flush()
 
@@ -1563,13 +1619,14 @@ class Connection:
     def flush(self) -> None:
         """Send of the queue what one send() and one sendfile() take."""
         queue, last = self.queue, None
+        before = len(queue), self.sent
         try:
             if queue and self.sent < len(queue[0][1].data):
                 last = self.send_data()
             if queue and self.sent >= len(queue[0][1].data):
                 last = self.send_slice()
         except BlockingIOError:
-            if self.state == SENDING:
+            if self.state == SENDING and before == (len(queue), self.sent):
                 return  # no progress: its time goes on
         if queue:
             self.enter(SENDING)
@@ -1584,13 +1641,13 @@ class Connection:
             data = b"".join([message.data for _, message in self.queue])
         if self.sent:
             data = data[self.sent:]
-        more = MSG_MORE if self.queue[-1][1].file else 0
+        more = 0 if self.queue[-1][1].file is None else MSG_MORE
         return self.advance(self.sock.send(data, more))
 
     def send_slice(self) -> "Optional[Tuple[Request, Message]]":
         """Send one slice of the first message's file; return the same."""
         message = self.queue[0][1]
-        assert message.file, "a message without a file is all data"
+        assert message.file is not None, "a message without a file is all data"
         offset = message.file.start + self.sent - len(message.data)
         return self.advance(send_file(
             self.sock, message.file.fd, offset,
@@ -1605,25 +1662,26 @@ class Connection:
             request, message = last
             self.sent -= message.length
             self.log(request, message.response.status, message.size, False)
-            if message.file:
+            if message.file is not None:
                 message.file.close()
         return last
 
     def next_request(self, last: "Optional[Tuple[Request, Message]]") -> None:
         """All is sent: wait for another request, or close."""
-        if last and last[1].connection == "close":
-            if last[0].has_body or self.buffer:
-                # RFC 9112, 9.6: closing with unread input makes the kernel
-                # send RST, which can destroy the response in flight.
-                self.buffer = b""
-                self.sock.shutdown(socket.SHUT_WR)
-                self.enter(LINGERING)
-            else:
-                self.enter(CLOSED)
-        elif HEAD_END in self.buffer:
+        is_last = last is not None and last[1].connection == "close"
+        if HEAD_END in self.buffer and not is_last:
             self.enter(SENDING)  # others first: the next turn goes on
-        else:
+        elif not (is_last or self.server.is_stopping()):
             self.enter(RECEIVING if self.buffer else IDLE)
+        elif self.buffer or self.state == SENDING or last and last[0].has_body:
+            # RFC 9112, 9.6: closing with unread input, or with more of it to
+            # come, makes the kernel send RST, which can destroy the response
+            # in flight.
+            self.buffer = b""
+            self.sock.shutdown(socket.SHUT_WR)
+            self.enter(LINGERING)
+        else:
+            self.enter(CLOSED)
 
     def linger(self) -> None:
         """LINGERING: read what nobody wants, until the client closes."""
@@ -1646,7 +1704,7 @@ class Connection:
             self.log(request, message.response.status, max(0, content_sent),
                      True)
             self.sent = 0
-            if message.file:
+            if message.file is not None:
                 message.file.close()
         self.queue = []
         self.enter(CLOSED)
@@ -1663,8 +1721,37 @@ class Connection:
 
 # ---- Log --------------------------------------------------------------------
 
+STDOUT = 1              # its descriptor
 LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
-PIPE_BUF = 4096         # POSIX's least is 512; Linux has 4096
+LOG_CLOSE_TIMEOUT = 1   # seconds without progress, at the end
+PIPE_BUF = 4096         # a pipe that has room has this much; Linux, pipe(7)
+
+
+def tell(message: str) -> None:
+    """Write a message about the server itself to standard error.
+
+    Without one, or when its reader is gone or stalls, the message is lost:
+    it must not end the server, nor hold it up.
+    """
+    try:
+        if sys.stderr and has_room(sys.stderr.fileno(), 0):
+            print("httpd.py: " + message, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def tell_traceback() -> None:
+    """Write the exception being handled, a bug, to standard error."""
+    tell("a bug, please report it:\n" + traceback.format_exc())
+
+
+def has_room(fd: int, seconds: float) -> bool:
+    """Return whether *fd* takes a few bytes, waiting for it so long."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
 
 
 class AccessLog:
@@ -1675,11 +1762,19 @@ class AccessLog:
     """
 
     def __init__(self, fd: int, form: str = "combined"):
-        self.fd = fd
         self.rest = NCSA_FORMATS.get(form)  # None for JSON
-        self.waiting = b""
-        self.dropped = 0
-        self._never_blocks = stat.S_ISREG(os.fstat(fd).st_mode)
+        if not self.rest:  # later, descriptors may have run out
+            import json  # noqa: F401
+        self.waiting = bytearray()
+        self._lost = 0
+        self._fails = False
+        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        if os.isatty(fd):
+            # Room for one byte counts as room there.  A descriptor of our
+            # own: O_NONBLOCK on this one would hold for the shell too.
+            fd = os.open(os.ttyname(fd),
+                         os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        self._fd = fd
 
     def line(self, peer: "Tuple[str, int]", date: str, request: Request,
              status: int, size: int, seconds: float, aborted: bool) -> str:
@@ -1689,52 +1784,66 @@ class AccessLog:
         return json_line(peer, date, request, status, size, seconds, aborted)
 
     def write(self, lines: "List[str]") -> None:
-        """Write *lines*, and those that wait, as far as the reader takes them.
-        """
+        """Write what waits, and *lines*, as far as the reader takes it."""
         if len(self.waiting) < LOG_BACKLOG_MAX:
             self.waiting += "".join(lines).encode("ascii", "replace")
         else:
-            self.dropped += len(lines)
+            self._lost += len(lines)
+        self._write_waiting(0)
+        if self._lost and not (self.waiting or self._fails):
+            self._tell_lost()
+
+    def close(self) -> None:
+        """Write what waits, unless its reader stalls, and say what is lost."""
+        self._write_waiting(LOG_CLOSE_TIMEOUT)
+        self._lost += self.waiting.count(b"\n")
+        if self._lost:
+            self._tell_lost()
+
+    def _write_waiting(self, patience: float) -> None:
         try:
-            while self.waiting and self._has_room():
-                stop = None if self._never_blocks else PIPE_BUF
-                count = os.write(self.fd, self.waiting[:stop])
-                self.waiting = self.waiting[count:]
+            while self.waiting and (self._is_file
+                                    or has_room(self._fd, patience)):
+                stop = len(self.waiting) if self._is_file else PIPE_BUF
+                del self.waiting[:os.write(self._fd, self.waiting[:stop])]
+                self._fails = False
+        except BlockingIOError:
+            pass  # a terminal that is stopped
         except OSError as exc:  # its reader is gone, the disk is full ...
-            self.dropped += self.waiting.count(b"\n")
-            self.waiting = b""
-            self._tell_dropped("The access log fails: %s." % exc.strerror)
-        if self.dropped and not self.waiting:
-            self._tell_dropped("The access log was not read.")
+            if not self._fails:
+                tell("the access log fails: %s" % exc.strerror)
+            self._fails = True
+            self._lost += self.waiting.count(b"\n")
+            self.waiting.clear()
 
-    def _has_room(self) -> bool:
-        if self._never_blocks or not hasattr(select, "poll"):
-            return True
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        return bool(poll.poll(0))
-
-    def _tell_dropped(self, why: str) -> None:
-        tell("%s %d lines are lost." % (why, self.dropped))
-        self.dropped = 0
+    def _tell_lost(self) -> None:
+        tell("the access log has lost %d lines" % self._lost)
+        self._lost = 0
 
 
 # ---- Server -----------------------------------------------------------------
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 class Known:
     """A head that came before: its request, and what answers it.
 
-    message and log_rest (what follows the address in its log line) are good
-    for the turn number *turn* only; 0 where they must not be used again.
+    message() and log_rest (what follows the address in its log line) are good
+    in the turn number *turn* and in no other.  The reference is weak: what
+    keeps messages, and bounds their size, is Server.kept alone.
     """
 
     __slots__ = ("request", "message", "log_rest", "turn")
 
-    def __init__(self, request: Request, message: Message):
+    def __init__(self, request: Request):
         self.request = request
-        self.message = message
+        self.message = no_message  # type: Callable[[], Optional[Message]]
         self.log_rest = ""
         self.turn = 0
+
+
+def no_message() -> None:
+    """Return None, as a weak reference to what is no more does."""
 
 
 class Listener:
@@ -1751,6 +1860,12 @@ class Listener:
         self.server.acceptable.append(self)
 
 
+def kept_size(key: str, message: Message) -> int:
+    """Return about how many bytes of memory a kept message takes."""
+    facts = message.response.facts or ()
+    return (2 * len(message.data) + len(key) + KEPT_FACT * (2 + len(facts)))
+
+
 class Waker:
     """A socket pair by which signals and other threads end a select()."""
 
@@ -1765,8 +1880,8 @@ class Waker:
         """Make the reader ready.  Safe in any thread and signal handler."""
         try:
             self.writer.send(b"\0")
-        except BlockingIOError:
-            pass  # full of wake-ups already
+        except OSError:
+            pass  # full of wake-ups, or closed: nobody sleeps
 
     def on_ready(self) -> None:
         """Take the wake-ups; what they were for stands elsewhere."""
@@ -1802,8 +1917,8 @@ class Server:
 
     directory           the folder that is served
     port                0 for a free one; see url
-    bind                addresses, or names, to listen at; "::" is every
-                        address of both families
+    bind                address or name, or several, to listen at; "::" is
+                        every address of both families
     listing, dotfiles, follow_symlinks
                         list folders; serve hidden names; follow links that
                         lead out of the folder
@@ -1822,17 +1937,16 @@ class Server:
     """
 
     def __init__(self, directory: str = ".", port: int = PORT,
-                 bind: "Sequence[str]" = LOOPBACK, *, listing: bool = True,
+                 bind: "Union[str, Sequence[str]]" = LOOPBACK, *,
+                 listing: bool = True,
                  dotfiles: bool = False, follow_symlinks: bool = False,
                  access_log: "Optional[AccessLog]" = None,
                  max_connections: "Optional[int]" = None,
                  idle_timeout: float = IDLE_TIMEOUT,
                  request_timeout: float = REQUEST_TIMEOUT):
         self.site = Site(directory, listing, dotfiles, follow_symlinks)
-        with self.site.open([], {}) as root:
-            if not root.is_folder():
-                raise NotADirectoryError(errno.ENOTDIR, "not a folder",
-                                         directory)
+        if not stat.S_ISDIR(os.stat(directory).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
         self.access_log = access_log
         self.max_connections = max_connections or connections_possible()
         self.seconds = list(SECONDS)
@@ -1840,7 +1954,7 @@ class Server:
         self.seconds[RECEIVING] = request_timeout
         self.deadlines = [OrderedDict() for _ in STATES
                            ]  # type: List[OrderedDict[Connection, float]]
-        self._kept = OrderedDict()  # type: OrderedDict[str, Message]
+        self.kept = OrderedDict()  # type: OrderedDict[str, Message]
         self._kept_size = 0
         self.known = {}  # type: Dict[bytes, Known]
         self.log_lines = []  # type: List[str]
@@ -1851,12 +1965,15 @@ class Server:
         self._tell_time()
         self._paused_until = 0.0
         self._stops = 0
+        self._handles_signals = False
         self._drain_until = None  # type: Optional[float]
         self._thread = None  # type: Optional[threading.Thread]
         self._stopped = threading.Event()
         self._stopped.set()
         self._listeners = [Listener(self, sock)
-                           for sock in listening_sockets(bind, port)]
+                           for sock in listening_sockets(
+                               [bind] if isinstance(bind, str) else bind,
+                               port)]
         self.urls = [url_of(listener.sock) for listener in self._listeners]
         self.url = self.urls[0]
         self._selector = selectors.DefaultSelector()
@@ -1872,7 +1989,9 @@ class Server:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, *exc_info: object) -> None:
+        if kind:
+            self.stop()  # so shutdown() is the second: do not wait
         self.shutdown()
         self.server_close()
 
@@ -1904,6 +2023,10 @@ class Server:
         self._stops += 1
         self._waker.wake()
 
+    def is_stopping(self) -> bool:
+        """Return whether stop() was called."""
+        return self._stops > 0
+
     def server_close(self) -> None:
         """Close all sockets; again is harmless."""
         for deadlines in self.deadlines:
@@ -1912,6 +2035,9 @@ class Server:
         self._set_accepting(False)
         for listener in self._listeners:
             listener.sock.close()
+        if self._handles_signals:
+            signal.set_wakeup_fd(-1)
+            self._handles_signals = False
         self._waker.close()
         self._selector.close()
 
@@ -1919,7 +2045,8 @@ class Server:
         """Let SIGINT and SIGTERM stop() the server.  In the main thread."""
         # The wake-up reaches select() also where the signal came just before.
         signal.set_wakeup_fd(self._waker.writer.fileno())
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._handles_signals = True
+        for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
 
     # The turn.
@@ -2005,9 +2132,9 @@ class Server:
         if self.access_log and self.access_log.waiting:
             due.append(self.now + LOG_RETRY)
         self._due = min(due) if due else float("inf")
-        if self._stops and self._drain_until is None:
-            return 0
-        return max(0, self._due - self.now) if due else None
+        if not due:
+            return None
+        return min(PATIENCE_MAX, max(0, self._due - self.now))
 
     def _expire(self) -> None:
         """Tell every connection whose time is over; end a pause."""
@@ -2018,7 +2145,7 @@ class Server:
                     break
                 self._attend(connection, Connection.expire)
         if self._paused_until and self.now >= self._paused_until:
-            self._set_accepting(True)
+            self._resume_accepting()
 
     # Connections.
 
@@ -2036,6 +2163,8 @@ class Server:
             if WAITS_FOR[state] != WAITS_FOR[old]:
                 self._selector.modify(connection.sock, WAITS_FOR[state],
                                       connection)
+            if state in (IDLE, RECEIVING) and not self._paused_until:
+                self._resume_accepting()  # it could make room
         deadlines = self.deadlines[state]
         deadlines[connection] = self.now + self.seconds[state]
         deadlines.move_to_end(connection)
@@ -2043,13 +2172,16 @@ class Server:
     def _forget(self, connection: Connection) -> None:
         self._selector.unregister(connection.sock)
         connection.sock.close()
-        if not (self._accepting or self._stops):
-            self._set_accepting(True)
+        self._resume_accepting()
 
     def _accept(self, sock: socket.socket) -> None:
-        """Accept what waits at *sock*, as far as there is room."""
+        """Accept what waits at *sock*, as far as there is or can be room."""
         for _ in range(ACCEPTS_PER_TURN):
-            if not (self._accepting and self._make_room()):
+            is_full = sum(map(len, self.deadlines)) >= self.max_connections
+            least_needed = self._least_needed() if is_full else None
+            if is_full and least_needed is None:
+                if not (self.deadlines[IDLE] or self.deadlines[RECEIVING]):
+                    self._set_accepting(False)  # until that changes
                 return
             try:
                 client, address = sock.accept()
@@ -2062,31 +2194,44 @@ class Server:
                 elif not is_gone(exc):
                     tell("accept: %s" % exc)
                 return
+            if least_needed is not None:
+                self._attend(least_needed, Connection.end_of_input)
+            self._welcome(client, address)
+
+    def _welcome(self, client: socket.socket, address: "Any") -> None:
+        peer = (unmapped(address[0]), address[1])
+        try:
             client.setblocking(False)
-            connection = Connection(self, client, address[:2])
+            connection = Connection(self, client, peer)
             self._selector.register(client, READ, connection)
+        except OSError as exc:  # of epoll: out of memory or of watches
+            tell("%s is sent away: %s" % (peer[0], exc))
+            client.close()
+        else:
             self.schedule(connection, RECEIVING, RECEIVING)
 
-    def _make_room(self) -> bool:
-        """Return whether one more connection may be; close one if need be.
+    def _least_needed(self) -> "Optional[Connection]":
+        """Return the longest idle connection; where none is idle, the one
+        that has been sending its head for longest; None without either.
 
-        First the longest idle, then the one that has been sending its head
-        for longest.  Where there is none of either, accepting pauses.
+        None that came, or was answered, in this very turn.
         """
-        if sum(map(len, self.deadlines)) < self.max_connections:
-            return True
         for state in (IDLE, RECEIVING):
-            for connection in self.deadlines[state]:
-                self._attend(connection, Connection.end_of_input)
-                return True
-        self._set_accepting(False)
-        return False
+            for connection, deadline in self.deadlines[state].items():
+                if deadline < self.now + self.seconds[state]:
+                    return connection
+                break  # nor any of the younger ones
+        return None
+
+    def _resume_accepting(self) -> None:
+        if not (self._accepting or self._stops):
+            self._set_accepting(True)
 
     def _set_accepting(self, accepting: bool) -> None:
         """Listen, or leave new connections to wait in the kernel."""
+        self._paused_until = 0.0
         if accepting != self._accepting:
             self._accepting = accepting
-            self._paused_until = 0.0
             for listener in self._listeners:
                 if accepting:
                     self._selector.register(listener.sock, READ, listener)
@@ -2095,7 +2240,7 @@ class Server:
 
     # Answers.
 
-    def answer(self, head: bytes) -> "Tuple[Request, Message]":
+    def message_for(self, head: bytes) -> "Tuple[Request, Message]":
         """Return the request in *head* and the message that answers it.
 
         A message is made once and then sent again, in later turns too, while
@@ -2109,11 +2254,10 @@ class Server:
                 request = parse_request(head)
             except HTTPError as error:
                 request = unparsed_request(head)
-                response = error_response(error, None, None)
-                return request, self.render(request, response)
+                return request, self.render_error(request, error)
         message = self._current_message(request)
         if not known:
-            known = Known(request, message)
+            known = Known(request)
             if len(self.known) == KNOWN_HEADS:
                 self.known.clear()
             if len(head) <= KNOWN_HEAD_MAX:
@@ -2124,19 +2268,20 @@ class Server:
 
     def _share(self, known: Known, message: Message) -> None:
         """Let others with this head have *message* in this turn."""
-        log = self.access_log
-        if message.connection == "close" or log and not log.rest:
-            return  # JSON: each line needs more than the turn knows
-        if log and log.rest and (not known.turn
-                                 or known.message is not message):
-            known.log_rest = log.rest(self.log_date, known.request,
-                                      message.response.status, message.size)
-        known.message = message
+        if message.connection == "close":
+            return
+        if self.access_log and known.message() is not message:
+            if self.access_log.rest is None:
+                return  # JSON: each line needs more than the turn knows
+            known.log_rest = self.access_log.rest(
+                self.log_date, known.request, message.response.status,
+                message.size)
+        known.message = weakref.ref(message)
         known.turn = self.turn
 
     def _current_message(self, request: Request) -> Message:
         """Return the message that answers *request* in this turn."""
-        message = self._kept.get(request.key)
+        message = self.kept.get(request.key)
         if message is None:
             return self._make_message(request)
         if message.turn != self.turn:
@@ -2154,11 +2299,16 @@ class Server:
             response = respond(request, self.site, self._wall)
         except Exception:
             tell_traceback()
-            error = HTTPError(500, DETAIL_OF_STATUS[500])
-            response = error_response(error, None, None)
+            return self.render_error(request, HTTPError(
+                500, DETAIL_OF_STATUS[500]))
         if response.facts is None or len(request.key) > KNOWN_HEAD_MAX:
             return self.render(request, response)
         return self._keep(request, response)
+
+    def render_error(self, request: Request, error: HTTPError) -> Message:
+        """Return the message after which nothing more can be answered."""
+        return Message(error_response(error), "close", self._date,
+                       self._second, self.turn, request.method != "HEAD")
 
     def render(self, request: Request, response: Response) -> Message:
         """Return *response* as the message that answers *request*."""
@@ -2172,16 +2322,16 @@ class Server:
         message = self.render(request, response)
         if self._stops or message.file:
             return message
-        self._kept[request.key] = message
-        self._kept_size += len(message.data)
-        while (self._kept_size > KEPT_MAX or len(self._kept) > KEPT_COUNT):
-            self._drop(next(iter(self._kept)))
+        self.kept[request.key] = message
+        self._kept_size += kept_size(request.key, message)
+        while self._kept_size > KEPT_MAX:
+            self._drop(next(iter(self.kept)))
         return message
 
     def _drop(self, key: str) -> None:
-        message = self._kept.pop(key, None)
+        message = self.kept.pop(key, None)
         if message is not None:
-            self._kept_size -= len(message.data)
+            self._kept_size -= kept_size(key, message)
 
     # The end.
 
@@ -2189,11 +2339,12 @@ class Server:
         """Close what waits for a request; the rest may finish its answers."""
         if self._drain_until is None:
             self._drain_until = self.now + DRAIN_TIMEOUT
-            self._kept.clear()  # from now on, answers say Connection: close
+            self.kept.clear()  # from now on, answers say Connection: close
             self._kept_size = 0
             self._set_accepting(False)
             for listener in self._listeners:
                 listener.sock.close()
+            self._waker.wake()
             return  # one more turn, for requests that have arrived already
         for state in (IDLE, RECEIVING):
             for connection in list(self.deadlines[state]):
@@ -2212,7 +2363,8 @@ class Server:
 def connections_possible() -> int:
     """Raise the open-file limit as far as allowed; return what it leaves.
 
-    Every connection may have a file open besides its socket.
+    An eighth is for the files that connections are sending; where even that
+    is used up, the answer is 503.
     """
     try:
         import resource
@@ -2238,32 +2390,55 @@ def listening_sockets(bind: "Sequence[str]",
     one whose family the machine lacks is left out.  Raise OSError, with the
     address as its filename.
     """
+    for tries in range(FREE_PORT_TRIES, 0, -1):
+        socks = []  # type: List[socket.socket]
+        try:
+            for address in bind:
+                socks += sockets_at(address, port or port_of(socks),
+                                    optional=bind is LOOPBACK)
+            if not socks:
+                raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
+            return socks
+        except OSError as exc:
+            for sock in socks:
+                sock.close()
+            # The port that was free at one address is taken at another.
+            if port or exc.errno != errno.EADDRINUSE or tries == 1:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def sockets_at(address: str, port: int,
+               optional: bool) -> "List[socket.socket]":
+    """Return sockets that listen at all that *address* means.
+
+    *optional*: none where the machine lacks the address's family.
+    """
     socks = []  # type: List[socket.socket]
     try:
-        for address in bind:
-            try:
-                for family, sockaddr in addresses_of(address, port):
-                    socks.append(listening_socket(family, sockaddr))
-                    port = port or socks[0].getsockname()[1]
-            except OSError as exc:
-                lacking = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-                if bind is LOOPBACK and exc.errno in lacking:
-                    continue
-                raise OSError(exc.errno, exc.strerror, address)
-        if not socks:
-            raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
-    except BaseException:
+        for family, sockaddr in addresses_of(address):
+            sockaddr = (sockaddr[0], port or port_of(socks)) + sockaddr[2:]
+            socks.append(listening_socket(family, sockaddr))
+    except OSError as exc:
         for sock in socks:
             sock.close()
-        raise
+        if optional and exc.errno in (errno.EADDRNOTAVAIL,
+                                      errno.EAFNOSUPPORT):
+            return []
+        raise OSError(exc.errno, exc.strerror, address)
     return socks
 
 
-def addresses_of(address: str, port: int) -> "List[Tuple[int, Any]]":
+def port_of(socks: "Sequence[socket.socket]") -> int:
+    """Return the port at which *socks* listen, 0 without any."""
+    return int(socks[0].getsockname()[1]) if socks else 0
+
+
+def addresses_of(address: str) -> "List[Tuple[int, Any]]":
     """Return (family, socket address) of each thing that *address* means."""
     found = []
-    for info in socket.getaddrinfo(address or None, port, 0,
-                                   socket.SOCK_STREAM, 0, socket.AI_PASSIVE):
+    for info in socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
+                                   socket.AI_PASSIVE):
         pair = int(info[0]), info[4]
         if pair not in found:
             found.append(pair)
@@ -2290,6 +2465,12 @@ def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
     return sock
 
 
+def unmapped(address: str) -> str:
+    """Return the IPv4 address that *address* is in IPv6's clothing, or it."""
+    mapped = address.startswith("::ffff:") and "." in address
+    return address[7:] if mapped else address
+
+
 def url_of(sock: socket.socket) -> str:
     """Return the URL of what *sock* listens at."""
     host, port = sock.getsockname()[:2]
@@ -2304,17 +2485,6 @@ EXAMPLES = """examples:
   python3 httpd.py --bind :: 8000       open to other machines
   python3 httpd.py -q 0                 a free port, no access log
 """
-
-
-def tell(message: str) -> None:
-    """Write a message about the server itself to standard error."""
-    print("httpd.py: " + message, file=sys.stderr, flush=True)
-
-
-def tell_traceback() -> None:
-    """Write the exception being handled, a bug, to standard error."""
-    import traceback
-    tell("a bug, please report it:\n" + traceback.format_exc())
 
 
 def make_parser() -> "argparse.ArgumentParser":
@@ -2376,9 +2546,21 @@ def positive(kind: "Callable[[str], Any]") -> "Callable[[str], Any]":
 def open_log(path: "Optional[str]", form: str) -> AccessLog:
     """Return the access log in the file *path*, None for standard output."""
     if path is None:
-        return AccessLog(sys.stdout.fileno(), form)
+        return AccessLog(STDOUT, form)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
     return AccessLog(os.open(path, flags, 0o640), form)
+
+
+def fill_standard_descriptors() -> None:
+    """Open nothing in place of a closed descriptor 0, 1 or 2.
+
+    Else a client's socket would get its number, and messages.
+    """
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
 
 
 def is_loopback(url: str) -> bool:
@@ -2390,7 +2572,7 @@ def why_not(exc: OSError, port: int) -> str:
     """Return what keeps the server from starting, and what to do."""
     what = "cannot start: %s%s" % (
         "%s: " % exc.filename if exc.filename else "", exc.strerror or exc)
-    if exc.errno == errno.EADDRINUSE:
+    if exc.errno == errno.EADDRINUSE and port:
         return ("cannot listen at %s port %d: it is in use. Stop what uses it,"
                 " or choose another port: httpd.py %d"
                 % (exc.filename, port, port % 65535 + 1))
@@ -2415,6 +2597,7 @@ def announce(server: Server) -> None:
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     args = make_parser().parse_args(argv)
+    fill_standard_descriptors()
     directory = args.directory
     if directory is None:
         directory = "htdocs" if os.path.isdir("htdocs") else "."
@@ -2428,9 +2611,6 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
             max_connections=args.max_connections,
             idle_timeout=args.idle_timeout,
             request_timeout=args.request_timeout)
-    except HTTPError as exc:
-        tell("cannot serve %s: %s" % (directory, exc.detail))
-        return 1
     except OSError as exc:
         tell(why_not(exc, args.port))
         return 1
@@ -2439,7 +2619,11 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     try:
         server.serve_forever()
     finally:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # it is stopping already
         server.server_close()
+        if access_log:
+            access_log.close()
     return 0
 
 
