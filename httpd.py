@@ -291,12 +291,14 @@ ENTITY_TAG = re.compile(r'(W/)?("[!#-~\x80-\xff]*")')
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
 _CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
 _MONTH = "(" + "|".join(MONTHS) + ")"
+_DAY = "(?:" + "|".join(DAYS) + ")"
+_DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 IMF_FIXDATE = re.compile(
-    r"[A-Z][a-z]{2}, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_MONTH, _CLOCK))
+    r"%s, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK))
 RFC850_DATE = re.compile(
-    r"[A-Z][a-z]{5,8}, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_MONTH, _CLOCK))
+    r"%s, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK))
 ASCTIME_DATE = re.compile(
-    r"[A-Z][a-z]{2} %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_MONTH, _CLOCK))
+    r"%s %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_DAY, _MONTH, _CLOCK))
 
 
 def http_date(seconds: int) -> str:
@@ -333,19 +335,19 @@ def parse_http_date(value: str, now: float) -> "Optional[int]":
         if not match:
             return None
         month, day, hour, minute, second, year = match.groups()
-    full_year = int(year)
+    leap = int(second == "60")  # datetime knows no 60th second
+    numbers = [int(year), MONTHS.index(month) + 1, int(day), int(hour),
+               int(minute), int(second) - leap]
     if len(year) == 2:
-        this_year = time.gmtime(now)[0]
-        full_year += this_year - this_year % 100
-        if full_year > this_year + 50:
-            full_year -= 100
+        today = list(time.gmtime(now)[:6])
+        numbers[0] += today[0] - today[0] % 100
+        if numbers > [today[0] + 50] + today[1:]:
+            numbers[0] -= 100
     try:
-        date = datetime(full_year, MONTHS.index(month) + 1, int(day),
-                        int(hour), int(minute), int(second),
-                        tzinfo=timezone.utc)
+        date = datetime(*numbers, tzinfo=timezone.utc)  # type: ignore
     except ValueError:
         return None
-    return int(date.timestamp())
+    return int(date.timestamp()) + leap
 
 
 def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
@@ -429,7 +431,7 @@ def parse_request(head: bytes) -> Request:
     if len(head) > HEAD_MAX:
         raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
     lines = head[:-4].split(b"\r\n")
-    if not lines[0]:
+    if not lines[0] and lines[1:]:
         del lines[0]  # RFC 9112, 2.2: an empty line before is skipped
     method, target, minor = parse_request_line(lines[0])
     if len(lines) - 1 > FIELDS_MAX:
@@ -578,10 +580,9 @@ def render_head(response: Response, date: str, connection: str) -> bytes:
         fields.append(("Content-Length", str(response.length())))
     lines = ["HTTP/1.1 %d %s" % (response.status, REASONS[response.status])]
     lines += [name + ": " + value for name, value in fields]
-    head = "\r\n".join(lines)
-    if head.count("\n") != len(fields) or head.count("\r") != len(fields):
-        raise ValueError("a line end in a field: %r" % fields)
-    return (head + "\r\n\r\n").encode("latin-1")
+    if any(NOT_FIELD_CONTENT.search(line.encode("latin-1")) for line in lines):
+        raise ValueError("a control character in a field: %r" % fields)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 class Message:
@@ -771,7 +772,7 @@ def media_type(name: bytes) -> str:
     >>> media_type(b"a/INDEX.HTML"), media_type(b"x.tar.gz")
     ('text/html; charset=utf-8', 'application/gzip')
     """
-    suffix = name.rpartition(b".")[2].lower().decode("latin-1")
+    suffix = os.path.splitext(name)[1][1:].lower().decode("latin-1")
     kind = MEDIA_TYPES.get(suffix, "application/octet-stream")
     return kind + "; charset=utf-8" if kind.startswith("text/") else kind
 
@@ -912,7 +913,7 @@ def json_line(peer: "Tuple[str, int]", date: str, request: Request,
         ("referer", request.fields.get("referer")),
         ("user_agent", request.fields.get("user-agent")),
         ("duration_us", int(seconds * 1e6)), ("aborted", aborted)]))
-    return text.replace("\x7f", "\\u007f") + "\n"
+    return text + "\n"
 
 
 NCSA_FORMATS = {"combined": combined_rest, "common": common_rest}
@@ -1331,12 +1332,16 @@ def check_method(method: str) -> None:
                         [("Allow", "GET")])
 
 
+# RFC 3986, 3.4; "%" for what is escaped already.
+QUERY_CHARACTERS = "!$&'()*+,;=:@/?%-._~"
+
+
 def redirect(segments: "Sequence[bytes]", query: str,
              facts: "Facts") -> Response:
     """Return the 301 to the folder's own path, with its "/" at the end."""
     location = absolute_path(segments, True)
     if query:
-        location += "?" + query
+        location += "?" + quote(query.encode("latin-1"), QUERY_CHARACTERS)
     page = error_page(301, "This folder is at " + location)
     return Response(301, [("Location", location), ("Content-Type", HTML),
                           FRESH, ("Content-Security-Policy", NO_SCRIPTS)],

@@ -1,0 +1,5013 @@
+"""Tests of httpd.py and httpget.py, from the pure to the impure.
+
+    .venv/bin/pytest                        all of them, about a minute
+    .venv/bin/pytest -k range               those with "range" in their names
+    .venv/bin/python -X dev -m pytest       with Python's own checks
+
+Warnings are errors.
+
+Both programs run as their users run them, as processes, with real sockets
+and port 0; the servers always run with `-X dev -W error`, and a traceback or
+a ResourceWarning on standard error fails the test that stops them.
+"""
+
+import ast
+import contextlib
+import doctest
+import email.utils
+import errno
+import html.parser
+import json
+import ntpath
+import os
+import posixpath
+import random
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import types
+import urllib.parse
+import urllib.request
+
+import pytest
+
+import httpd
+import httpget
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HTTPD = os.path.join(HERE, "httpd.py")
+HTTPGET = os.path.join(HERE, "httpget.py")
+PYPY = sys.implementation.name == "pypy"
+PATIENCE = 20       # seconds until a test that waits for an event gives up
+
+# ---- Helpers ----------------------------------------------------------------
+
+
+def wait_until(condition, what):
+    """Return the first true value of condition(); fail after PATIENCE."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, "waited in vain for " + what
+        time.sleep(0.005)
+
+
+class Running:
+    """httpd.py as a process of its own, on a free port.
+
+    Its access log is a file.  After its start it says nothing on standard
+    error, or what *says*, a regular expression, matches: so no traceback and
+    no warning.
+    """
+
+    def __init__(self, directory, *options, **settings):
+        flags = settings.pop("flags", ["-X", "dev", "-W", "error"])
+        self.log_file = tempfile.NamedTemporaryFile("ab")
+        shell_limit = settings.pop("shell_limit", None)
+        self.says = settings.pop("says", rb"")
+        command = [sys.executable] + flags + [
+            HTTPD, "-d", str(directory)] + list(options) + ["0"]
+        if shell_limit:
+            command = ["sh", "-c", shell_limit, "sh"] + command
+        settings.setdefault("stdout", self.log_file)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE,
+                                        **settings)
+        self.pid = self.process.pid
+        self.start_message = b""
+        for line in iter(self.process.stderr.readline, b""):
+            self.start_message += line
+            if b"Ctrl-C" in line:
+                break
+        found = re.search(rb"http://\S+:([0-9]+)/", self.start_message)
+        assert found, self.start_message
+        self.port = int(found.group(1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *rest):
+        messages = self.stop()
+        if kind is None:
+            assert re.fullmatch(self.says, messages, re.DOTALL), messages
+            assert self.process.returncode == 0
+
+    def stop(self, number=signal.SIGTERM):
+        """Stop it if it runs; return what it said after it had started."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            messages = self.process.communicate(timeout=40)[1]
+        except ValueError:  # stopped before
+            messages = b""
+        self.log_file.close()
+        return messages
+
+    def log_lines(self):
+        """Return what the access log holds at this moment."""
+        with open(self.log_file.name, encoding="ascii") as file:
+            return file.read().splitlines()
+
+    def log(self, count):
+        """Return the lines of the access log, once there are *count*."""
+        def lines():
+            lines = self.log_lines()
+            return lines if len(lines) >= count else None
+        found = wait_until(lines, "%d log lines" % count)
+        assert len(found) == count, found
+        return found
+
+    def logged(self, text):
+        """Return the first line of the access log that has *text* in it."""
+        def line():
+            for line in self.log_lines():
+                if text in line:
+                    return line
+        return wait_until(line, "a log line with %r" % text)
+
+    def descriptors(self):
+        """Return how many descriptors it has open."""
+        return len(os.listdir("/proc/%d/fd" % self.pid))
+
+    def memory(self, name="VmRSS"):
+        """Return its memory in KiB, as /proc has it under *name*."""
+        return memory_of(self.pid, name)
+
+
+def memory_of(pid, name):
+    """Return the memory of process *pid* in KiB, by its name in /proc."""
+    with open("/proc/%d/status" % pid) as status:
+        return int(re.search(name + r":\s+([0-9]+)", status.read()).group(1))
+
+
+class Answer:
+    """One response as it came over the wire."""
+
+    def __init__(self, head, content):
+        self.head = head
+        self.content = content
+        lines = head[:-4].split(b"\r\n")
+        match = re.fullmatch(rb"HTTP/1\.1 ([0-9]{3}) ([A-Za-z ]+)", lines[0])
+        assert match, lines[0]
+        self.status = int(match.group(1))
+        self.reason = match.group(2).decode()
+        self.fields = {}
+        for line in lines[1:]:
+            name, colon, value = line.decode("latin-1").partition(": ")
+            assert colon and name.lower() not in self.fields, line
+            self.fields[name.lower()] = value
+
+    def same_as(self, other):
+        """Return whether both are equal but for the Date."""
+        return (self.status, self.content, dict(self.fields, date="")) == (
+            other.status, other.content, dict(other.fields, date=""))
+
+
+class Wire:
+    """A raw connection to the server at *port*."""
+
+    def __init__(self, port, host="127.0.0.1"):
+        self.sock = socket.create_connection((host, port), PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.received = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.sock.close()
+
+    def send(self, data):
+        """Send all of *data*."""
+        self.sock.sendall(data)
+        return self
+
+    def get(self, target, *lines, **settings):
+        """Send a GET and return its Answer."""
+        self.send(request_for(target, *lines, **settings))
+        return self.response()
+
+    def _more(self):
+        data = self.sock.recv(1 << 18)
+        assert data, "closed after %r" % self.received[-200:]
+        self.received += data
+
+    def head(self):
+        """Return exactly one response head."""
+        while b"\r\n\r\n" not in self.received:
+            self._more()
+        head, end, self.received = self.received.partition(b"\r\n\r\n")
+        return head + end
+
+    def response(self, method="GET"):
+        """Return exactly one response."""
+        answer = Answer(self.head(), b"")
+        if method == "HEAD" or answer.status == 304:
+            return answer
+        length = int(answer.fields["content-length"])
+        while len(self.received) < length:
+            self._more()
+        answer.content = self.received[:length]
+        self.received = self.received[length:]
+        return answer
+
+    def rest(self):
+        """Yield what comes until the server closes."""
+        while True:
+            data = self.sock.recv(1 << 18)
+            if not data:
+                return
+            yield data
+
+    def end(self):
+        """Assert that the server closes, and sends nothing before."""
+        assert self.received == b""
+        assert self.sock.recv(1000) == b""
+
+
+def request_for(target, *lines, **settings):
+    """Return the bytes of a request for *target* with more field lines."""
+    method = settings.get("method", "GET")
+    if isinstance(target, str):
+        target = target.encode("latin-1")
+    return b"\r\n".join([method.encode() + b" " + target + b" HTTP/1.1",
+                         b"Host: test"] + [line.encode("latin-1")
+                                           for line in lines]) + b"\r\n\r\n"
+
+
+def wait_until_settled(path):
+    """Wait until *path* has rested for long enough to be cached."""
+    status = os.stat(str(path))
+    latest = max(status.st_mtime, status.st_ctime) + 2 * httpd.SETTLED_NS / 1e9
+    wait_until(lambda: time.time() > latest, "the clock")
+
+
+# ---- Helpers for the pure functions -----------------------------------------
+
+FUZZ_SEED = int(os.environ.get("FUZZ_SEED", "9112"))
+EVERY_BYTE = bytes(range(256))
+TCHARS = (b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+          b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")     # RFC 9110, 5.6.2
+CONTROLS = bytes(range(32)) + b"\x7f"
+NOW = 1700000000.0      # 2023-11-14 22:13:20
+
+
+def table(names, rows):
+    """Parametrise by *rows*; the last of each says why: the test's id."""
+    values = [row[:-1] if "," in names else row[0] for row in rows]
+    return pytest.mark.parametrize(names, values,
+                                   ids=[row[-1] for row in rows])
+
+
+def outcome(function, *args):
+    """Return what *function* returns, or the status of its HTTPError."""
+    try:
+        return function(*args)
+    except httpd.HTTPError as error:
+        return error.status
+
+
+def head_of(*lines):
+    """Return the head that *lines* make."""
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def get(*fields):
+    """Return the head of a GET of / with Host and *fields*."""
+    return head_of(b"GET / HTTP/1.1", b"Host: a", *fields)
+
+
+def get_of(target, version=b"HTTP/1.1"):
+    """Return the head of a GET of *target*."""
+    return head_of(b"GET " + target + b" " + version, b"Host: a")
+
+
+def get_at(host):
+    """Return the head of a GET with *host* in Host."""
+    return head_of(b"GET / HTTP/1.1", b"Host: " + host)
+
+
+def get_line(length):
+    """Return the head of a GET whose request line has *length* bytes."""
+    line = b"GET /%s HTTP/1.1"
+    return head_of(line % (b"n" * (length - len(line) + 2)), b"Host: a")
+
+
+def get_head(length):
+    """Return the head of a GET with *length* bytes."""
+    return get(b"X: " + b"x" * (length - len(get(b"X: "))))
+
+
+def is_plain(text):
+    """Return whether *text* is printable ASCII and nothing else."""
+    return re.fullmatch("[ -~]*", text) is not None
+
+
+# ---- Helpers for httpget.py -------------------------------------------------
+
+class ScriptedServer:
+    """Answers each connection with raw bytes, or by calling *script*.
+
+    *script* is bytes, a list of pieces sent one by one, or a function of the
+    connected socket.  `requests` has the heads that came.
+    """
+
+    def __init__(self, script, family=socket.AF_INET, address="127.0.0.1"):
+        self.script = script
+        self.requests = []
+        self.errors = []
+        self.listener = socket.socket(family, socket.SOCK_STREAM)
+        self.listener.bind((address, 0))
+        self.listener.listen(8)
+        self.host, self.port = self.listener.getsockname()[:2]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.daemon = True
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        # Closing a listener does not wake its accept(); a connection does.
+        with contextlib.suppress(OSError):
+            with socket.socket(self.listener.family) as sock:
+                sock.connect(self.listener.getsockname())
+        self.thread.join(PATIENCE)
+        self.listener.close()
+        assert not self.thread.is_alive()
+        assert not self.errors
+
+    def serve(self):
+        while True:
+            sock, _ = self.listener.accept()
+            with sock:
+                sock.settimeout(PATIENCE)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    data = sock.recv(65536)
+                    if not data:
+                        return      # __exit__
+                    head += data
+                self.requests.append(head)
+                try:
+                    self.answer(sock)
+                except OSError:
+                    pass            # the client may leave when it likes
+                except BaseException as exc:
+                    self.errors.append(exc)
+                    raise
+
+    def answer(self, sock):
+        if callable(self.script):
+            self.script(sock)
+        elif isinstance(self.script, bytes):
+            sock.sendall(self.script)
+        else:
+            for piece in self.script:
+                sock.sendall(piece)
+
+
+class Ended:
+    """How a run of httpget.py ended."""
+
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, (err or b"").decode()
+        assert "Traceback" not in self.err
+        assert "Warning" not in self.err
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", self.err)
+
+    def __repr__(self):
+        return "status %r, out %r\n%s" % (
+            self.status, (self.out or b"")[:2000], self.err)
+
+
+def start_httpget(*arguments, **popen):
+    popen.setdefault("stdout", subprocess.PIPE)
+    popen.setdefault("stderr", subprocess.PIPE)
+    environment = dict(os.environ, PYTHONIOENCODING="utf-8")
+    environment.pop("PYTHONUNBUFFERED", None)   # some tests are about it
+    environment.update(popen.pop("environment", {}))
+    return subprocess.Popen(
+        [sys.executable, HTTPGET] + list(arguments),
+        stdin=subprocess.DEVNULL, env=environment, **popen)
+
+
+def hear_ctrl_c():
+    """Undo what a shell does to what runs in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ended(process):
+    with process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except BaseException:
+            process.kill()      # or `with` would wait for it
+            raise
+    return Ended(process.returncode, out, err)
+
+
+def run_httpget(*arguments, **popen):
+    return ended(start_httpget(*arguments, **popen))
+
+
+def fetch_from(script, *options, **kwargs):
+    """Run httpget.py against *script*; return how it ended."""
+    name = kwargs.pop("name", "/file")
+    with ScriptedServer(script) as server:
+        result = run_httpget(*(list(options) + [
+            server.host, str(server.port), name]), **kwargs)
+        result.requests = server.requests
+    return result
+
+
+def message(result):
+    """Return the one line that says what went wrong."""
+    lines = result.err.splitlines()
+    assert [n for n in lines if n.startswith("httpget.py: ")] == lines[-1:]
+    return lines[-1]
+
+
+def on_terminal(script, *options):
+    """Run httpget.py with its output on a terminal; return (ended, shown)."""
+    import pty
+    import tty
+    master, slave = pty.openpty()
+    tty.setraw(slave)       # or the terminal would turn LF into CR LF
+    shown = []
+
+    def read():         # along with it: a terminal buffers only 4 KiB
+        while True:
+            try:
+                data = os.read(master, 65536)
+            except OSError:     # EIO: Linux's end of a terminal
+                return
+            if not data:
+                return
+            shown.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        result = fetch_from(script, *options, stdout=slave)
+    finally:
+        os.close(slave)
+        reader.join(PATIENCE)
+        os.close(master)
+    return result, b"".join(shown)
+
+
+def rows(table):
+    """Parametrise with a table whose last column is the reason."""
+    return pytest.mark.parametrize(
+        ",".join("abcdef"[:len(table[0]) - 1]),
+        [pytest.param(*row[:-1], id=row[-1]) for row in table])
+
+
+def ok(content, *fields):
+    head = [b"HTTP/1.1 200 OK"] + list(fields) + [
+        b"Content-Length: %d" % len(content)]
+    return b"\r\n".join(head) + b"\r\n\r\n" + content
+
+
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CLOSE_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+# ---- Dates ------------------------------------------------------------------
+
+
+@table("seconds, expected", [
+    (784111777, "Sun, 06 Nov 1994 08:49:37 GMT", "the RFC's example"),
+    (0, "Thu, 01 Jan 1970 00:00:00 GMT", "the epoch"),
+    (951782400, "Tue, 29 Feb 2000 00:00:00 GMT", "a leap day"),
+    (2**31, "Tue, 19 Jan 2038 03:14:08 GMT", "beyond 31 bits"),
+    (httpd.HTTP_DATE_MAX, "Fri, 31 Dec 9999 23:59:59 GMT", "the last one"),
+])
+def test_http_date(seconds, expected):
+    assert httpd.http_date(seconds) == expected
+
+
+@table("value, expected", [
+    ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777, "IMF-fixdate"),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777, "rfc850-date"),
+    ("Sun Nov  6 08:49:37 1994", 784111777, "asctime-date"),
+    ("Wed Nov 16 08:49:37 1994", 784975777, "asctime-date, day of two digits"),
+    ("Tue, 29 Feb 2000 00:00:00 GMT", 951782400, "leap day of 2000"),
+    ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799, "the last one"),
+    ("Wed, 31 Dec 1969 23:59:59 GMT", -1, "before 1970"),
+    ("Tuesday, 01-Jan-74 00:00:00 GMT", 126230400, "two digits, the past"),
+    ("Wednesday, 01-Jan-70 00:00:00 GMT", 3155760000, "the future"),
+    ("Wednesday, 01-Nov-73 00:00:00 GMT", 3276720000, "just under 50 years"),
+    ("Monday, 31-Dec-73 00:00:00 GMT", 126144000, "just over 50 years"),
+    ("Friday, 01-Jan-99 00:00:00 GMT", 915148800, "the last century"),
+    ("Sat, 31 Dec 2016 23:59:60 GMT", 1483228800, "a leap second (5.6.7)"),
+    ("", None, "nothing"),
+    ("0", None, "a number"),
+    ("784111777", None, "seconds"),
+    ("sun, 06 nov 1994 08:49:37 gmt", None, "case-sensitive (5.6.7)"),
+    ("Sun, 06 Nov 1994 08:49:37 UTC", None, "a zone but GMT"),
+    ("Sun, 06 Nov 1994 08:49:37 +0000", None, "a numeric zone"),
+    ("Sun, 06 Nov 1994 08:49:37", None, "no zone"),
+    ("Sun, 6 Nov 1994 08:49:37 GMT", None, "a day of one digit"),
+    ("Sun,  6 Nov 1994 08:49:37 GMT", None, "a day with a space"),
+    ("Sun, 06 Nov 94 08:49:37 GMT", None, "two-digit year in IMF-fixdate"),
+    ("Sun, 06-Nov-1994 08:49:37 GMT", None, "four-digit year in rfc850-date"),
+    ("Sun, 06 Nov 1994 8:49:37 GMT", None, "an hour of one digit"),
+    ("Sun, 06 Nov 1994 24:00:00 GMT", None, "hour 24"),
+    ("Sun, 06 Nov 1994 08:60:00 GMT", None, "minute 60"),
+    ("Sun, 06 Nov 1994 08:49:61 GMT", None, "second 61"),
+    ("Wed, 31 Nov 1994 08:49:37 GMT", None, "31 November"),
+    ("Thu, 29 Feb 1900 08:49:37 GMT", None, "1900 was no leap year"),
+    ("Sun, 00 Nov 1994 08:49:37 GMT", None, "day 0"),
+    ("Sun, 32 Nov 1994 08:49:37 GMT", None, "day 32"),
+    ("Sun, 06 Foo 1994 08:49:37 GMT", None, "no month"),
+    ("Foo, 06 Nov 1994 08:49:37 GMT", None, "no day of the week"),
+    ("Fooday, 06-Nov-94 08:49:37 GMT", None, "no day of the week, rfc850"),
+    ("Foo Nov  6 08:49:37 1994", None, "no day of the week, asctime"),
+    ("06 Nov 1994 08:49:37 GMT", None, "day of the week left out"),
+    ("Sun, 06 Nov 1994 08:49:37 GMT ", None, "a space after it"),
+    (" Sun, 06 Nov 1994 08:49:37 GMT", None, "a space before it"),
+    ("Sun, 06 Nov 1994 08:49:37 GMT\n", None, "a line end after it"),
+    ("Sun, 06 Nov 1994 08:49:37 GMT; length=5", None, "old Netscape's"),
+    ("Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT", None,
+     "two fields joined"),
+    ("Sun, 06 Nov 19940 08:49:37 GMT", None, "five-digit year"),
+    ("Sun, 06 Nov -994 08:49:37 GMT", None, "a sign in the year"),
+    ("Sun, \xb26 Nov 1994 08:49:37 GMT", None, "superscript digit"),
+    ("Sun, \u0660\u0666 Nov 1994 08:49:37 GMT", None, "Arabic digits"),
+    ("Sun, 0_6 Nov 1994 08:49:37 GMT", None, "int() would take 0_6"),
+    ("\0" * 29, None, "NULs"),
+])
+def test_parse_http_date(value, expected):
+    assert httpd.parse_http_date(value, NOW) == expected
+
+
+def test_dates_round_trip():
+    """Each date reads as the standard library writes it, in three forms."""
+    chance = random.Random(FUZZ_SEED)
+    for _ in range(2000):
+        seconds = chance.randrange(httpd.HTTP_DATE_MAX + 1)
+        text = httpd.http_date(seconds)
+        assert text == email.utils.formatdate(seconds, usegmt=True)
+        assert httpd.parse_http_date(text, NOW) == seconds
+        asctime = time.asctime(time.gmtime(seconds))
+        assert httpd.parse_http_date(asctime, NOW) == seconds
+        # A year of two digits can only mean one of a hundred.
+        seconds = int(NOW) + chance.randrange(-49 * 31536000, 49 * 31536000)
+        rfc850 = time.strftime("%A, %d-%b-%y %H:%M:%S GMT",
+                               time.gmtime(seconds))
+        assert httpd.parse_http_date(rfc850, NOW) == seconds
+
+
+def test_date_parser_never_raises():
+    """A date of no sense is no date, whatever it is (CVE-2015-9242)."""
+    chance = random.Random(FUZZ_SEED)
+    samples = ["Sun, 06 Nov 1994 08:49:37 GMT",
+               "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+    for _ in range(3000):
+        text = list(chance.choice(samples))
+        for _ in range(chance.randrange(1, 4)):
+            text[chance.randrange(len(text))] = chance.choice("09 :-,aN\xb2")
+        seconds = httpd.parse_http_date("".join(text), NOW)
+        assert seconds is None or isinstance(seconds, int), "".join(text)
+
+
+# ---- Requests ---------------------------------------------------------------
+
+PLAIN = ("GET", "/", "", False)
+BODY = ("GET", "/", "close", True)
+CLOSING = ("GET", "/", "close", False)
+
+# Raw heads, each with either (method, path, connection, has_body) or the
+# status of its refusal, and why.  The tests on the wire use them too.
+REQUESTS = [
+    # The request line: RFC 9112, 3.
+    (get(), PLAIN, "the least"),
+    (get_of(b"/a/b.html?c=d"), ("GET", "/a/b.html", "", False), "with query"),
+    (get_of(b"/%41%2f%00"), ("GET", "/%41%2f%00", "", False),
+     "the path stays encoded"),
+    (get_of(b"//a//b"), ("GET", "//a//b", "", False), "empty segments"),
+    (get_of(b"/\xc3\xa9"), ("GET", "/\xc3\xa9", "", False),
+     "raw bytes above 0x7f, as old clients send"),
+    (b"\r\n" + get(), PLAIN, "leading empty line (9112, 2.2)"),
+    (b"\n" + get(), 400, "leading bare LF"),
+    (b"\r" + get(), 400, "leading bare CR"),
+    (b" " + get(), 400, "leading space"),
+    (b"\0" + get(), 400, "leading NUL"),
+    (b"\xef\xbb\xbf" + get(), 400, "leading byte order mark"),
+    (head_of(b"GET  / HTTP/1.1", b"Host: a"), 400, "two spaces, first"),
+    (head_of(b"GET /  HTTP/1.1", b"Host: a"), 400, "two spaces, second"),
+    (head_of(b"GET\t/\tHTTP/1.1", b"Host: a"), 400, "tabs for spaces"),
+    (head_of(b"GET\x0b/\x0cHTTP/1.1", b"Host: a"), 400, "VT, FF for spaces"),
+    (head_of(b"GET\xa0/ HTTP/1.1", b"Host: a"), 400, "NBSP for a space"),
+    (head_of(b"GET / HTTP/1.1 ", b"Host: a"), 400, "a space at the end"),
+    (head_of(b"GET / HTTP/1.1\t", b"Host: a"), 400, "a tab at the end"),
+    (head_of(b"GET / HTTP/1.1\r", b"Host: a"), 400, "CR CR LF"),
+    (head_of(b"GET / FOO/9", b"Host: a"), 400, "another protocol"),
+    (head_of(b"GET /", b"Host: a"), 400, "no version: HTTP/0.9"),
+    (head_of(b"GET", b"Host: a"), 400, "a method alone"),
+    (head_of(b"GET HTTP/1.1", b"Host: a"), 400, "no target"),
+    (head_of(b" / HTTP/1.1", b"Host: a"), 400, "no method"),
+    (head_of(b"/ HTTP/1.1", b"Host: a"), 400, "no method, no space"),
+    (get_of(b"/a b"), 400, "a space in the target (CVE-2013-4547)"),
+    (get_of(b"/a\tb"), 400, "a tab in the target"),
+    (get_of(b"/a\0b"), 400, "NUL in the target"),
+    (get_of(b"/a\x1b[2Jb"), 400, "ESC in the target"),
+    (get_of(b"/a\x7fb"), 400, "DEL in the target"),
+    (get_of(b"/a\rb"), 400, "bare CR in the target"),
+    (get_of(b"/a\nb"), 400, "bare LF in the target"),
+    (get_of(b"/a#b"), 400, "a fragment"),
+    (get_of(b"/a?b#c"), 400, "a fragment after a query"),
+    # The forms of the target: RFC 9112, 3.2.
+    (get_of(b"http://a/b"), ("GET", "/b", "", False), "absolute-form"),
+    (get_of(b"https://a/b"), ("GET", "/b", "", False), "absolute-form, https"),
+    (get_of(b"HTTP://A.EXAMPLE:8080/b"), ("GET", "/b", "", False),
+     "absolute-form, capitals and port"),
+    (get_of(b"http://a"), PLAIN, "absolute-form, empty path (3986, 6.2.3)"),
+    (get_of(b"http://a?b/c"), PLAIN, "absolute-form, query alone"),
+    (get_of(b"http://[::1]:80/b"), ("GET", "/b", "", False),
+     "absolute-form, IPv6"),
+    (get_of(b"http://b/c"), ("GET", "/c", "", False),
+     "absolute-form outranks Host (9112, 3.2.2)"),
+    (head_of(b"GET http://a/ HTTP/1.1"), 400, "absolute-form without Host"),
+    (get_of(b"http://"), 400, "absolute-form without a host"),
+    (get_of(b"http:///b"), 400, "empty host (9110, 4.2.1)"),
+    (get_of(b"http://:80/b"), 400, "empty host with a port"),
+    (get_of(b"http://?b"), 400, "empty host with a query"),
+    (get_of(b"http://u@a/b"), 400, "userinfo (9110, 4.2.4)"),
+    (get_of(b"http://u:p@a/b"), 400, "userinfo with a password"),
+    (get_of(b"http://a:b/c"), 400, "a port that is no number"),
+    (get_of(b"http://a\\b/c"), 400, "a backslash in the host"),
+    (get_of(b"http://a#b"), 400, "absolute-form with a fragment"),
+    (get_of(b"http:/a/b"), 400, "one slash after the scheme"),
+    (get_of(b"http:a"), 400, "no slash after the scheme"),
+    (get_of(b"ftp://a/b"), 400, "a scheme that is not ours"),
+    (get_of(b"file:///etc/passwd"), 400, "a file URI"),
+    (get_of(b"*"), 400, "asterisk-form is OPTIONS'"),
+    (get_of(b"a:80"), 400, "authority-form is CONNECT's"),
+    (get_of(b"a"), 400, "a relative path"),
+    (get_of(b"../a"), 400, "a relative path that climbs"),
+    (get_of(b"?a"), 400, "a query alone"),
+    (get_of(b"\\a"), 400, "a backslash for the slash"),
+    # Methods: RFC 9110, 9.1.
+    (head_of(b"HEAD / HTTP/1.1", b"Host: a"), ("HEAD", "/", "", False),
+     "HEAD"),
+    (head_of(b"OPTIONS * HTTP/1.1", b"Host: a"), ("OPTIONS", "", "", False),
+     "OPTIONS *"),
+    (head_of(b"CONNECT a:80 HTTP/1.1", b"Host: a:80"),
+     ("CONNECT", "", "", False), "CONNECT and its authority-form"),
+    (head_of(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 5"),
+     ("POST", "", "close", True), "POST with content"),
+    (head_of(b"PUT / HTTP/1.1", b"Host: a", b"Transfer-Encoding: chunked"),
+     ("PUT", "", "close", True), "PUT with chunks"),
+    (head_of(b"get / HTTP/1.1", b"Host: a"), ("get", "", "", False),
+     "methods are case-sensitive: another method"),
+    (head_of(b"!#$%&'*+-.^_`|~1 / HTTP/1.1", b"Host: a"),
+     ("!#$%&'*+-.^_`|~1", "", "", False), "every mark a token may have"),
+    (head_of(b"G(T / HTTP/1.1", b"Host: a"), 400, "a method that is no token"),
+    (head_of(b"G\xc9T / HTTP/1.1", b"Host: a"), 400, "a method not ASCII"),
+    (head_of(b"GET: / HTTP/1.1", b"Host: a"), 400, "a colon in the method"),
+    # Versions: RFC 9112, 2.3; DESIGN, 3.
+    (get_of(b"/", b"HTTP/1.0"), CLOSING, "HTTP/1.0 closes (9112, 9.3)"),
+    (head_of(b"GET / HTTP/1.0"), CLOSING, "HTTP/1.0 needs no Host"),
+    (get_of(b"/", b"HTTP/1.2"), PLAIN, "HTTP/1.2"),
+    (get_of(b"/", b"HTTP/1.9"), PLAIN, "HTTP/1.9"),
+    (get_of(b"/", b"HTTP/0.9"), 505, "HTTP/0.9"),
+    (get_of(b"/", b"HTTP/2.0"), 505, "HTTP/2.0"),
+    (get_of(b"/", b"HTTP/9.9"), 505, "HTTP/9.9"),
+    (head_of(b"PRI * HTTP/2.0"), 505, "the preface of HTTP/2"),
+    (get_of(b"/", b"HTTP/1"), 400, "no minor version"),
+    (get_of(b"/", b"HTTP/1."), 400, "no digit after the dot"),
+    (get_of(b"/", b"HTTP/.1"), 400, "no digit before the dot"),
+    (get_of(b"/", b"HTTP/1.10"), 400, "two digits after the dot"),
+    (get_of(b"/", b"HTTP/01.1"), 400, "two digits before the dot"),
+    (get_of(b"/", b"HTTP/1,1"), 400, "a comma for the dot"),
+    (get_of(b"/", b"HTTP/+1.1"), 400, "a sign before the version"),
+    (get_of(b"/", b"HTTP/-1.1"), 400, "a negative version"),
+    (get_of(b"/", b"HTTP/1.x"), 400, "a letter for a digit"),
+    (get_of(b"/", b"HTTP/1.\xb9"), 400, "a superscript digit"),
+    (get_of(b"/", b"HTTP/1.\xd9\xa1"), 400, "an Arabic digit"),
+    (get_of(b"/", b"http/1.1"), 400, "the name is case-sensitive (9112, 2.3)"),
+    (get_of(b"/", b"HTTP /1.1"), 400, "a space in the version"),
+    (get_of(b"/", b"HTTPS/1.1"), 400, "HTTPS is no protocol name"),
+    # Host: RFC 9112, 3.2; RFC 9110, 7.2; RFC 3986, 3.2.2.
+    (head_of(b"GET / HTTP/1.1"), 400, "no Host in 1.1"),
+    (head_of(b"GET / HTTP/1.2"), 400, "no Host in 1.2"),
+    (head_of(b"GET / HTTP/1.1", b"X-Host: a"), 400, "X-Host is not Host"),
+    (head_of(b"GET / HTTP/1.1", b"Hostage: a"), 400, "Hostage is not Host"),
+    (get(b"Host: b"), 400, "two Hosts"),
+    (get(b"Host: a"), 400, "two equal Hosts"),
+    (get(b"HOST: b"), 400, "two Hosts, differing case"),
+    (get(b"Host:"), 400, "a second Host that is empty"),
+    (head_of(b"GET / HTTP/1.1", b"Host:", b"Host: a"), 400,
+     "a first Host that is empty"),
+    (head_of(b"GET / HTTP/1.0", b"Host: a", b"Host: b"), 400,
+     "two Hosts in 1.0"),
+    (head_of(b"GET / HTTP/1.0", b"Host: a b"), 400, "invalid Host in 1.0"),
+    (head_of(b"GET / HTTP/1.1", b"hOsT:a"), PLAIN,
+     "names are case-insensitive, OWS may be missing"),
+    (get_at(b"\ta \t"), PLAIN, "tabs and spaces around the value"),
+    (get_at(b"a.example:8080"), PLAIN, "Host with a port"),
+    (get_at(b"a.example:"), PLAIN, "an empty port (3986, 3.2.3)"),
+    (get_at(b"a_b.example"), PLAIN, "an underscore, as on many local nets"),
+    (get_at(b"127.0.0.1"), PLAIN, "an IPv4 address"),
+    (get_at(b"[::1]"), PLAIN, "an IPv6 address"),
+    (get_at(b"[2001:db8::1]:8080"), PLAIN, "an IPv6 address and a port"),
+    (get_at(b"[::ffff:192.0.2.1]"), PLAIN, "IPv4 in IPv6"),
+    (get_at(b".."), PLAIN, "dots are a reg-name, and never a path"),
+    (get_at(b""), 400, "an empty Host (9110, 4.2.1)"),
+    (get_at(b":80"), 400, "a port alone"),
+    (get_at(b"a b"), 400, "a space in Host"),
+    (get_at(b"a, a"), 400, "a list of hosts"),
+    (get_at(b"a:80:80"), 400, "two ports"),
+    (get_at(b"a:b"), 400, "a port of letters"),
+    (get_at(b"a:-1"), 400, "a negative port"),
+    (get_at(b"a:\xb2"), 400, "a superscript port"),
+    (get_at(b"a/b"), 400, "a slash in Host"),
+    (get_at(b"../a"), 400, "a path in Host"),
+    (get_at(b"a\\b"), 400, "a backslash in Host"),
+    (get_at(b"a?b"), 400, "a query in Host"),
+    (get_at(b"a#b"), 400, "a fragment in Host"),
+    (get_at(b"u@a"), 400, "userinfo in Host"),
+    (get_at(b"http://a"), 400, "a URI in Host"),
+    (get_at(b"::1"), 400, "IPv6 without brackets"),
+    (get_at(b"[::1"), 400, "a bracket without its pair"),
+    (get_at(b"[::1]80"), 400, "no colon before the port"),
+    (get_at(b"[]"), 400, "nothing in brackets"),
+    (get_at(b"[::g]"), 400, "a g in IPv6"),
+    (get_at(b"[a]"), 400, "a name in brackets"),
+    (get_at(b"a%zz"), 400, "a broken escape in Host"),
+    (get_at(b"a%"), 400, "an escape without digits in Host"),
+    (get_at(b"\xc3\xa9"), 400, "Host not ASCII"),
+    (get_at(b"a\xa0"), 400, "NBSP is no OWS"),
+    (get_at(b"<a>"), 400, "angle brackets in Host"),
+    (get_at(b'"a"'), 400, "quotes in Host"),
+    # Field lines: RFC 9112, 5; RFC 9110, 5.
+    (get(b"X: a\tb  c"), PLAIN, "tabs and spaces within a value"),
+    (get(b"X:"), PLAIN, "an empty value"),
+    (get(b"X: \xe9\xff"), PLAIN, "obs-text in a value"),
+    (get(b"X: a:b: c"), PLAIN, "colons in a value"),
+    (get(b"Host : b"), 400, "space before the colon (9112, 5.1)"),
+    (get(b"X\t: a"), 400, "tab before the colon"),
+    (get(b" X: a"), 400, "obs-fold by a space (9112, 5.2)"),
+    (get(b"\tX: a"), 400, "obs-fold by a tab"),
+    (get(b"X: a", b" b"), 400, "obs-fold without a colon"),
+    (get(b"X: a", b" "), 400, "obs-fold of nothing"),
+    (head_of(b"GET / HTTP/1.1", b" Host: a"), 400,
+     "white space before the first field (9112, 2.2)"),
+    (head_of(b"GET / HTTP/1.1", b" X: b", b"Host: a"), 400,
+     "a first field to be skipped (9112, 2.2)"),
+    (get(b": a"), 400, "an empty name"),
+    (get(b"X"), 400, "no colon"),
+    (get(b"GET /b HTTP/1.1"), 400, "a second request line"),
+    (get(b"X Y: a"), 400, "a space in a name"),
+    (get(b"X(Y): a"), 400, "parentheses in a name"),
+    (get(b'"X": a'), 400, "quotes in a name"),
+    (get(b"X\xc3\xa9: a"), 400, "a name not ASCII"),
+    (get(b"X\xa0: a"), 400, "NBSP in a name"),
+    (get(b"X\0: a"), 400, "NUL in a name"),
+    (get(b"X: a\0b"), 400, "NUL in a value"),
+    (get(b"X: a\rb"), 400, "bare CR in a value (9112, 2.2)"),
+    (get(b"X: a\r"), 400, "CR CR LF after a value"),
+    (get(b"X: a\nY: b"), 400, "bare LF between fields"),
+    (get(b"X: a\n"), 400, "LF CR LF after a value"),
+    (get(b"X: a\n\rY: b"), 400, "LF CR between fields"),
+    (get(b"X: a\n\nGET /b HTTP/1.1"), 400, "an end of LF LF"),
+    (get(b"X: a\r\rGET /b HTTP/1.1"), 400, "an end of CR CR"),
+    (head_of(b"GET / HTTP/1.1\nHost: a"), 400, "LF after the request line"),
+    (head_of(b"GET / HTTP/1.1\rHost: a"), 400, "CR after the request line"),
+    (get(b"X: a\x0bb"), 400, "VT in a value"),
+    (get(b"X: a\x1b[2J"), 400, "ESC in a value"),
+    (get(b"X: a\x7f"), 400, "DEL in a value"),
+    # Content-Length: RFC 9110, 8.6; RFC 9112, 6.3.
+    (get(b"Content-Length: 5"), BODY, "Content-Length"),
+    (get(b"content-length:5"), BODY, "Content-Length in small letters"),
+    (get(b"Content-Length: \t5 \t"), BODY, "OWS around Content-Length"),
+    (get(b"Content-Length: 007"), BODY, "zeros before the length"),
+    (get(b"Content-Length: 0"), PLAIN, "no content"),
+    (get(b"Content-Length: 000"), PLAIN, "no content, three zeros"),
+    (get(b"Content-Length: 9223372036854775807"), BODY, "2^63 - 1"),
+    (get(b"Content-Length: 5", b"Content-Length: 5"), BODY,
+     "equal Content-Lengths (9110, 8.6)"),
+    (get(b"Content-Length: 5, 5"), BODY, "a list of equal lengths"),
+    (get(b"Content-Length: 0", b"Content-Length: 0"), PLAIN, "two zeros"),
+    (get(b"Content-Length: 5", b"Content-Length: 6"), 400,
+     "differing Content-Lengths"),
+    (get(b"Content-Length: 0", b"Content-Length: 5"), 400,
+     "zero, then another"),
+    (get(b"Content-Length: 5", b"content-length: 0"), 400,
+     "another, then zero"),
+    (get(b"Content-Length: 5, 6"), 400, "a list of differing lengths"),
+    (get(b"Content-Length: 0,5"), 400, "such a list without a space"),
+    (get(b"Content-Length: 5 6"), 400, "a space in the length"),
+    (get(b"Content-Length:"), 400, "an empty Content-Length"),
+    (get(b"Content-Length:", b"Content-Length: 5"), 400,
+     "an empty one and another"),
+    (get(b"Content-Length: ,"), 400, "a comma for a length"),
+    (get(b"Content-Length: 5,"), 400, "a comma after the length"),
+    (get(b"Content-Length: +5"), 400, "a plus sign (CVE-2022-24801)"),
+    (get(b"Content-Length: -5"), 400, "a minus sign"),
+    (get(b"Content-Length: -0"), 400, "minus zero"),
+    (get(b"Content-Length: 0x5"), 400, "hexadecimal"),
+    (get(b"Content-Length: 0b1"), 400, "binary"),
+    (get(b"Content-Length: 5e1"), 400, "an exponent"),
+    (get(b"Content-Length: 5.0"), 400, "a fraction"),
+    (get(b"Content-Length: 1_0"), 400, "an underscore, which int() takes"),
+    (get(b"Content-Length: '5'"), 400, "single quotes"),
+    (get(b'Content-Length: "5"'), 400, "double quotes"),
+    (get(b"Content-Length: 5;x=y"), 400, "a parameter"),
+    (get(b"Content-Length: five"), 400, "a word"),
+    (get(b"Content-Length: \xb2"), 400, "superscript two in latin-1"),
+    (get(b"Content-Length: \xb9\xb2"), 400, "two superscripts"),
+    (get(b"Content-Length: \xd9\xa5"), 400, "an Arabic five"),
+    (get(b"Content-Length: \xef\xbc\x95"), 400, "a fullwidth five"),
+    (get(b"Content-Length: \xa05"), 400, "NBSP before the length"),
+    (get(b"Content-Length: 5\x0b"), 400, "VT after the length"),
+    (get(b"Content-Length: \x0c5"), 400, "FF before the length"),
+    (get(b"Content-Length: 5\0"), 400, "NUL after the length"),
+    (get(b"Content-Length: 5\r"), 400, "CR after the length"),
+    (get(b"Content-Length: 5\n"), 400, "LF after the length"),
+    (get(b"Content-Length: 5", b" 6"), 400, "obs-fold in Content-Length"),
+    (get(b"Content-Length: 99999999999999999999"), 400, "beyond 64 bits"),
+    (get(b"Content-Length: " + b"9" * 5000), 400,
+     "more digits than int() takes"),
+    (get(b"Content-Length : 5"), 400, "space before Content-Length's colon"),
+    (get(b" Content-Length: 5"), 400, "space before Content-Length"),
+    (get(b"Content-Length\0: 5"), 400, "NUL in its name"),
+    (get(b"Content Length: 5"), 400, "space in its name"),
+    (get(b"Content_Length: 5"), PLAIN, "underscore: another field"),
+    (get(b"X-Content-Length: 5"), PLAIN, "X-Content-Length: another field"),
+    # Transfer-Encoding: RFC 9112, 6.1.
+    (get(b"Transfer-Encoding: chunked"), BODY, "chunked"),
+    (get(b"transfer-encoding:ChUnKeD"), BODY, "chunked in mixed case"),
+    (get(b"Transfer-Encoding:\tchunked \t"), BODY, "OWS around chunked"),
+    (head_of(b"GET / HTTP/1.0", b"Host: a", b"Connection: keep-alive",
+             b"Transfer-Encoding: chunked"), BODY,
+     "chunked in 1.0: closes (9112, 6.1)"),
+    (get(b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400,
+     "CL.TE (9112, 6.3)"),
+    (get(b"Transfer-Encoding: chunked", b"Content-Length: 5"), 400,
+     "TE.CL (9112, 6.3)"),
+    (get(b"Transfer-Encoding: chunked", b"Content-Length: 0"), 400,
+     "TE with a length of zero"),
+    (get(b"Transfer-Encoding: identity", b"Content-Length: 5"), 400,
+     "identity with a length"),
+    (get(b"Transfer-Encoding:", b"Content-Length: 5"), 400,
+     "an empty coding with a length"),
+    (get(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 400,
+     "chunked twice"),
+    (get(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"), 400,
+     "chunked, then identity"),
+    (get(b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked"), 400,
+     "identity, then chunked"),
+    (get(b"Transfer-Encoding: chunked", b"Transfer-encoding: x"), 400,
+     "chunked, then unknown (TE.TE)"),
+    (get(b"Transfer-Encoding: gzip, chunked"), 400, "gzip is not known here"),
+    (get(b"Transfer-Encoding: chunked, gzip"), 400, "chunked not last"),
+    (get(b"Transfer-Encoding: gzip"), 400, "gzip alone"),
+    (get(b"Transfer-Encoding: identity"), 400, "identity"),
+    (get(b"Transfer-Encoding: xchunked"), 400, "xchunked"),
+    (get(b"Transfer-Encoding: chunkedx"), 400, "chunkedx"),
+    (get(b"Transfer-Encoding: chunke"), 400, "chunke"),
+    (get(b"Transfer-Encoding: cow"), 400, "cow"),
+    (get(b"Transfer-Encoding:"), 400, "an empty coding"),
+    (get(b"Transfer-Encoding: chunked;q=1"), 400, "a parameter (9112, 7.1)"),
+    (get(b'Transfer-Encoding: "chunked"'), 400, "quoted chunked"),
+    (get(b"Transfer-Encoding: 'chunked'"), 400, "single-quoted chunked"),
+    (get(b"Transfer-Encoding: chunked chunked"), 400, "no comma between"),
+    (get(b"Transfer-Encoding: \x0bchunked"), 400, "VT before chunked"),
+    (get(b"Transfer-Encoding: chunked\x0c"), 400, "FF after chunked"),
+    (get(b"Transfer-Encoding: \xa0chunked"), 400, "NBSP before chunked"),
+    (get(b"Transfer-Encoding: \x85chunked"), 400, "NEL before chunked"),
+    (get(b"Transfer-Encoding: chunked\0"), 400, "NUL after chunked"),
+    (get(b"Transfer-Encoding: chunked\r"), 400, "CR after chunked"),
+    (get(b"Transfer-Encoding: \nchunked"), 400, "LF before chunked"),
+    (get(b"Transfer-Encoding:\n chunked"), 400, "LF and space: a bare fold"),
+    (get(b"Transfer-Encoding:", b" chunked"), 400, "obs-fold of the coding"),
+    (get(b"Transfer-Encoding : chunked"), 400, "space before its colon"),
+    (get(b"Transfer-Encoding\t: chunked"), 400, "tab before its colon"),
+    (get(b"Transfer-Encoding\r: chunked"), 400, "CR before its colon"),
+    (get(b"Transfer-Encoding\n: chunked"), 400, "LF before its colon"),
+    (get(b"Transfer-Encoding\xa0: chunked"), 400, "NBSP before its colon"),
+    (get(b" Transfer-Encoding: chunked"), 400, "space before the name"),
+    (get(b"X: x\nTransfer-Encoding: chunked"), 400, "hidden behind an LF"),
+    (get(b"X: x\rTransfer-Encoding: chunked"), 400, "hidden behind a CR"),
+    (get(b"Transfer Encoding: chunked"), 400, "a space in the name"),
+    (get(b"Transfer_Encoding: chunked"), PLAIN,
+     "underscore: another field than Transfer-Encoding"),
+    (get(b"X-Transfer-Encoding: chunked"), PLAIN,
+     "X-Transfer-Encoding: another field"),
+    (get(b"TE: chunked"), PLAIN, "TE announces no content"),
+    (get(b"Trailer: X"), PLAIN, "Trailer announces no content"),
+    (get(b"Expect: 100-continue"), PLAIN, "Expect announces no content"),
+    (get(b"Expect: 100-continue", b"Content-Length: 5"), BODY,
+     "Expect and content"),
+    (get(b"Connection: Upgrade", b"Upgrade: h2c"), PLAIN,
+     "Upgrade is ignored (9110, 7.8)"),
+    (get(b"Range: bytes=0-0", b"X-Range: bytes=5-"), PLAIN, "fields alike"),
+    # Connection: RFC 9110, 7.6.1; RFC 9112, 9.3.
+    (get(b"Connection: close"), CLOSING, "close"),
+    (get(b"connection: CLOSE"), CLOSING, "options are case-insensitive"),
+    (get(b"Connection: keep-alive"), PLAIN, "keep-alive is 1.1's default"),
+    (get(b"Connection: keep-alive, close"), CLOSING, "close outranks"),
+    (get(b"Connection: close, keep-alive"), CLOSING, "close outranks, first"),
+    (get(b"Connection: x", b"Connection: close"), CLOSING, "in two fields"),
+    (get(b"Connection: ,,\t, close ,,"), CLOSING,
+     "empty members (9110, 5.6.1; CVE-2012-5533)"),
+    (get(b"Connection: x,close"), CLOSING, "no space after the comma"),
+    (get(b"Connection: closed"), PLAIN, "closed is not close"),
+    (get(b"Connection: not close"), PLAIN, "two words are no option"),
+    (get(b"Connection:"), PLAIN, "no option"),
+    (get(b"Connection: " + b"," * 1000), PLAIN, "nothing but commas"),
+    (get(b"Connection: content-length", b"Content-Length: 5"), BODY,
+     "an option hides no length"),
+    (head_of(b"GET / HTTP/1.0", b"Connection: Keep-Alive"),
+     ("GET", "/", "keep-alive", False), "1.0 with keep-alive"),
+    (head_of(b"GET / HTTP/1.0", b"Connection: x, keep-alive"),
+     ("GET", "/", "keep-alive", False), "1.0 with keep-alive in a list"),
+    (head_of(b"GET / HTTP/1.0", b"Connection: keep-alive, close"), CLOSING,
+     "1.0 with both"),
+    (head_of(b"GET / HTTP/1.0", b"Connection: keep-alive",
+             b"Content-Length: 5"), BODY, "1.0 with content"),
+    (head_of(b"GET / HTTP/1.0", b"Keep-Alive: timeout=5"), CLOSING,
+     "Keep-Alive is not the option"),
+    (head_of(b"GET / HTTP/1.0", b"Proxy-Connection: keep-alive"), CLOSING,
+     "Proxy-Connection is none (9112, C.2.2)"),
+    # Limits: DESIGN, 6.
+    (get_line(8 * 1024), ("GET", "/" + "n" * 8178, "", False),
+     "a request line of 8 KiB"),
+    (b"\r\n" + get_line(8 * 1024), ("GET", "/" + "n" * 8178, "", False),
+     "such a line after an empty one"),
+    (get_line(8 * 1024 + 1), 414, "a request line of 8 KiB and 1"),
+    (b"\r\n" + get_line(8 * 1024 + 1), 414, "that after an empty line"),
+    (get_line(16 * 1024), 414, "a request line of 16 KiB"),
+    (get_head(32 * 1024), PLAIN, "a head of 32 KiB"),
+    (get_head(32 * 1024 + 1), 431, "a head of 32 KiB and 1"),
+    (get(*[b"X: %d" % i for i in range(99)]), PLAIN, "100 field lines"),
+    (b"\r\n" + get(*[b"X: %d" % i for i in range(99)]), PLAIN,
+     "100 field lines after an empty line"),
+    (get(*[b"X: %d" % i for i in range(100)]), 431, "101 field lines"),
+    (get(*[b"X-%d: x" % i for i in range(100)]), 431, "101 fields"),
+]
+
+
+def test_requests_table_is_sound():
+    """Each head ends where a connection would cut it, and has its own why."""
+    for head, _, why in REQUESTS:
+        assert head.find(b"\r\n\r\n") == len(head) - 4, why
+    assert len({why for _, _, why in REQUESTS}) == len(REQUESTS) > 100
+    assert len({head for head, _, _ in REQUESTS}) == len(REQUESTS)
+
+
+@table("head, expected", REQUESTS)
+def test_parse_request(head, expected):
+    request = outcome(httpd.parse_request, head)
+    if isinstance(request, httpd.Request):
+        request = (request.method, request.path, request.connection,
+                   request.has_body)
+    assert request == expected
+
+
+@pytest.mark.parametrize("head", [b"\r\n\r\n", b"\r\n\r\n\r\n"])
+def test_head_of_nothing_is_refused(head):
+    """Bytes in, value or HTTPError out: there is no third."""
+    assert outcome(httpd.parse_request, head) == 400
+
+
+@table("target, path, query", [
+    (b"/a?b=c&d", "/a", "b=c&d", "a query"),
+    (b"/a?b?c", "/a", "b?c", "the first ? counts"),
+    (b"/a?", "/a", "", "an empty query"),
+    (b"/?/../b", "/", "/../b", "no dot segments in a query"),
+    (b"/a%3fb", "/a%3fb", "", "an encoded ? is of the path"),
+    (b"/a%23b", "/a%23b", "", "an encoded # too"),
+    (b"/a;b=c", "/a;b=c", "", "a parameter is of the path"),
+    (b"/http://b/c", "/http://b/c", "", "a URI in the path"),
+    (b"//b/c", "//b/c", "", "no network-path reference (9112, 3.2.1)"),
+    (b"http://b?c", "/", "c", "absolute-form without a path"),
+    (b"http://b/c?http://d/e", "/c", "http://d/e", "a URI in the query"),
+])
+def test_target_parts(target, path, query):
+    request = httpd.parse_request(get_of(target))
+    assert (request.path, request.query) == (path, query)
+
+
+@table("head, field, expected", [
+    (get(b"Accept: a", b"accept: b"), "accept", "a, b", "joined in order"),
+    (get(b"X:", b"X: a", b"X:"), "x", ", a, ", "joined with empty ones"),
+    (get(b"X: \t a\t b \t"), "x", "a\t b", "OWS is no part of a value"),
+    (get(b"X: \xa0a\x85"), "x", "\xa0a\x85", "NBSP and NEL are no OWS"),
+    (get(b"X:a:b"), "x", "a:b", "the first colon counts"),
+    (get(b"X-Range: a"), "range", None, "X-Range is not Range"),
+])
+def test_fields(head, field, expected):
+    assert httpd.parse_request(head).fields.get(field) == expected
+
+
+def test_request_keeps_its_line():
+    request = httpd.parse_request(b"\r\n" + get_of(b"/\xe9?a"))
+    assert request.line == "GET /\xe9?a HTTP/1.1"
+
+
+def test_names_are_tokens():
+    """RFC 9110, 5.1: byte for byte, in the middle and at both ends."""
+    for byte in EVERY_BYTE:
+        one = bytes([byte])
+        for name in (one, b"a" + one, one + b"a", b"a" + one + b"a"):
+            result = outcome(httpd.parse_fields, [name + b": v"])
+            if byte in TCHARS:
+                assert result == {name.decode().lower(): "v"}
+            elif byte == ord(":") and name[:1] == b"a":
+                assert list(result) == ["a"]
+            else:
+                assert result == 400, name
+
+
+def test_values_have_no_controls():
+    """RFC 9110, 5.5: byte for byte, in the middle and at both ends."""
+    for byte in EVERY_BYTE:
+        one = bytes([byte])
+        for value in (one, b"v" + one, one + b"v", b"v" + one + b"v"):
+            result = outcome(httpd.parse_fields, [b"a:" + value])
+            if byte in CONTROLS and one != b"\t":
+                assert result == 400, value
+            else:
+                text = value.strip(b" \t").decode("latin-1")
+                assert result == {"a": text}
+
+
+def test_targets_have_no_controls():
+    """Neither do they have spaces, nor methods anything but tchars."""
+    for byte in EVERY_BYTE:
+        one = bytes([byte])
+        refused = byte in CONTROLS + b" #"
+        assert (outcome(httpd.parse_request, get_of(b"/a" + one + b"b"))
+                == 400) == refused, one
+        assert (outcome(httpd.parse_request, head_of(
+            b"G" + one + b"T / HTTP/1.1", b"Host: a")) == 400) == (
+                byte not in TCHARS), one
+
+
+def test_lengths_are_ascii():
+    """Digits of other scripts never come from the wire: it is latin-1."""
+    for digit in "\u0665\u0967\uff15\U0001d7d3":
+        assert outcome(httpd.announces_body, {"content-length": digit}) == 400
+
+
+@table("value, expected", [
+    ("", [], "nothing"),
+    ("a", ["a"], "one"),
+    ("a,b", ["a", "b"], "two"),
+    (" a ,\tb\t", ["a", "b"], "OWS"),
+    (",, ,a,,", ["a"], "empty members (9110, 5.6.1)"),
+    ("a b", ["a b"], "a space does not separate"),
+    ("\xa0a", ["\xa0a"], "NBSP is no OWS"),
+])
+def test_parse_list(value, expected):
+    assert httpd.parse_list(value) == expected
+
+
+@table("received, start, expected", [
+    (b"", 0, None, "nothing yet"),
+    (b"\r", 0, None, "half an empty line"),
+    (b"\r\n", 0, None, "an empty line"),
+    (b"\r\nG", 0, None, "a letter after an empty line"),
+    (b"GE", 0, None, "part of a method"),
+    (b"GET / HTTP/1.1\r", 0, None, "half a line end"),
+    (b"GET / HTTP/1.1\r\nHos", 0, None, "part of a field"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n\r", 0, None, "all but one byte"),
+    (b"GET / HTTP/1.1\r\n", 15, None, "a line end cut in two"),
+    (b"\x16\x03\x01\x02\x00\x01\x00", 0, 400, "a ClientHello"),
+    (b"\x80\x2e\x01", 0, 400, "a ClientHello of SSL 2"),
+    (b"\x00", 0, 400, "NUL"),
+    (b"\n", 0, 400, "LF"),
+    (b"\rG", 0, 400, "a bare CR first"),
+    (b" GET", 0, 400, "a space first"),
+    (b"\xff", 0, 400, "no ASCII"),
+    (b"GET / HTTP/1.1\n", 0, 400, "bare LF"),
+    (b"GET / HTTP/1.1\n", 14, 400, "bare LF, come alone"),
+    (b"GET /\n", 3, 400, "bare LF in what is new"),
+    (b"GET / HTTP/1.1\r\nHost: a\n", 0, 400, "bare LF after a field"),
+    (b"\r\n\nGET", 0, 400, "bare LF after an empty line"),
+    (b"GET / HTTP/1.1\r\n\n", 0, 400, "an empty line of LF alone"),
+    (b"GET /" + b"n" * 8178, 0, None, "a line that may yet be 8 KiB"),
+    (get_line(8 * 1024)[:-2], 0, None, "a line of 8 KiB, and fields"),
+    (b"\r\n" + get_line(8 * 1024)[:-2], 0, None, "that after an empty line"),
+    (b"GET /" + b"n" * 9000, 0, 414, "a line without an end"),
+    (b"\r\nGET /" + b"n" * 9000, 0, 414, "that after an empty line, too long"),
+    (b"G" * 9000, 0, 414, "a method without an end"),
+    (get_head(32 * 1024)[:-1], 0, None, "32 KiB but for one byte"),
+    (get_head(40 * 1024)[:-4], 0, 431, "40 KiB without an end"),
+])
+def test_check_partial(received, start, expected):
+    assert outcome(httpd.check_partial, received, start) == expected
+
+
+def test_no_part_of_a_good_head_is_refused():
+    """However the bytes of an acceptable head arrive, they are waited for."""
+    for head, expected, why in REQUESTS:
+        if isinstance(expected, int):
+            continue
+        step = 1 if len(head) < 2000 else 1009
+        for stop in range(step, len(head), step):
+            httpd.check_partial(head[:stop], stop - step)
+
+
+@table("received, line", [
+    (b"GET / HTTP/1.1\r\nHost: a", "GET / HTTP/1.1", "its first line"),
+    (b"\r\n\r\nGET /", "GET /", "without empty lines before"),
+    (b"", "", "nothing"),
+    (b"\x16\x03\xff\n\x1b", "\x16\x03\xff\n\x1b", "whatever it is"),
+    (b"a" * 9000, "a" * 8192, "not more than a request line"),
+])
+def test_unparsed_request(received, line):
+    request = httpd.unparsed_request(received)
+    assert request.line == line
+    assert (request.method, request.connection) == ("", "close")
+    assert request.has_body, "what follows must not be read as a request"
+    assert is_plain(request.log_line)
+
+
+def facts_of(request):
+    """Return all of *request* that its answer may depend on."""
+    return (request.method, request.path, request.query, request.connection,
+            [request.fields.get(name) for name in (
+                "if-none-match", "if-modified-since", "range", "if-range")])
+
+
+def test_equal_keys_mean_equal_requests():
+    """An answer is kept under the key, so what differs must differ in it."""
+    fields = [(), (b"Range: bytes=0-",), (b"If-Range: bytes=0-",),
+              (b"If-None-Match: bytes=0-",), (b"If-Modified-Since: bytes=0-",),
+              (b"Range:",), (b"If-None-Match:",), (b"Connection: close",),
+              (b"Range: bytes=0-", b"If-Range: bytes=0-"),
+              (b"Range: a", b"Range: b"), (b"Range: a, b",),
+              (b"User-Agent: x",), (b"Referer: x", b"Cookie: y")]
+    targets = [b"/", b"/?", b"/?a", b"/a", b"/a?b", b"/ab",
+               b"/?range:bytes=0-"]
+    methods = [b"GET", b"HEAD", b"get", b"POST"]
+    keys = {}
+    for method in methods:
+        for target in targets:
+            for lines in fields:
+                request = httpd.parse_request(head_of(
+                    method + b" " + target + b" HTTP/1.1", b"Host: a", *lines))
+                facts = facts_of(request)
+                assert keys.setdefault(request.key, facts) == facts
+    # And no more: who asks does not matter.
+    assert (httpd.parse_request(get(b"User-Agent: x", b"Cookie: y")).key
+            == httpd.parse_request(get()).key)
+
+
+PIECES = [b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b"\x1b[2J",
+          b"\x7f", b"\x85", b"\xa0", b"\xff", b"%", b"%00", b"%2e%2e/", b"../",
+          b"/", b"?", b"#", b"*", b'"', b"\\", b"<", b"0", b"\xb2", b"HTTP/",
+          b"1.1", b"GET ", b"http://", b"@", b"[", b"]", b"Host: b\r\n",
+          b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+          b"Connection: close\r\n", b"Range: bytes=0-\r\n",
+          b"Referer: \x80\r\n", b"User-Agent: \"\r\n", b"X"]
+
+
+def mutant(chance, heads):
+    """Return one of *heads* with a few changes, cut as a connection would."""
+    data = bytearray(chance.choice(heads))
+    for _ in range(chance.choice((1, 1, 1, 2, 4))):
+        start = chance.randrange(len(data) + 1)
+        stop = min(len(data), start + chance.choice((0, 1, 1, 2, 8)))
+        kind = chance.randrange(4)
+        if kind == 0:
+            data[start:stop] = chance.choice(PIECES)
+        elif kind == 1:
+            data[start:stop] = bytes([chance.randrange(256)])
+        elif kind == 2:
+            data[start:stop] = data[start:stop] * 2
+        else:
+            other = chance.choice(heads)
+            cut = chance.randrange(len(other))
+            data[start:stop] = other[cut:cut + chance.randrange(40)]
+    head = bytes(data) + b"\r\n\r\n"
+    return head[:head.find(b"\r\n\r\n", 2) + 4]
+
+
+def test_fuzz_parse_request():
+    """Whatever comes is refused in order, or is a Request that is safe."""
+    chance = random.Random(FUZZ_SEED)
+    heads = [head for head, _, _ in REQUESTS if len(head) < 400]
+    # Most mutations spoil a head, so more of them begin with a good one.
+    heads += 2 * [head for head, expected, _ in REQUESTS
+                  if len(head) < 400 and isinstance(expected, tuple)]
+    keys = {}
+    counts = [0, 0]
+    for number in range(20000):
+        head = mutant(chance, heads)
+        told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, head)
+        try:
+            request = httpd.parse_request(head)
+        except httpd.HTTPError as error:
+            assert error.status in (400, 414, 431, 505), told
+            assert is_plain(error.detail), told
+            request = httpd.unparsed_request(head)
+            counts[0] += 1
+        except Exception as exc:
+            pytest.fail("%r, %s" % (exc, told))
+        else:
+            counts[1] += 1
+            facts = facts_of(request)
+            assert keys.setdefault(request.key, facts) == facts, told
+            assert request.connection in ("", "keep-alive", "close"), told
+            assert not request.has_body or request.connection == "close", told
+            assert (request.path.startswith("/")
+                    == (request.method in ("GET", "HEAD"))), told
+        assert not re.search("[\0-\x08\x0b-\x1f\x7f]", request.key), told
+        selecting = sum(name in request.fields for name in (
+            "if-none-match", "if-modified-since", "range", "if-range"))
+        assert request.key.count("\n") == 3 + selecting, told
+        assert is_plain(request.log_line), told
+        assert is_plain(request.log_agents), told
+    # Mutations that are all refused, or never, would test nothing.
+    assert min(counts) > 2000, counts
+
+
+# ---- Responses --------------------------------------------------------------
+
+
+def parts_of(head):
+    """Return the status line of *head* and its fields in order."""
+    assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1
+    lines = head[:-4].decode("ascii").split("\r\n")
+    return lines[0], [tuple(line.split(": ", 1)) for line in lines[1:]]
+
+
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@table("status, content, connection, expected", [
+    (200, b"12345", "", {"Content-Length": "5"}, "content"),
+    (200, b"", "", {"Content-Length": "0"}, "content of no bytes"),
+    (200, "\xe9\u20ac".encode(), "", {"Content-Length": "5"},
+     "length in bytes (CVE-2026-34831)"),
+    (200, range(2**40), "", {"Content-Length": "1099511627776"},
+     "content that is not in memory"),
+    (304, None, "", {}, "304 has no content and no length"),
+    (404, b"x", "close", {"Content-Length": "1", "Connection": "close"},
+     "close is said"),
+    (206, b"x", "keep-alive",
+     {"Content-Length": "1", "Connection": "keep-alive"},
+     "keep-alive is said"),
+])
+def test_render_head(status, content, connection, expected):
+    response = httpd.Response(status, [("X-A", "b: c")], content)
+    line, fields = parts_of(httpd.render_head(response, DATE, connection))
+    assert line == "HTTP/1.1 %d %s" % (status, httpd.REASONS[status])
+    assert len(dict(fields)) == len(fields), "a field is there twice"
+    facts = dict(fields)
+    assert (facts["Date"], facts["X-A"]) == (DATE, "b: c")
+    assert facts["X-Content-Type-Options"] == "nosniff"
+    assert {name: facts[name] for name in ("Content-Length", "Connection")
+            if name in facts} == expected
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n", "\r\n\r\n", "\n\r"])
+@pytest.mark.parametrize("place", ["a%s", "%sa", "a%sSet-Cookie: b", "%s"])
+def test_render_head_refuses_line_ends(place, end):
+    """RFC 9112, 11.1: whoever puts them there, they never go out."""
+    text = place % end
+    for fields in ([(text, "b")], [("X-A", text)],
+                   [("X-A", "b"), ("X-B", text)]):
+        response = httpd.Response(200, fields, b"")
+        with pytest.raises(ValueError):
+            httpd.render_head(response, DATE, "")
+    response = httpd.Response(200, [], b"")
+    with pytest.raises(ValueError):
+        httpd.render_head(response, DATE + text, "")
+    with pytest.raises(ValueError):
+        httpd.render_head(response, DATE, "close" + text)
+
+
+def test_every_reason_is_one_line():
+    for status, reason in httpd.REASONS.items():
+        head = httpd.render_head(httpd.Response(status, []), DATE, "")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert re.fullmatch("[A-Z][A-Za-z ]+", reason)
+
+
+def test_message_of_bytes():
+    response = httpd.Response(200, [], b"12345")
+    message = httpd.Message(response, "", DATE, 7, 8)
+    head = httpd.render_head(response, DATE, "")
+    assert message.data == head + b"12345"
+    assert (message.size, message.length) == (5, len(head) + 5)
+    assert message.file is None
+    assert (message.second, message.turn) == (7, 8)
+
+
+def test_message_of_a_file():
+    """Anything with a length stands for the FilePart."""
+    content = range(10**6)
+    response = httpd.Response(200, [], content)
+    message = httpd.Message(response, "", DATE, 0, 0)
+    assert message.data == httpd.render_head(response, DATE, "")
+    assert message.file is content
+    assert (message.size, message.length) == (10**6,
+                                              len(message.data) + 10**6)
+
+
+def test_message_without_content():
+    response = httpd.Response(304, [], None)
+    message = httpd.Message(response, "", DATE, 0, 0)
+    assert message.data == httpd.render_head(response, DATE, "")
+    assert (message.size, message.length) == (0, len(message.data))
+    assert message.file is None
+
+
+@pytest.mark.parametrize("content", [b"12345", range(10**6)])
+def test_message_to_head(content):
+    """The head says the length, and nothing follows it (9110, 9.3.2)."""
+    response = httpd.Response(200, [], content)
+    message = httpd.Message(response, "", DATE, 0, 0, content_sent=False)
+    assert message.data == httpd.render_head(response, DATE, "")
+    assert b"Content-Length: %d\r\n" % len(content) in message.data
+    assert (message.size, message.length) == (0, len(message.data))
+
+
+# ---- Preconditions and ranges -----------------------------------------------
+
+ETAG = '"17979cfe362a0000-400"'
+MODIFIED = 784111777
+
+
+def test_entity_tags():
+    """Strong, well-formed (9110, 8.8.3), and different for all that differ."""
+    sizes = [0, 1, 3, 16, 0x12, 0x23, 2**31, 2**63, 10**6]
+    times = [-1, -2**63, 0, 1, 0x12, 0x21, 784111777 * 10**9, 2**63 - 1, 2**80]
+    tags = {httpd.entity_tag(size, mtime) for size in sizes for mtime in times}
+    assert len(tags) == len(sizes) * len(times)
+    for tag in tags:
+        assert re.fullmatch('"[!#-~]+"', tag)
+    assert httpd.entity_tag(5, 10**18) == httpd.entity_tag(5, 10**18)
+
+
+@table("fields, etag, modified, expected", [
+    ({}, ETAG, MODIFIED, False, "no condition"),
+    ({"if-none-match": ETAG}, ETAG, MODIFIED, True, "the tag"),
+    ({"if-none-match": "W/" + ETAG}, ETAG, MODIFIED, True,
+     "a weak tag: the comparison is weak (13.1.2)"),
+    ({"if-none-match": '"x"'}, ETAG, MODIFIED, False, "another tag"),
+    ({"if-none-match": '"x", ' + ETAG}, ETAG, MODIFIED, True, "in a list"),
+    ({"if-none-match": '"x",W/%s,"y"' % ETAG}, ETAG, MODIFIED, True,
+     "in a list without spaces"),
+    ({"if-none-match": ', "x",, ' + ETAG + " ,"}, ETAG, MODIFIED, True,
+     "in a list with empty members"),
+    ({"if-none-match": '"x, y", ' + ETAG}, ETAG, MODIFIED, True,
+     "a comma and a space in another tag"),
+    ({"if-none-match": '"x", "y"'}, ETAG, MODIFIED, False, "not in a list"),
+    ({"if-none-match": "*"}, ETAG, MODIFIED, True, "any"),
+    ({"if-none-match": ETAG.strip('"')}, ETAG, MODIFIED, False,
+     "the quotes are part of it"),
+    ({"if-none-match": ETAG[:-1]}, ETAG, MODIFIED, False, "half a quote"),
+    ({"if-none-match": ETAG[:-2] + '"'}, ETAG, MODIFIED, False, "a prefix"),
+    ({"if-none-match": ETAG.upper()}, ETAG, MODIFIED, False,
+     "tags are case-sensitive"),
+    ({"if-none-match": '"x' + ETAG + 'y"'}, ETAG, MODIFIED, False,
+     "the tag, but as what stands between two others"),
+    ({"if-none-match": '"a,b"'}, '"a,b"', MODIFIED, True,
+     "a comma in a tag separates nothing"),
+    ({"if-none-match": '"a,b"'}, '"a', MODIFIED, False, "half of such a tag"),
+    ({"if-none-match": ""}, ETAG, MODIFIED, False, "an empty field"),
+    ({"if-none-match": '""'}, ETAG, MODIFIED, False, "an empty tag"),
+    ({"if-none-match": '"*"'}, ETAG, MODIFIED, False, "a tag, not any"),
+    ({"if-none-match": ETAG}, None, MODIFIED, False, "no tag to compare"),
+    ({"if-none-match": '"None"'}, None, None, False, "no tag is not None"),
+    ({"if-modified-since": DATE}, ETAG, MODIFIED, True, "the date"),
+    ({"if-modified-since": "Sunday, 06-Nov-94 08:49:37 GMT"}, ETAG, MODIFIED,
+     True, "the date, rfc850"),
+    ({"if-modified-since": "Sun Nov  6 08:49:37 1994"}, ETAG, MODIFIED, True,
+     "the date, asctime"),
+    ({"if-modified-since": "Sun, 06 Nov 1994 08:49:38 GMT"}, ETAG, MODIFIED,
+     True, "a later date"),
+    ({"if-modified-since": "Sun, 06 Nov 1994 08:49:36 GMT"}, ETAG, MODIFIED,
+     False, "an earlier date"),
+    ({"if-modified-since": "yesterday"}, ETAG, MODIFIED, False, "no date"),
+    ({"if-modified-since": ""}, ETAG, MODIFIED, False, "an empty date"),
+    ({"if-modified-since": DATE + ", " + DATE}, ETAG, MODIFIED, False,
+     "two dates (13.1.3)"),
+    ({"if-modified-since": DATE}, ETAG, None, False, "no date to compare"),
+    ({"if-modified-since": "Wed, 31 Dec 1969 23:59:59 GMT"}, ETAG, 0, False,
+     "before 1970, file of 1970"),
+    ({"if-none-match": '"x"', "if-modified-since": DATE}, ETAG, MODIFIED,
+     False, "the tag outranks the date (13.2.2)"),
+    ({"if-none-match": "", "if-modified-since": DATE}, ETAG, MODIFIED,
+     False, "an empty tag field outranks it too"),
+    ({"if-none-match": "x", "if-modified-since": DATE}, ETAG, MODIFIED,
+     False, "a malformed tag field outranks it too"),
+    ({"if-none-match": ETAG,
+      "if-modified-since": "Sun, 06 Nov 1994 08:49:36 GMT"}, ETAG, MODIFIED,
+     True, "the tag outranks an earlier date"),
+    ({"if-range": ETAG}, ETAG, MODIFIED, False, "If-Range is another matter"),
+])
+def test_not_modified(fields, etag, modified, expected):
+    assert httpd.not_modified(fields, etag, modified, NOW) is expected
+
+
+@table("validator, etag, modified, now, expected", [
+    (None, ETAG, MODIFIED, NOW, True, "no If-Range"),
+    (None, None, None, NOW, True, "no If-Range, no validator"),
+    (ETAG, ETAG, MODIFIED, NOW, True, "the tag"),
+    ('"x"', ETAG, MODIFIED, NOW, False, "another tag"),
+    ("W/" + ETAG, ETAG, MODIFIED, NOW, False,
+     "a weak tag: the comparison is strong (13.1.5)"),
+    (ETAG, None, MODIFIED, NOW, False, "no tag to compare"),
+    (ETAG + ", " + ETAG, ETAG, MODIFIED, NOW, False, "a list is none"),
+    ("*", ETAG, MODIFIED, NOW, False, "any is none"),
+    (ETAG.strip('"'), ETAG, MODIFIED, NOW, False, "a tag without quotes"),
+    (DATE, ETAG, MODIFIED, NOW, True, "the date"),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", ETAG, MODIFIED, NOW, True,
+     "the date, rfc850"),
+    ("Sun, 06 Nov 1994 08:49:38 GMT", ETAG, MODIFIED, NOW, False,
+     "a later date is no match"),
+    ("Sun, 06 Nov 1994 08:49:36 GMT", ETAG, MODIFIED, NOW, False,
+     "an earlier date is none"),
+    (DATE, ETAG, MODIFIED, MODIFIED + 0.5, False,
+     "a date is weak for a second (8.8.2.2)"),
+    (DATE, ETAG, MODIFIED, MODIFIED + 2.5, True, "then it is strong"),
+    (DATE, ETAG, None, NOW, False, "no date to compare"),
+    ("x", None, None, NOW, False, "no validator, on neither side"),
+    ("", ETAG, MODIFIED, NOW, False, "an empty field"),
+])
+def test_range_applies(validator, etag, modified, now, expected):
+    fields = {} if validator is None else {"if-range": validator}
+    assert httpd.range_applies(fields, etag, modified, now) is expected
+
+
+@table("value, length, expected", [
+    ("bytes=0-4", 10, (0, 4), "the first five"),
+    ("bytes=5-9", 10, (5, 9), "the last five"),
+    ("bytes=0-0", 10, (0, 0), "the first"),
+    ("bytes=9-9", 10, (9, 9), "the last"),
+    ("bytes=0-9", 10, (0, 9), "all"),
+    ("bytes=5-", 10, (5, 9), "from 5 on"),
+    ("bytes=0-", 10, (0, 9), "from 0 on"),
+    ("bytes=9-", 10, (9, 9), "from the last on"),
+    ("bytes=-3", 10, (7, 9), "the last three"),
+    ("bytes=-1", 10, (9, 9), "the last, by a suffix"),
+    ("bytes=-10", 10, (0, 9), "all, by a suffix"),
+    ("bytes=-11", 10, (0, 9), "a suffix longer than the file (14.1.2)"),
+    ("bytes=5-10", 10, (5, 9), "one beyond the end (14.1.2)"),
+    ("bytes=0-999", 10, (0, 9), "far beyond the end"),
+    ("bytes=000-004", 10, (0, 4), "zeros before the positions"),
+    ("BYTES=0-4", 10, (0, 4), "units are case-insensitive (14.1)"),
+    ("bytes=0-0", 1, (0, 0), "a file of one byte"),
+    ("bytes=0-9223372036854775807", 10, (0, 9), "2^63 - 1"),
+    ("bytes=-9223372036854775807", 10, (0, 9), "a suffix of 2^63 - 1"),
+    ("bytes=4294967295-4294967296", 2**33, (2**32 - 1, 2**32),
+     "across 2^32"),
+    ("bytes=10-", 10, 416, "from the end on"),
+    ("bytes=10-10", 10, 416, "behind the end"),
+    ("bytes=10-20", 10, 416, "behind the end, two positions"),
+    ("bytes=-0", 10, 416, "a suffix of nothing (14.1.2)"),
+    ("bytes=-0", 0, 416, "a suffix of nothing, of nothing"),
+    ("bytes=0-", 0, 416, "any position in an empty file"),
+    ("bytes=0-0", 0, 416, "the first of an empty file"),
+    ("bytes=9223372036854775807-", 10, 416, "2^63 - 1 on"),
+    ("bytes=-5", 0, None, "all of nothing cannot be said"),
+    ("bytes=5-4", 10, None, "last before first is invalid (14.1.1)"),
+    ("bytes=1-0", 10, None, "1-0"),
+    ("bytes=20-15", 10, None, "invalid, and behind the end too"),
+    ("bytes=20-15", 0, None, "invalid, of an empty file"),
+    ("", 10, None, "an empty field (GHSA-gcqf-3g44-vc9p)"),
+    ("bytes", 10, None, "a unit alone"),
+    ("bytes=", 10, None, "no range"),
+    ("bytes=-", 10, None, "a hyphen"),
+    ("bytes=--", 10, None, "two hyphens"),
+    ("bytes=--5", 10, None, "a negative suffix"),
+    ("bytes=-1-5", 10, None, "a negative position"),
+    ("bytes=-5-", 10, None, "a suffix and a hyphen"),
+    ("bytes=5", 10, None, "no hyphen"),
+    ("bytes=1-2-3", 10, None, "three positions"),
+    ("bytes=a-b", 10, None, "letters"),
+    ("bytes=0x0-0x4", 10, None, "hexadecimal"),
+    ("bytes=+0-+4", 10, None, "signs, which int() takes"),
+    ("bytes=1_0-2_0", 100, None, "underscores, which int() takes"),
+    ("bytes=0.0-4.0", 10, None, "fractions"),
+    ("bytes= 0-4", 10, None, "a space before"),
+    ("bytes=0 - 4", 10, None, "spaces around the hyphen"),
+    ("bytes=0-4\n", 10, None, "a line end after"),
+    ("bytes =0-4", 10, None, "a space after the unit"),
+    ("bytes:0-4", 10, None, "a colon for the equals sign"),
+    ("bytes 0-4/10", 10, None, "a Content-Range"),
+    ("bytes=\xb9-\xb2", 10, None, "superscripts"),
+    ("bytes=\u0660-\u0664", 10, None, "Arabic digits (CVE-2025-69225)"),
+    ("bytes=\uff10-\uff14", 10, None, "fullwidth digits"),
+    ("lines=0-4", 10, None, "another unit (14.2)"),
+    ("xbytes=0-4", 10, None, "xbytes"),
+    ("bytess=0-4", 10, None, "bytess"),
+    ("none", 10, None, "none"),
+    ("bytes=99999999999999999999-", 10, None, "more digits than 64 bits"),
+    ("bytes=-99999999999999999999", 10, None, "such a suffix (CVE-2017-7529)"),
+    ("bytes=" + "9" * 5000 + "-", 10, None, "more digits than int() takes"),
+])
+def test_select_range(value, length, expected):
+    assert outcome(httpd.select_range, value, length) == expected
+
+
+def test_range_not_satisfiable_says_the_length():
+    """RFC 9110, 15.5.17."""
+    with pytest.raises(httpd.HTTPError) as caught:
+        httpd.select_range("bytes=10-", 10)
+    assert list(caught.value.fields) == [("Content-Range", "bytes */10")]
+
+
+def test_ranges_against_the_definition():
+    """Each range selects the very bytes that the RFC says it does."""
+    numbers = ["", "0", "1", "2", "3", "4", "5"]
+    for length in range(5):
+        positions = list(range(length))
+        for first in numbers:
+            for last in numbers:
+                value = "bytes=%s-%s" % (first, last)
+                if first:
+                    stop = int(last) + 1 if last else max(length, int(first)+1)
+                    chosen = positions[int(first):stop]
+                    invalid = stop <= int(first)
+                else:
+                    chosen = positions[-int(last):] if last else []
+                    chosen = [] if last == "0" else chosen
+                    invalid = last == "" or not length and last != "0"
+                expected = 416
+                if invalid:
+                    expected = None
+                elif chosen:
+                    expected = (chosen[0], chosen[-1])
+                found = outcome(httpd.select_range, value, length)
+                assert found == expected, (value, length)
+
+
+# ---- Target path ------------------------------------------------------------
+
+OVERLONG_DOT, OVERLONG_SLASH = "%c0%ae", "%c0%af"
+
+# Spellings of a way out: the target, then the names that it leads through, or
+# the status of its refusal, elsewhere and on Windows.  None leads out.
+OUTSIDE = [
+    ("/../../etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/../" * 40 + "etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/a/../../etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/a/b/../../../../etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/./.././../etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("//../..//etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("//etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("///etc///passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/%2e%2e/%2e%2e/etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/%2E%2e/%2e%2E/etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/.%2e/%2e./etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/../../%65tc/pass%77d", ["etc", "passwd"], ["etc", "passwd"]),
+    ("/../../etc/passwd?/index.html", ["etc", "passwd"], ["etc", "passwd"]),
+    ("http://a/../../etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("http://../../../etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("HTTPS://A:1/%2e%2e/etc/passwd", ["etc", "passwd"], ["etc", "passwd"]),
+    ("../../etc/passwd", 400, 400),
+    ("%2e%2e/etc/passwd", 400, 400),
+    ("\\..\\etc\\passwd", 400, 400),
+    ("http:///etc/passwd", 400, 400),
+    ("file:///etc/passwd", 400, 400),
+    ("/..%2f..%2fetc%2fpasswd", 404, 404),
+    ("/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404, 404),
+    ("/..%2F../etc/passwd", 404, 404),
+    ("/%2f..%2f../etc/passwd", 404, 404),
+    ("/a%2f../../etc/passwd", 404, 404),
+    ("/%2fetc%2fpasswd", 404, 404),
+    ("/..%00/..%00/etc/passwd", 400, 400),
+    ("/%00/../../etc/passwd", 400, 400),
+    ("/../../etc/passwd%00", 400, 400),
+    ("/../../etc/passwd%00.html", 400, 400),
+    ("/..%00%2f../etc/passwd", 400, 400),
+    ("/..%u002f../etc/passwd", 400, 400),
+    ("/%u002e%u002e/etc/passwd", 400, 400),
+    ("/%%32%65%%32%65/etc/passwd", 400, 400),
+    ("/%2/../etc/passwd", 400, 400),
+    ("/..%/..%/etc/passwd", 400, 400),
+    ("/%252e%252e/%252e%252e/etc/passwd",
+     ["%2e%2e", "%2e%2e", "etc", "passwd"],
+     ["%2e%2e", "%2e%2e", "etc", "passwd"]),
+    ("/..%252f..%252fetc%252fpasswd", ["..%2f..%2fetc%2fpasswd"],
+     ["..%2f..%2fetc%2fpasswd"]),
+    ("/..%25252f../etc/passwd", ["..%252f..", "etc", "passwd"], 404),
+    ("/" + OVERLONG_DOT * 2 + "/etc/passwd",
+     ["\xc0\xae\xc0\xae", "etc", "passwd"],
+     ["\xc0\xae\xc0\xae", "etc", "passwd"]),
+    ("/%e0%80%ae%e0%80%ae/etc/passwd",
+     ["\xe0\x80\xae\xe0\x80\xae", "etc", "passwd"],
+     ["\xe0\x80\xae\xe0\x80\xae", "etc", "passwd"]),
+    ("/.." + OVERLONG_SLASH + "..%c1%9cetc/passwd",
+     ["..\xc0\xaf..\xc1\x9cetc", "passwd"],
+     ["..\xc0\xaf..\xc1\x9cetc", "passwd"]),
+    ("/%ef%bc%8e%ef%bc%8e/etc/passwd",
+     ["\xef\xbc\x8e\xef\xbc\x8e", "etc", "passwd"],
+     ["\xef\xbc\x8e\xef\xbc\x8e", "etc", "passwd"]),
+    ("/..%e2%88%95..%ef%bc%8fetc/passwd",
+     ["..\xe2\x88\x95..\xef\xbc\x8fetc", "passwd"],
+     ["..\xe2\x88\x95..\xef\xbc\x8fetc", "passwd"]),
+    ("/\xc0\xae\xc0\xae/etc/passwd",
+     ["\xc0\xae\xc0\xae", "etc", "passwd"],
+     ["\xc0\xae\xc0\xae", "etc", "passwd"]),
+    ("/..\\..\\etc\\passwd", ["..\\..\\etc\\passwd"], 404),
+    ("/..%5c..%5cetc%5cpasswd", ["..\\..\\etc\\passwd"], 404),
+    ("/..%5C../etc/passwd", ["..\\..", "etc", "passwd"], 404),
+    ("/%5c..%5c../etc/passwd", ["\\..\\..", "etc", "passwd"], 404),
+    ("/..%255c..%255cetc/passwd", ["..%5c..%5cetc", "passwd"],
+     ["..%5c..%5cetc", "passwd"]),
+    ("/%5c%5chost%5cshare%5cpasswd", ["\\\\host\\share\\passwd"], 404),
+    ("/%5c%5c%3f%5cC:%5cpasswd", ["\\\\?\\C:\\passwd"], 404),
+    ("/C:/etc/passwd", ["C:", "etc", "passwd"], 404),
+    ("/C%3a%5cetc%5cpasswd", ["C:\\etc\\passwd"], 404),
+    ("/.../.../etc/passwd", ["...", "...", "etc", "passwd"], 404),
+    ("/....//....//etc/passwd", ["....", "....", "etc", "passwd"], 404),
+    ("/..%20/..%20/etc/passwd", [".. ", ".. ", "etc", "passwd"], 404),
+    ("/%20../etc/passwd", [" ..", "etc", "passwd"], 404),
+    ("/..%09/etc/passwd", ["..\t", "etc", "passwd"], 404),
+    ("/..%0d%0a/etc/passwd", ["..\r\n", "etc", "passwd"], 404),
+    ("/..;/..;/etc/passwd", ["..;", "..;", "etc", "passwd"],
+     ["..;", "..;", "etc", "passwd"]),
+    ("/..;a=b/etc/passwd", ["..;a=b", "etc", "passwd"],
+     ["..;a=b", "etc", "passwd"]),
+    ("/~root/etc/passwd", ["~root", "etc", "passwd"], 404),
+    ("/$HOME/etc/passwd", ["$HOME", "etc", "passwd"],
+     ["$HOME", "etc", "passwd"]),
+]
+PATHS_OUTSIDE = [target for target, _, _ in OUTSIDE]    # for the wire, too
+
+
+def lead(target, windows):
+    """Return the names that *target* leads through, or a status."""
+    head = get_of(target.encode("latin-1"))
+    try:
+        path = httpd.parse_request(head).path
+        segments = httpd.path_segments(path, windows)[0]
+    except httpd.HTTPError as error:
+        return error.status
+    return [name.decode("latin-1") for name in segments]
+
+
+@pytest.mark.parametrize("target, expected, on_windows", OUTSIDE,
+                         ids=PATHS_OUTSIDE)
+def test_paths_outside(target, expected, on_windows):
+    """Joined to the root in the system's own way they stay below it."""
+    names = lead(target, False)
+    assert names == expected
+    if isinstance(names, list):
+        path = posixpath.normpath(posixpath.join("/srv/www", *names))
+        assert path.startswith("/srv/www/")
+    names = lead(target, True)
+    assert names == on_windows
+    if isinstance(names, list):
+        path = ntpath.normpath(ntpath.join("D:\\srv\\www", *names))
+        assert path.startswith("D:\\srv\\www\\")
+
+
+@table("path, expected", [
+    ("/", ([], True), "the root"),
+    ("", ([], True), "the path of requests that have none"),
+    ("/a", ([b"a"], False), "a name"),
+    ("/a/", ([b"a"], True), "a folder"),
+    ("/a/b", ([b"a", b"b"], False), "two names"),
+    ("//a///b//", ([b"a", b"b"], True), "empty segments"),
+    ("/a/./b/.", ([b"a", b"b"], True), "dots (3986, 5.2.4)"),
+    ("/a/b/..", ([b"a"], True), "two dots at the end"),
+    ("/a/b/../", ([b"a"], True), "two dots and a slash"),
+    ("/a/../b", ([b"b"], False), "two dots within"),
+    ("/a/%2e", ([b"a"], True), "an encoded dot at the end"),
+    ("/a/b/%2E%2e", ([b"a"], True), "encoded dots at the end"),
+    ("/..", ([], True), "above the root"),
+    ("/a/../../../b", ([b"b"], False), "far above the root"),
+    ("/%61%20b", ([b"a b"], False), "decoded"),
+    ("/%C3%a9", ([b"\xc3\xa9"], False), "UTF-8, digits in both cases"),
+    ("/%ff%fe", ([b"\xff\xfe"], False), "what is no UTF-8"),
+    ("/\xe9", ([b"\xe9"], False), "a raw byte"),
+    ("/a+b", ([b"a+b"], False), "a plus is a plus"),
+    ("/%2541", ([b"%41"], False), "decoded once"),
+    ("/%25%32%65", ([b"%2e"], False), "decoded once, escape by escape"),
+    ("/%3f%23", ([b"?#"], False), "encoded ? and #"),
+    ("/%0a%1b", ([b"\n\x1b"], False), "controls may be in names"),
+    ("/a;b,c=d", ([b"a;b,c=d"], False), "sub-delims"),
+    ("/...", ([b"..."], False), "three dots are a name"),
+    ("/.a", ([b".a"], False), "a dot name is is_hidden's"),
+    ("/*", ([b"*"], False), "no globs (CVE-2026-27585)"),
+    ("/CON", ([b"CON"], False), "a device elsewhere is a name here"),
+    ("/a:b", ([b"a:b"], False), "a colon is a colon here"),
+    ("/%00", 400, "NUL"),
+    ("/a%00.html", 400, "NUL within"),
+    ("/a%00/../b", 400, "NUL in what is left out again"),
+    ("/\0", 400, "a raw NUL"),
+    ("/%2f", 404, "an encoded slash"),
+    ("/a%2Fb", 404, "an encoded slash within"),
+    ("/a%2fb/../c", 404, "an encoded slash in what is left out again"),
+    ("/%", 400, "a % alone"),
+    ("/%a", 400, "one digit"),
+    ("/%a/b", 400, "one digit before a slash"),
+    ("/%ag", 400, "a digit and a g"),
+    ("/%zz", 400, "no digits"),
+    ("/% 1", 400, "a space, which int() takes"),
+    ("/%+1", 400, "a sign, which int() takes"),
+    ("/%-1", 400, "a minus sign"),
+    ("/%1_", 400, "an underscore"),
+    ("/%\xb2\xb3", 400, "superscripts"),
+    ("/%%", 400, "two of them"),
+    ("/%25%", 400, "a good one and a bad one"),
+    ("/a/%u0041", 400, "the escape of JavaScript"),
+])
+def test_path_segments(path, expected):
+    assert outcome(httpd.path_segments, path) == expected
+
+
+@table("name, is_refused", [
+    ("a", False, "a name"),
+    ("a.b", False, "a suffix"),
+    (".a", False, "a dot first"),
+    ("a b", False, "a space within"),
+    ("console", False, "con is but its beginning"),
+    ("acon", False, "con is but its end"),
+    ("a.con", False, "con is but its suffix"),
+    ("com", False, "no number"),
+    ("com10", False, "two digits"),
+    ("lpt.txt", False, "no number, a suffix"),
+    ("nul1", False, "nul has no number"),
+    ("\xc3\xa9", False, "UTF-8"),
+    ("a;b", False, "a semicolon"),
+    ("%25", False, "a per cent sign"),
+    ("a\\b", True, "a backslash"),
+    ("a%5cb", True, "an encoded backslash (CVE-2026-52844)"),
+    ("%5C", True, "a backslash alone"),
+    ("C:", True, "a drive"),
+    ("C:a", True, "a name on a drive"),
+    ("a:b", True, "a stream"),
+    ("a::$DATA", True, "the stream of the content (CVE-2009-3898)"),
+    ("a%3a%3a$DATA", True, "the same, encoded"),
+    ("con", True, "a device"),
+    ("CON", True, "a device in capitals"),
+    ("Con.txt", True, "a device with a suffix"),
+    ("con.tar.gz", True, "a device with two"),
+    ("con%20.txt", True, "a device, a space and a suffix"),
+    ("%63on", True, "a device, encoded"),
+    ("prn", True, "the printer"),
+    ("aux", True, "aux"),
+    ("nul", True, "nul"),
+    ("nul.", True, "nul and a dot"),
+    ("com1", True, "com1"),
+    ("COM9.log", True, "com9 with a suffix"),
+    ("lpt1", True, "lpt1"),
+    ("com%c2%b9", True, "a superscript counts as a digit"),
+    ("lpt%c2%b3.txt", True, "another"),
+    ("conin$", True, "the console's input"),
+    ("CONOUT$", True, "the console's output"),
+    ("a.", True, "a trailing dot is lost"),
+    ("a..", True, "two"),
+    ("a%20", True, "a trailing space is lost"),
+    ("a.%20.", True, "a mixture"),
+    ("...", True, "dots alone"),
+    ("..%20", True, "two dots and a space"),
+    ("a~1", True, "a short name"),
+    ("a*", True, "a wild card"),
+    ("a%3f", True, "another"),
+    ('"', True, "a quote"),
+    ("<", True, "less"),
+    (">", True, "greater"),
+    ("|", True, "a pipe"),
+    ("%01", True, "a control"),
+    ("a%0ab", True, "a line end"),
+    ("a%1f", True, "the last control"),
+    ("a%0ab%0ac", True, "two line ends"),
+    ("con.%0a%0a", True, "a device and line ends"),
+])
+def test_windows_names(name, is_refused):
+    """Refused wherever they stand, also where they are left out again."""
+    for path in ("/" + name, "/" + name + "/", "/" + name + "/a", "/a/" + name,
+                 "/" + name + "/../a"):
+        result = outcome(httpd.path_segments, path, True)
+        assert (result == 404) == is_refused, path
+        assert outcome(httpd.path_segments, path, False) != 404
+
+
+@table("path, expected", [
+    ("/a/b", [b"a", b"b"], "names"),
+    ("/a/../b/./", [b"b"], "dots"),
+    ("/..", [], "above the root"),
+])
+def test_windows_paths(path, expected):
+    assert httpd.path_segments(path, True)[0] == expected
+
+
+@table("path, expected", [
+    ("/", False, "the root"),
+    ("/a/b", False, "names"),
+    ("/a.b", False, "a dot within"),
+    ("/a./b", False, "a dot last"),
+    ("/.a", True, "a dot first"),
+    ("/.git/config", True, "a hidden folder"),
+    ("/a/.b", True, "deeper"),
+    ("/a/.b/c", True, "in the middle"),
+    ("/...", True, "three dots"),
+    ("/%2egit/config", True, "encoded (CVE-2018-3718)"),
+    ("/./.git", True, "after a dot segment (CVE-2019-5415)"),
+    ("/a/../.git", True, "after two dots"),
+    ("//.git", True, "after an empty segment"),
+    ("/.git/..", False, "left again"),
+    ("/.well-known/", False, "RFC 8615"),
+    ("/.well-known/a/b", False, "in it"),
+    ("/%2ewell-known/a", False, "encoded"),
+    ("/.well-known/.a", True, "hidden in it"),
+    ("/.well-known/a/.b", True, "hidden deeper in it"),
+    ("/.well-known/.well-known", True, "itself in it"),
+    ("/a/.well-known", True, "only at the root"),
+    ("/.well-known/../.git", True, "left by two dots"),
+    ("/.well-known2/a", True, "a name that begins alike"),
+    ("/.Well-Known/a", True, "another name by its case"),
+])
+def test_is_hidden(path, expected):
+    assert httpd.is_hidden(httpd.path_segments(path)[0]) is expected
+
+
+def random_name(chance):
+    """Return a name of any bytes that a file may have."""
+    while True:
+        name = bytes(chance.choice(b".%/\\:?#<>&\"' \n\r\x00\xff\xc3aZ0~")
+                     if chance.random() < 0.5 else chance.randrange(256)
+                     for _ in range(chance.choice((1, 2, 3, 8, 255))))
+        name = name.replace(b"/", b"").replace(b"\0", b"")
+        if name not in (b"", b".", b".."):
+            return name
+
+
+def test_paths_round_trip():
+    """absolute_path writes what path_segments reads, whatever the names."""
+    chance = random.Random(FUZZ_SEED)
+    for number in range(1500):
+        names = [random_name(chance) for _ in range(chance.randrange(4))]
+        is_folder = not names or chance.random() < 0.5
+        path = httpd.absolute_path(names, is_folder)
+        told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, names)
+        assert httpd.path_segments(path) == (names, is_folder), told
+        # Only unreserved characters and escapes, so no other host either.
+        assert re.fullmatch(r"/|(?:/(?:[\w.~-]|%[0-9A-F]{2})+)+/?", path,
+                            re.ASCII), told
+
+
+@table("path", [
+    ("//evil.example", "two slashes"),
+    ("///evil.example", "three slashes"),
+    ("/\\evil.example", "a backslash"),
+    ("/%5cevil.example", "an encoded backslash"),
+    ("//evil.example/%2e%2e", "dots (CVE-2021-28861)"),
+    ("/.//evil.example", "a dot segment first"),
+    ("/a/..//evil.example", "two dots first"),
+    ("/%09/evil.example", "a tab, which browsers drop"),
+    ("/%0d%0aLocation:%20//evil.example", "a line end"),
+    ("http://a//evil.example", "in absolute-form"),
+])
+def test_no_path_names_another_host(path):
+    """As Location resolves it (RFC 9110, 10.2.2): no open redirect."""
+    request = httpd.parse_request(get_of(path.encode()))
+    segments = httpd.path_segments(request.path)[0]
+    location = httpd.absolute_path(segments, True)
+    assert not location.startswith(("//", "/\\"))
+    there = urllib.parse.urlsplit(urllib.parse.urljoin("http://a/", location))
+    assert (there.scheme, there.netloc) == ("http", "a")
+    assert is_plain(location) and " " not in location
+
+
+@table("name, expected", [
+    (b"a.html", "text/html; charset=utf-8", "html"),
+    (b"A.HTM", "text/html; charset=utf-8", "capitals"),
+    (b"a.css", "text/css; charset=utf-8", "css"),
+    (b"a.js", "text/javascript; charset=utf-8", "js (RFC 9239)"),
+    (b"a.mjs", "text/javascript; charset=utf-8", "mjs"),
+    (b"a.txt", "text/plain; charset=utf-8", "txt"),
+    (b"a.md", "text/markdown; charset=utf-8", "md (RFC 7763)"),
+    (b"a.csv", "text/csv; charset=utf-8", "csv"),
+    (b"a.json", "application/json", "json has no charset (RFC 8259)"),
+    (b"a.webmanifest", "application/manifest+json", "webmanifest"),
+    (b"a.wasm", "application/wasm", "wasm"),
+    (b"a.pdf", "application/pdf", "pdf"),
+    (b"a.xml", "application/xml", "xml"),
+    (b"a.svg", "image/svg+xml", "svg"),
+    (b"a.png", "image/png", "png"),
+    (b"a.JPG", "image/jpeg", "jpg"),
+    (b"a.webp", "image/webp", "webp"),
+    (b"a.avif", "image/avif", "avif"),
+    (b"favicon.ico", "image/vnd.microsoft.icon", "ico"),
+    (b"a.woff2", "font/woff2", "woff2"),
+    (b"a.mp4", "video/mp4", "mp4"),
+    (b"a.webm", "video/webm", "webm"),
+    (b"a.mp3", "audio/mpeg", "mp3"),
+    (b"a.tar.gz", "application/gzip", "the last suffix counts"),
+    (b"a.html.unknown", "application/octet-stream", "unknown"),
+    (b"a.", "application/octet-stream", "an empty suffix"),
+    (b"a", "application/octet-stream", "no suffix"),
+    (b"html", "application/octet-stream", "a name is no suffix"),
+    (b"a.html/b", "application/octet-stream", "a folder's suffix"),
+    (b"a.html/js", "application/octet-stream", "a name in a folder"),
+    (b"a.\xff\xfe", "application/octet-stream", "a suffix not UTF-8"),
+    (b"a.html\r\nX: b", "application/octet-stream", "a line end"),
+    (b"", "application/octet-stream", "no name"),
+])
+def test_media_type(name, expected):
+    assert httpd.media_type(name) == expected
+
+
+def test_every_media_type_is_one():
+    for suffix, kind in httpd.MEDIA_TYPES.items():
+        assert re.fullmatch("[a-z0-9]+", suffix)
+        assert re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", kind)
+        assert httpd.media_type(b"a." + suffix.encode()).startswith(kind)
+
+
+# ---- Pages ------------------------------------------------------------------
+
+HOSTILE = [
+    b"<script>alert(1)</script>", b"</td><script>", b'"onmouseover="alert(1)',
+    b"' onclick='x", b"<img src=x>", b"&lt;b&gt;", b"&amp", b"<!--",
+    b"]]>", b"</title>",
+    b"</style><b>", b"javascript:alert(1)", b"data:text", b"http:", b"a:b",
+    b"a?b", b"a#b", b"a%2eb", b"%", b"%00", b"%2e%2e", b"a b", b" ", b"\n",
+    b"a\r\nb", b"\t", b"\x1b[2J", b"\x7f", b"...", b". .", b"-", b"~", b"\\",
+    b"..\\a", b"{title}", b"{}", b"{0}", b"%s", b"%(a)s", b"\xff\xfe",
+    b"\xed\xa0\x80", b"\xc3\xa9", b"\xe2\x80\xae", b"\xf0\x9f\x98\x80",
+    b"+", b";", b"=", b"@", b"*", b"a" * 255, b"\xe9" * 255,
+]
+
+
+ELEMENTS = ["html", "head", "meta", "title", "style", "body", "h1", "p",
+            "table", "thead", "tbody", "tr", "th", "td", "a"]
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser sees of a page: its links, words and elements."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.links = []     # (href, text)
+        self.words = {}     # of each element, joined
+        self.inside = []
+        self.feed(content.decode("utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        assert tag in ELEMENTS, tag
+        for name, _ in attrs:
+            assert name in ("lang", "charset", "name", "content", "href"), name
+        assert [name for name, _ in attrs] == ["href"] or tag != "a"
+        self.inside.append(tag)
+        if tag == "a":
+            self.links.append([dict(attrs)["href"], ""])
+
+    def handle_endtag(self, tag):
+        if tag in self.inside:
+            del self.inside[len(self.inside)
+                            - 1 - self.inside[::-1].index(tag):]
+
+    def handle_data(self, data):
+        tag = self.inside[-1] if self.inside else ""
+        self.words[tag] = self.words.get(tag, "") + data
+        if tag == "a":
+            self.links[-1][1] += data
+
+    def handle_comment(self, data):
+        pytest.fail("a comment: %r" % data)
+
+
+@pytest.mark.parametrize("status", sorted(httpd.REASONS))
+def test_error_page(status):
+    page = Page(httpd.error_page(status, "So it is."))
+    title = "%d %s" % (status, httpd.REASONS[status])
+    assert page.words["title"] == page.words["h1"] == title
+    assert page.words["p"] == "So it is."
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_error_page_escapes(name):
+    """What it shows comes out as words, never as markup."""
+    detail = name.decode("latin-1")
+    assert Page(httpd.error_page(404, detail)).words["p"] == detail
+
+
+def check_listing(folder, names):
+    """Each link of the listing leads back to its name, and shows it."""
+    entries = [httpd.Entry(name, None if i % 3 == 0 else i, NOW)
+               for i, name in enumerate(names)]
+    page = Page(httpd.listing_page(folder, entries))
+    shown = "/" + "".join(name.decode("utf-8", "replace") + "/"
+                          for name in folder)
+    assert page.words["title"] == page.words["h1"] == shown
+    base = "http://a" + httpd.absolute_path(folder, True)
+    found = {}
+    for href, text in page.links:
+        there = urllib.parse.urlsplit(urllib.parse.urljoin(base, href))
+        assert (there.scheme, there.netloc) == ("http", "a")
+        assert not there.query and not there.fragment
+        segments, is_folder = httpd.path_segments(there.path)
+        found[tuple(segments)] = (is_folder, text)
+    if folder:
+        assert found.pop(tuple(folder[:-1])) == (True, "../")
+    assert found == {
+        tuple(folder) + (entry.name,): (
+            entry.size is None, entry.name.decode("utf-8", "replace")
+            + ("/" if entry.size is None else ""))
+        for entry in entries}
+
+
+@pytest.mark.parametrize("folder", [
+    [], [b"a"], [b"a", b"b"], [b"<b>", b"a?b#c%2e"], [b"\xff", b"{title}"],
+    [b"a:b"], [b"http:", b"evil.example"]])
+def test_listing_of_hostile_names(folder):
+    check_listing(folder, [name for name in HOSTILE if b"/" not in name])
+    check_listing(folder, [bytes([byte]) for byte in range(1, 256)
+                           if byte not in b"./"])
+
+
+def test_listing_of_random_names():
+    chance = random.Random(FUZZ_SEED)
+    for _ in range(20):
+        folder = [random_name(chance) for _ in range(chance.randrange(3))]
+        names = sorted({random_name(chance) for _ in range(40)})
+        chance.shuffle(names)
+        check_listing(folder, names)
+
+
+def test_listing_order():
+    """Folders first, whatever order they come in."""
+    entries = [httpd.Entry(b"a", 1, NOW), httpd.Entry(b"d", None, NOW),
+               httpd.Entry(b"b", 0, NOW), httpd.Entry(b"c", None, NOW)]
+    for _ in range(4):
+        entries = entries[1:] + entries[:1]
+        page = Page(httpd.listing_page([], entries))
+        assert [text for _, text in page.links] == ["c/", "d/", "a", "b"]
+
+
+def test_listing_shows_size_and_time():
+    entries = [httpd.Entry(b"a", 12345, MODIFIED + 0.9)]
+    content = httpd.listing_page([], entries).decode()
+    assert "12345" in content
+    assert "1994-11-06 08:49:37" in content
+    assert Page(httpd.listing_page([], [])).links == []
+
+
+@table("mtime, expected", [
+    (0, "1970-01-01 00:00:00 UTC", "the epoch"),
+    (784111777.999, "1994-11-06 08:49:37 UTC", "a fraction"),
+    (253402300799, "9999-12-31 23:59:59 UTC", "the last one"),
+    (253402300800, "", "the year 10000"),
+    (-1, "", "before the epoch"),
+    (-2.0**63, "", "-2^63"),
+    (2.0**63, "", "2^63"),
+    (1e300, "", "1e300"),
+    (float("inf"), "", "infinite"),
+    (float("nan"), "", "not a number"),
+])
+def test_listing_time(mtime, expected):
+    assert httpd.listing_time(mtime) == expected
+
+
+# ---- Access log lines -------------------------------------------------------
+
+LATIN_1 = EVERY_BYTE.decode("latin-1")
+QUOTED = r'"((?:[ !#-\[\]-~]|\\x[0-9a-f]{2})*)"'
+
+
+def unescape(text):
+    return re.sub(r"\\x([0-9a-f]{2})",
+                  lambda match: chr(int(match.group(1), 16)), text)
+
+
+@table("text, expected", [
+    ("", "", "nothing"),
+    ("GET /a HTTP/1.1", "GET /a HTTP/1.1", "plain"),
+    ('a"b', "a\\x22b", "a quote would end the field"),
+    ("a\\b", "a\\x5cb", "a backslash would be mistaken for ours"),
+    ("a\r\nb", "a\\x0d\\x0ab", "a line end would begin a line"),
+    ("\x1b[2J", "\\x1b[2J", "ESC (CVE-2009-4487)"),
+    ("\x9b2J", "\\x9b2J", "CSI, a C1 control (gh-100001)"),
+    ("\x7f\x85\xa0\xad", "\\x7f\\x85\\xa0\\xad", "DEL, NEL, NBSP, SHY"),
+    ("\xe9", "\\xe9", "no ASCII"),
+    ("\t\0", "\\x09\\x00", "tab and NUL"),
+    ("\\x0a", "\\x5cx0a", "what looks escaped already"),
+])
+def test_escape(text, expected):
+    assert httpd.escape(text) == expected
+    assert unescape(expected) == text
+
+
+def test_escape_of_every_character():
+    for text in list(LATIN_1) + [LATIN_1, LATIN_1[::-1]]:
+        escaped = httpd.escape(text)
+        assert is_plain(escaped) and '"' not in escaped
+        assert unescape(escaped) == text
+
+
+def logged_request(line, referer, agent):
+    fields = {"host": "a"}
+    if referer is not None:
+        fields["referer"] = referer
+    if agent is not None:
+        fields["user-agent"] = agent
+    return httpd.Request(line, "GET", "/", "", fields, "", False)
+
+
+LOGGED = [
+    ("GET / HTTP/1.1", "http://a/", "curl/8", "plain"),
+    ("GET / HTTP/1.1", None, None, "neither field"),
+    ("", "", "", "all empty"),
+    ('" 200 5 "', '"', '" "', "quotes"),
+    ("\r\n127.0.0.1 - - [x]", "\r\n", "\n\n", "line ends"),
+    ("\\", "\\\"", "\\x0a", "backslashes"),
+    ("\x1b]0;a\x07", "\x1b[2J", "\x9b2J", "a terminal's controls"),
+    ("\x85", "\x1c", "\x1e\x0b\x0c", "line ends of Unicode"),
+    (LATIN_1, LATIN_1, LATIN_1, "every byte"),
+]
+
+
+@table("line, referer, agent", LOGGED)
+def test_ncsa_lines(line, referer, agent):
+    """One line of printable ASCII, in the form that log readers know."""
+    request = logged_request(line, referer, agent)
+    date = "06/Nov/1994:08:49:37 +0000"
+    start = r" - - \[06/Nov/1994:08:49:37 \+0000\] " + QUOTED + " 200 512"
+    for rest, end in ((httpd.common_rest, ""),
+                      (httpd.combined_rest, " %s %s" % (QUOTED, QUOTED))):
+        text = rest(date, request, 200, 512)
+        assert text[-1:] == "\n" and is_plain(text[:-1])
+        match = re.fullmatch(start + end, text[:-1])
+        assert match, text
+        parts = [unescape(group) for group in match.groups()]
+        # "-" is NCSA's word for a field that is not there.
+        assert parts == [line, referer or "-", agent or "-"][:len(parts)]
+
+
+@table("line, referer, agent", LOGGED)
+def test_json_line(line, referer, agent):
+    request = logged_request(line, referer, agent)
+    text = httpd.json_line(("::1", 54321), "1994-11-06", request, 206, 7,
+                           0.25, True)
+    assert text[-1:] == "\n" and is_plain(text[:-1])
+    assert json.loads(text) == {
+        "time": "1994-11-06", "address": "::1", "port": 54321, "request": line,
+        "status": 206, "bytes": 7, "referer": referer, "user_agent": agent,
+        "duration_us": 250000, "aborted": True}
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="no tzset here")
+@table("zone, expected", [
+    ("UTC0", "06/Nov/1994:08:49:37 +0000", "UTC"),
+    ("XXX-5:30", "06/Nov/1994:14:19:37 +0530", "east, half an hour"),
+    ("XXX3:30", "06/Nov/1994:05:19:37 -0330", "west, half an hour"),
+    ("XXX0:30", "06/Nov/1994:08:19:37 -0030", "west, less than an hour"),
+    ("XXX-14", "06/Nov/1994:22:49:37 +1400", "farthest east"),
+    ("XXX12", "05/Nov/1994:20:49:37 -1200", "farthest west, the day before"),
+])
+def test_log_date(zone, expected, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            assert httpd.log_date(784111777) == expected
+        finally:
+            patch.undo()
+            time.tzset()
+
+
+# ---- States of files --------------------------------------------------------
+
+MS = 10**6      # nanoseconds
+NOW_NS = int(NOW) * 10**9
+
+
+@table("changed, modified, expected", [
+    (500 * MS, 500 * MS, True, "half a second ago"),
+    (51 * MS, 51 * MS, True, "just long enough ago"),
+    (49 * MS, 49 * MS, False, "just too lately"),
+    (0 * MS + 1, 1, False, "now"),
+    (49 * MS, 10**18, False, "old times, but set lately"),
+    (10**16 + MS, 49 * MS, False, "the time ticks on, though not changed"),
+    (10**16 + MS, -49 * MS, False, "a time that is about to come"),
+    (10**16 + MS, -10**16 - MS, True, "a time that is far off"),
+    (-500 * MS, 10**16, False, "changed in the future: the clock was set"),
+    (1000 * MS, 1000 * MS, False, "whole seconds: one is not enough"),
+    (2000 * MS, 2000 * MS, False, "whole seconds: two may not be"),
+    (3000 * MS, 3000 * MS, True, "whole seconds: three are"),
+])
+def test_is_settled(changed, modified, expected):
+    """*changed* and *modified* are nanoseconds before now."""
+    status = types.SimpleNamespace(st_ctime_ns=NOW_NS - changed,
+                                   st_mtime_ns=NOW_NS - modified)
+    assert httpd.is_settled(status, NOW) is expected
+
+
+STATUS = {"st_mode": 0o100644, "st_dev": 1, "st_ino": 2, "st_size": 3,
+          "st_mtime_ns": 4, "st_ctime_ns": 5, "st_nlink": 1, "st_atime_ns": 6}
+
+
+@table("mode, change, differs", [
+    (0o100644, {"st_mode": 0o100600}, True, "rights of a file"),
+    (0o100644, {"st_mode": 0o120644}, True, "kind of a file"),
+    (0o100644, {"st_dev": 9}, True, "another device"),
+    (0o100644, {"st_ino": 9}, True, "another file"),
+    (0o100644, {"st_size": 9}, True, "size"),
+    (0o100644, {"st_mtime_ns": 9}, True, "mtime"),
+    (0o100644, {"st_ctime_ns": 9}, True, "ctime, when mtime was set back"),
+    (0o100644, {"st_atime_ns": 9}, False, "that it was read"),
+    (0o040755, {"st_mode": 0o040700}, True, "rights of a folder"),
+    (0o040755, {"st_ino": 9}, True, "another folder"),
+    (0o040755, {"st_dev": 9}, True, "a folder on another device"),
+    (0o040755, {"st_mode": 0o100755}, True, "a folder no more"),
+    (0o040755, {"st_mtime_ns": 9, "st_ctime_ns": 9, "st_size": 9}, False,
+     "what a folder holds"),
+])
+def test_signature(mode, change, differs):
+    before = dict(STATUS, st_mode=mode)
+    after = dict(before, **change)
+    assert (httpd.signature(types.SimpleNamespace(**before))
+            != httpd.signature(types.SimpleNamespace(**after))) is differs
+
+
+# ---- Time, and what is written down -----------------------------------------
+
+
+def with_request(line):
+    return httpd.Request(line, "GET", "/", "", {"referer": line}, "", False)
+
+
+# Each makes the worst input of n bytes that one could think of for a function,
+# and gives it to that function.
+WORST = [
+    (lambda n: httpd.parse_http_date("0" * n, NOW), "date: digits"),
+    (lambda n: httpd.parse_http_date("A" + "a" * n, NOW), "date: letters"),
+    (lambda n: httpd.parse_http_date("Sun, " + " " * n, NOW), "date: spaces"),
+    (lambda n: httpd.parse_fields([b"a:" + b" \t" * (n // 2) + b"\0"]),
+     "fields: OWS"),
+    (lambda n: httpd.parse_fields([b"a" * n]), "fields: no colon"),
+    (lambda n: httpd.parse_fields([b"a" * n + b" : b"]), "fields: name"),
+    (lambda n: httpd.parse_fields([b"a:" + b"\x80" * n]), "fields: value"),
+    (lambda n: httpd.parse_list("," * n), "list: commas"),
+    (lambda n: httpd.parse_list(" ," * (n // 2)), "list: commas, spaces"),
+    (lambda n: httpd.parse_list(" " * n), "list: spaces"),
+    (lambda n: httpd.REQUEST_LINE.fullmatch(b"G" * n), "line: method"),
+    (lambda n: httpd.REQUEST_LINE.fullmatch(b"G /" + b"a" * n),
+     "line: target"),
+    (lambda n: httpd.REQUEST_LINE.fullmatch(b"G " + b" HTTP/1." * (n // 8)),
+     "line: versions"),
+    (lambda n: httpd.TARGET.fullmatch("/" * n + "#"), "target: slashes"),
+    (lambda n: httpd.TARGET.fullmatch("/" + "?" * n + "#"), "target: ?"),
+    (lambda n: httpd.TARGET.fullmatch("http://" + "a" * n + "#"),
+     "target: host"),
+    (lambda n: httpd.TARGET.fullmatch("http://" + "a:" * (n // 2)),
+     "target: ports"),
+    (lambda n: httpd.TARGET.fullmatch("http://" + "%41" * (n // 3) + "%"),
+     "target: escapes in the host"),
+    (lambda n: httpd.HOST.fullmatch("a." * (n // 2) + " "), "host: names"),
+    (lambda n: httpd.HOST.fullmatch("[" + ":" * n), "host: colons"),
+    (lambda n: httpd.HOST.fullmatch("a:" + "0" * n), "host: port"),
+    (lambda n: httpd.parse_request(get(*[b"a:" + b" " * (n // 100)] * 90)),
+     "request: one name again and again"),
+    (lambda n: httpd.parse_request(get(b"Connection:" + b"," * (n - 100))),
+     "request: Connection"),
+    (lambda n: httpd.parse_request(b"\r\n" * (n // 2) + get()),
+     "request: empty lines"),
+    (lambda n: httpd.parse_request(b":" * n + b"\r\n\r\n"), "request: colons"),
+    (lambda n: httpd.announces_body({"content-length": "1" * n}),
+     "length: digits"),
+    (lambda n: httpd.announces_body({"content-length": "1," * (n // 2)}),
+     "length: list with a comma last"),
+    (lambda n: httpd.announces_body({
+        "content-length": "1, " * (n // 3) + "1"}), "length: list"),
+    (lambda n: httpd.announces_body({"content-length": "1," + " " * n}),
+     "length: spaces"),
+    (lambda n: httpd.announces_body({
+        "transfer-encoding": "chunked," * (n // 8)}), "coding: list"),
+    (lambda n: httpd.connection_option({"connection": "x," * (n // 2)}, 1,
+                                       False), "connection: list"),
+    (lambda n: httpd.unparsed_request(b"\r\n" * (n // 2)), "unparsed: CR LF"),
+    (lambda n: httpd.unparsed_request(b"\0" * n), "unparsed: NULs"),
+    (lambda n: httpd.check_partial(b"a" * n, 0), "partial: one word"),
+    (lambda n: httpd.check_partial(b"\r\n" + b"\r" * n, 0), "partial: CRs"),
+    (lambda n: httpd.check_partial(b"a\r\n" + b"\r\n" * (n // 2), 0),
+     "partial: line ends"),
+    (lambda n: httpd.not_modified({"if-none-match": '"' * n}, ETAG, 0, NOW),
+     "tags: quotes"),
+    (lambda n: httpd.not_modified({"if-none-match": '"' + "a" * n}, ETAG, 0,
+                                  NOW), "tags: no closing quote"),
+    (lambda n: httpd.not_modified({"if-none-match": "W/" * (n // 2)}, ETAG, 0,
+                                  NOW), "tags: W/"),
+    (lambda n: httpd.not_modified({"if-none-match": '"a", ' * (n // 5)}, ETAG,
+                                  0, NOW), "tags: list"),
+    (lambda n: httpd.not_modified({"if-none-match": 'W/"a' * (n // 4)}, ETAG,
+                                  0, NOW), "tags: halves"),
+    (lambda n: httpd.range_applies({"if-range": '"' + "a" * n}, ETAG, 0, NOW),
+     "If-Range: no closing quote"),
+    (lambda n: httpd.select_range("bytes=" + "0" * n, 10), "range: digits"),
+    (lambda n: httpd.select_range("bytes=0-" + "0" * n, 10), "range: last"),
+    (lambda n: httpd.select_range("bytes=-" + "9" * n, 10), "range: suffix"),
+    (lambda n: httpd.select_range("bytes=" + "0-0," * (n // 4), 10),
+     "range: many"),
+    (lambda n: httpd.path_segments("/" * n), "path: slashes"),
+    (lambda n: httpd.path_segments("/a" * (n // 2)), "path: names"),
+    (lambda n: httpd.path_segments("/.." * (n // 3)), "path: dots"),
+    (lambda n: httpd.path_segments("/a" * (n // 4) + "/.." * (n // 6)),
+     "path: names and dots"),
+    (lambda n: httpd.path_segments("%41" * (n // 3)), "path: escapes"),
+    (lambda n: httpd.path_segments("%" * n), "path: per cent signs"),
+    (lambda n: httpd.path_segments("%00" * (n // 3)),
+     "path: NULs (CVE-2016-10703)"),
+    (lambda n: httpd.path_segments("/" + "." * n + "a", True),
+     "Windows: dots"),
+    (lambda n: httpd.path_segments("/" + " ." * (n // 2) + "a", True),
+     "Windows: dots and spaces"),
+    (lambda n: httpd.path_segments("/con" + ".con" * (n // 4), True),
+     "Windows: devices"),
+    (lambda n: httpd.path_segments("/con" * (n // 4), True),
+     "Windows: folders"),
+    (lambda n: httpd.is_hidden([b"a"] * (n // 2)), "hidden"),
+    (lambda n: httpd.absolute_path([b"\xff" * n], True), "absolute: a name"),
+    (lambda n: httpd.absolute_path([b"a"] * (n // 2), True), "absolute: many"),
+    (lambda n: httpd.media_type(b"." * n), "media type"),
+    (lambda n: httpd.error_page(404, "<" * n), "error page"),
+    (lambda n: httpd.listing_page([b"<" * n], []), "listing: its title"),
+    (lambda n: httpd.listing_page([], [httpd.Entry(b"<" * n, 1, 0)]),
+     "listing: a name"),
+    (lambda n: httpd.escape("\x1b" * n), "escape"),
+    (lambda n: httpd.escape("a" * n + "\\"), "escape: the last one"),
+    (lambda n: httpd.json_line(("a", 1), "", with_request("\x1b" * n), 200, 0,
+                               0, False), "JSON line"),
+    (lambda n: httpd.render_head(httpd.Response(200, [("a", "b" * n)]), "",
+                                 ""), "head: a value"),
+]
+
+
+def least_time(function, size):
+    """Return the seconds of CPU that *function* needs, at best."""
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        outcome(function, size)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+@table("function", WORST)
+def test_time_is_linear(function):
+    """Twice as much input costs about twice, and 32 KiB never much.
+
+    What is quadratic needs four times as much, and mostly seconds for 32 KiB.
+    """
+    half = least_time(function, 16 * 1024)
+    whole = least_time(function, 32 * 1024)
+    assert whole < 0.2
+    assert whole < 3 * half + 0.01
+
+
+def test_a_drip_of_bytes_costs_little():
+    """A request line that comes byte by byte is not searched anew each time.
+
+    Beyond its first 8 KiB nothing is looked at twice but for the line's end.
+    """
+    received = b"G" * 8192
+    start = time.process_time()
+    for stop in range(1, len(received)):
+        httpd.check_partial(received[:stop], stop - 1)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("module", [httpd, httpget])
+def test_doctests(module):
+    """What the docstrings claim is so."""
+    result = doctest.testmod(module)
+    assert result.attempted > 5 and result.failed == 0
+
+
+# ---- httpget.py: pure functions ---------------------------------------------
+
+@rows([
+    ("localhost", "localhost", "name"),
+    ("a_b.example.", "a_b.example.", "underscore and final dot"),
+    ("127.0.0.1", "127.0.0.1", "ipv4"),
+    ("::1", "::1", "ipv6"),
+    ("[::1]", "::1", "ipv6 in brackets"),
+    ("::ffff:1.2.3.4", "::ffff:1.2.3.4", "ipv4 mapped"),
+    ("fe80::1%eth0", "fe80::1%eth0", "zone"),
+    ("b\u00fccher.example", "xn--bcher-kva.example", "idna"),
+    ("", None, "empty"),
+    ("localhost:8080", None, "port"),
+    ("1.2.3.4:80", None, "port after an address"),
+    ("user@host", None, "user"),
+    ("http://host/", None, "url"),
+    ("a/b", None, "slash"),
+    ("a b", None, "space"),
+    ("a\r\nb", None, "cr lf"),
+    ("host\n", None, "final lf"),
+    ("a\x00b", None, "nul"),
+    ("[localhost]", None, "name in brackets"),
+    ("[::1", None, "open bracket"),
+    ("::1]", None, "closing bracket"),
+    ("-a", None, "leading hyphen"),
+    ("a..b", None, "empty label"),
+    ("a" * 64, None, "label of 64"),
+    (".".join(["a" * 49] * 6), None, "name of 299"),
+    ("a%2fb", None, "percent"),
+    ("::1%a/b", None, "slash in a zone"),
+    ("\udcff", None, "byte that is no utf-8"),
+    ("\uff11\uff12\uff0f", None, "full-width slash"),
+])
+def test_get_parse_host(a, b):
+    if b is None:
+        with pytest.raises(ValueError):
+            httpget.parse_host(a)
+    else:
+        assert httpget.parse_host(a) == b
+
+
+@rows([
+    ("/", "/", "default file"),
+    ("", "/", "empty"),
+    ("a", "/a", "slash added"),
+    ("//a/../b", "//a/../b", "left alone"),
+    ("a b?c#d%20", "/a%20b%3Fc%23d%2520", "special in a url"),
+    ("\u00e9\u20ac", "/%C3%A9%E2%82%AC", "utf-8"),
+    ("\udcff", "/%FF", "byte that is no utf-8"),
+    ("\\\"<>^`{|}[]", "/%5C%22%3C%3E%5E%60%7B%7C%7D%5B%5D", "not in a path"),
+    ("~!$&'()*+,;=:@-._", "/~!$&'()*+,;=:@-._", "allowed in a path"),
+    ("a\nb", None, "lf"),
+    ("a\rb", None, "cr"),
+    ("\x7f", None, "del"),
+    ("\x9b", None, "c1"),
+    ("\x00", None, "nul"),
+])
+def test_get_request_target(a, b):
+    if b is None:
+        with pytest.raises(ValueError):
+            httpget.request_target(a)
+    else:
+        assert httpget.request_target(a) == b
+
+
+@rows([
+    ("1", 1, "smallest"), ("65535", 65535, "largest"),
+    ("0", None, "zero"), ("65536", None, "too large"), ("", None, "empty"),
+    ("-1", None, "negative"), ("+80", None, "sign"), ("8_0", None, "score"),
+    ("\u0668", None, "arabic digit"), ("80\n", None, "lf"),
+])
+def test_get_parse_port(a, b):
+    if b is None:
+        with pytest.raises(ValueError):
+            httpget.parse_port(a)
+    else:
+        assert httpget.parse_port(a) == b
+
+
+@rows([
+    ("localhost", 80, "localhost", "default port"),
+    ("localhost", 8080, "localhost:8080", "another port"),
+    ("::1", 80, "[::1]", "ipv6"), ("::1", 8080, "[::1]:8080", "ipv6, port"),
+    ("fe80::1%lo", 80, "[fe80::1]", "zone is local"),
+])
+def test_get_host_field(a, b, c):
+    assert httpget.host_field(a, b) == c
+
+
+def test_get_render_request():
+    assert httpget.render_request("h", 81, "/x") == (
+        b"GET /x HTTP/1.1\r\nHost: h:81\r\nUser-Agent: httpget.py/%s\r\n"
+        b"Accept: */*\r\nConnection: close\r\n\r\n"
+        % httpget.__version__.encode())
+
+
+HEADS = [
+    (b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", (200, "OK", {"a": "b"}), "plain"),
+    (b"HTTP/1.0 404 \r\n\r\n", (404, "", {}), "no reason"),
+    (b"HTTP/1.1 204\r\n\r\n", (204, "", {}), "no second space"),
+    (b"HTTP/1.7 299 \xe9\tx\r\n\r\n", (299, "\xe9\tx", {}), "obs-text"),
+    (b"HTTP/1.1 200 OK\r\nA:\r\na: \t2 \t\r\n\r\n",
+     (200, "OK", {"a": ", 2"}), "repeated, empty, white space"),
+    (b"<html>hello\r\n\r\n", None, "http/0.9"),
+    (b"\r\nHTTP/1.1 200 OK\r\n\r\n", None, "leading empty line"),
+    (b"HTTP/2.0 200 OK\r\n\r\n", None, "version 2"),
+    (b"ICY 200 OK\r\n\r\n", None, "icecast"),
+    (b"http/1.1 200 OK\r\n\r\n", None, "lower case"),
+    (b"HTTP/1.10 200 OK\r\n\r\n", None, "two-digit version"),
+    (b"HTTP/1.1  200 OK\r\n\r\n", None, "two spaces"),
+    (b"HTTP/1.1 20 OK\r\n\r\n", None, "two-digit status"),
+    (b"HTTP/1.1 2000 OK\r\n\r\n", None, "four-digit status"),
+    (b"HTTP/1.1 099 OK\r\n\r\n", None, "status below 100"),
+    (b"HTTP/1.1 200 O\x1bK\r\n\r\n", None, "control in the reason"),
+    (b"HTTP/1.1 200 O\rK\r\n\r\n", None, "bare cr in the reason"),
+    (b"HTTP/1.1 200 OK\nA: b\r\n\r\n", None, "bare lf"),
+    (b"HTTP/1.1 200 OK\r\nA: b\n\r\n\r\n", None, "bare lf after a field"),
+    (b"HTTP/1.1 200 OK\nA: b\n\n", None, "bare lfs only"),
+    (b"HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n", None, "bare cr in a value"),
+    (b"HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n", None, "two crs"),
+    (b"HTTP/1.1 200 OK\r\nA: b\x00c\r\n\r\n", None, "nul"),
+    (b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", None, "obs-fold"),
+    (b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n", None, "obs-fold at once"),
+    (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", None, "space before the colon"),
+    (b"HTTP/1.1 200 OK\r\nA\r\n\r\n", None, "no colon"),
+    (b"HTTP/1.1 200 OK\r\n: b\r\n\r\n", None, "no name"),
+    (b"HTTP/1.1 200 OK\r\nA(b): c\r\n\r\n", None, "bad token"),
+    (b"HTTP/1.1 200 OK\r\n\xc3\xa9: c\r\n\r\n", None, "name beyond ascii"),
+]
+
+
+def read_pieces(data, size):
+    """Return the Head in *data* fed in pieces; fail if it never ends."""
+    fed = b""
+    while len(fed) < len(data):
+        searched = len(fed)
+        fed = data[:searched + size]
+        length = httpget.head_length(fed, searched)
+        if length:
+            return httpget.parse_head(fed[:length]), length
+    raise AssertionError("no end found")
+
+
+@pytest.mark.parametrize("size", [10 ** 6, 1, 7])
+@rows(HEADS)
+def test_get_parse_head(a, b, size):
+    if b is None:
+        with pytest.raises(httpget.ResponseError):
+            read_pieces(a, size)
+        return
+    head, length = read_pieces(a + (b"" if size == 1 else b"\nmore\n"), size)
+    assert (head.status, head.reason, head.fields) == b
+    assert length == len(a)
+
+
+def test_get_head_limit():
+    start = b"HTTP/1.1 200 OK\r\nA: "
+    fits = start + b"x" * (httpget.HEAD_MAX - len(start) - 4) + b"\r\n\r\n"
+    assert httpget.head_length(fits, 0) == httpget.HEAD_MAX
+    for data in (fits[:-4] + b"x\r\n\r\n", fits[:-4] + b"x" * 5):
+        with pytest.raises(httpget.ResponseError):
+            httpget.head_length(data, 0)
+
+
+@rows([
+    ("GET", 200, {"content-length": "7"}, 7, "length"),
+    ("GET", 200, {"content-length": "0"}, 0, "zero"),
+    ("GET", 200, {"content-length": "7, 7,7"}, 7, "equal repeats"),
+    ("GET", 200, {"content-length": "9" * 18}, 10 ** 18 - 1, "largest"),
+    ("GET", 200, {}, httpget.UNTIL_CLOSE, "nothing said"),
+    ("GET", 404, {"transfer-encoding": "Chunked"}, httpget.CHUNKED, "case"),
+    ("GET", 204, {"content-length": "7"}, 0, "204 has none"),
+    ("GET", 304, {"transfer-encoding": "chunked"}, 0, "304 has none"),
+    ("GET", 100, {}, 0, "1xx has none"),
+    ("HEAD", 200, {"content-length": "7"}, 0, "head has none"),
+    ("GET", 200, {"content-length": "7, 8"}, None, "conflict"),
+    ("GET", 200, {"content-length": "7, 07"}, None, "conflict in spelling"),
+    ("GET", 200, {"content-length": ""}, None, "empty"),
+    ("GET", 200, {"content-length": "7,"}, None, "empty element"),
+    ("GET", 200, {"content-length": "+7"}, None, "sign"),
+    ("GET", 200, {"content-length": "-7"}, None, "negative"),
+    ("GET", 200, {"content-length": "1_0"}, None, "underscore"),
+    ("GET", 200, {"content-length": "0x7"}, None, "hexadecimal"),
+    ("GET", 200, {"content-length": "7 7"}, None, "space"),
+    ("GET", 200, {"content-length": "\xb2"}, None, "superscript two"),
+    ("GET", 200, {"content-length": "1" * 19}, None, "19 digits"),
+    ("GET", 200, {"content-length": "7", "transfer-encoding": "chunked"},
+     None, "both"),
+    ("GET", 200, {"transfer-encoding": "gzip, chunked"}, None, "gzip"),
+    ("GET", 200, {"transfer-encoding": "chunked, chunked"}, None, "twice"),
+    ("GET", 200, {"transfer-encoding": "identity"}, None, "identity"),
+    ("GET", 200, {"transfer-encoding": ""}, None, "empty coding"),
+    ("GET", 200, {"transfer-encoding": "\x0bchunked"}, None, "control"),
+    ("GET", 200, {"transfer-encoding": "xchunked"}, None, "other name"),
+])
+def test_get_body_length(a, b, c, d):
+    if d is None:
+        with pytest.raises(httpget.ResponseError):
+            httpget.body_length(a, b, c)
+    else:
+        assert httpget.body_length(a, b, c) == d
+
+
+CHUNKS = [
+    (b"5\r\nhello\r\n0\r\n\r\n", b"hello", "one"),
+    (b"0\r\n\r\n", b"", "none"),
+    (b"1\r\na\r\n00A\r\n0123456789\r\n000\r\n\r\n", b"a0123456789", "zeros"),
+    (b"a\r\n\r\n\r\n\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n" * 5, "cr lf content"),
+    (b"1;a=b;c=\"d;\xff\"\r\nx\r\n0 ; z\r\n\r\n", b"x", "extensions"),
+    (b"1 \t\r\nx\r\n0\r\n\r\n", b"x", "white space after the size"),
+    (b"1\r\nx\r\n0\r\nA: b\r\nC:\r\n\r\n", b"x", "trailers"),
+    (b"0000000000000001\r\nx\r\n0\r\n\r\n", b"x", "16 digits"),
+    (b"00000000000000001\r\nx\r\n0\r\n\r\n", None, "17 digits"),
+    (b"\r\nx\r\n", None, "no size"),
+    (b"g\r\nx\r\n", None, "not hexadecimal"),
+    (b"0x1\r\nx\r\n", None, "prefix"),
+    (b"-1\r\nx\r\n", None, "negative"),
+    (b"+1\r\nx\r\n", None, "sign"),
+    (b"1_0\r\nx\r\n", None, "underscore"),
+    (b" 1\r\nx\r\n", None, "space before the size"),
+    (b"1\nx\r\n0\r\n\r\n", None, "bare lf after a size"),
+    (b"1;\x00\r\nx\r\n0\r\n\r\n", None, "nul in an extension"),
+    (b"1;a\rb\r\nx\r\n0\r\n\r\n", None, "bare cr in an extension"),
+    (b"1\r\nx\n0\r\n\r\n", None, "bare lf after a chunk"),
+    (b"1\r\nxyz0", None, "chunk longer than it says"),
+    (b"1\r\nx0\r\n\r\n", None, "no line end after a chunk"),
+    (b"0\r\nA b\r\n\r\n", None, "bad trailer"),
+    (b"0\r\n\n", None, "bare lf at the end"),
+    (b"1;" + b"x" * httpget.CHUNK_LINE_MAX, None, "endless extension"),
+    (b"0\r\n" + b"A: b\r\n" * (httpget.TRAILERS_MAX // 6 + 1), None,
+     "endless trailers"),
+]
+
+
+@pytest.mark.parametrize("size", [10 ** 6, 1, 3])
+@rows(CHUNKS)
+def test_get_chunked_decoder(a, b, size):
+    decoder = httpget.ChunkedDecoder()
+    content = b""
+    data = a + (b"" if b is None else b"beyond")
+    pieces = [data[n:n + size] for n in range(0, len(data), size)]
+    if b is None:
+        with pytest.raises(httpget.ResponseError):
+            for piece in pieces:
+                decoder.decode(piece)
+        return
+    for number, piece in enumerate(pieces):
+        assert decoder.done == (number * size >= len(a))
+        content += decoder.decode(piece)
+    assert (content, decoder.done, decoder.count) == (b, True, len(b))
+
+
+def test_get_chunked_decoder_is_not_done_early():
+    for data, _, why in CHUNKS[:8]:
+        for stop in range(len(data)):
+            decoder = httpget.ChunkedDecoder()
+            decoder.decode(data[:stop])
+            assert not decoder.close(), (why, stop)
+
+
+def test_get_plain_decoder():
+    decoder = httpget.PlainDecoder(5)
+    assert bytes(decoder.decode(memoryview(b"abc"))) == b"abc"
+    assert not decoder.done and not decoder.close()
+    assert bytes(decoder.decode(memoryview(b"defg"))) == b"de"
+    assert decoder.done and decoder.count == 5
+    assert httpget.PlainDecoder(0).done
+    endless = httpget.PlainDecoder(None)
+    assert bytes(endless.decode(memoryview(b"abc"))) == b"abc"
+    assert not endless.done and endless.close() and endless.done
+
+
+@rows([
+    ("a\tb\n", "a\\x09b\\x0a", "c0"),
+    ("\x1b[2J\x7f", "\\x1b[2J\\x7f", "esc"),
+    ("\x9b0m", "\\x9b0m", "c1"),
+    ("\u202e\u2066", "\\u{202e}\\u{2066}", "bidi"),
+    ("\u00e9\u6f22", "\u00e9\u6f22", "letters"),
+    ("\udcff", "\\u{dcff}", "raw"),
+    ("\u2028", "\\u{2028}", "line separator"),
+])
+def test_get_printable(a, b):
+    assert httpget.printable(a) == b
+
+
+def test_get_pure_part_is_pure():
+    with open(HTTPGET, encoding="utf-8") as file:
+        source = file.read()
+    pure = source[source.index("# ---- Target"):source.index("# ====")]
+    used = {n.id for n in ast.walk(ast.parse(pure)) if isinstance(n, ast.Name)}
+    assert not used & {"os", "sys", "socket", "time", "stat", "open"}
+    banners = re.findall(r"^# ---- ([^-]+) -+$", source, re.M)
+    assert len({len(n) for n in re.findall(r"^# [-=]{4} .*", source, re.M)
+                } | {79}) == 1
+    parts = httpget.__doc__.split("Map of the sections\n")[1]
+    parts = re.sub(r"- up to here .*", ",", parts)
+    assert [" ".join(n.split()) for n in parts.split(",") if n.strip()
+            ] == banners
+    lengths = [max(getattr(n, "lineno", 0) for n in ast.walk(f)) - f.lineno
+               for f in ast.walk(ast.parse(source))
+               if isinstance(f, ast.FunctionDef)]
+    assert max(lengths) < 60
+    assert sum(n < 25 for n in lengths) >= 0.9 * len(lengths)
+
+
+# ---- Requests on the wire ---------------------------------------------------
+
+PROBE = b"probe\n"
+BIG = 24 << 20
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """A folder with something of each kind in it, and files around it."""
+    around = tmp_path_factory.mktemp("around")
+    (around / "secret.txt").write_text("secret")
+    (around / "site-secret").mkdir()
+    (around / "site-secret" / "secret.txt").write_text("secret")
+    root = around / "site"
+    root.mkdir()
+    (root / "index.html").write_text("<!DOCTYPE html>\n<title>Root</title>\n")
+    (root / "probe.txt").write_bytes(PROBE)
+    (root / "hello.txt").write_text("hello, world\n")
+    (root / "empty.txt").write_text("")
+    (root / "digits").write_text("0123456789")
+    (root / "big.bin").write_bytes(random.Random(1).getrandbits(
+        8 * 3000000).to_bytes(3000000, "big"))
+    (root / "a b%3F#c.txt").write_text("odd name")
+    no_utf8 = os.path.join(os.fsencode(str(root)), b"latin\xe9.txt")
+    with open(no_utf8, "w") as file:
+        file.write("no UTF-8")
+    (root / ".hidden").write_text("hidden")
+    (root / ".hidden-folder").mkdir()
+    (root / ".hidden-folder" / "x.txt").write_text("hidden")
+    (root / ".well-known").mkdir()
+    (root / ".well-known" / "ok.txt").write_text("ok")
+    for name in ("folder", "folder/sub", "list", "list/empty", "odd<&>",
+                 "htm", "folder/index.html.d", "index-is-folder",
+                 "index-is-folder/index.html"):
+        (root / name).mkdir()
+    (root / "folder" / "index.html").write_text("folder's own")
+    (root / "htm" / "index.htm").write_text("short suffix")
+    (root / "folder" / "sub" / "deep.css").write_text("body {}")
+    (root / "list" / "b.txt").write_text("bb")
+    (root / "list" / "<i>&\".txt").write_text("escaped")
+    (root / "list" / ".dot").write_text("hidden")
+    (root / "list" / "link-in").symlink_to("../hello.txt")
+    (root / "list" / "link-out").symlink_to("../../secret.txt")
+    (root / "link-in").symlink_to("hello.txt")
+    (root / "link-to-folder").symlink_to("folder")
+    (root / "link-to-link").symlink_to("link-to-folder/../link-in")
+    (root / "link-absolute").symlink_to(str(root / "hello.txt"))
+    (root / "link-out").symlink_to("../secret.txt")
+    (root / "link-out-folder").symlink_to("../site-secret")
+    (root / "link-out-absolute").symlink_to(str(around / "secret.txt"))
+    (root / "link-hidden").symlink_to(".hidden")
+    (root / "link-loop").symlink_to("link-loop")
+    (root / "link-dangling").symlink_to("nothing")
+    os.mkfifo(str(root / "fifo"))
+    special = socket.socket(socket.AF_UNIX)
+    special.bind(str(root / "socket"))
+    special.close()
+    return root
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory):
+    """A folder with a file that is larger than all socket buffers."""
+    folder = tmp_path_factory.mktemp("endless")
+    with (folder / "big").open("wb") as file:
+        file.truncate(BIG)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(site):
+    """A server of the site, for all tests that need no options."""
+    with Running(site) as running:
+        yield running
+
+
+def exchange(port, pieces):
+    """Send *pieces* one by one; return the statuses of all that comes back."""
+    statuses = []
+    with Wire(port) as wire:
+        for piece in pieces:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                wire.send(piece)
+        wire.sock.shutdown(socket.SHUT_WR)
+        while wire.received or wire.sock.recv(1, socket.MSG_PEEK):
+            is_head = not statuses and b"".join(pieces).startswith(b"HEAD ")
+            statuses.append(wire.response("HEAD" if is_head else "GET").status)
+    return statuses
+
+
+@pytest.mark.parametrize("head, expected, why", REQUESTS,
+                         ids=[row[2] for row in REQUESTS])
+def test_request_whole_and_followed(server, head, expected, why):
+    """A refused head ends the connection; a good one is followed by more."""
+    probe = request_for("/probe.txt", "Connection: close")
+    statuses = exchange(server.port, [head + probe])
+    if isinstance(expected, int):
+        assert statuses == [expected]
+    elif expected[2] == "close":
+        assert len(statuses) == 1
+    else:
+        assert len(statuses) == 2 and statuses[1] == 200
+
+
+@pytest.mark.parametrize("head, expected, why",
+                         [row for row in REQUESTS if len(row[0]) < 400],
+                         ids=[row[2] for row in REQUESTS if len(row[0]) < 400])
+def test_request_byte_by_byte(server, head, expected, why):
+    """A head is judged alike however it is cut into pieces."""
+    bytewise = [head[i:i + 1] for i in range(len(head))]
+    assert exchange(server.port, bytewise) == exchange(server.port, [head])
+
+
+@pytest.mark.parametrize("received, status, why", [
+    (b"\x16\x03\x01\x02\x00\x01\x00", 400, "TLS on the plain port"),
+    (b"GET / HTTP/1.1\nHost: a\n\n", 400, "bare LF"),
+    (b"GET / HTTP/1.1\r\nHost: a\n", 400, "bare LF in a field line"),
+    (b"GET /" + b"a" * 9000, 414, "request line without an end"),
+    (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 6000, 431, "head without an end"),
+])
+def test_hopeless_part_of_a_head_is_refused_at_once(server, received, status,
+                                                    why):
+    with Wire(server.port) as wire:
+        assert wire.send(received).response().status == status
+        wire.end()
+
+
+def test_leading_empty_lines_are_skipped(server):
+    with Wire(server.port) as wire:
+        wire.send(b"\r\n\r\n\r\n")
+        assert wire.get("/probe.txt").content == PROBE
+        wire.send(b"\r\n\r\n")
+        assert wire.get("/probe.txt").content == PROBE
+
+
+# ---- Semantics on the wire --------------------------------------------------
+
+
+def ask_closing(port, request):
+    """Send *request* alone and assert that the server closes after it."""
+    head, end, _ = request.partition(b"\r\n\r\n")
+    with Wire(port) as wire:
+        wire.send(head + b"\r\nConnection: close" + end)
+        answer = wire.response(request.split()[0].decode())
+        wire.end()
+    assert answer.fields.pop("connection") == "close"
+    return answer
+
+
+def ask_kept_alive(port, request):
+    """Send *request* second of three, each after the last one's answer."""
+    with Wire(port) as wire:
+        assert wire.get("/probe.txt").content == PROBE
+        answer = wire.send(request).response(request.split()[0].decode())
+        assert wire.get("/probe.txt").content == PROBE
+    return answer
+
+
+def ask_pipelined(port, request):
+    """Send *request* second of three, all at once."""
+    probe = request_for("/probe.txt")
+    with Wire(port) as wire:
+        wire.send(probe + request + probe)
+        assert wire.response().content == PROBE
+        answer = wire.response(request.split()[0].decode())
+        assert wire.response().content == PROBE
+    return answer
+
+
+def ask_bytewise(port, request):
+    """Send *request* a byte at a time."""
+    with Wire(port) as wire:
+        for i in range(len(request)):
+            wire.send(request[i:i + 1])
+        return wire.response(request.split()[0].decode())
+
+
+@pytest.fixture(params=[ask_closing, ask_kept_alive, ask_pipelined,
+                        ask_bytewise], ids=lambda way: way.__name__[4:])
+def ask(request, server):
+    """The way to ask the common server: ask(target, *field lines)."""
+    def ask(target, *lines, **settings):
+        return request.param(server.port,
+                             request_for(target, *lines, **settings))
+    return ask
+
+
+def test_file_with_its_fields(ask, site):
+    answer = ask("/hello.txt")
+    assert (answer.status, answer.reason) == (200, "OK")
+    assert answer.content == b"hello, world\n"
+    date = answer.fields.pop("date")
+    assert httpd.parse_http_date(date, time.time()) >= time.time() - 5
+    mtime = os.stat(str(site / "hello.txt")).st_mtime
+    assert answer.fields == {
+        "server": "httpd.py",
+        "content-type": "text/plain; charset=utf-8",
+        "cache-control": "no-cache", "accept-ranges": "bytes",
+        "etag": httpd.entity_tag(
+            13, os.stat(str(site / "hello.txt")).st_mtime_ns),
+        "last-modified": httpd.http_date(int(mtime)),
+        "x-content-type-options": "nosniff", "content-length": "13"}
+
+
+@pytest.mark.parametrize("target, content", [
+    ("/", b"<!DOCTYPE html>\n<title>Root</title>\n"),
+    ("/index.html", b"<!DOCTYPE html>\n<title>Root</title>\n"),
+    ("/?query", b"<!DOCTYPE html>\n<title>Root</title>\n"),
+    ("/folder/", b"folder's own"),
+    ("/htm/", b"short suffix"),
+    ("/folder/./sub/..//../hello.txt", b"hello, world\n"),
+    ("/../../hello.txt", b"hello, world\n"),
+    ("/hello.txt?a=/../b", b"hello, world\n"),
+    ("http://elsewhere.example/hello.txt", b"hello, world\n"),
+    ("/empty.txt", b""),
+    ("/a%20b%253F%23c.txt", b"odd name"),
+    ("/latin%e9.txt", b"no UTF-8"),
+    ("/latin\xe9.txt", b"no UTF-8"),
+    ("/.well-known/ok.txt", b"ok"),
+    ("/link-in", b"hello, world\n"),
+    ("/link-to-folder/sub/deep.css", b"body {}"),
+    ("/link-to-folder/", b"folder's own"),
+    ("/link-to-link", b"hello, world\n"),
+    ("/link-absolute", b"hello, world\n"),
+])
+def test_found(ask, target, content):
+    answer = ask(target)
+    assert (answer.status, answer.content) == (200, content)
+
+
+@pytest.mark.parametrize("target", [
+    "/nothing", "/nothing/", "/hello.txt/", "/hello.txt/x", "/folder/nothing",
+    "/.hidden", "/%2ehidden", "/.hidden-folder/x.txt", "/folder/../.hidden",
+    "/.hidden-folder/", "/folder/.well-known/ok.txt", "/link-hidden",
+    "/fifo", "/socket", "/fifo/", "/link-loop", "/link-dangling",
+    "/link-out", "/link-out-absolute", "/link-out-folder",
+    "/link-out-folder/", "/link-out-folder/secret.txt",
+    "/..%2fsecret.txt", "/folder%2findex.html", "/..%2Fsite-secret/secret.txt",
+    "/" + "n" * 300, "/" + "n/" * 3000,
+])
+def test_not_found(ask, target):
+    """What is outside, hidden or special is 404, like what does not exist."""
+    answer = ask(target)
+    assert (answer.status, answer.reason) == (404, "Not Found")
+    assert b"There is nothing of this name here." in answer.content
+    assert b"secret" not in answer.content
+    assert answer.fields["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("target", PATHS_OUTSIDE)
+def test_nothing_outside_is_served(server, target):
+    answer = ask_closing(server.port, request_for(target))
+    assert answer.status in (400, 404)
+    assert b"root:" not in answer.content
+
+
+def test_what_is_outside_exists():
+    """Without this the test above could not fail."""
+    with open("/etc/passwd", "rb") as file:
+        assert b"root:" in file.read()
+
+
+@pytest.mark.parametrize("target, location", [
+    ("/folder", "/folder/"),
+    ("/folder?a=b&c=//d", "/folder/?a=b&c=//d"),
+    ("//folder", "/folder/"),
+    ("//evil.example/..//folder", "/folder/"),
+    ("///evil.example/../folder/.%2e/folder", "/folder/"),
+    ("/folder/sub", "/folder/sub/"),
+    ("/odd%3c&%3E", "/odd%3C%26%3E/"),
+    ("http://evil.example/folder", "/folder/"),
+    ("/link-to-folder", "/link-to-folder/"),
+])
+def test_folder_without_slash_redirects(ask, target, location):
+    """The Location is a path, so it can never name another host."""
+    answer = ask(target)
+    assert (answer.status, answer.reason) == (301, "Moved Permanently")
+    assert answer.fields["location"] == location
+
+
+@pytest.mark.parametrize("method, status", [
+    ("HEAD", 405), ("POST", 405), ("PUT", 405), ("DELETE", 405),
+    ("OPTIONS", 405), ("TRACE", 405), ("PATCH", 405), ("CONNECT", 405),
+    ("BREW", 501), ("get", 501), ("GETS", 501),
+])
+def test_other_methods(ask, method, status):
+    answer = ask("/hello.txt", method=method)
+    assert answer.status == status
+    assert answer.fields.get("allow") == ("GET" if status == 405 else None)
+    assert (answer.content == b"") == (method == "HEAD")
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("index.html", "text/html; charset=utf-8"),
+    ("folder/sub/deep.css", "text/css; charset=utf-8"),
+    ("digits", "application/octet-stream"),
+])
+def test_media_type_on_the_wire(ask, name, expected):
+    assert ask("/" + name).fields["content-type"] == expected
+
+
+def test_current_copy_gets_304(ask):
+    fresh = ask("/hello.txt")
+    for line in ("If-None-Match: " + fresh.fields["etag"],
+                 "If-None-Match: W/" + fresh.fields["etag"],
+                 'If-None-Match: "a,b", %s, "c"' % fresh.fields["etag"],
+                 "If-None-Match: *",
+                 "If-Modified-Since: " + fresh.fields["last-modified"],
+                 "If-Modified-Since: " + fresh.fields["date"]):
+        answer = ask("/hello.txt", line)
+        assert (answer.status, answer.reason) == (304, "Not Modified")
+        assert answer.fields["etag"] == fresh.fields["etag"]
+        assert answer.fields["cache-control"] == "no-cache"
+        assert "content-length" not in answer.fields
+
+
+def test_other_copy_gets_the_file(ask):
+    fresh = ask("/hello.txt")
+    for lines in (['If-None-Match: "other"'], ["If-None-Match: "],
+                  ["If-None-Match: " + fresh.fields["etag"].strip('"')],
+                  ["If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT"],
+                  ["If-Modified-Since: yesterday"],
+                  # If-None-Match decides alone.
+                  ['If-None-Match: "other"',
+                   "If-Modified-Since: " + fresh.fields["date"]]):
+        assert ask("/hello.txt", *lines).same_as(fresh)
+
+
+@pytest.mark.parametrize("value, content, content_range", [
+    ("bytes=0-0", b"0", "bytes 0-0/10"),
+    ("bytes=2-5", b"2345", "bytes 2-5/10"),
+    ("bytes=7-", b"789", "bytes 7-9/10"),
+    ("bytes=-4", b"6789", "bytes 6-9/10"),
+    ("bytes=-999", b"0123456789", "bytes 0-9/10"),
+    ("bytes=5-999", b"56789", "bytes 5-9/10"),
+    ("Bytes=0-1", b"01", "bytes 0-1/10"),
+])
+def test_range(ask, value, content, content_range):
+    answer = ask("/digits", "Range: " + value)
+    assert (answer.status, answer.reason) == (206, "Partial Content")
+    assert answer.content == content
+    assert answer.fields["content-range"] == content_range
+
+
+@pytest.mark.parametrize("value", [
+    "bytes=5-2", "bytes=a-b", "bytes=--5", "bytes=1_0-", "bytes=+1-2",
+    "bytes=", "bytes", "lines=1-2", "bytes=\xb2-\xb3", "0-4", "bytes=1-2-3",
+])
+def test_range_ignored(ask, value):
+    answer = ask("/digits", "Range: " + value)
+    assert (answer.status, answer.content) == (200, b"0123456789")
+
+
+@pytest.mark.parametrize("value", ["bytes=10-", "bytes=99-100", "bytes=-0"])
+def test_range_not_satisfiable(ask, value):
+    answer = ask("/digits", "Range: " + value)
+    assert (answer.status, answer.reason) == (416, "Range Not Satisfiable")
+    assert answer.fields["content-range"] == "bytes */10"
+
+
+def test_if_range(ask):
+    fresh = ask("/digits").fields
+    some = "Range: bytes=0-1"
+    for validator, status in [
+            (fresh["etag"], 206), (fresh["last-modified"], 206),
+            ("W/" + fresh["etag"], 200), ('"other"', 200),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 200), ("nonsense", 200)]:
+        wait_until(lambda: time.time() > 2 + httpd.parse_http_date(
+            fresh["last-modified"], 0), "a date that is strong")
+        assert ask("/digits", some, "If-Range: " + validator).status == status
+
+
+def test_range_of_a_large_file(ask, site):
+    whole = (site / "big.bin").read_bytes()
+    answer = ask("/big.bin", "Range: bytes=1000-2500000")
+    assert answer.content == whole[1000:2500001]
+    assert ask("/big.bin", "Range: bytes=-7").content == whole[-7:]
+    assert ask("/big.bin").content == whole
+
+
+def test_listing(ask):
+    answer = ask("/list/")
+    assert answer.status == 200
+    assert answer.fields["content-type"] == "text/html; charset=utf-8"
+    assert "script" not in answer.fields["content-security-policy"]
+    hrefs = re.findall(rb'href="([^"]*)"', answer.content)
+    assert hrefs == [b"../", b"./empty/", b"./%3Ci%3E%26%22.txt", b"./b.txt",
+                     b"./link-in"]
+    assert b"<i>" not in answer.content
+    assert b"&lt;i&gt;&amp;&quot;.txt" in answer.content
+
+
+def test_listing_leads_to_every_name(ask, server):
+    for href in re.findall(rb'href="\./([^"]*)"', ask("/list/").content):
+        with Wire(server.port) as wire:
+            assert wire.get(b"/list/" + href).status == 200
+
+
+def test_folder_as_default_file_is_no_default_file(ask):
+    assert b'href="./index.html/"' in ask("/index-is-folder/").content
+
+
+# ---- Connections ------------------------------------------------------------
+
+
+def test_http_1_0(server):
+    with Wire(server.port) as wire:
+        wire.send(b"GET /probe.txt HTTP/1.0\r\n\r\n")
+        assert wire.response().fields["connection"] == "close"
+        wire.end()
+    with Wire(server.port) as wire:
+        for _ in range(3):
+            wire.send(b"GET /probe.txt HTTP/1.0\r\n"
+                      b"Connection: Keep-Alive\r\n\r\n")
+            assert wire.response().fields["connection"] == "keep-alive"
+
+
+def test_pipelined_answers_are_in_order_and_in_one_segment(server):
+    targets = ["/digits", "/nothing", "/hello.txt", "/folder",
+               "/probe.txt"] * 2
+    with Wire(server.port) as wire:
+        wire.send(b"".join(map(request_for, targets)))
+        wire._more()
+        assert [wire.response().status for _ in targets] == [
+            200, 404, 200, 301, 200] * 2, "one recv() has all of them"
+
+
+def test_pipelined_large_and_small(server, site):
+    """More answers than fit in any buffer, from requests sent at once."""
+    whole = (site / "big.bin").read_bytes()
+    rounds = 20
+    with Wire(server.port) as wire:
+        wire.send((request_for("/probe.txt") + request_for("/big.bin")
+                   + request_for("/x", method="HEAD")) * rounds)
+        for _ in range(rounds):
+            assert wire.response().content == PROBE
+            assert wire.response().content == whole
+            assert wire.response("HEAD").status == 405
+
+
+def test_thousands_of_pipelined_requests(server):
+    """Others are served meanwhile, and nothing is lost or out of order."""
+    count = 5000
+    def send():
+        wire.send(b"".join(request_for("/probe.txt?%d" % i)
+                           for i in range(count)))
+    with Wire(server.port) as wire:
+        thread = threading.Thread(target=send)
+        thread.start()
+        for _ in range(count):
+            assert wire.response().content == PROBE
+        thread.join()
+
+
+@pytest.mark.parametrize("body", [
+    b"Content-Length: 34\r\n\r\nGET /hello.txt HTTP/1.1\r\nHost: b\r\n",
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+])
+def test_content_is_never_taken_for_a_request(server, body):
+    with Wire(server.port) as wire:
+        wire.send(b"GET /probe.txt HTTP/1.1\r\nHost: a\r\n" + body
+                  + request_for("/digits"))
+        answer = wire.response()
+        assert (answer.content, answer.fields["connection"]) == (
+            PROBE, "close")
+        wire.end()
+
+
+def test_answer_survives_what_the_client_still_sends(server):
+    """Lingering close: no reset destroys the answer in flight."""
+    with Wire(server.port) as wire:
+        wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n"
+                  b"\r\n" + b"x" * 1000000)
+        assert wire.response().status == 405
+        wire.send(b"x" * 2000000)
+        wire.sock.shutdown(socket.SHUT_WR)
+        wire.end()
+
+
+def test_large_closing_answer_survives_what_the_client_still_sends(endless):
+    with Running(endless) as running:
+        for _ in range(3):
+            with Wire(running.port) as wire:
+                wire.send(request_for("/big", "Range: bytes=0-7999999",
+                                      "Connection: close")).head()
+                wire.send(b"x" * 100)
+                assert len(wire.received) + sum(
+                    map(len, wire.rest())) == 8000000
+
+
+def test_half_closed_client_gets_its_answer(server, site):
+    with Wire(server.port) as wire:
+        wire.send(request_for("/big.bin"))
+        wire.sock.shutdown(socket.SHUT_WR)
+        assert len(wire.response().content) == 3000000
+        wire.end()
+
+
+def test_clients_that_go_away_leave_nothing_behind(site):
+    with Running(site) as running:
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt")
+        before = running.descriptors()
+        for data in (b"", b"GET", request_for("/big.bin"),
+                     request_for("/probe.txt"), b"\x16\x03", b"\r\n",
+                     request_for("/big.bin") * 9):
+            for reset in (False, True):
+                wire = Wire(running.port).send(data)
+                if reset:
+                    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                         b"\1\0\0\0\0\0\0\0")
+                wire.sock.close()
+        wait_until(lambda: running.descriptors() <= before, "closing")
+
+
+# ---- Freshness --------------------------------------------------------------
+
+
+def test_replaced_file_is_always_the_new_one(tmp_path):
+    """3,000 times on one connection, with bodies of one length."""
+    page = tmp_path / "page.txt"
+    page.write_bytes(b"%07d" % 0)
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        for i in range(3000):
+            new = tmp_path / "new"
+            new.write_bytes(b"%07d" % i)
+            os.replace(str(new), str(page))
+            assert wire.get("/page.txt").content == b"%07d" % i
+
+
+def test_rewritten_file_is_always_the_new_one(tmp_path):
+    page = tmp_path / "page.txt"
+    seen = {}
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        for i in range(1000):
+            page.write_bytes(b"%07d" % i)
+            answer = wire.get("/page.txt")
+            assert answer.content == b"%07d" % i
+            tag = answer.fields.get("etag", answer.content)
+            assert seen.setdefault(tag, answer.content) == answer.content
+
+
+def test_kept_answer_follows_every_change(tmp_path):
+    """Each step changes what a kept answer rested on."""
+    root = tmp_path / "root"
+    folder, page = root / "folder", root / "folder" / "page.txt"
+    folder.mkdir(parents=True)
+    page.write_text("one")
+    outside = tmp_path / "outside"
+
+    def status():
+        """Ask twice, so that an answer that may be kept is kept."""
+        answers = [wire.get("/folder/page.txt") for _ in range(2)]
+        assert answers[0].same_as(answers[1])
+        return answers[0].status, answers[0].content[:9]
+    missing = (404, b"<!DOCTYPE")
+    with Running(root) as running, Wire(running.port) as wire:
+        wait_until_settled(page)
+        assert status() == (200, b"one")
+        page.write_text("two")
+        wait_until_settled(page)
+        assert status() == (200, b"two")
+        page.unlink()
+        assert status() == missing
+        page.write_text("three")
+        wait_until_settled(page)
+        assert status() == (200, b"three")
+        folder.rename(outside)
+        folder.symlink_to(outside)
+        assert status() == missing, "the folder now is a link that leaves"
+        folder.unlink()
+        outside.rename(folder)
+        assert status() == (200, b"three")
+        page.unlink()
+        os.mkfifo(str(page))
+        assert status() == missing
+        page.unlink()
+        page.mkdir()
+        assert status()[0] == 301
+
+
+def test_default_file_that_appears_and_goes(tmp_path):
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        assert b"<table" in wire.get("/").content
+        short = tmp_path / "index.htm"
+        short.write_text("short")
+        wait_until_settled(short)
+        assert [wire.get("/").content for _ in range(2)] == [b"short"] * 2
+        (tmp_path / "index.html").write_text("long")
+        assert wire.get("/").content == b"long"
+        (tmp_path / "index.html").unlink()
+        assert wire.get("/").content == b"short"
+
+
+def test_link_that_is_pointed_elsewhere(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.txt").write_text(name)
+    (tmp_path / "current").symlink_to("one")
+    (tmp_path / "alias").symlink_to("current")
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        wait_until_settled(tmp_path / "two" / "page.txt")
+        for name in ("one", "two", "one") * 5:
+            (tmp_path / "new").symlink_to(name)
+            os.replace(str(tmp_path / "new"), str(tmp_path / "current"))
+            for _ in range(2):
+                answer = wire.get("/alias/page.txt")
+                assert answer.content == name.encode()
+
+
+def test_served_folder_may_be_a_link_that_is_swapped(tmp_path):
+    """How sites are deployed: no restart, no moment without a site."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.txt").write_text(name)
+    (tmp_path / "current").symlink_to("one")
+    wait_until_settled(tmp_path / "two" / "page.txt")
+    with Running(tmp_path / "current") as running:
+        with Wire(running.port) as wire:
+            for name in ("one", "two", "one"):
+                (tmp_path / "new").symlink_to(name)
+                os.replace(str(tmp_path / "new"), str(tmp_path / "current"))
+                for _ in range(2):
+                    assert wire.get("/page.txt").content == name.encode()
+
+
+def test_young_file_has_no_validator(tmp_path):
+    """Its next change may have the same times."""
+    page = tmp_path / "page.txt"
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        def asked_in_time():
+            page.write_text("young")
+            answer = wire.get("/page.txt")
+            return time.time() - os.stat(str(page)).st_ctime < 0.04 and answer
+        fields = wait_until(asked_in_time, "a quick answer").fields
+        assert "etag" not in fields and "last-modified" not in fields
+        wait_until_settled(page)
+        assert "etag" in wire.get("/page.txt").fields
+
+
+def test_date_moves_on_in_kept_answers(server):
+    with Wire(server.port) as wire:
+        first = wire.get("/probe.txt").fields["date"]
+        def other():
+            return wire.get("/probe.txt").fields["date"] != first
+        wait_until(other, "another second")
+
+
+def test_folder_that_is_away_for_a_moment(tmp_path):
+    """A failure that passes without any file changing is not kept."""
+    root, away = tmp_path / "root", tmp_path / "away"
+    root.mkdir()
+    (root / "page.txt").write_text("page")
+    wait_until_settled(root / "page.txt")
+    with Running(root) as running, Wire(running.port) as wire:
+        for _ in range(3):
+            assert wire.get("/page.txt").status == 200
+            root.rename(away)
+            assert [wire.get("/page.txt").status for _ in "12"] == [404, 404]
+            away.rename(root)
+            assert wire.get("/page.txt").status == 200
+
+
+def test_file_rewritten_all_the_time_leaks_no_descriptor(tmp_path):
+    """Each answer is one version: all of it from one write."""
+    page = tmp_path / "page"
+    page.write_bytes(b"0" * 1000)
+    end = threading.Event()
+
+    def rewrite():
+        digit = 0
+        while not end.is_set():
+            digit = (digit + 1) % 10
+            page.write_bytes(b"%d" % digit * 1000)
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        wire.get("/page")
+        before = running.descriptors()
+        thread = threading.Thread(target=rewrite)
+        thread.start()
+        try:
+            for _ in range(3000):
+                answer = wire.get("/page")
+                assert answer.status in (200, 503)
+                if answer.status == 200:
+                    assert len(set(answer.content)) <= 1
+        finally:
+            end.set()
+            thread.join()
+        assert running.descriptors() == before
+
+
+def test_link_that_is_swapped_all_the_time(tmp_path):
+    """Nothing outside is ever served, and nothing is said of a bug."""
+    root = tmp_path / "root"
+    (root / "inside").mkdir(parents=True)
+    (root / "inside" / "page").write_text("inside")
+    (tmp_path / "page").write_text("secret")
+    end = threading.Event()
+
+    def swap():
+        link, new = root / "link", root / "new"
+        while not end.is_set():
+            for target in ("inside", "..", "link", str(tmp_path)):
+                new.symlink_to(target)
+                os.replace(str(new), str(link))
+            link.unlink()
+            link.mkdir()
+            link.rmdir()
+    with Running(root) as running, Wire(running.port) as wire:
+        thread = threading.Thread(target=swap)
+        thread.start()
+        try:
+            for _ in range(2000):
+                answer = wire.get("/link/page")
+                assert answer.content == b"inside" or answer.status == 404
+        finally:
+            end.set()
+            thread.join()
+
+
+def test_file_that_shrinks_while_it_is_sent(tmp_path):
+    """The connection ends short of Content-Length, neither padded nor hung."""
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(300 << 20)
+    says = rb"httpd\.py: [^\n]* became shorter [^\n]*\n"
+    with Running(tmp_path, says=says) as running:
+        with Wire(running.port) as wire:
+            wire.send(request_for("/big"))
+            head = wire.head()
+            assert b"Content-Length: %d\r\n" % (300 << 20) in head
+            with big.open("r+b") as file:
+                file.truncate(1000)
+            total = len(wire.received)
+            for data in iter(lambda: wire.sock.recv(1 << 20), b""):
+                total += len(data)
+            assert total < 300 << 20
+        assert int(running.log(1)[0].split()[9]) < 300 << 20
+
+
+# ---- Access log -------------------------------------------------------------
+
+
+def test_log_line_of_each_request(site):
+    date = r"\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}(:[0-9]{2}){3} [+-][0-9]{4}\]"
+    with Running(site) as running:
+        with Wire(running.port) as wire:
+            for _ in range(3):
+                wire.get("/hello.txt", "User-Agent: a \"b\" \xe9\\",
+                         "Referer: http://r/")
+            wire.get("/nothing?q")
+            wire.send(b"GET\x1b[2J\r\n\r\n").response()
+        lines = running.log(5)
+    agent = r'"http://r/" "a \\x22b\\x22 \\xe9\\x5c"'
+    for line in lines[:3]:
+        assert re.fullmatch(r"127\.0\.0\.1 - - " + date + r' "GET /hello.txt '
+                            r'HTTP/1\.1" 200 13 ' + agent, line)
+    assert re.fullmatch(r"127\.0\.0\.1 - - " + date + r' "GET /nothing\?q '
+                        r'HTTP/1\.1" 404 [0-9]+ "-" "-"', lines[3])
+    assert re.fullmatch(r"127\.0\.0\.1 - - " + date + r' "GET\\x1b\[2J" 400 '
+                        r'[0-9]+ "-" "-"', lines[4])
+
+
+def test_log_formats(site):
+    with Running(site, "--log-format", "common") as running:
+        with Wire(running.port) as wire:
+            for _ in range(2):
+                wire.get("/hello.txt", "User-Agent: x")
+        for line in running.log(2):
+            assert line.endswith('"GET /hello.txt HTTP/1.1" 200 13')
+    with Running(site, "--log-format", "json") as running:
+        with Wire(running.port) as wire:
+            for _ in range(2):
+                wire.get("/hello.txt", "User-Agent: x\xe9\"")
+            port = wire.sock.getsockname()[1]
+        for line in running.log(2):
+            entry = json.loads(line)
+            assert 0 <= entry.pop("duration_us") < 10**7
+            assert entry.pop("time")
+            assert entry == {
+                "address": "127.0.0.1", "port": port, "status": 200,
+                "request": "GET /hello.txt HTTP/1.1", "bytes": 13,
+                "referer": None, "user_agent": "x\xe9\"", "aborted": False}
+
+
+def test_log_tells_the_bytes_really_sent(endless):
+    with Running(endless, "--log-format", "json") as running:
+        with Wire(running.port) as wire:
+            wire.send(request_for("/big"))
+            wire.head()
+        entry = json.loads(running.log(1)[0])
+    assert entry["aborted"]
+    assert 0 < entry["bytes"] < BIG
+
+
+def test_log_of_incomplete_requests(site):
+    with Running(site) as running:
+        with Wire(running.port) as wire:
+            wire.send(b"GET /incompl").sock.shutdown(socket.SHUT_WR)
+            wire.end()
+        with Wire(running.port):
+            pass  # nothing came: nothing to log
+        assert '"GET /incompl" 400 0 ' in running.log(1)[0]
+    with Running(site, "--log-format", "json") as running:
+        with Wire(running.port) as wire:
+            wire.send(b"GET").sock.shutdown(socket.SHUT_WR)
+            wire.end()
+        entry = json.loads(running.log(1)[0])
+        assert entry["duration_us"] < 10**7 and entry["aborted"]
+
+
+def test_log_to_a_file_and_quiet(site, tmp_path):
+    path = tmp_path / "log"
+    for options in (["--log-file", str(path)], ["-q"]):
+        with Running(site, *options) as running:
+            with Wire(running.port) as wire:
+                for _ in range(2):
+                    wire.get("/hello.txt")
+            assert running.log_lines() == []
+    assert path.read_text().count("GET /hello.txt") == 2
+    assert stat.S_IMODE(os.stat(str(path)).st_mode) & 0o027 == 0
+
+
+def test_slow_log_reader_gets_every_line(site):
+    """Also those that still wait when the server stops."""
+    reader, writer = os.pipe()
+    count = 2000
+    with Running(site, stdout=writer) as running:
+        os.close(writer)
+        with Wire(running.port) as wire:
+            for _ in range(count):
+                wire.get("/probe.txt")
+        running.process.terminate()
+        with os.fdopen(reader, "rb") as file:
+            assert len(list(file)) == count
+
+
+def test_stopped_terminal_stalls_nobody(site):
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    says = rb"httpd\.py: the access log has lost [0-9]+ lines\n"
+    with Running(site, stdout=slave, says=says) as running:
+        with Wire(running.port) as wire:
+            for _ in range(2000):
+                assert wire.get("/probe.txt").content == PROBE
+    os.close(slave)
+    os.close(master)
+
+
+def test_full_disk_is_said_once(site):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    says = (rb"httpd\.py: the access log fails: No space [^\n]*\n"
+            rb"httpd\.py: the access log has lost 50 lines\n")
+    with Running(site, "--log-file", "/dev/full", says=says) as running:
+        with Wire(running.port) as wire:
+            for _ in range(50):
+                assert wire.get("/probe.txt").content == PROBE
+
+
+def test_messages_whose_reader_is_gone(site):
+    """httpd.py 2>&1 | head"""
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, HTTPD, "-d", str(site), "0"], stdout=writer,
+        stderr=writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb", 0) as file:
+        port = int(re.search(rb":([0-9]+)/", file.readline()).group(1))
+    with Wire(port) as wire:
+        for _ in range(3):
+            assert wire.get("/probe.txt").content == PROBE
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_descriptors(site, closed):
+    """No client's socket takes their numbers, nor messages meant for them."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    process = subprocess.Popen(
+        ["sh", "-c", "exec \"$@\" " + closed, "sh", sys.executable, HTTPD,
+         "-b", "127.0.0.1", "-d", str(site), str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def connected():
+        with contextlib.suppress(OSError):
+            return Wire(port)
+    with wait_until(connected, "the server") as wire:
+        assert wire.get("/probe.txt").content == PROBE
+        for fd in "012":
+            assert not os.readlink("/proc/%d/fd/%s" % (
+                process.pid, fd)).startswith("socket:")
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+
+
+def test_stalled_log_reader_stalls_nobody(site):
+    """Its lines wait, then are dropped, counted, and said."""
+    reader, writer = os.pipe()
+    agent = "User-Agent: " + "a" * 1900
+    count = 1500
+    with Running(site, stdout=writer) as running:
+        os.close(writer)
+        with Wire(running.port) as wire:
+            for _ in range(count):
+                assert wire.get("/probe.txt", agent).content == PROBE
+        with os.fdopen(reader, "rb") as file:
+            lines = []
+            thread = threading.Thread(target=lambda: lines.extend(file))
+            thread.start()
+            messages = running.process.stderr.readline()
+            running.process.terminate()
+            thread.join()
+        lost = int(re.search(rb"lost ([0-9]+) lines", messages).group(1))
+        assert len(lines) + lost == count
+        assert all(line.endswith(b'"\n') for line in lines)
+
+
+def test_log_reader_that_goes_away(site):
+    reader, writer = os.pipe()
+    says = (rb"httpd\.py: the access log fails: Broken pipe\n"
+            rb"httpd\.py: the access log has lost 5 lines\n")
+    with Running(site, stdout=writer, says=says) as running:
+        os.close(writer)
+        os.close(reader)
+        with Wire(running.port) as wire:
+            for _ in range(5):
+                assert wire.get("/probe.txt").content == PROBE
+
+
+# ---- Limits and faults ------------------------------------------------------
+
+
+def test_drip_is_cut_off_and_hurts_nobody(site):
+    """The head's deadline is absolute: a byte more does not move it."""
+    with Running(site, "--request-timeout", "1") as running:
+        with Wire(running.port) as drip, Wire(running.port) as honest:
+            start = time.monotonic()
+            drip.sock.setblocking(False)
+            slowest = 0.0
+            received = b""
+            while not received and time.monotonic() < start + 10:
+                with contextlib.suppress(BlockingIOError):
+                    received = drip.sock.recv(10000)
+                with contextlib.suppress(OSError):
+                    drip.send(b"G")
+                asked = time.monotonic()
+                assert honest.get("/probe.txt").content == PROBE
+                slowest = max(slowest, time.monotonic() - asked)
+                time.sleep(0.01)
+            assert received.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            assert 0.9 < time.monotonic() - start < 3
+            assert slowest < 0.5
+        assert running.logged('" 408 ')
+
+
+def test_long_timeouts(site):
+    with Running(site, "--idle-timeout", "1e9", "--request-timeout",
+                 "1e9") as running:
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+            assert wire.get("/probe.txt").content == PROBE
+
+
+def test_silent_client_is_closed(site):
+    with Running(site, "--request-timeout", "0.3") as running:
+        with Wire(running.port) as wire:
+            wire.end()
+    with Running(site, "--idle-timeout", "0.3") as running:
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt")
+            wire.end()
+
+
+def test_slow_reader_is_cut_off_only_without_progress(endless):
+    """Seen from inside, with the limit at half a second instead of 60."""
+    with httpd.Server(str(endless), 0, ["127.0.0.1"]) as server:
+        server.seconds[httpd.SENDING] = 0.5
+        with Wire(port_of(server)) as slow, Wire(port_of(server)) as stalled:
+            for wire in (slow, stalled):
+                wire.send(request_for("/big", "Connection: close")).head()
+            received, start = len(slow.received), time.monotonic()
+            while time.monotonic() < start + 2:  # four times the limit
+                received += len(slow.sock.recv(1 << 17))
+                time.sleep(0.02)
+            assert received < BIG, "too fast to be slow"
+            received += sum(map(len, slow.rest()))
+            assert received == BIG
+            assert sum(map(len, stalled.rest())) < BIG
+
+
+def port_of(server):
+    """Return the port of an httpd.Server."""
+    return int(server.url.split(":")[2].strip("/"))
+
+
+def test_at_capacity_the_longest_idle_makes_room(site):
+    with Running(site, "--max-connections", "3") as running:
+        wires = [Wire(running.port) for _ in range(3)]
+        for wire in wires:
+            assert wire.get("/probe.txt").content == PROBE
+        assert wires[0].get("/probe.txt").content == PROBE  # now the youngest
+        wires.append(Wire(running.port))
+        assert wires[3].get("/probe.txt").content == PROBE
+        wires[1].end()
+        for wire in (wires[0], wires[2], wires[3]):
+            assert wire.get("/probe.txt").content == PROBE
+            wire.sock.close()
+        wires[1].sock.close()
+
+
+def test_at_capacity_the_slowest_head_makes_room(site):
+    with Running(site, "--max-connections", "2") as running:
+        wires = [Wire(running.port).send(b"GET / HT") for _ in range(2)]
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        for wire in wires:
+            wire.sock.close()
+
+
+def test_at_capacity_with_busy_clients_accepting_waits(endless):
+    with Running(endless, "--max-connections", "1") as running:
+        with Wire(running.port) as busy:
+            busy.send(request_for("/big")).head()
+            with Wire(running.port) as waiting:
+                waiting.send(request_for("/nothing"))
+                spent = cpu_seconds(running.pid)
+                with pytest.raises(socket.timeout):
+                    waiting.sock.settimeout(0.5)
+                    waiting.response()
+                assert cpu_seconds(running.pid) - spent < 0.25, "a busy loop"
+                busy.sock.close()
+                waiting.sock.settimeout(PATIENCE)
+                assert waiting.response().status == 404
+
+
+def test_at_capacity_service_returns_when_the_busy_become_idle(endless):
+    """Not only when one of them closes."""
+    with Running(endless, "--max-connections", "2") as running:
+        with contextlib.ExitStack() as stack:
+            busy = [stack.enter_context(Wire(running.port)) for _ in "12"]
+            for wire in busy:
+                wire.send(request_for("/big")).head()
+            waiting = stack.enter_context(Wire(running.port))
+            waiting.send(request_for("/nothing"))
+            for wire in busy:
+                while len(wire.received) < BIG:
+                    wire._more()
+            assert waiting.response().status == 404
+
+
+def test_burst_at_capacity_answers_everyone(site):
+    with Running(site, "--max-connections", "3") as running:
+        running.process.send_signal(signal.SIGSTOP)
+        wires = [Wire(running.port).send(request_for("/probe.txt"))
+                 for _ in range(30)]
+        running.process.send_signal(signal.SIGCONT)
+        for wire in wires:
+            assert wire.response().content == PROBE
+            wire.sock.close()
+
+
+def cpu_seconds(pid):
+    """Return the CPU time that process *pid* has used."""
+    with open("/proc/%d/stat" % pid) as file:
+        fields = file.read().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_running_out_of_descriptors(site):
+    """No lost listener, no busy loop, and service returns."""
+    limit = "ulimit -n 40; exec \"$@\""
+    with Running(site, "--max-connections", "1000",
+                 flags=["-W", "error"], shell_limit=limit) as running:
+        wires = [Wire(running.port) for _ in range(60)]
+        spent = cpu_seconds(running.pid)
+        time.sleep(0.5)  # a span in which a busy loop would show
+        assert cpu_seconds(running.pid) - spent < 0.25, "a busy loop"
+        for wire in wires:
+            wire.sock.close()
+        def answered():
+            with contextlib.suppress(OSError, AssertionError):
+                with Wire(running.port) as wire:
+                    return wire.get("/probe.txt").content == PROBE
+        wait_until(answered, "service")
+
+
+def test_two_clients_in_one_turn_of_which_one_takes_nothing(site):
+    """The short way to a kept answer, step by step, where send() blocks."""
+    wait_until_settled(site / "probe.txt")
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    full = [False]
+
+    class Full(Scripted):
+        def send(self, data, flags=0):
+            if full[0]:
+                raise BlockingIOError(errno.EAGAIN, "full")
+            return self.sock.send(data, flags)
+
+        def recv(self, size):
+            return self.sock.recv(size)
+    try:
+        with Wire(port_of(server)) as one, Wire(port_of(server)) as two:
+            answers = []
+            for wire in (one, two):
+                wire.send(request_for("/probe.txt"))
+            wait_until(lambda: server._turn_once() or sum(
+                len(state) for state in server.deadlines) == 2, "accepting")
+            for connection in list(server.deadlines[httpd.RECEIVING]):
+                connection.sock = Full(connection.sock, None)
+            wait_until(lambda: server._turn_once() or len(
+                server.deadlines[httpd.IDLE]) == 2, "the first answers")
+            for wire in (one, two):
+                wire.response()
+                wire.send(request_for("/probe.txt"))
+            full[0] = True
+            wait_until(lambda: server._turn_once() or len(
+                server.deadlines[httpd.SENDING]) == 2, "full sockets")
+            full[0] = False
+            wait_until(lambda: server._turn_once() or len(
+                server.deadlines[httpd.IDLE]) == 2, "the second answers")
+            answers = [wire.response().content for wire in (one, two)]
+            assert answers == [PROBE, PROBE]
+    finally:
+        server.server_close()
+
+
+def test_stop_while_accepting_pauses(endless):
+    """Out of descriptors, then SIGTERM: what is in flight is completed."""
+    with Running(endless, "--max-connections", "1000", flags=[],
+                 shell_limit="ulimit -n 40; exec \"$@\"") as running:
+        busy = Wire(running.port).send(request_for("/big"))
+        busy.head()
+        wires = [Wire(running.port) for _ in range(60)]
+        wait_until(lambda: running.descriptors() >= 40, "a full table")
+        running.process.send_signal(signal.SIGTERM)
+        while len(busy.received) < BIG:
+            busy._more()
+        for wire in wires + [busy]:
+            wire.sock.close()
+        assert running.process.wait(PATIENCE) == 0
+
+
+def test_failure_for_lack_of_descriptors_passes(endless):
+    """503 while files cannot be opened; the file afterwards."""
+    (endless / "small").write_text("small")
+    with Running(endless, "--max-connections", "1000", flags=[],
+                 shell_limit="ulimit -n 30; exec \"$@\"") as running:
+        with Wire(running.port) as wire:
+            free = 30 - running.descriptors()
+            others = [Wire(running.port) for _ in range(free)]
+            for other in others:
+                other.send(request_for("/big"))
+            statuses = {wire_status(other) for other in others}
+            assert 503 in statuses and statuses <= {200, 503}
+            for other in others:
+                other.sock.close()
+            wait_until(lambda: running.descriptors() <= 31 - free, "closing")
+            assert wire.get("/small").content == b"small"
+            for _ in range(2):
+                with Wire(running.port) as again:
+                    again.send(request_for("/big"))
+                    assert wire_status(again) == 200
+
+
+def wire_status(wire):
+    """Return the status of the next response, of which the rest is left."""
+    return int(wire.head().split()[1])
+
+
+def test_thousand_clients_at_once(server):
+    need_descriptors(1000)
+    wires = [Wire(server.port) for _ in range(1000)]
+    for wire in wires:
+        wire.send(request_for("/big.bin", "Range: bytes=0-2000"))
+    for wire in wires:
+        assert len(wire.response().content) == 2001
+        wire.sock.close()
+
+
+@pytest.mark.skipif(PYPY, reason="PyPy's objects have sizes of their own")
+def test_idle_connections_are_small(site):
+    count = 5000
+    need_descriptors(count)
+    with Running(site, flags=[]) as running:
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt")
+        before = running.memory()
+        wires = [Wire(running.port) for _ in range(count)]
+        for wire in wires:
+            wire.get("/probe.txt")
+        used = (running.memory() - before) * 1024 / count
+        for wire in wires:
+            wire.sock.close()
+    assert used < 1024
+
+
+def need_descriptors(count):
+    """Skip where this process or a server of its may not open so many."""
+    resource = pytest.importorskip("resource")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < count * 8 // 7 + 100:
+        pytest.skip("the open-file limit here is %d" % hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Scripted:
+    """A socket that fails at its n-th call, once, as told."""
+
+    def __init__(self, sock, fault):
+        self.sock = sock
+        self.fault = fault
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def recv(self, size):
+        return self.fault.at("recv") or self.sock.recv(size)
+
+    def send(self, data, flags=0):
+        if self.fault.at("send"):
+            data = data[:7]
+        return self.sock.send(data, flags)
+
+
+class Fault:
+    """Raise *error*, or for None ask for a short write, at call *number*."""
+
+    def __init__(self, number, error):
+        self.number = number
+        self.error = error
+        self.calls = 0
+
+    def at(self, name):
+        self.calls += 1
+        if self.calls != self.number:
+            return None
+        if self.error:
+            raise self.error
+        return name == "send"
+
+
+@pytest.fixture
+def faulty(site, monkeypatch, capfd):
+    """faulty(number, error): what three requests bring when a call fails."""
+    def run(number, error):
+        fault = Fault(number, error)
+        plain = httpd.Connection.__init__
+
+        def scripted(self, server, sock, peer):
+            plain(self, server, Scripted(sock, fault), peer)
+        sendfile = os.sendfile
+
+        def scripted_sendfile(out, file, offset, count):
+            if fault.at("send"):
+                count = 7
+            return sendfile(out, file, offset, count)
+        with monkeypatch.context() as patch:
+            patch.setattr(httpd.Connection, "__init__", scripted)
+            patch.setattr(os, "sendfile", scripted_sendfile)
+            before = len(os.listdir("/proc/self/fd"))
+            with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+                port = port_of(server)
+                received = b""
+                with Wire(port) as wire, contextlib.suppress(OSError):
+                    wire.send(request_for("/big.bin"))
+                    wire.send(request_for("/probe.txt"))
+                    wire.send(request_for("/x", "Connection: close"))
+                    for data in iter(lambda: wire.sock.recv(1 << 20), b""):
+                        received += data
+            assert len(os.listdir("/proc/self/fd")) == before
+        assert capfd.readouterr().err == ""
+        return re.sub(rb"Date: [^\r]*", b"", received), fault.calls < number
+    return run
+
+
+@pytest.mark.parametrize("error", [
+    BlockingIOError(errno.EAGAIN, "not ready"), None],
+    ids=["not ready", "short write"])
+def test_interrupted_at_every_call_nothing_changes(faulty, error):
+    whole, _ = faulty(10**6, None)
+    assert whole.count(b"HTTP/1.1 ") == 3
+    number, done = 0, False
+    while not done:
+        number += 1
+        received, done = faulty(number, error)
+        assert received == whole, "at call %d" % number
+    assert number > 5
+
+
+@pytest.mark.parametrize("error", [
+    ConnectionResetError(errno.ECONNRESET, "reset"),
+    BrokenPipeError(errno.EPIPE, "closed"),
+    OSError(errno.EHOSTUNREACH, "no route")], ids=lambda error: str(error))
+def test_peer_gone_at_every_call_is_quiet(faulty, error):
+    whole, _ = faulty(10**6, None)
+    number, done = 0, False
+    while not done:
+        number += 1
+        received, done = faulty(number, error)
+        assert whole.startswith(received), "at call %d" % number
+    assert number > 5
+
+
+def test_bug_in_one_request_is_500_and_the_server_goes_on(
+        site, monkeypatch, capfd):
+    plain = httpd.path_segments
+
+    def broken(path, windows=False):
+        if "bug" in path:
+            raise RuntimeError("a bug")
+        return plain(path, windows)
+    monkeypatch.setattr(httpd, "path_segments", broken)
+    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+        port = port_of(server)
+        with Wire(port) as wire:
+            assert wire.get("/bug").status == 500
+            wire.end()
+        with Wire(port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+    assert "RuntimeError: a bug" in capfd.readouterr().err
+
+
+def test_no_sendfile_no_msg_more(site, monkeypatch):
+    monkeypatch.delattr(os, "sendfile")
+    monkeypatch.setattr(httpd, "MSG_MORE", 0)
+    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+        with urllib.request.urlopen(server.url + "big.bin") as response:
+            assert response.read() == (site / "big.bin").read_bytes()
+
+
+def test_platform_without_dir_fd(site, monkeypatch):
+    """The other way to open names keeps what is outside out, too."""
+    monkeypatch.setattr(httpd, "HAS_DIR_FD", False)
+    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+        port = port_of(server)
+        with Wire(port) as wire:
+            for target, status in [
+                    ("/", 200), ("/folder/sub/deep.css", 200), ("/list/", 200),
+                    ("/link-in", 200), ("/folder", 301), ("/nothing", 404),
+                    ("/link-out", 404), ("/link-out-folder/secret.txt", 404),
+                    ("/fifo", 404), ("/hello.txt/x", 404)]:
+                assert wire.get(target).status == status, target
+
+
+# ---- Costs, counted ---------------------------------------------------------
+
+
+def test_system_calls_of_a_kept_answer(site, monkeypatch):
+    """A small file asked for again: one recv, one send, no look in vain."""
+    calls = []
+
+    def counted(module, name):
+        plain = getattr(module, name)
+
+        def counting(*args, **kwargs):
+            calls.append(name)
+            return plain(*args, **kwargs)
+        monkeypatch.setattr(module, name, counting)
+
+    class Counting(Scripted):
+        def recv(self, size):
+            calls.append("recv")
+            return self.sock.recv(size)
+
+        def send(self, data, flags=0):
+            calls.append("send")
+            return self.sock.send(data, flags)
+    plain = httpd.Connection.__init__
+    monkeypatch.setattr(
+        httpd.Connection, "__init__", lambda self, server, sock, peer:
+        plain(self, server, Counting(sock, None), peer))
+    wait_until_settled(site / "probe.txt")
+    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+        port = port_of(server)
+        with Wire(port) as wire:
+            for _ in range(2):
+                wire.get("/probe.txt")
+            for name in ("stat", "lstat", "fstat", "open", "read", "write"):
+                counted(os, name)
+            del calls[:]
+            wire.get("/probe.txt")
+            assert calls == ["recv", "stat", "lstat", "send"]
+            del calls[:]
+            wire.send(request_for("/probe.txt") * 10)
+            wait_until(lambda: "send" in calls, "answers")
+            assert calls == ["recv", "stat", "lstat", "send"]
+            for _ in range(10):
+                assert wire.response().content == PROBE
+
+
+def test_memory_is_bounded_for_large_listings(tmp_path):
+    """What may not be kept is kept nowhere."""
+    for i in range(2000):
+        (tmp_path / ("%060d" % i)).write_text("")
+    with Running(tmp_path, "-q", flags=[]) as running:
+        with Wire(running.port) as wire:
+            for i in range(10):
+                wire.get("/?%d" % i)
+            before = running.memory()
+            for i in range(10, 100):
+                assert len(wire.get("/?%d" % i).content) > 2 * 10**5
+            assert running.memory() - before < 8 * 1024
+
+
+def test_memory_is_flat_for_unique_targets(site):
+    """Caches are bounded whatever clients think up."""
+    with Running(site, "-q", flags=[]) as running:
+        with Wire(running.port) as wire:
+            def ask(first):
+                for i in range(first, first + 20000, 50):
+                    wire.send(b"".join(request_for("/digits?%0200d" % n)
+                                       for n in range(i, i + 50)))
+                    for _ in range(50):
+                        wire.response()
+            ask(0)
+            before = running.memory()
+            ask(20000)
+            # PyPy's collector lets garbage wait for longer.
+            assert running.memory() - before < (64 if PYPY else 8) * 1024
+
+
+# ---- Processes and command line ---------------------------------------------
+
+
+def httpd_fails(*options, **settings):
+    """Run httpd.py, which is to end by itself; return (status, message)."""
+    done = subprocess.run([sys.executable, HTTPD] + list(options),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=PATIENCE, **settings)
+    assert done.stdout == b""
+    return done.returncode, done.stderr.decode()
+
+
+def test_failures_to_start_are_one_clear_line(server, tmp_path):
+    port = str(server.port)
+    (tmp_path / "file").write_text("")
+    for options, words in [
+            ([port], ["127.0.0.1 port " + port, "in use", "another port"]),
+            (["-d", "/nonexistent", "0"], ["/nonexistent"]),
+            (["-d", str(tmp_path / "file"), "0"], ["file", "not a folder"]),
+            (["-b", "192.0.2.1", "0"], ["192.0.2.1"]),
+            (["-b", "no such host", "0"], ["no such host"]),
+            (["--log-file", "/nonexistent/log", "0"], ["/nonexistent/log"])]:
+        status, message = httpd_fails(*options)
+        assert status == 1
+        assert message.count("\n") == 1 and "Traceback" not in message
+        for word in words:
+            assert word in message
+
+
+@pytest.mark.parametrize("options", [
+    ["-1"], ["65536"], ["http"], ["--nonsense"], ["80", "81"],
+    ["--log-format", "x"], ["--idle-timeout", "0"], ["--idle-timeout", "nan"],
+    ["--max-connections", "0"], ["--request-timeout", "inf"]],
+    ids=lambda options: " ".join(options))
+def test_wrong_options_show_the_usage(options):
+    status, message = httpd_fails(*options)
+    assert status == 2
+    assert message.startswith("usage: httpd.py") and "Traceback" not in message
+
+
+def test_version_and_help():
+    for program, name in ((HTTPD, "httpd.py"), (HTTPGET, "httpget.py")):
+        done = subprocess.run([sys.executable, program, "--version"],
+                              stdout=subprocess.PIPE, timeout=PATIENCE)
+        assert done.stdout.decode() == "%s %s\n" % (name, httpd.__version__)
+        done = subprocess.run([sys.executable, program, "-h"],
+                              stdout=subprocess.PIPE, timeout=PATIENCE,
+                              env=dict(os.environ, COLUMNS="80"))
+        text = done.stdout.decode()
+        assert done.returncode == 0 and "examples:" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_start_message(site):
+    with Running(site) as running:
+        lines = running.start_message.decode().splitlines()
+        assert all(str(site) in line for line in lines[:-1])
+        urls = [line.rpartition(" at ")[2] for line in lines[:-1]]
+        for url in urls:
+            with urllib.request.urlopen(url + "probe.txt") as response:
+                assert response.read() == PROBE
+        assert "http://127.0.0.1:%d/" % running.port in urls
+        assert "--bind :: opens it" in lines[-1]
+    with Running(site, "--bind", "0.0.0.0") as running:
+        assert b"WARNING" in running.start_message
+
+
+@pytest.mark.parametrize("address, hosts", [
+    ("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"]),
+    ("::", ["::1", "127.0.0.1"]), ("localhost", ["127.0.0.1"]),
+    ("0.0.0.0", ["127.0.0.1", "127.0.0.2"])])
+def test_bind(site, address, hosts):
+    if ":" in address and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with Running(site, "--bind", address) as running:
+        for host in hosts:
+            with Wire(running.port, host) as wire:
+                assert wire.get("/probe.txt?" + host).content == PROBE
+            source = "127.0.0.1" if "." in host else host
+            assert running.logged("?" + host).startswith(source + " ")
+
+
+def has_ipv6():
+    """Return whether ::1 can be listened at."""
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def test_default_folder(tmp_path):
+    """./htdocs where there is one, else the current folder."""
+    (tmp_path / "here.txt").write_text("here")
+    for expected in (tmp_path, tmp_path / "htdocs"):
+        process = subprocess.Popen([sys.executable, HTTPD, "0"],
+                                   stderr=subprocess.PIPE, cwd=str(tmp_path))
+        line = process.stderr.readline().decode()
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+        assert "serving %s at " % os.path.realpath(str(expected)) in line
+        (tmp_path / "htdocs").mkdir(exist_ok=True)
+
+
+def test_options_for_what_is_served(site):
+    with Running(site, "--no-listing", "--dotfiles",
+                 "--follow-symlinks") as running:
+        with Wire(running.port) as wire:
+            for target, status in [
+                    ("/list/", 404), ("/.hidden", 200), ("/link-out", 200),
+                    ("/.hidden-folder/x.txt", 200), ("/link-in", 200),
+                    ("/link-out-folder/secret.txt", 200), ("/fifo", 404),
+                    ("/link-hidden", 200), ("/link-loop", 404)]:
+                assert wire.get(target).status == status, target
+            assert b"secret" == wire.get("/link-out").content
+
+
+def test_own_page_for_404(tmp_path):
+    (tmp_path / "404.html").write_text("<title>Own page</title>")
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        for target in ("/nothing", "/a/b/c"):
+            for _ in range(2):
+                answer = wire.get(target)
+                assert (answer.status, answer.content) == (
+                    404, b"<title>Own page</title>")
+        (tmp_path / "404.html").write_text("<title>Other page</title>")
+        assert b"Other" in wire.get("/nothing").content
+
+
+def test_copied_alone_and_from_standard_input(site, tmp_path):
+    shutil.copy(HTTPD, str(tmp_path))
+    for command, stdin in (
+            [["httpd.py", "-d", str(site), "0"], None],
+            [["-", "-d", str(site), "0"], HTTPD]):
+        with contextlib.ExitStack() as stack:
+            source = stack.enter_context(open(stdin)) if stdin else None
+            process = subprocess.Popen(
+                [sys.executable, "-I"] + command, cwd=str(tmp_path),
+                stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            line = process.stderr.readline()
+            port = int(re.search(rb":([0-9]+)/", line).group(1))
+            with Wire(port) as wire:
+                assert wire.get("/probe.txt").content == PROBE
+            process.send_signal(signal.SIGINT)
+            out, messages = process.communicate(timeout=PATIENCE)
+            assert b'"GET /probe.txt HTTP/1.1" 200 6' in out
+            assert process.returncode == 0 and b"Traceback" not in messages
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_finishes_what_is_in_flight(endless, number):
+    """New clients are refused, idle ones closed, answers completed."""
+    with Running(endless) as running:
+        with Wire(running.port) as busy, Wire(running.port) as idle:
+            idle.get("/nothing")
+            busy.send(request_for("/big") + request_for("/nothing")).head()
+            running.process.send_signal(number)
+            idle.end()
+            with pytest.raises(ConnectionRefusedError):
+                Wire(running.port)
+            assert running.process.poll() is None
+            while len(busy.received) < BIG:
+                busy._more()
+            busy.received = busy.received[BIG:]
+            assert busy.response().fields["connection"] == "close"
+            busy.end()
+        assert running.process.wait(PATIENCE) == 0
+        assert len(running.log_lines()) == 3
+
+
+def test_second_signal_stops_at_once(endless):
+    with Running(endless) as running:
+        with Wire(running.port) as busy:
+            busy.send(request_for("/big")).head()
+            running.process.send_signal(signal.SIGINT)
+
+            def refused():
+                try:
+                    Wire(running.port).sock.close()
+                except ConnectionRefusedError:
+                    return True
+            wait_until(refused, "the end of accepting")
+            running.process.send_signal(signal.SIGINT)
+            assert running.process.wait(PATIENCE) == 0
+
+
+def test_free_port_that_is_taken_at_the_other_address(monkeypatch, site):
+    plain, taken = httpd.listening_socket, []
+
+    def unlucky(family, sockaddr):
+        if sockaddr[1] and len(taken) < 3:
+            taken.append(sockaddr)
+            raise OSError(errno.EADDRINUSE, "taken")
+        return plain(family, sockaddr)
+    monkeypatch.setattr(httpd, "listening_socket", unlucky)
+    with httpd.Server(str(site), 0, ["127.0.0.1", "127.0.0.2"]) as server:
+        assert len(taken) == 3
+        assert len({url.split(":")[2] for url in server.urls}) == 1
+        for url in server.urls:
+            urllib.request.urlopen(url).close()
+
+
+def test_server_in_a_block_that_raises_does_not_wait(endless):
+    with pytest.raises(ZeroDivisionError):
+        with httpd.Server(str(endless), 0, "127.0.0.1") as server:
+            with Wire(port_of(server)) as wire:
+                wire.send(request_for("/big")).head()
+                start = time.monotonic()
+                1 / 0
+    assert time.monotonic() - start < httpd.DRAIN_TIMEOUT / 2
+
+
+def test_server_in_a_program(site):
+    with httpd.Server(directory=str(site), port=0) as server:
+        with urllib.request.urlopen(server.url + "probe.txt") as response:
+            assert response.read() == PROBE
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        server.shutdown()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(server.url)
+
+
+def test_server_as_of_socketserver(site):
+    """serve_forever(), shutdown() and server_close() without `with`."""
+    server = httpd.Server(str(site), 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with urllib.request.urlopen(server.url + "probe.txt") as response:
+        assert response.read() == PROBE
+    server.shutdown()
+    thread.join(PATIENCE)
+    server.server_close()
+    server.server_close()
+    server.shutdown()
+
+
+def test_both_programs_read_fields_alike():
+    rows = [b"A: b", b"a:b", b"A : b", b" a: b", b"a", b": b", b"a:\tb \t",
+            b"a: b\x00", b"a: b\rc", b"\xe9: b", b"a: \xe9", b"a: b\x7f",
+            b"a;: b", b"x-y: 1", b"a: b\tc"]
+    for first in rows:
+        for second in rows:
+            results = []
+            for module, error in ((httpd, httpd.HTTPError),
+                                  (httpget, httpget.ResponseError)):
+                try:
+                    results.append(module.parse_fields([first, second]))
+                except error:
+                    results.append("refused")
+            assert results[0] == results[1], (first, second)
+
+
+# ---- Both programs together, and others -------------------------------------
+
+
+def test_main_job(tmp_path):
+    """What a new user does first."""
+    process = subprocess.Popen(
+        [sys.executable, HTTPD, "0"], cwd=HERE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE)
+    port = re.search(rb":([0-9]+)/", process.stderr.readline()).group(1)
+    done = subprocess.run(
+        [sys.executable, HTTPGET, "localhost", port.decode(), "index.html"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+    process.terminate()
+    out, _ = process.communicate(timeout=PATIENCE)
+    with open(os.path.join(HERE, "htdocs", "index.html"), "rb") as file:
+        assert done.stdout == file.read()
+    assert done.returncode == 0
+    assert b"HTTP/1.1 200 OK" in done.stderr
+    assert b'"GET /index.html HTTP/1.1" 200' in out
+
+
+def test_five_gib_with_flat_memory_at_both_ends(tmp_path):
+    size = 5 << 30
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(size)
+        file.seek(size - 5)
+        file.write(b"tail\n")
+    with Running(tmp_path, flags=[]) as running:
+        before = running.memory("VmHWM")
+        process = subprocess.Popen(
+            [sys.executable, HTTPGET, "127.0.0.1", str(running.port),
+             "sparse"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        total, tail, used = 0, b"", 0
+        with process.stdout as pipe:
+            for block in iter(lambda: pipe.read(1 << 20), b""):
+                total, tail = total + len(block), block[-5:]
+                if total > size - (1 << 20) and not used:
+                    used = memory_of(process.pid, "VmHWM")
+        assert (total, tail, process.wait()) == (size, b"tail\n", 0)
+        assert used < (150 if PYPY else 40) * 1024
+        assert running.memory("VmHWM") - before < 8 * 1024
+
+
+@pytest.mark.parametrize("command", [
+    ["curl", "-sS", "--fail"], ["wget", "-nv", "-O", "-"]],
+    ids=lambda command: command[0])
+def test_with_other_clients(server, site, command):
+    if not shutil.which(command[0]):
+        pytest.skip(command[0] + " is not installed")
+    url = "http://127.0.0.1:%d/" % server.port
+    for name in ("index.html", "big.bin", "empty.txt", "folder/"):
+        out = subprocess.run(command + [url + name], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, check=True,
+                             timeout=PATIENCE).stdout
+        path = site / name
+        if name.endswith("/"):
+            path = path / "index.html"
+        assert out == path.read_bytes()
+
+
+@pytest.mark.skipif(not shutil.which("chromium"),
+                    reason="chromium is not installed")
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11),
+                    reason="a browser start is slow: one Python is enough")
+def test_site_in_a_browser_without_an_error(tmp_path):
+    with Running(os.path.join(HERE, "htdocs")) as running:
+        for name in ("", "nothing-here"):
+            done = subprocess.run(
+                ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
+                 "--disable-quic", "--no-first-run", "--disable-sync",
+                 "--disable-background-networking", "--enable-logging=stderr",
+                 "--disable-component-update", "--dump-dom",
+                 "--user-data-dir=" + str(tmp_path / "profile"),
+                 "http://127.0.0.1:%d/%s" % (running.port, name)],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+            assert b"</html>" in done.stdout
+            console = [line for line in done.stderr.splitlines()
+                       if b"CONSOLE" in line]
+            assert not [line for line in console if b"/nothing-here" not in
+                        line], console
+        running.logged('"GET /style.css HTTP/1.1" 200')
+        running.logged('"GET /icon.svg HTTP/1.1" 200')
+
+
+# ---- httpget.py: success ----------------------------------------------------
+
+BINARY = bytes(range(256)) * 3
+
+WHOLE = [
+    (ok(BINARY), BINARY, "length"),
+    (CLOSE_HEAD + BINARY, BINARY, "until close"),
+    (CHUNKED_HEAD + b"300;x\r\n" + BINARY + b"\r\n0\r\nA: b\r\n\r\n", BINARY,
+     "chunked"),
+    (ok(b""), b"", "empty"),
+    (b"HTTP/1.0 204 No Content\r\nContent-Length: 5\r\n\r\nxxxxx", b"", "204"),
+    (ok(b"abc") + b"HTTP/1.1 200 OK\r\n\r\nmore", b"abc", "bytes beyond"),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" * 64 + ok(b"abc"), b"abc", "64 interim"),
+]
+
+
+@rows(WHOLE)
+def test_get_content_is_exact(a, b):
+    result = fetch_from(a)
+    assert (result.status, result.out) == (0, b), result
+
+
+@rows(WHOLE[:3])
+def test_get_byte_by_byte(a, b):
+    result = fetch_from([a[n:n + 1] for n in range(len(a))])
+    assert (result.status, result.out) == (0, b), result
+
+
+@rows(WHOLE[:4])
+def test_get_saves_exactly(a, b, tmp_path):
+    target = tmp_path / "t"
+    (tmp_path / "t.part").write_bytes(b"stale, and longer" * 1000)
+    result = fetch_from(a, "-o", str(target))
+    assert (result.status, result.out) == (0, b""), result
+    assert target.read_bytes() == b
+    assert os.listdir(str(tmp_path)) == ["t"]
+
+
+def test_get_report():
+    answer = (b"HTTP/1.1 200 \xc3\xa9\x20\xc2\x9b\r\nServer: x\r\nX-Y: z\r\n"
+              b"ETag: \"\xff\"\r\nContent-Length: 3\r\n\r\nabc")
+    with ScriptedServer(answer) as server:
+        result = run_httpget("localhost", str(server.port), "a b")
+        assert result.status == 0
+        lines = result.err.splitlines()
+        assert re.fullmatch(
+            r"Connected to localhost, address 127\.0\.0\.1 port %d, from"
+            r" 127\.0\.0\.1 port [0-9]+" % server.port, lines[0])
+        assert lines[1:5] == ["HTTP/1.1 200 \u00e9 \\x9b", "Server: x",
+                              'ETag: "\\xff"', "Content-Length: 3"]
+        assert re.fullmatch(r"3 bytes in [0-9.]+ s, .*/s", lines[5])
+        assert len(lines) == 6
+        request = httpget.render_request("localhost", server.port, "/a%20b")
+        assert server.requests == [request]
+        result = run_httpget("-v", "localhost", str(server.port), "a b")
+        lines = result.err.splitlines()
+        assert lines[1] == "> GET /a%20b HTTP/1.1"
+        assert "< X-Y: z" in lines and "> Accept: */*" in lines
+
+
+def test_get_quiet():
+    assert fetch_from(ok(b"x"), "-q").err == ""
+    result = fetch_from(b"HTTP/1.1 404 No\r\n\r\nbody", "-q")
+    assert result.err.count("\n") == 1
+    assert "404 No" in message(result)
+    assert run_httpget("-q", "127.0.0.1", "1").err.count("\n") == 1
+
+
+def test_get_ipv6():
+    try:
+        server = ScriptedServer(ok(b"six"), socket.AF_INET6, "::1")
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        for host in ("::1", "[::1]"):
+            result = run_httpget(host, str(server.port))
+            assert (result.status, result.out) == (0, b"six"), result
+            assert b"\r\nHost: [::1]:%d\r\n" % server.port in (
+                server.requests[-1])
+
+
+def test_get_addresses_in_turn(monkeypatch):
+    def resolve(host, port, *rest):
+        assert host == b"many"
+        return [(family, socket.SOCK_STREAM, 0, "", (address, port))
+                for family, address in addresses]
+
+    addresses = [(9999, "strange"), (socket.AF_INET, "127.0.0.9"),
+                 (socket.AF_INET, "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with ScriptedServer(ok(b"x")) as server:
+        with httpget.connect("many", server.port, 5) as sock:
+            assert sock.getpeername() == ("127.0.0.1", server.port)
+        del addresses[-1]
+        with pytest.raises(httpget.ConnectError) as caught:
+            httpget.connect("many", server.port, 5)
+    assert "strange: " in str(caught.value)
+    assert "127.0.0.9: " in str(caught.value)
+
+
+def test_get_from_standard_input():
+    with ScriptedServer(ok(b"x")) as server, open(HTTPGET, "rb") as program:
+        out = subprocess.check_output(
+            [sys.executable, "-", "-q", server.host, str(server.port)],
+            stdin=program, timeout=PATIENCE)
+    assert out == b"x"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
+@pytest.mark.parametrize("head,start,end", [
+    (CLOSE_HEAD, b"", b""), (CHUNKED_HEAD, b"100000\r\n", b"\r\n")])
+def test_get_memory_is_flat(head, start, end):
+    block = start + bytes(2 ** 20) + end
+    peak = []
+
+    def answer(sock):
+        sock.sendall(head)
+        for _ in range(200):
+            sock.sendall(block)
+        with open("/proc/%d/status" % process.pid) as file:
+            peak.append(int(re.search("VmHWM:\\s+(\\d+)", file.read())[1]))
+        sock.sendall(b"0\r\n\r\n" if start else b"")
+
+    with ScriptedServer(answer) as server:
+        process = start_httpget(server.host, str(server.port),
+                                stdout=subprocess.DEVNULL)
+        result = ended(process)
+    assert result.status == 0, result
+    assert "%d bytes in" % (200 * 2 ** 20) in result.err
+    # KiB; Python itself takes 10 to 25 MiB, PyPy 90.
+    assert peak[0] < (128 if hasattr(sys, "pypy_version_info") else 48) * 1024
+
+
+# ---- httpget.py: failure ----------------------------------------------------
+
+@rows([
+    ([], "a b", "host"), (["h", "0"], "port '0'", "port zero"),
+    (["h", "80", "a\nb"], "control character", "control in the name"),
+    (["h", "80", "/", "x"], "unrecognized", "one too many"),
+    (["--nonsense"], "unrecognized", "unknown option"),
+    (["--timeout", "0"], "timeout", "no time"),
+    (["--timeout", "nan"], "timeout", "not a number"),
+    (["-q", "-v"], "not allowed", "quiet and verbose"),
+    (["-o", ""], "-o", "no file name"),
+])
+def test_get_usage(a, b):
+    result = run_httpget(*(a or ["a b"]))
+    assert (result.status, result.out) == (2, b""), result
+    assert b in result.err.splitlines()[-1]
+    assert "usage: httpget.py [options] [host] [port] [file]" in result.err
+
+
+def test_get_help_and_version():
+    result = run_httpget("--help")
+    assert result.status == 0 and b"examples:" in result.out
+    assert run_httpget("--version").out.split() == [
+        b"httpget.py", httpget.__version__.encode()]
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as gone, open("/dev/full", "wb") as full:
+        assert run_httpget("--help", stdout=gone).status == 141
+        assert run_httpget("--help", stdout=full).status == 5
+        run_httpget("--help", stdout=full,      # no traceback
+                    environment={"PYTHONUNBUFFERED": "1"})
+
+
+def test_get_options_anywhere():
+    with ScriptedServer(ok(b"x")) as server:
+        result = run_httpget(server.host, "-q", str(server.port), "-o", "-",
+                             "--", "-n")
+        assert (result.status, result.out) == (0, b"x"), result
+    assert server.requests[0].startswith(b"GET /-n HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", [b"404 Not Found", b"301 Moved", b"304 x",
+                                    b"500 \xc2\x9b1m", b"999 Strange"])
+def test_get_other_status(status, tmp_path):
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    answer = b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\nerror"
+    result = fetch_from(answer, "-o", str(target))
+    assert (result.status, result.out) == (1, b""), result
+    assert status[:3].decode() in message(result)
+    assert "error" not in result.err.replace("httpget.py", "")
+    assert target.read_bytes() == b"old"
+    assert os.listdir(str(tmp_path)) == ["t"]
+
+
+def test_get_error_content_is_shown_escaped_and_bounded():
+    head = b"HTTP/1.1 404 Not Found\r\n\r\n"
+    result = fetch_from(head + b"one\r\n\x1b[2J\xff\xe2\x80\xae\n", "-v")
+    assert result.status == 1
+    assert "\none\n\\x1b[2J\\xff\\u{202e}\nhttpget.py: " in result.err
+    result = fetch_from(lambda sock: (sock.sendall(head + b"x" * 2 ** 20),
+                                      stall(sock)), "-v", "--timeout", "1")
+    assert result.status == 1 and "\n(and more)\n" in result.err
+    assert result.err.count("x") < httpget.ERROR_SHOWN_MAX + 100
+    broken = b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nabc"
+    result = fetch_from(broken, "-v")
+    assert result.status == 1 and "\nabc\n(the response broke" in result.err
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                    b"\1\0\0\0\0\0\0\0")
+    sock.close()
+
+
+def stall(sock):
+    sock.recv(1)        # until the client gives up
+
+
+def test_get_could_not_connect():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))   # bound but not listening: refuses
+        result = run_httpget("127.0.0.1", str(unused.getsockname()[1]))
+    assert (result.status, result.out) == (3, b"")
+    assert "refused" in message(result)
+    result = run_httpget("no-such-host.invalid")
+    assert result.status == 3 and "no-such-host.invalid" in message(result)
+
+
+@rows([(b"", "closed"), (reset, "reset"), (stall, "silence")])
+def test_get_no_response(a):
+    result = fetch_from(a, "--timeout", "0.2")
+    assert (result.status, result.out) == (3, b""), result
+    assert "no response" in message(result)
+
+
+@pytest.mark.parametrize("head", [n[0] for n in HEADS if n[1] is None],
+                         ids=[n[2] for n in HEADS if n[1] is None])
+def test_get_refuses_head(head):
+    result = fetch_from(head + b"content")
+    assert (result.status, result.out) == (4, b""), result
+    message(result)
+
+
+def without_end(piece):
+    def answer(sock):
+        while True:
+            sock.sendall(piece)
+    return answer
+
+
+@rows([
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", "5 of 10",
+     "length"),
+    (CHUNKED_HEAD + b"a\r\nhello", "5 bytes", "inside a chunk"),
+    (CHUNKED_HEAD + b"5\r\nhello\r\n", "5 bytes", "after a chunk"),
+    (CHUNKED_HEAD + b"5\r\nhello\r\n0\r\n", "5 bytes", "before the end"),
+    (CHUNKED_HEAD + b"5\r\nhello\r\nx\r\n", "chunk size", "bad size"),
+    (CHUNKED_HEAD + b"5\r\nhelloX0\r\n\r\n", "chunk", "bad chunk end"),
+])
+def test_get_broken_content(a, b, tmp_path):
+    result = fetch_from(a)
+    assert result.status == 4 and result.out in (b"hello", b""), result
+    assert b in message(result)
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    # In two pieces, so that what is good about it arrives first.
+    cut = a.index(b"hello") + 5
+    result = fetch_from([a[:cut], a[cut:]], "-o", str(target))
+    assert result.status == 4 and target.read_bytes() == b"old"
+    if (tmp_path / "t.part").exists():
+        assert (tmp_path / "t.part").read_bytes() == b"hello"
+        assert "5 bytes kept in %s.part" % target in message(result)
+
+
+@rows([
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+     "conflicting lengths"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
+     b"\r\n0\r\n\r\n", "length and coding"),
+    (b"HTTP/1.1 404 No\r\nContent-Length: x\r\n\r\n", "also with an error"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "unknown coding"),
+    (b"HTTP/1.1 206 Part\r\nContent-Length: 5\r\n\r\nhello", "unasked part"),
+    (b"HTTP/1.1 101 Switch\r\n\r\n" + ok(b"x"), "unasked protocol"),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" * 65 + ok(b"x"), "65 interim"),
+    (without_end(b"HTTP/1.1 102 Processing\r\n\r\n"), "endless interim"),
+    (b"HTTP/1.1 103 Early\r\n\r\n", "interim only"),
+    (b"HTTP/1.1 200 OK\r\nA: ", "closed in the head"),
+    (lambda sock: (sock.sendall(b"HTTP/1."), stall(sock)), "stalled in it"),
+    (without_end(b"HTTP/1.1 200 OK\r\nA: b"), "endless head"),
+    (without_end(b"HTTP/1.1"), "endless status line"),
+])
+def test_get_malformed(a):
+    result = fetch_from(a, "--timeout", "0.3")
+    assert (result.status, result.out) == (4, b""), result
+    message(result)
+
+
+def test_get_stalls_and_resets():
+    start = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
+
+    def then_stall(sock):
+        sock.sendall(start)
+        stall(sock)
+
+    started = time.monotonic()
+    result = fetch_from(then_stall, "--timeout", "0.3")
+    assert time.monotonic() - started < 8   # a second and a slow machine
+    assert (result.status, result.out) == (4, b"hello"), result
+    assert "5 of 10" in message(result) and "0.3 s" in message(result)
+    seen = threading.Event()
+
+    def then_reset(sock):
+        sock.sendall(start)
+        seen.wait(PATIENCE)
+        reset(sock)
+
+    with ScriptedServer(then_reset) as server:
+        process = start_httpget(server.host, str(server.port))
+        assert os.read(process.stdout.fileno(), 5) == b"hello"
+        seen.set()
+        result = ended(process)
+    assert (result.status, result.out) == (4, b""), result
+    assert "5 of 10 bytes: Connection reset" in message(result)
+
+
+def test_get_drip_is_no_stall():
+    def drip(sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        for _ in range(4):
+            # Each byte comes well within the timeout, all of them do not.
+            time.sleep(0.4)
+            sock.sendall(b"x")
+
+    result = fetch_from(drip, "--timeout", "1")
+    assert (result.status, result.out) == (0, b"xxxx"), result
+
+
+# ---- httpget.py: output -----------------------------------------------------
+
+def test_get_interrupted_keeps_the_part(tmp_path):
+    part = tmp_path / "t.part"
+    start = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
+    with ScriptedServer(lambda sock: (sock.sendall(start), stall(sock))
+                        ) as server:
+        process = start_httpget("-o", str(tmp_path / "t"), server.host,
+                                str(server.port), preexec_fn=hear_ctrl_c)
+        wait_until(lambda: part.exists() and part.stat().st_size == 5,
+                   "five bytes in the part")
+        process.send_signal(signal.SIGINT)
+        result = ended(process)
+    assert result.status == 130
+    assert "5 bytes kept in %s" % part in message(result)
+    assert os.listdir(str(tmp_path)) == ["t.part"]
+
+
+def test_get_interrupted_before_the_response():
+    asked = threading.Event()
+    with ScriptedServer(lambda sock: (asked.set(), stall(sock))) as server:
+        process = start_httpget(server.host, str(server.port),
+                                preexec_fn=hear_ctrl_c)
+        assert asked.wait(PATIENCE)
+        process.send_signal(signal.SIGINT)
+        result = ended(process)
+    assert result.status == 130
+    assert message(result) == "httpget.py: interrupted"
+
+
+def test_get_reader_leaves():
+    with ScriptedServer(without_end(b"x" * 65536)) as server:
+        server.script = lambda sock: (sock.sendall(CLOSE_HEAD),
+                                      without_end(b"x" * 65536)(sock))
+        process = start_httpget("-q", server.host, str(server.port))
+        assert process.stdout.read(5) == b"xxxxx"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait(PATIENCE) == 141
+
+
+def test_get_local_errors(tmp_path):
+    with open("/dev/full", "wb") as full:
+        result = fetch_from(ok(b"x"), stdout=full)
+    assert result.status == 5 and "No space" in message(result)
+    folder = tmp_path / "d"
+    folder.mkdir()
+    blocked = tmp_path / "b"
+    (tmp_path / "b.part").mkdir()
+    # By a link: a broken version, run by root, would replace the device.
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    for name in (str(full), str(folder), str(tmp_path / "no" / "t"),
+                 str(blocked), HTTPGET + "/x"):
+        result = fetch_from(ok(b"x"), "-o", name)
+        assert (result.status, result.out) == (5, b""), result
+        assert name in message(result)
+    assert sorted(os.listdir(str(tmp_path))) == ["b.part", "d", "full"]
+    assert full.is_symlink()
+    with open(os.devnull, "wb") as null:    # errors nobody can be told
+        assert fetch_from(ok(b"x"), stdout=null).status == 0
+    with open("/dev/full", "wb") as full:
+        result = fetch_from(ok(b"x"), preexec_fn=lambda: os.dup2(
+            full.fileno(), 2))
+        assert (result.status, result.out) == (0, b"x")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_get_closed_descriptors(closed):
+    # The connection may get the number that is free.
+    with ScriptedServer(ok(b"x" * 9)) as server:
+        result = run_httpget(server.host, str(server.port),
+                             preexec_fn=lambda: os.close(closed))
+    assert len(server.requests) == 1
+    assert result.status == (5 if closed == 1 else 0), result
+    assert result.out == (b"" if closed == 1 else b"x" * 9)
+
+
+def test_get_disk_full_keeps_what_came(tmp_path):
+    import resource
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    result = fetch_from(ok(b"x" * 9999), "-o", str(target),
+                        preexec_fn=small_files)
+    assert result.status == 5, result
+    assert "4.0 KiB kept in" in message(result)
+    assert target.read_bytes() == b"old"
+
+
+def test_get_never_follows_or_replaces_what_is_no_file(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"old")
+    target = tmp_path / "t"
+    (tmp_path / "t.part").symlink_to(victim)
+    assert fetch_from(ok(b"new"), "-o", str(target)).status == 0
+    assert (target.read_bytes(), victim.read_bytes()) == (b"new", b"old")
+    assert not (tmp_path / "t.part").exists()
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(str(pipe))
+    with ScriptedServer(ok(b"new")) as server:
+        process = start_httpget("-o", str(pipe), server.host,
+                                str(server.port))
+        assert pipe.read_bytes() == b"new"
+        assert ended(process).status == 0
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+    link = tmp_path / "stdout"
+    link.symlink_to("/dev/stdout")
+    with open(str(tmp_path / "out"), "wb") as out:
+        assert fetch_from(ok(b"new"), "-o", str(link), stdout=out).status == 0
+    assert link.is_symlink() and (tmp_path / "out").read_bytes() == b"new"
+
+
+def test_get_part_is_opened_safely(tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"old")
+    unlink = os.unlink
+
+    def unlink_and_lose_the_race(path):
+        unlink(path)
+        os.symlink(str(victim), path)
+
+    (tmp_path / "t.part").write_bytes(b"stale")
+    monkeypatch.setattr(os, "unlink", unlink_and_lose_the_race)
+    with pytest.raises(httpget.OutputError):
+        httpget.FileOutput(str(tmp_path / "t"), 0o666)
+    assert victim.read_bytes() == b"old"
+
+
+def test_get_keeps_private_files_private(tmp_path):
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    assert fetch_from(ok(b"new"), "-o", str(target)).status == 0
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    umask = os.umask(0o027)
+    try:
+        assert fetch_from(ok(b"new"), "-o", str(tmp_path / "u")).status == 0
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "u").stat().st_mode) == 0o640
+
+
+def test_get_part_taken_by_another(tmp_path):
+    part = tmp_path / "t.part"
+
+    def answer(sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+        wait_until(part.exists, "the part")
+        part.unlink()
+        part.write_bytes(b"of another run")
+        sock.sendall(b"def")
+
+    result = fetch_from(answer, "-o", str(tmp_path / "t"))
+    assert result.status == 5 and "another program" in message(result)
+    assert os.listdir(str(tmp_path)) == ["t.part"]
+
+
+def test_get_nonblocking_stdout():
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    content = b"x" * 10 ** 6
+    with ScriptedServer(ok(content)) as server:
+        process = start_httpget(server.host, str(server.port), stdout=write)
+        os.close(write)
+        with open(read, "rb") as file:
+            assert file.read() == content
+        assert ended(process).status == 0
+
+
+# ---- httpget.py: terminal ---------------------------------------------------
+
+@rows([
+    ([ok(b"text\n")], b"text\n", 0, "text"),
+    ([ok(b"no end")], b"no end\n", 0, "no line end"),
+    ([ok(b"a\x1b]0;x\x07\tb\r\nc\rd\xc2\x9b\xe2\x80\xae\n")],
+     b"a\\x1b]0;x\\x07\tb\nc\\x0dd\\x9b\\u{202e}\n", 0, "escape characters"),
+    ([CLOSE_HEAD + b"a\r", b"\n\xc3", b"\xa9", b"\r"], b"a\n\xc3\xa9\\x0d\n",
+     0, "cut within characters"),
+    ([ok(b"\x89PNG\r\n\x1a\n\x00")], b"", 5, "image"),
+    ([ok(b"a\x00b")], b"", 5, "nul"),
+    ([ok(b"caf\xe9 is not UTF-8")], b"", 5, "not utf-8"),
+    ([CLOSE_HEAD + b"cut \xc3"], b"cut \n", 5, "ends within a character"),
+    ([ok(b"x" * 400000 + b"\n" + b"\x00" * 9)],
+     b"x", 5, "binary late"),
+])
+def test_get_on_terminal(a, b, c):
+    result, shown = on_terminal(a)
+    assert result.status == c, result
+    if len(a[0]) > 10000:
+        assert set(shown) <= {ord("x"), ord("\n")} and len(shown) > 1000
+    else:
+        assert shown == b
+    if c == 5:
+        assert "-o FILE" in message(result)
+
+
+def test_get_terminal_forced():
+    result, shown = on_terminal(ok(BINARY), "-o", "-")
+    assert (result.status, shown) == (0, BINARY)
+
+
+def test_get_terminal_cut_anywhere():
+    data = b"a\r\n\xc3\xa9\rb\x1b\r"
+    for size in range(1, len(data) + 1):
+        read, write = os.pipe()
+        output = httpget.TerminalOutput(write, "utf-8")
+        for start in range(0, len(data), size):
+            output.write(data[start:start + size])
+        output.finish()
+        os.close(write)
+        with open(read, "rb") as file:
+            assert file.read() == b"a\n\xc3\xa9\\x0db\\x1b\\x0d\n"
