@@ -4398,6 +4398,74 @@ def test_main_job(tmp_path):
     assert b'"GET /index.html HTTP/1.1" 200' in out
 
 
+def readme_blocks(language):
+    """Return the README's blocks of code in *language*."""
+    with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
+        return re.findall(r"^```%s\n(.*?)^```$" % language, file.read(),
+                          re.DOTALL | re.MULTILINE)
+
+
+def test_readme_shell_commands(tmp_path):
+    """All in their order: servers stay, the others must succeed."""
+    for name in ("httpd.py", "httpget.py"):
+        shutil.copy(os.path.join(HERE, name), str(tmp_path))
+    shutil.copytree(os.path.join(HERE, "htdocs"), str(tmp_path / "htdocs"))
+    commands = "".join(readme_blocks("sh")).splitlines()
+    assert len(commands) >= 9
+    for port in set(re.findall("[0-9]{4}", " ".join(commands))):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", int(port)))
+            except OSError:
+                pytest.skip("port %s is in use on this machine" % port)
+    servers = []
+    try:
+        for command in commands:
+            words = command.split()
+            if not shutil.which(words[0]):
+                pytest.skip(words[0] + " is not installed")
+            shell = "exec " + command.replace("python3", sys.executable, 1)
+            process = subprocess.Popen(shell, shell=True, cwd=str(tmp_path),
+                                       stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.PIPE)
+            if "httpd.py" in command:
+                servers.append(process)
+                assert b"serving" in process.stderr.readline(), command
+            else:
+                messages = process.communicate(timeout=PATIENCE)[1]
+                assert process.returncode == 0, (command, messages)
+    finally:
+        for process in servers:
+            process.terminate()
+            process.communicate(timeout=PATIENCE)
+
+
+def test_readme_python(monkeypatch, capsys):
+    blocks = readme_blocks("python")
+    assert blocks
+    monkeypatch.chdir(HERE)
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "200 b'<!DOCTYPE html>'\n"
+
+
+@pytest.mark.parametrize("program", [HTTPD, HTTPGET], ids=os.path.basename)
+def test_readme_and_help_name_the_same_options(program):
+    name = os.path.basename(program)
+    with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
+        chapter = re.search(r"^## %s\n(.*?)^## " % re.escape(name),
+                            file.read(), re.DOTALL | re.MULTILINE).group(1)
+    rows = re.findall(r"^\| (`-.*?) \|", chapter, re.MULTILINE)
+    in_readme = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(rows)))
+    done = subprocess.run([sys.executable, program, "-h"], check=True,
+                          stdout=subprocess.PIPE, timeout=PATIENCE)
+    text = done.stdout.decode().partition("examples:")[0]
+    in_help = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*",
+                             text.partition("\n\n")[2]))
+    assert in_readme == in_help
+
+
 def test_five_gib_with_flat_memory_at_both_ends(tmp_path):
     size = 5 << 30
     with (tmp_path / "sparse").open("wb") as file:
