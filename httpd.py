@@ -2346,6 +2346,8 @@ class Server:
             self._drain_until = self.now + DRAIN_TIMEOUT
             self.kept.clear()  # from now on, answers say Connection: close
             self._kept_size = 0
+            for listener in self._listeners:
+                self._accept(listener.sock)  # else they would be reset
             self._set_accepting(False)
             for listener in self._listeners:
                 listener.sock.close()
