@@ -3848,6 +3848,7 @@ def test_failure_for_lack_of_descriptors_passes(endless):
     with Running(endless, "--max-connections", "1000", flags=[],
                  shell_limit="ulimit -n 30; exec \"$@\"") as running:
         with Wire(running.port) as wire:
+            assert wire.get("/nothing").status == 404
             free = 30 - running.descriptors()
             others = [Wire(running.port) for _ in range(free)]
             for other in others:
@@ -3856,7 +3857,7 @@ def test_failure_for_lack_of_descriptors_passes(endless):
             assert 503 in statuses and statuses <= {200, 503}
             for other in others:
                 other.sock.close()
-            wait_until(lambda: running.descriptors() <= 31 - free, "closing")
+            wait_until(lambda: running.descriptors() <= 30 - free, "closing")
             assert wire.get("/small").content == b"small"
             for _ in range(2):
                 with Wire(running.port) as again:
