@@ -4095,7 +4095,7 @@ def test_memory_is_bounded_for_large_listings(tmp_path):
             before = running.memory()
             for i in range(10, 100):
                 assert len(wire.get("/?%d" % i).content) > 2 * 10**5
-            assert running.memory() - before < 8 * 1024
+            assert running.memory() - before < (64 if PYPY else 8) * 1024
 
 
 def test_memory_is_flat_for_unique_targets(site):
@@ -4480,8 +4480,8 @@ def test_five_gib_with_flat_memory_at_both_ends(tmp_path):
                 if total > size - (1 << 20) and not used:
                     used = memory_of(process.pid, "VmHWM")
         assert (total, tail, process.wait()) == (size, b"tail\n", 0)
-        assert used < (150 if PYPY else 40) * 1024
-        assert running.memory("VmHWM") - before < 8 * 1024
+        assert used < (400 if PYPY else 40) * 1024
+        assert running.memory("VmHWM") - before < (64 if PYPY else 8) * 1024
 
 
 @pytest.mark.parametrize("command", [
@@ -4633,6 +4633,8 @@ def test_get_from_standard_input():
     assert out == b"x"
 
 
+@pytest.mark.skipif(PYPY, reason="its collector needs 300 MiB, see the test"
+                    " with five GiB")
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
 @pytest.mark.parametrize("head,start,end", [
     (CLOSE_HEAD, b"", b""), (CHUNKED_HEAD, b"100000\r\n", b"\r\n")])
@@ -4654,8 +4656,7 @@ def test_get_memory_is_flat(head, start, end):
         result = ended(process)
     assert result.status == 0, result
     assert "%d bytes in" % (200 * 2 ** 20) in result.err
-    # KiB; Python itself takes 10 to 25 MiB, PyPy 90.
-    assert peak[0] < (128 if hasattr(sys, "pypy_version_info") else 48) * 1024
+    assert peak[0] < 48 * 1024      # KiB; Python itself takes 10 to 25 MiB
 
 
 # ---- httpget.py: failure ----------------------------------------------------
