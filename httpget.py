@@ -94,7 +94,7 @@ UNTIL_CLOSE = -2
 
 # The fields that are shown without -v.
 MAIN_FIELDS = (b"content-type", b"content-length", b"last-modified", b"etag",
-               b"server")
+               b"location", b"server")
 
 PART_SUFFIX = ".part"
 STDOUT, STDERR = 1, 2   # descriptors
@@ -177,10 +177,11 @@ def parse_host(text: str) -> str:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
             host = ""
-    if (bracketed or len(host) > HOST_NAME_MAX
+    # The resolver would take a number alone for an IPv4 address.
+    if (bracketed or len(host) > HOST_NAME_MAX or host.isdigit()
             or not HOST_NAME.fullmatch(host)):
-        raise ValueError("'%s' is not a host name or an address"
-                         % printable(text))
+        raise ValueError("'%s' is not a host name or an address; write host,"
+                         " port and file as three words" % printable(text))
     return host
 
 
