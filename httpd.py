@@ -9,16 +9,17 @@ a buffer and a state machine for each connection.  Needs Python 3.6 or newer
 and nothing else; copy the file and run it.
 
 What it does
-    GET of files, with persistent connections and pipelining, conditional
-    requests (ETag, Last-Modified), a single byte range, default files
-    (index.html, index.htm), a listing for folders without one, and an
-    access log line for every request.  An answer is never stale: it shows
-    the file as it was after the request had arrived.
+    GET of files, with persistent connections and pipelining, preconditions
+    and byte ranges, content codings (files beside the original, or gzip made
+    once), digests, default files (index.html, index.htm), a listing for
+    folders without one, and an access log line for every request.  An answer
+    is never stale: it shows the file as it was after the request had arrived.
 
 What it does not do
-    No method but GET, no scripts, no uploads.  Nothing outside the folder,
-    no name that begins with a dot (/.well-known/ aside), no link that leads
-    out of the folder, no FIFO, device or socket is ever opened.
+    No method but GET (and HEAD, if asked to), no scripts, no uploads.
+    Nothing outside the folder, no name that begins with a dot (/.well-known/
+    aside), no link that leads out of the folder, no FIFO, device or socket
+    is ever opened.
 
 Limits
     Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a whole head,
@@ -43,6 +44,7 @@ Map of the sections
     Site, Respond, Transport, Connection, Log, Server, Command line
 """
 
+import contextlib
 import errno
 import html
 import os
@@ -56,7 +58,6 @@ import sys
 import threading
 import time
 import traceback
-import weakref
 from collections import OrderedDict
 from datetime import datetime, timezone
 from urllib.parse import quote, unquote_to_bytes
@@ -64,10 +65,16 @@ from urllib.parse import quote, unquote_to_bytes
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
     import argparse
-    from typing import (Any, Callable, Dict, Iterable, List, Optional,
-                        Sequence, Tuple, Union)
+    from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
+                        List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
+    ByteRange = Tuple[int, int]         # first and last, both inclusive
+    Piece = Union[bytes, Tuple[int, int]]   # or start, stop in a file
+    Stream = Union["FileStream", "GeneratedStream"]
     Signature = Tuple[int, ...]         # what changes when a file changes
+    Paths = Set[bytes]
+    JobKey = Tuple[str, bytes, Signature]   # what, of which file, as it is
+    Job = Generator[None, None, None]
     Probe = Callable[[bytes], object]
     Facts = Dict[Tuple[Probe, bytes], object]
 
@@ -88,8 +95,11 @@ FIELDS_MAX = 100                # field lines; browsers send about 15
 # Seconds.  A state's limit is constant, see STATES.
 REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
 IDLE_TIMEOUT = 60               # between two requests
+PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
-LINGER_TIMEOUT = 2              # reading on after the last response
+LINGER_TIMEOUT = 2              # of silence, after the last response
+LINGER_MAX = 30                 # the same in all
+HEAD_GRACE = 0.5                # for a new client, before it may make room
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
 PAUSE = 1                       # no accepting after running out of descriptors
@@ -99,6 +109,16 @@ RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this is read whole and kept
 FILE_SLICE = MIB                # of a file, to one connection in one turn
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
+RANGES_MAX = 64                 # in one request, for one answer
+GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
+GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
+DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
+MADE_MAX = 16 * MIB             # bytes of compressed files and digests kept
+JOBS_SECONDS = 0.005            # spent on digests and the like in one turn
+LISTING_SECONDS = 0.005         # spent on one listing in one turn
+LISTING_RUN = 1000              # entries sorted at a time
+LISTING_ROWS = 200              # entries in one block of a streamed listing
+LISTING_BLOCK = 256 * KIB       # bytes; a shorter listing is sent as a whole
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_HEADS = 1024              # parsed heads that are remembered
 KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
@@ -125,7 +145,16 @@ METHODS = frozenset(
      "PATCH"])
 
 # The request fields besides the target that an answer may depend on.
-SELECTING_FIELDS = ("if-none-match", "if-modified-since", "range", "if-range")
+SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
+                    "if-modified-since", "range", "if-range", "accept",
+                    "want-repr-digest")
+
+# Content codings, best first, and the suffixes of files that have them.
+CODINGS = OrderedDict([("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz")])
+COMPRESSIBLE = re.compile(
+    r"text/|font/[ot]tf|font/collection|image/(bmp|svg\+xml|vnd\.microsoft)"
+    r"|application/(.*json|.*\+xml|xml|javascript|wasm|postscript|rtf|x-sh"
+    r"|vnd\.apple\.mpegurl|vnd\.ms-fontobject)|model/gltf")
 
 # Our own table: http.HTTPStatus differs between versions of Python.
 REASONS = {
@@ -137,7 +166,9 @@ REASONS = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    406: "Not Acceptable",
     408: "Request Timeout",
+    412: "Precondition Failed",
     414: "URI Too Long",
     416: "Range Not Satisfiable",
     431: "Request Header Fields Too Large",
@@ -286,7 +317,8 @@ TARGET = re.compile(
     r"([^?#]*)(?:\?([^#]*))?")
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (RFC 9110, 8.8.3).
-ENTITY_TAG = re.compile(r'(W/)?("[!#-~\x80-\xff]*")')
+ENTITY_TAG = re.compile(
+    r'(?<![^ \t,])(W/)?("[!#-~\x80-\xff]*")(?![^ \t,])')
 
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
 _CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
@@ -382,6 +414,99 @@ def parse_list(value: str) -> "List[str]":
     return [member for member in members if member]
 
 
+# weight = OWS ";" OWS "q=" qvalue (RFC 9110, 12.4.2).
+WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+# What stands between commas, and between semicolons, that are not in quotes.
+MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+PARAMETER = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*"?)+')
+
+
+def parse_weights(value: str) -> "Dict[str, int]":
+    """Return the members of an Accept field's *value*, and their weights.
+
+    Names are in lower case and without parameters; weights from 0 to 1000.
+    A member whose weight is malformed is ignored.
+    Source: RFC 9110, 12.4.2, 12.5.1 and 12.5.3.
+
+    >>> sorted(parse_weights("gzip;q=0.5, BR, x;q=2").items())
+    [('br', 1000), ('gzip', 500)]
+    """
+    weights = {}  # type: Dict[str, int]
+    for member in MEMBER.findall(value):
+        name, _, rest = member.partition(";")
+        name = name.strip(" \t").lower()
+        parameters = [part.strip(" \t") for part in PARAMETER.findall(rest)]
+        said = [part for part in parameters
+                if re.match("[qQ][ \t]*=", part)]
+        match = WEIGHT.fullmatch(said[0] if said else "q=1")
+        if not name or not match or len(said) > 1:
+            continue
+        weight = int(float(match.group(1)) * 1000 + 0.5)
+        if len(parameters) > len(said):
+            weights.setdefault(name, weight)
+        else:  # it outranks those with parameters, which we never have
+            weights[name] = weight
+    return weights
+
+
+def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
+    """Return the content codings that the client accepts, best first.
+
+    Of equal weight in the order of CODINGS; "identity" last unless it has a
+    weight of its own.  A Range gets the identity, if that is acceptable.
+    Source: RFC 9110, 12.5.3.
+
+    >>> acceptable_codings({"accept-encoding": "gzip, br;q=0.9"})
+    ('gzip', 'br', 'identity')
+    >>> acceptable_codings({"accept-encoding": "*;q=0, gzip"})
+    ('gzip',)
+    """
+    value = fields.get("accept-encoding")
+    if value is None:
+        return ("identity",)
+    weights = parse_weights(value)
+    if "x-gzip" in weights:
+        weights.setdefault("gzip", weights["x-gzip"])
+    others = weights.get("*", 0)
+    found = [(-weights.get(coding, others), order, coding)
+             for order, coding in enumerate(CODINGS)]
+    identity = weights.get("identity", weights.get("*"))
+    # Without a word about it, it is acceptable, but the last choice.
+    found.append((-1 if identity is None else -identity, len(found),
+                  "identity"))
+    accepted = tuple(coding for weight, _, coding in sorted(found) if weight)
+    if "range" in fields and "identity" in accepted:
+        return ("identity",)
+    return accepted
+
+
+def media_weight(weights: "Dict[str, int]", media: str) -> int:
+    """Return the weight of media type *media*, 0 if it is not acceptable.
+
+    Without an Accept field everything is.  Source: RFC 9110, 12.5.1.
+    """
+    if not weights:
+        return 1000
+    kind = media.partition("/")[0]
+    for name in (media, kind + "/*", "*/*"):
+        if name in weights:
+            return weights[name]
+    return 0
+
+
+def wants_digest(fields: "Dict[str, str]") -> bool:
+    """Return whether the client wants Repr-Digest by sha-256.
+
+    Source: RFC 9530, 4; a preference of 0 is a no.
+    """
+    wanted = False
+    for member in parse_list(fields.get("want-repr-digest", "")):
+        key, _, preference = member.partition("=")
+        if key == "sha-256":  # the last one counts (RFC 8941, 3.2)
+            wanted = re.fullmatch("[1-9]|10", preference) is not None
+    return wanted
+
+
 # ---- Request ----------------------------------------------------------------
 
 
@@ -391,28 +516,34 @@ class Request:
     line        the request line as received, latin-1
     method      "" where the head could not be parsed
     path        the request target's path, still encoded, and its query
+    minor       the minor version: 0 for HTTP/1.0
     fields      names in lower case to values, see parse_fields
     connection  the Connection field of its answer: "", "keep-alive", "close"
     has_body    whether content may follow, or anything else that is not to be
                 read as a request
+    codings     acceptable_codings() of it
     key         requests with equal keys get equal answers
     log_line, log_agents    escaped for the access log
     """
 
-    __slots__ = ("line", "method", "path", "query", "fields", "connection",
-                 "has_body", "key", "log_line", "log_agents")
+    __slots__ = ("line", "method", "path", "query", "minor", "fields",
+                 "connection", "has_body", "codings", "key", "log_line",
+                 "log_agents")
 
     def __init__(self, line: str, method: str, path: str, query: str,
-                 fields: "Dict[str, str]", connection: str, has_body: bool):
+                 minor: int, fields: "Dict[str, str]", connection: str,
+                 has_body: bool):
         self.line = line
+        self.minor = minor
         self.method = method
         self.path = path
         self.query = query
         self.fields = fields
         self.connection = connection
         self.has_body = has_body
+        self.codings = acceptable_codings(fields)
         self.key = "\n".join(
-            [method, path, query, connection]
+            [method, path, query, connection, ",".join(self.codings)]
             + [name + ":" + fields[name]
                for name in SELECTING_FIELDS if name in fields])
         self.log_line = escape(line)
@@ -445,8 +576,9 @@ def parse_request(head: bytes) -> Request:
         if not match:
             raise HTTPError(400, "The request target is no path and no URI.")
         path, query = match.group(1) or "/", match.group(2) or ""
-    return Request(lines[0].decode("latin-1"), method, path, query, fields,
-                   connection_option(fields, minor, has_body), has_body)
+    return Request(lines[0].decode("latin-1"), method, path, query, minor,
+                   fields, connection_option(fields, minor, has_body),
+                   has_body)
 
 
 def parse_request_line(line: bytes) -> "Tuple[str, str, int]":
@@ -510,7 +642,7 @@ def connection_option(fields: "Dict[str, str]", minor: int,
 def unparsed_request(received: bytes) -> Request:
     """Return what the log shows of bytes that are no whole, valid head."""
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
-    return Request(line.decode("latin-1"), "", "", "", {}, "close", True)
+    return Request(line.decode("latin-1"), "", "", "", 0, {}, "close", True)
 
 
 HEAD_END = b"\r\n\r\n"
@@ -541,7 +673,8 @@ def check_partial(received: bytes, start: int) -> None:
 class Response:
     """What is to be sent: *status*, *fields* in order, and *content*.
 
-    *content* is bytes, a FilePart, or None where the status allows none.
+    *content* is bytes, a stream, or None where the status allows none.  A
+    stream is sent slice by slice: see FileStream and GeneratedStream.
     *facts* are the states of files that the response rests on: as long as
     they hold, it may be sent again.  None: it may not.
     """
@@ -549,35 +682,45 @@ class Response:
     __slots__ = ("status", "fields", "content", "facts")
 
     def __init__(self, status: int, fields: "Fields",
-                 content: "Union[bytes, FilePart, None]" = None,
+                 content: "Union[bytes, Stream, None]" = None,
                  facts: "Optional[Facts]" = None):
         self.status = status
         self.fields = fields
         self.content = content
         self.facts = facts
 
-    def length(self) -> int:
-        """Return how many bytes the content has."""
+    def length(self) -> "Optional[int]":
+        """Return how many bytes the content has, None if nobody knows."""
         if self.content is None:
             return 0
         if isinstance(self.content, bytes):
             return len(self.content)
-        return self.content.stop - self.content.start
+        return self.content.length
 
 
-def render_head(response: Response, date: str, connection: str) -> bytes:
+def render_head(response: Response, date: str, connection: str,
+                headers: "Sequence[Tuple[str, str]]" = ()) -> bytes:
     """Return the head of *response*; nothing else writes heads.
 
     *date* is the Date field's value, *connection* the Connection field's or
-    "".  Raise ValueError when a value could end its line (RFC 9112, 11.1).
+    ""; *headers* replace fields of the same name.  Raise ValueError when a
+    value could end its line (RFC 9112, 11.1).
     """
     fields = [("Date", date), ("Server", "httpd.py")]
     if connection:
         fields.append(("Connection", connection))
     fields += response.fields
     fields.append(("X-Content-Type-Options", "nosniff"))
-    if response.content is not None:
-        fields.append(("Content-Length", str(response.length())))
+    length = response.length()
+    if length is None and connection != "close":
+        fields.append(("Transfer-Encoding", "chunked"))
+    elif length is not None and response.content is not None:
+        fields.append(("Content-Length", str(length)))
+    if headers:
+        # Vary is a list: what is added does not make the rest untrue.
+        names = {name.lower() for name, _ in headers} - {"vary"}
+        fields = [field for field in fields if field[0].lower() not in names]
+        fields += headers
     lines = ["HTTP/1.1 %d %s" % (response.status, REASONS[response.status])]
     lines += [name + ": " + value for name, value in fields]
     if any(NOT_FIELD_CONTENT.search(line.encode("latin-1")) for line in lines):
@@ -591,61 +734,81 @@ class Message:
     *content_sent* is false where the request's method allows no content.
 
     data    the head, and the content where it is bytes
-    file    the content where it is a FilePart
-    length  bytes of head and content; size, of the content alone
+    stream  the content where it is a stream: then for one connection alone
+    size    bytes of content in data
     second  of the Date field
     turn    the last one in which the response's facts were seen to hold
     """
 
-    __slots__ = ("response", "connection", "data", "file", "length", "size",
-                 "second", "turn", "__weakref__")
+    __slots__ = ("response", "connection", "data", "stream", "size", "second",
+                 "turn")
 
     def __init__(self, response: Response, connection: str, date: str,
-                 second: int, turn: int, content_sent: bool = True):
+                 second: int, turn: int, content_sent: bool = True,
+                 headers: "Sequence[Tuple[str, str]]" = ()):
         self.response = response
         self.connection = connection
         self.second = second
         self.turn = turn
-        self.data = render_head(response, date, connection)
-        self.file = None  # type: Optional[FilePart]
-        self.size = response.length() if content_sent else 0
-        if isinstance(response.content, bytes):
-            self.data += response.content[:self.size]
-            self.length = len(self.data)
+        self.data = render_head(response, date, connection, headers)
+        self.stream = None  # type: Optional[Stream]
+        self.size = 0
+        content = response.content if content_sent else None
+        if isinstance(content, bytes):
+            self.size = len(content)
+            self.data += content
         else:
-            self.file = response.content
-            self.length = len(self.data) + self.size
+            self.stream = content
 
 
 # ---- Preconditions and ranges -----------------------------------------------
 
 
-def entity_tag(size: int, mtime_ns: int) -> str:
+def entity_tag(size: int, mtime_ns: int, coding: str = "") -> str:
     """Return the strong entity tag of a file (RFC 9110, 8.8.3).
 
-    Equal on machines whose copies have equal sizes and times.
+    Equal on machines whose copies have equal sizes and times; another one
+    for each content coding.
     """
-    return '"%x-%x"' % (mtime_ns, size)
+    return '"%x-%x%s"' % (mtime_ns, size, coding and "-" + coding)
 
 
-def not_modified(fields: "Dict[str, str]", etag: "Optional[str]",
-                 modified: "Optional[int]", now: float) -> bool:
-    """Return whether the client's copy is current, so that 304 is enough.
+def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
+                           modified: "Optional[int]", now: float) -> int:
+    """Return 304 or 412 where a precondition says so, 0 to go on.
 
     *etag* and *modified* (seconds) are the representation's validators, None
-    where it has none.  If-Modified-Since counts only without If-None-Match.
-    Source: RFC 9110, 13.1.2, 13.1.3 and 13.2.2.
+    where it has none.  The order is that of RFC 9110, 13.2.2: If-Match, else
+    If-Unmodified-Since; then If-None-Match, else If-Modified-Since.  A date
+    that is none is ignored.  Source: RFC 9110, 13.1.
     """
+    tags = fields.get("if-match")
+    if tags is not None:
+        # A strong comparison: a weak tag matches nothing.
+        if tags != "*" and ("", etag) not in ENTITY_TAG.findall(tags):
+            return 412
+    elif is_later(modified, fields.get("if-unmodified-since"), now):
+        return 412
     tags = fields.get("if-none-match")
     if tags is not None:
-        if tags == "*":
-            return True
-        return etag in (tag for _, tag in ENTITY_TAG.findall(tags))
+        known = [tag for _, tag in ENTITY_TAG.findall(tags)]
+        return 304 if tags == "*" or etag in known else 0
     since = fields.get("if-modified-since")
-    if since is None or modified is None:
-        return False
-    date = parse_http_date(since, now)
-    return date is not None and modified <= date
+    if is_later(modified, since, now) is False:
+        return 304
+    return 0
+
+
+def is_later(modified: "Optional[int]", value: "Optional[str]",
+             now: float) -> "Optional[bool]":
+    """Return whether *modified* is later than the HTTP-date *value*.
+
+    None where there is no time of modification, or no valid date.
+    """
+    if modified is None or value is None:
+        return None
+    date = parse_http_date(value, now)
+    return None if date is None else modified > date
 
 
 def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
@@ -664,43 +827,94 @@ def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
             and parse_http_date(validator, now) == modified)
 
 
-BYTE_RANGE = re.compile(
-    r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.IGNORECASE)
+BYTE_RANGE = re.compile("([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19})")
 
 
-def select_range(value: str, length: int) -> "Optional[Tuple[int, int]]":
+def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
     """Return the (first, last) byte positions that Range *value* selects.
 
     *length* is the size in bytes of the selected representation; positions
     count from 0 and both are inclusive, as on the wire.  Return None when
-    the field is to be ignored (unknown unit, malformed, more than one range).
-    Raise HTTPError(416) when the range selects no byte.
-    Source: RFC 9110, 14.1.2, 14.2 and 15.5.17.
+    the field is to be ignored: unknown unit, malformed, more than RANGES_MAX.
+    Ranges that overlap or touch are made one.
+    Raise HTTPError(416) when no byte is selected.
+    Source: RFC 9110, 14.1.2, 14.2, 15.3.7.2 and 15.5.17.
 
-    >>> select_range('bytes=0-4', 10), select_range('bytes=-3', 10)
-    ((0, 4), (7, 9))
-    >>> select_range('bytes=1_0-20', 100), select_range('lines=1-2', 100)
+    >>> select_ranges('bytes=0-4, -3', 10), select_ranges('bytes=5-,3-5', 10)
+    ([(0, 4), (7, 9)], [(3, 9)])
+    >>> select_ranges('bytes=1_0-20', 100), select_ranges('lines=1-2', 100)
     (None, None)
     """
-    match = BYTE_RANGE.fullmatch(value)
-    if not match:
+    unit, _, specs = value.partition("=")
+    members = parse_list(specs)
+    if specs[:1] in " \t":  # a list may not begin with OWS
         return None
-    first_digits, last_digits, suffix_digits = match.groups()
-    if suffix_digits:
-        suffix = int(suffix_digits)
-        if suffix and not length:
-            return None  # all of nothing cannot be written as positions
-        first, last = max(0, length - suffix), length - 1
-    else:
-        first = int(first_digits)
-        last = int(last_digits) if last_digits else max(first, length - 1)
-        if last < first:
+    if unit.lower() != "bytes" or not 0 < len(members) <= RANGES_MAX:
+        return None
+    selected = []  # type: List[ByteRange]
+    for member in members:
+        match = BYTE_RANGE.fullmatch(member)
+        if not match:
             return None
-        last = min(last, length - 1)
-    if first > last:
+        first_digits, last_digits, suffix = match.groups()
+        if suffix:
+            if int(suffix) and not length:
+                return None  # all of nothing cannot be written as positions
+            first, last = max(0, length - int(suffix)), length - 1
+        else:
+            first = int(first_digits)
+            last = int(last_digits) if last_digits else max(first, length - 1)
+            if last < first:
+                return None
+        if first < length:
+            selected.append((first, min(last, length - 1)))
+    if not selected:
         raise HTTPError(416, "The file has %d bytes." % length,
                         [("Content-Range", "bytes */%d" % length)])
-    return first, last
+    return coalesce(selected)
+
+
+def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
+    """Return *ranges* with those that overlap or touch made one.
+
+    In the order of the request where none do.
+
+    >>> coalesce([(5, 9), (0, 2)]), coalesce([(5, 9), (0, 2), (3, 3)])
+    ([(5, 9), (0, 2)], [(5, 9), (0, 3)])
+    """
+    merged = []  # type: List[ByteRange]
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(last, merged[-1][1])
+        else:
+            merged.append((first, last))
+    order = [both for first, _ in ranges for both in merged
+             if both[0] <= first <= both[1]]
+    return list(OrderedDict.fromkeys(order))
+
+
+def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
+              boundary: str) -> "List[Piece]":
+    """Return the pieces of a multipart/byteranges content.
+
+    Each is bytes, or a (start, stop) of the representation, which has
+    *length* bytes.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
+    """
+    pieces = []  # type: List[Piece]
+    for first, last in ranges:
+        pieces.append(("%s--%s\r\nContent-Type: %s\r\n"
+                       "Content-Range: bytes %d-%d/%d\r\n\r\n"
+                       % ("\r\n" if pieces else "", boundary, media,
+                          first, last, length)).encode("latin-1"))
+        pieces.append((first, last + 1))
+    pieces.append(("\r\n--%s--\r\n" % boundary).encode("latin-1"))
+    return pieces
+
+
+def pieces_length(pieces: "Sequence[Piece]") -> int:
+    """Return how many bytes *pieces* are."""
+    return sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+               for piece in pieces)
 
 
 # ---- Target path ------------------------------------------------------------
@@ -780,38 +994,43 @@ def media_type(name: bytes) -> str:
 # ---- Pages ------------------------------------------------------------------
 
 HTML = "text/html; charset=utf-8"
-NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'"
+STYLE = """
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       font: 1rem/1.5 system-ui, sans-serif }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere }
+table { border-collapse: collapse; width: 100% }
+th { text-align: left }
+td, th { padding: .2rem .5rem; overflow-wrap: anywhere }
+td + td, th + th { text-align: right; white-space: nowrap }
+th[aria-sort=ascending]::after { content: " \\2191" }
+th[aria-sort=descending]::after { content: " \\2193" }
+"""
+# No script, and no style but this one; a test computes the hash anew.
+NO_SCRIPTS = (
+    "default-src 'none';"
+    " style-src 'sha256-mieW9HWYDIv4jEwQ5+03Zz/Z6hl78bNpsSwUZ2uersY=';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 
-PAGE = """<!DOCTYPE html>
+PAGE_START = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
-<style>
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       font: 1rem/1.5 system-ui, sans-serif }}
-h1 {{ font-size: 1.5rem; overflow-wrap: anywhere }}
-table {{ border-collapse: collapse; width: 100% }}
-th {{ text-align: left }}
-td, th {{ padding: .2rem .5rem; overflow-wrap: anywhere }}
-td + td, th + th {{ text-align: right; white-space: nowrap }}
-</style>
+<style>""" + STYLE.replace("{", "{{").replace("}", "}}") + """</style>
 </head>
 <body>
 <h1>{title}</h1>
-{body}
-</body>
-</html>
 """
+PAGE_END = "</body>\n</html>\n"
 
 
 def error_page(status: int, detail: str) -> bytes:
     """Return the HTML that explains *status*."""
     title = "%d %s" % (status, REASONS[status])
-    return PAGE.format(title=title, body="<p>%s</p>" % html.escape(detail)
-                       ).encode("utf-8")
+    return (PAGE_START.format(title=title) + "<p>%s</p>\n%s" % (
+        html.escape(detail), PAGE_END)).encode("utf-8")
 
 
 class Entry:
@@ -819,35 +1038,144 @@ class Entry:
 
     __slots__ = ("name", "size", "mtime")
 
-    def __init__(self, name: bytes, size: "Optional[int]", mtime: float):
+    def __init__(self, name: bytes, size: "Optional[int]", mtime: int):
         self.name = name
         self.size = size
         self.mtime = mtime
 
 
-def listing_page(segments: "Sequence[bytes]",
-                 entries: "Sequence[Entry]") -> bytes:
-    """Return the HTML that lists *entries* of the folder at *segments*."""
-    rows = ['<tr><td><a href="../">../</a><td><td>'] if segments else []
-    for entry in sorted(entries, key=lambda e: (e.size is not None, e.name)):
+def natural_key(name: bytes) -> "Tuple[str, bytes]":
+    """Return the key that sorts "f2" before "f10", and "B" after "a".
+
+    >>> sorted([b"f10", b"F2", b"f1"], key=natural_key)
+    [b'f1', b'F2', b'f10']
+    """
+    text = name.decode("utf-8", "surrogateescape").casefold()
+    # Of two numbers the one with fewer digits is smaller.
+    return re.sub("0*([0-9]+)", lambda match: "0%c%s" % (
+        len(match.group(1)), match.group(1)), text), name
+
+
+SORT_KEYS = OrderedDict([
+    ("name", lambda entry: natural_key(entry.name)),
+    ("size", lambda entry: (entry.size or 0, natural_key(entry.name))),
+    ("time", lambda entry: (entry.mtime, natural_key(entry.name))),
+])  # type: Dict[str, Callable[[Entry], Any]]
+
+
+class Listing:
+    """How a folder is shown: as HTML or JSON, sorted by *sort* or its reverse.
+
+    Its content is start(), then row() of each entry, then end(); separator
+    goes between rows.
+    """
+
+    def __init__(self, segments: "Sequence[bytes]", query: str,
+                 as_json: bool):
+        words = dict(word.partition("=")[::2] for word in query.split("&"))
+        self.sort = words.get("sort", "name")
+        if self.sort not in SORT_KEYS:
+            self.sort = "name"
+        self.reverse = words.get("order") == "desc"
+        self.as_json = as_json
+        self.media = "application/json" if as_json else HTML
+        self.separator = ",\n" if as_json else "\n"
+        self.segments = segments
+
+    def key(self, entry: Entry) -> "Any":
+        """Return what *entry* is sorted by among its like."""
+        return SORT_KEYS[self.sort](entry)
+
+    def start(self) -> str:
+        """Return what comes before the rows."""
+        if self.as_json:
+            return "[\n"
+        title = "/" + "".join(name_for_people(name) + "/"
+                              for name in self.segments)
+        up = '<tr><td><a href="../">../</a><td><td>\n'
+        heads = "".join(map(self._column, SORT_KEYS))
+        return (PAGE_START.format(title=title) + "<table>\n<thead>\n<tr>"
+                + heads + "\n<tbody>\n" + (up if self.segments else ""))
+
+    def _column(self, sort: str) -> str:
+        """Return the head of a column, a link that sorts by it."""
+        mine = sort == self.sort
+        order = "asc" if not mine or self.reverse else "desc"
+        aria = ""
+        if mine:
+            aria = ' aria-sort="%scending"' % ("des" if self.reverse else "as")
+        return '<th%s><a href="?sort=%s&amp;order=%s">%s</a>' % (
+            aria, sort, order, sort.capitalize())
+
+    def row(self, entry: Entry) -> str:
+        """Return the line of *entry*."""
+        return self._json(entry) if self.as_json else self._html(entry)
+
+    def end(self) -> str:
+        """Return what comes after the rows."""
+        return "\n]\n" if self.as_json else "\n</table>\n" + PAGE_END
+
+    def _html(self, entry: Entry) -> str:
         slash = "/" if entry.size is None else ""
-        href = "./" + absolute_path([entry.name], False)[1:] + slash
-        name = html.escape(entry.name.decode("utf-8", "replace")) + slash
-        size = "" if entry.size is None else str(entry.size)
-        rows.append('<tr><td><a href="%s">%s</a><td>%s<td>%s'
-                    % (href, name, size, listing_time(entry.mtime)))
-    body = ("<table>\n<thead><tr><th>Name<th>Size<th>Modified\n<tbody>\n"
-            + "\n".join(rows) + "\n</table>")
-    path = "/" + "".join(name.decode("utf-8", "replace") + "/"
-                         for name in segments)
-    return PAGE.format(title=html.escape(path), body=body).encode("utf-8")
+        size = ""
+        if entry.size is not None:
+            size = '<span title="%d bytes">%s</span>' % (
+                entry.size, size_for_people(entry.size))
+        stamp = listing_time(entry.mtime)
+        if stamp:
+            stamp = '<time datetime="%sZ" title="UTC">%s</time>' % (
+                stamp.replace(" ", "T"), stamp)
+        return '<tr><td><a href="./%s%s">%s%s</a><td>%s<td>%s' % (
+            quote(entry.name, safe=""), slash,
+            name_for_people(entry.name), slash, size, stamp)
+
+    def _json(self, entry: Entry) -> str:
+        """Return an object as nginx's autoindex has it.
+
+        A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
+        """
+        import json
+        fields = [("name", entry.name.decode("utf-8", "surrogateescape")),
+                  ("type", "directory" if entry.size is None else "file")
+                  ]  # type: List[Tuple[str, Any]]
+        if 0 <= entry.mtime <= HTTP_DATE_MAX:
+            fields.append(("mtime", http_date(entry.mtime)))
+        if entry.size is not None:
+            fields.append(("size", entry.size))
+        return json.dumps(OrderedDict(fields))
 
 
-def listing_time(mtime: float) -> str:
-    """Return *mtime*, in seconds since 1970, for people; "" if absurd."""
+def name_for_people(name: bytes) -> str:
+    """Return *name* as HTML, with U+FFFD for what cannot be shown.
+
+    >>> name_for_people(b"<\\xe9\\x1b")
+    '&lt;\ufffd\ufffd'
+    """
+    text = name.decode("utf-8", "replace")
+    return html.escape(re.sub("[\x00-\x1f\x7f-\x9f]", "\ufffd", text))
+
+
+def size_for_people(size: int) -> str:
+    """Return *size* in bytes with three digits or so, and its unit.
+
+    >>> size_for_people(999), size_for_people(1536), size_for_people(5 << 30)
+    ('999 B', '1.5 KiB', '5.0 GiB')
+    """
+    if size < KIB:
+        return "%d B" % size
+    number = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        number /= KIB
+        if number < 999.5:
+            break
+    return "%.*f %s" % (1 if number < 99.95 else 0, number, unit)
+
+
+def listing_time(mtime: int) -> str:
+    """Return *mtime*, in seconds since 1970, as UTC; "" if absurd."""
     if not 0 <= mtime <= HTTP_DATE_MAX:
         return ""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(mtime))
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(mtime))
 
 
 # ---- Access log line --------------------------------------------------------
@@ -1004,19 +1332,16 @@ def is_settled(status: os.stat_result, now: float) -> bool:
             and abs(now_ns - status.st_mtime_ns) > limit)
 
 
-class FilePart:
-    """Bytes from *start* up to *stop* of an open file; owns its descriptor."""
+class Changed(Exception):
+    """A file was changed while it was read."""
 
-    __slots__ = ("fd", "start", "stop")
 
-    def __init__(self, fd: int, start: int, stop: int):
-        self.fd = fd
-        self.start = start
-        self.stop = stop
+class NotReady(Exception):
+    """The answer waits for the job with *key*, see Site.start()."""
 
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self.fd)
+    def __init__(self, key: "JobKey"):
+        super().__init__(key)
+        self.key = key
 
 
 class Opened:
@@ -1049,10 +1374,11 @@ class Opened:
         """Return whether it is a folder; else it is a regular file."""
         return stat.S_ISDIR(self.status.st_mode)
 
-    def read(self, start: int, stop: int) -> "Optional[bytes]":
+    def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from *start* up to *stop*.
 
-        None if the file changed meanwhile: no answer mixes two versions.
+        Raise Changed if the file was changed since it was opened, so that no
+        answer mixes two versions, as far as the file's times tell.
         """
         os.lseek(self.fd, start, os.SEEK_SET)
         blocks = []
@@ -1060,22 +1386,20 @@ class Opened:
         while left:
             block = os.read(self.fd, left)
             if not block:
-                return None
+                break
             blocks.append(block)
             left -= len(block)
         if signature(os.fstat(self.fd)) != signature(self.status):
-            return None
+            raise Changed
+        if left:  # of what the kernel makes up, as in /sys
+            raise OSError(errno.EIO, "shorter than its size", self.path)
         return b"".join(blocks)
 
-    def look_again(self) -> None:
-        """Take note of what the file has become."""
-        self.status = os.fstat(self.fd)
-
-    def part(self, start: int, stop: int) -> FilePart:
-        """Return those bytes unread; they own the descriptor from now on."""
-        part = FilePart(self.fd, start, stop)
+    def stream(self, pieces: "List[Piece]") -> "FileStream":
+        """Return *pieces* of it to be sent; they own the descriptor then."""
+        stream = FileStream(self.fd, pieces)
         self.fd = -1
-        return part
+        return stream
 
 
 class Site:
@@ -1089,17 +1413,25 @@ class Site:
     """
 
     def __init__(self, directory: "Union[str, bytes]", listing: bool = True,
-                 dotfiles: bool = False, follow_symlinks: bool = False):
+                 dotfiles: bool = False, follow_symlinks: bool = False,
+                 spa: bool = False, head: bool = False):
         self.root = os.path.abspath(os.fsencode(directory))
         self.listing = listing
         self.dotfiles = dotfiles
         self.follow_symlinks = follow_symlinks
+        self.spa = spa
+        self.head = head
+        self.unsteady = set()  # type: Paths
+        self.jobs = OrderedDict()  # type: OrderedDict[JobKey, Job]
+        self._made = OrderedDict()  # type: OrderedDict[JobKey, bytes]
+        self._made_size = 0
         self._probe = target_state if follow_symlinks else link_state
         self._seen = {}  # type: Facts
 
     def new_turn(self) -> None:
         """Forget what was seen: from here on, holds() looks again."""
         self._seen.clear()
+        self.unsteady.clear()
 
     def holds(self, facts: "Facts") -> bool:
         """Return whether all *facts* are true, looking at each once a turn."""
@@ -1121,7 +1453,7 @@ class Site:
             self._check_hidden(segments)
             return self._walk(segments, facts)
         except OSError as exc:
-            raise self._failure(exc, facts)
+            raise self.failure(exc, facts)
 
     def open_default(self, segments: "Sequence[bytes]",
                      facts: "Facts") -> "Optional[Opened]":
@@ -1139,21 +1471,78 @@ class Site:
         return None
 
     def entries(self, folder: Opened,
-                segments: "Sequence[bytes]") -> "List[Entry]":
-        """Return what there is to see in *folder*, which is at *segments*.
+                segments: "Sequence[bytes]") -> "Iterator[Entry]":
+        """Yield what there is to see in *folder*, which is at *segments*.
 
-        Raise HTTPError(403, 404, 500 or 503).
+        Raise HTTPError(403, 404, 500 or 503) before the first.
         """
         try:
             with self._open_for_reading(folder) as readable:
-                names = os.listdir(readable.fd if HAS_DIR_FD else folder.path)
-                entries = [self._entry(readable, segments, name)
-                           for name in map(os.fsencode, names)]
+                for name in self._names(readable):
+                    entry = self._entry(readable, segments, name)
+                    if entry:
+                        yield entry
         except OSError as exc:
-            raise self._failure(exc, {})
-        return [entry for entry in entries if entry]
+            raise self.failure(exc, {})
 
-    def _failure(self, exc: OSError, facts: "Facts") -> HTTPError:
+    def _names(self, folder: Opened) -> "Iterator[bytes]":
+        """Yield the names in *folder*, as they come where Python can."""
+        where = folder.fd if HAS_DIR_FD else folder.path
+        if isinstance(where, int) and os.scandir not in os.supports_fd:
+            yield from map(os.fsencode, os.listdir(where))  # Python 3.6
+        else:
+            with os.scandir(where) as found:
+                for entry in found:
+                    yield os.fsencode(entry.name)
+
+    def start(self, key: "JobKey", job: "Job") -> bytes:
+        """Begin the *job*, which is to remember() something for *key*.
+
+        Return that if one slice was enough, else raise NotReady.
+        """
+        for _ in job:
+            if key in self.jobs:
+                job.close()
+            else:
+                self.jobs[key] = job
+            raise NotReady(key)
+        value = self.made(key)
+        if value is None:
+            raise Changed
+        return value
+
+    def run_jobs(self) -> "List[JobKey]":
+        """Go on with the jobs in turns; return the keys of those that ended.
+        """
+        ended = []
+        until = time.perf_counter() + JOBS_SECONDS
+        while self.jobs and time.perf_counter() < until:
+            key, job = self.jobs.popitem(last=False)
+            for _ in job:
+                self.jobs[key] = job
+                break
+            else:
+                ended.append(key)
+        return ended
+
+    def close(self) -> None:
+        """Release what jobs that nobody waits for hold."""
+        while self.jobs:
+            self.jobs.popitem()[1].close()
+
+    def made(self, key: "JobKey") -> "Optional[bytes]":
+        """Return what remember() was given for *key*, if it is still there."""
+        return self._made.get(key)
+
+    def remember(self, key: "JobKey", value: bytes) -> None:
+        """Keep what was made of a file; *key* has its signature in it."""
+        self._made[key] = value
+        self._made_size += len(value) + KIB
+        while self._made_size > MADE_MAX:
+            _, dropped = self._made.popitem(last=False)
+            self._made_size -= len(dropped) + KIB
+
+    def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
         """Return what to answer after *exc*; *facts* may then not hold."""
         status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
         if status >= 500:  # it may pass, though no file changes
@@ -1276,9 +1665,9 @@ class Site:
         except OSError:
             return None  # gone since, or a link to nothing
         if stat.S_ISDIR(status.st_mode):
-            return Entry(name, None, status.st_mtime)
+            return Entry(name, None, status.st_mtime_ns // 10**9)
         if stat.S_ISREG(status.st_mode):
-            return Entry(name, status.st_size, status.st_mtime)
+            return Entry(name, status.st_size, status.st_mtime_ns // 10**9)
         return None
 
 
@@ -1288,127 +1677,360 @@ FRESH = ("Cache-Control", "no-cache")   # keep it, but ask each time
 NO_STORE = ("Cache-Control", "no-store")
 
 
+BOUNDARY = os.urandom(16).hex()     # in no file that anyone could prepare
+
+
 def respond(request: Request, site: Site, now: float) -> Response:
     """Return the answer to *request*; *now* is seconds since 1970.
 
-    The whole policy: locate, redirect or select, preconditions, range.
+    Raise NotReady when something must be made first that takes long.
     """
-    facts = {}  # type: Facts
-    try:
-        check_method(request.method)
-        segments, slash = path_segments(request.path, WINDOWS)
-        with site.open(segments, facts) as target:
+    for _ in range(READ_TRIES):
+        try:
+            return Responder(request, site, now).respond()
+        except Changed:
+            pass  # look again
+    return error_response(HTTPError(503, "The file changes all the time."))
+
+
+class Responder:
+    """The making of one answer: its policy, and what the steps share.
+
+    facts   the states of files it rests on, see Site
+    vary    the request fields by which it might have been another
+    """
+
+    def __init__(self, request: Request, site: Site, now: float):
+        self.request = request
+        self.site = site
+        self.now = now
+        self.facts = {}  # type: Facts
+        self.vary = []  # type: List[str]
+
+    def respond(self) -> Response:
+        """Return the answer: locate, redirect or represent."""
+        try:
+            check_method(self.request.method, self.site.head)
+            segments, slash = path_segments(self.request.path, WINDOWS)
+            try:
+                return self.locate(segments, slash)
+            except HTTPError as error:
+                if error.status != 404:
+                    raise
+                return self.instead(error)
+        except HTTPError as error:
+            return self.error(error)
+        except OSError as exc:  # in reading
+            return self.error(self.site.failure(exc, self.facts))
+
+    def locate(self, segments: "List[bytes]", slash: bool) -> Response:
+        """Answer with what is at *segments*; a folder's path has a *slash*."""
+        with self.site.open(segments, self.facts) as target:
             if not target.is_folder():
                 if slash:
                     raise HTTPError(404, NOTHING_HERE)
-                return represent(request, target, now, facts)
+                return self.represent(segments, target)
             if not slash:
-                return redirect(segments, request.query, facts)
-            default = site.open_default(segments, facts)
+                return self.redirect(segments)
+            default = self.site.open_default(segments, self.facts)
             if default:
                 with default:
-                    return represent(request, default, now, facts)
-            if not site.listing:
+                    name = os.path.basename(default.path)
+                    return self.represent([*segments, name], default)
+            if not self.site.listing:
                 raise HTTPError(404, NOTHING_HERE)
-            page = listing_page(segments, site.entries(target, segments))
-            return Response(200, [("Content-Type", HTML), FRESH,
-                                  ("Content-Security-Policy", NO_SCRIPTS)],
-                            page)
-    except HTTPError as error:
-        if error.status == 404:
-            own = own_page(site, now, facts)
-            if own is not None:
-                return Response(404, [("Content-Type", HTML), NO_STORE], own,
-                                facts)
-        return error_response(error, facts)
+            return self.list(segments, target)
+
+    def instead(self, error: HTTPError) -> Response:
+        """Answer for what is not there: the application, or the site's 404."""
+        if self.site.spa:
+            self.vary.append("Accept")
+            weights = parse_weights(self.request.fields.get("accept", ""))
+            name = self.request.path.rpartition("/")[2]
+            if "." not in name and media_weight(weights, "text/html"):
+                names = [DEFAULT_FILES[0]]
+                with self.site.open(names, self.facts) as page:
+                    if not page.is_folder():
+                        return self.represent(names, page)
+        try:
+            with self.site.open([NOT_FOUND_FILE], self.facts) as page:
+                size = page.status.st_size
+                if page.is_folder() or size > SMALL:
+                    raise error
+                data = page.read(0, size)
+                if not is_settled(page.status, self.now):
+                    self.facts[(unknown_state, page.path)] = False
+        except HTTPError:
+            raise error
+        return self.response(404, [("Content-Type", HTML), NO_STORE], data)
+
+    def represent(self, segments: "Sequence[bytes]",
+                  opened: Opened) -> Response:
+        """Answer with a file, in the coding that the client likes best."""
+        media = media_type(opened.path)
+        if not COMPRESSIBLE.match(media):
+            return self.select(opened, media)
+        self.vary.append("Accept-Encoding")
+        for coding in self.request.codings:
+            if coding == "identity":
+                return self.select(opened, media)
+            sidecar = self.open_sidecar(segments, opened, coding)
+            if sidecar:
+                with sidecar:
+                    return self.select(sidecar, media, coding)
+            if (coding == "gzip" and is_settled(opened.status, self.now)
+                    and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
+                return self.select(opened, media, coding, True)
+        raise HTTPError(406, "This is there in no coding that you accept.")
+
+    def open_sidecar(self, segments: "Sequence[bytes]", opened: Opened,
+                     coding: str) -> "Optional[Opened]":
+        """Open the file beside *opened* that has *coding*, unless outdated."""
+        name = segments[-1] + CODINGS[coding]
+        try:
+            sidecar = self.site.open([*segments[:-1], name], self.facts)
+        except HTTPError as error:
+            if error.status >= 500:
+                raise
+            return None
+        if (sidecar.is_folder() or sidecar.status.st_mtime_ns
+                < opened.status.st_mtime_ns):
+            sidecar.close()
+            return None
+        return sidecar
+
+    def select(self, opened: Opened, media: str, coding: str = "",
+               compress: bool = False) -> Response:
+        """Answer with a representation, judging preconditions and ranges.
+
+        *opened* has its octets, or those to *compress*.
+        """
+        request, status = self.request, opened.status
+        etag = modified = None
+        fields = [("Content-Type", media), FRESH]
+        if not is_settled(status, self.now):
+            self.facts[(unknown_state, opened.path)] = False
+        else:
+            etag = entity_tag(status.st_size, status.st_mtime_ns, coding)
+            fields.append(("ETag", etag))
+            mtime = status.st_mtime_ns // 10**9
+            if 0 <= mtime <= HTTP_DATE_MAX:
+                modified = mtime
+                # RFC 9110, 8.8.2.1: never later than Date.
+                shown = http_date(min(mtime, int(self.now)))
+                fields.append(("Last-Modified", shown))
+        code = evaluate_preconditions(request.fields, etag, modified, self.now)
+        if code == 304:
+            tag = [("ETag", etag)] if etag else []
+            return self.response(304, [FRESH] + tag, None)
+        if code:
+            raise HTTPError(code, "This is not what you expected to find.")
+        if coding:
+            fields.append(("Content-Encoding", coding))
+        else:
+            fields.append(("Accept-Ranges", "bytes"))
+        ranges = None
+        if not coding and "range" in request.fields and range_applies(
+                request.fields, etag, modified, self.now):
+            ranges = select_ranges(request.fields["range"], status.st_size)
+        if wants_digest(request.fields):
+            fields += self.digest(opened, compress)
+        if compress:
+            return self.response(200, fields, self.gzipped(opened))
+        return self.content(opened, fields, ranges, media, etag)
+
+    def content(self, opened: Opened, fields: "Fields",
+                ranges: "Optional[List[ByteRange]]", media: str,
+                etag: "Optional[str]") -> Response:
+        """Answer with the *ranges* of a file, None for all of it."""
+        size = opened.status.st_size
+        code = 200
+        pieces = [(0, size)] if size else []  # type: List[Piece]
+        if ranges and len(ranges) > 1:
+            parts = multipart(ranges, size, media, BOUNDARY)
+            if pieces_length(parts) <= size:
+                code, pieces = 206, parts
+                fields[0] = ("Content-Type", "multipart/byteranges; boundary="
+                             + BOUNDARY)
+        elif ranges:
+            first, last = ranges[0]
+            code, pieces = 206, [(first, last + 1)]
+            fields.append(("Content-Range",
+                           "bytes %d-%d/%d" % (first, last, size)))
+        if pieces_length(pieces) > SMALL:
+            return self.response(code, fields, opened.stream(pieces), False)
+        data = b"".join(piece if isinstance(piece, bytes)
+                        else opened.read(*piece) for piece in pieces)
+        return self.response(code, fields, data, etag is not None)
+
+    def digest(self, opened: Opened, compress: bool) -> "Fields":
+        """Return the Repr-Digest field (RFC 9530, 3), if there can be one."""
+        if compress:
+            data = self.gzipped(opened)
+            return [("Repr-Digest", repr_digest(sha256(data)))]
+        key = ("sha-256", opened.path, signature(opened.status))
+        value = self.site.made(key)
+        if value is None:
+            if (opened.path in self.site.unsteady
+                    or not is_settled(opened.status, self.now)):
+                return []
+            copy = Opened(os.dup(opened.fd), opened.path, opened.status)
+            value = self.site.start(key, digest_job(self.site, key, copy))
+        return [("Repr-Digest", repr_digest(value))]
+
+    def gzipped(self, opened: Opened) -> bytes:
+        """Return the file's content by gzip, which is made only once."""
+        key = ("gzip", opened.path, signature(opened.status))
+        value = self.site.made(key)
+        if value is None:
+            data = opened.read(0, opened.status.st_size)
+            value = self.site.start(key, gzip_job(self.site, key, data))
+        return value
+
+    def list(self, segments: "Sequence[bytes]", folder: Opened) -> Response:
+        """Answer with the listing, whole or, where it takes long, streamed."""
+        self.vary.append("Accept")
+        weights = parse_weights(self.request.fields.get("accept", ""))
+        as_json = (media_weight(weights, "application/json")
+                   > media_weight(weights, "text/html"))
+        listing = Listing(segments, self.request.query, as_json)
+        fields = [("Content-Type", listing.media), FRESH,
+                  ("Content-Security-Policy", NO_SCRIPTS)]
+        copy = Opened(os.dup(folder.fd) if HAS_DIR_FD else -1, folder.path,
+                      folder.status)
+        blocks = listing_blocks(self.site, segments, copy, listing)
+        begun = []  # type: List[bytes]
+        for block in blocks:
+            begun.append(block)
+            if not block or sum(map(len, begun)) > LISTING_BLOCK:
+                stream = GeneratedStream(b"".join(begun), blocks)
+                return self.response(200, fields, stream, False)
+        return self.response(200, fields, b"".join(begun), False)
+
+    def redirect(self, segments: "Sequence[bytes]") -> Response:
+        """Answer with the folder's own path, which has a "/" at its end."""
+        location = absolute_path(segments, True)
+        if self.request.query:
+            location += "?" + quote(self.request.query.encode("latin-1"),
+                                    QUERY_CHARACTERS)
+        page = error_page(301, "This folder is at " + location)
+        return self.response(301, [
+            ("Location", location), ("Content-Type", HTML), FRESH,
+            ("Content-Security-Policy", NO_SCRIPTS)], page)
+
+    def error(self, error: HTTPError) -> Response:
+        """Answer with the page that explains *error*."""
+        response = error_response(error)
+        return self.response(error.status, response.fields, response.content)
+
+    def response(self, status: int, fields: "Fields",
+                 content: "Union[bytes, Stream, None]",
+                 keep: bool = True) -> Response:
+        """Return the response, with what it varies by."""
+        if self.vary:
+            fields = [*fields, ("Vary", ", ".join(self.vary))]
+        return Response(status, fields, content, self.facts if keep else None)
 
 
-def check_method(method: str) -> None:
-    """Raise HTTPError(405 or 501) unless *method* is GET."""
+def check_method(method: str, head: bool) -> None:
+    """Raise HTTPError(405 or 501) unless *method* is GET, or HEAD with *head*.
+    """
+    allowed = ["GET", "HEAD"] if head else ["GET"]
     if method not in METHODS:
         raise HTTPError(501, "This server does not know this method.")
-    if method != "GET":
-        raise HTTPError(405, "This server answers GET only.",
-                        [("Allow", "GET")])
+    if method not in allowed:
+        raise HTTPError(405, "This server answers %s only."
+                        % " and ".join(allowed),
+                        [("Allow", ", ".join(allowed))])
 
 
 # RFC 3986, 3.4; "%" for what is escaped already.
 QUERY_CHARACTERS = "!$&'()*+,;=:@/?%-._~"
 
 
-def redirect(segments: "Sequence[bytes]", query: str,
-             facts: "Facts") -> Response:
-    """Return the 301 to the folder's own path, with its "/" at the end."""
-    location = absolute_path(segments, True)
-    if query:
-        location += "?" + quote(query.encode("latin-1"), QUERY_CHARACTERS)
-    page = error_page(301, "This folder is at " + location)
-    return Response(301, [("Location", location), ("Content-Type", HTML),
-                          FRESH, ("Content-Security-Policy", NO_SCRIPTS)],
-                    page, facts)
-
-
-def represent(request: Request, opened: Opened, now: float,
-              facts: "Facts", tries: int = READ_TRIES) -> Response:
-    """Return the answer that has *opened*, a regular file, as its content.
-
-    A file that changes while it is read is read again, *tries* times.
-    """
-    status = opened.status
-    etag = modified = None
-    fields = [("Content-Type", media_type(opened.path)), FRESH,
-              ("Accept-Ranges", "bytes")]
-    if is_settled(status, now):
-        etag = entity_tag(status.st_size, status.st_mtime_ns)
-        fields.append(("ETag", etag))
-        mtime = status.st_mtime_ns // 10**9
-        if 0 <= mtime <= HTTP_DATE_MAX:
-            modified = mtime
-            # RFC 9110, 8.8.2.1: never later than Date.
-            shown = http_date(min(mtime, int(now)))
-            fields.append(("Last-Modified", shown))
-        if not_modified(request.fields, etag, modified, now):
-            return Response(304, [FRESH, ("ETag", etag)], None, facts)
-    code, start, stop = 200, 0, status.st_size
-    value = request.fields.get("range")
-    if value and range_applies(request.fields, etag, modified, now):
-        selected = select_range(value, status.st_size)
-        if selected:
-            code, start, stop = 206, selected[0], selected[1] + 1
-            fields.append(("Content-Range", "bytes %d-%d/%d"
-                           % (selected + (status.st_size,))))
-    if stop - start > SMALL:
-        return Response(code, fields, opened.part(start, stop))
-    data = opened.read(start, stop)
-    if data is not None:
-        return Response(code, fields, data, facts if etag else None)
-    if not tries:
-        raise HTTPError(503, "The file changes all the time.")
-    opened.look_again()
-    return represent(request, opened, now, facts, tries - 1)
-
-
-def error_response(error: HTTPError,
-                   facts: "Optional[Facts]" = None) -> Response:
+def error_response(error: HTTPError) -> Response:
     """Return the page that explains *error*."""
     fields = [*error.fields, ("Content-Type", HTML), NO_STORE,
               ("Content-Security-Policy", NO_SCRIPTS)]
     return Response(error.status, fields,
-                    error_page(error.status, error.detail), facts)
+                    error_page(error.status, error.detail))
 
 
-def own_page(site: Site, now: float, facts: "Facts") -> "Optional[bytes]":
-    """Return the content of the root's 404.html, None without one."""
-    try:
-        with site.open([NOT_FOUND_FILE], facts) as opened:
-            size = opened.status.st_size
-            if opened.is_folder() or size > SMALL:
-                return None
-            if not is_settled(opened.status, now):
-                facts[(unknown_state, opened.path)] = False
-            return opened.read(0, size)
-    except HTTPError:
-        return None
+def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
+                   listing: Listing) -> "Generator[bytes, None, None]":
+    """Yield the content of *listing*, b"" where a turn's time is used up.
+
+    Entries are sorted in runs, which are merged as they are sent: so there
+    is no moment at which 100,000 of them are sorted at once.
+    """
+    from heapq import merge
+    runs = [[], []]  # type: List[List[List[Entry]]]
+    begin = [[], []]  # type: List[List[Entry]]
+    with folder:
+        until = time.perf_counter() + LISTING_SECONDS
+        for entry in site.entries(folder, segments):
+            run = begin[entry.size is not None]
+            run.append(entry)
+            if len(run) == LISTING_RUN:
+                run.sort(key=listing.key, reverse=listing.reverse)
+                runs[entry.size is not None].append(run[:])
+                run.clear()
+            if time.perf_counter() > until:
+                yield b""
+                until = time.perf_counter() + LISTING_SECONDS
+    rows = [listing.start()]
+    separator = ""
+    for kind in (0, 1):  # folders first
+        begin[kind].sort(key=listing.key, reverse=listing.reverse)
+        for entry in merge(*runs[kind], begin[kind], key=listing.key,
+                           reverse=listing.reverse):
+            rows.append(separator + listing.row(entry))
+            separator = listing.separator
+            if len(rows) == LISTING_ROWS:
+                yield "".join(rows).encode("utf-8")
+                rows = []
+    yield ("".join(rows) + listing.end()).encode("utf-8")
+
+
+def gzip_job(site: Site, key: "JobKey", data: bytes) -> "Job":
+    """Compress *data*, slice by slice, for site.made(key)."""
+    import zlib
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
+    blocks = []
+    for start in range(0, len(data), GZIP_SLICE):
+        if start:
+            yield
+        blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
+    site.remember(key, b"".join(blocks) + packer.flush())
+
+
+def digest_job(site: Site, key: "JobKey", opened: Opened) -> "Job":
+    """Hash *opened*, slice by slice, for site.made(key), and close it."""
+    import hashlib
+    hashed = hashlib.sha256()
+    with opened:
+        for start in range(0, opened.status.st_size, DIGEST_SLICE):
+            if start:
+                yield
+            try:
+                hashed.update(opened.read(start, min(
+                    start + DIGEST_SLICE, opened.status.st_size)))
+            except (Changed, OSError):
+                site.unsteady.add(opened.path)
+                return
+    site.remember(key, hashed.digest())
+
+
+def sha256(data: bytes) -> bytes:
+    """Return the SHA-256 of *data*."""
+    import hashlib
+    return hashlib.sha256(data).digest()
+
+
+def repr_digest(digest: bytes) -> str:
+    """Return the Repr-Digest value for a SHA-256 (RFC 9530, 3; RFC 8941)."""
+    import base64
+    return "sha-256=:%s:" % base64.b64encode(digest).decode("ascii")
 
 
 # ---- Transport --------------------------------------------------------------
@@ -1465,13 +2087,99 @@ def _read_and_send(sock: socket.socket, fd: int, offset: int,
     return sock.send(block)
 
 
+class FileStream:
+    """Content that is sent from an open file; it owns the descriptor.
+
+    pieces  what is still to be sent: bytes, or a (start, stop) of the file
+    length  bytes of all the content; sent, of what the socket has taken
+    """
+
+    __slots__ = ("fd", "pieces", "length", "sent")
+
+    def __init__(self, fd: int, pieces: "List[Piece]"):
+        self.fd = fd
+        self.pieces = pieces
+        self.length = pieces_length(pieces)  # type: Optional[int]
+        self.sent = 0
+
+    def is_done(self) -> bool:
+        """Return whether all is sent."""
+        return self.sent == self.length
+
+    def send(self, sock: socket.socket) -> None:
+        """Send a slice of the first piece; see send_file() for what it raises.
+        """
+        piece = self.pieces[0]
+        if isinstance(piece, bytes):
+            more = MSG_MORE if len(self.pieces) > 1 else 0
+            count = sock.send(piece, more)
+            rest = piece[count:]  # type: Piece
+        else:
+            start, stop = piece
+            count = send_file(sock, self.fd, start,
+                              min(stop - start, FILE_SLICE))
+            rest = start + count, stop
+        self.sent += count
+        self.pieces[:1] = [rest] if pieces_length([rest]) else []
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+
+class GeneratedStream:
+    """Content that is made while it is sent, of a length not known before.
+
+    *begun* is its first part; then *blocks* gives more, b"" where it has used
+    its time for one turn.  Where chunked is set, each block is framed as a
+    chunk (RFC 9112, 7.1); else the end of the connection ends the content.
+    """
+
+    __slots__ = ("length", "sent", "chunked", "_begun", "_blocks",
+                 "_waiting", "_done")
+
+    def __init__(self, begun: bytes, blocks: "Generator[bytes, None, None]"):
+        self.length = None  # type: Optional[int]
+        self.sent = 0
+        self._begun = begun
+        self._blocks = blocks
+        self.chunked = True
+        self._waiting = b""
+        self._done = False
+
+    def is_done(self) -> bool:
+        """Return whether all is made and sent."""
+        return self._done and not self._waiting
+
+    def send(self, sock: socket.socket) -> None:
+        """Send what waits, or make more and send that."""
+        if not self._waiting:
+            block = self._begun or next(self._blocks, None)
+            self._begun = b""
+            self._done = block is None
+            if self.chunked and (block or self._done):
+                block = block or b""
+                self._waiting = b"%x\r\n%s\r\n" % (len(block), block)
+            else:
+                self._waiting = block or b""
+        if self._waiting:
+            count = sock.send(self._waiting)
+            self._waiting = self._waiting[count:]
+            self.sent += count
+
+    def close(self) -> None:
+        """Release what the making of it holds."""
+        self._blocks.close()
+
+
 # ---- Connection -------------------------------------------------------------
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 # The states, in the order of a connection's life; STATES has their rules.
 # The last two are those of a Listener and of the Waker.
-IDLE, RECEIVING, SENDING, LINGERING, CLOSED, LISTENING, WAKING = range(7)
+(IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED,
+ LISTENING, WAKING) = range(8)
 
 
 class Connection:
@@ -1480,7 +2188,7 @@ class Connection:
     buffer  bytes received and not yet answered
     queue   requests and their messages, being sent in order
     sent    how many bytes of the first message are sent
-    since   when the requests in the queue were received
+    since   when the answers in the queue, or the lingering, began
 
     A step is straight-line code that stores only what a finished system call
     has done, so it can stop at any call and be entered again.
@@ -1559,26 +2267,24 @@ class Connection:
         flush() and enter() stand here in one: it saves a third of the time.
         """
         server = self.server
-        known = server.known.get(self.buffer)
-        message = None
-        if known and known.turn == server.turn and self.state == IDLE:
-            message = known.message()
-        if known is None or message is None:
+        fresh = server.fresh.get(self.buffer) if self.state == IDLE else None
+        if fresh is None:
             self.answer_heads()
             return
+        request, message, log_rest = fresh
         self.buffer = b""
         try:
             sent = self.sock.send(message.data)
         except OSError:
             sent = 0  # flush() meets it again
-        if sent == message.length:
-            server.log_lines.append(self.peer[0] + known.log_rest)
+        if sent == len(message.data):
+            server.log_lines.append(self.peer[0] + log_rest)
             deadlines = server.deadlines[IDLE]
             deadlines[self] = server.now + server.seconds[IDLE]
             deadlines.move_to_end(self)
         else:
             self.since = server.now
-            self.queue.append((known.request, message))
+            self.queue.append((request, message))
             self.sent = sent
             self.flush()
 
@@ -1598,14 +2304,28 @@ class Connection:
             start = stop
             if head == HEAD_END:
                 continue  # empty lines before a request line
-            request, message = server.message_for(head)
+            try:
+                request, message = server.message_for(head)
+            except NotReady as wait:
+                self.buffer = buffer[start - len(head):]
+                self.wait_for(wait.key)
+                return
             queue.append((request, message))
-            queued += message.length
-            if message.file is not None or message.connection == "close":
+            queued += len(message.data)
+            if message.stream or message.connection == "close":
                 break
         self.buffer = buffer[start:]
         self.since = server.now
         self.flush()
+
+    def wait_for(self, key: "JobKey") -> None:
+        """Wait for a job; answers before this one are sent first."""
+        if self.queue:
+            self.since = self.server.now
+            self.flush()
+        else:
+            self.server.waiting.setdefault(key, []).append(self)
+            self.enter(PREPARING)
 
     def refuse(self, error: HTTPError) -> None:
         """Answer what is no whole head with *error*, and close."""
@@ -1628,8 +2348,8 @@ class Connection:
         try:
             if queue and self.sent < len(queue[0][1].data):
                 last = self.send_data()
-            if queue and self.sent >= len(queue[0][1].data):
-                last = self.send_slice()
+            if queue and self.sent == len(queue[0][1].data):
+                last = self.send_stream(*queue[0])
         except BlockingIOError:
             if self.state == SENDING and before == (len(queue), self.sent):
                 return  # no progress: its time goes on
@@ -1646,30 +2366,30 @@ class Connection:
             data = b"".join([message.data for _, message in self.queue])
         if self.sent:
             data = data[self.sent:]
-        more = 0 if self.queue[-1][1].file is None else MSG_MORE
-        return self.advance(self.sock.send(data, more))
-
-    def send_slice(self) -> "Optional[Tuple[Request, Message]]":
-        """Send one slice of the first message's file; return the same."""
-        message = self.queue[0][1]
-        assert message.file is not None, "a message without a file is all data"
-        offset = message.file.start + self.sent - len(message.data)
-        return self.advance(send_file(
-            self.sock, message.file.fd, offset,
-            min(message.file.stop - offset, FILE_SLICE)))
-
-    def advance(self, count: int) -> "Optional[Tuple[Request, Message]]":
-        """Count *count* bytes as sent; log and drop what they complete."""
+        more = MSG_MORE if self.queue[-1][1].stream else 0
+        self.sent += self.sock.send(data, more)
         last = None
-        self.sent += count
-        while self.queue and self.sent >= self.queue[0][1].length:
+        while self.queue and self.sent >= len(self.queue[0][1].data):
+            if self.queue[0][1].stream:
+                break
             last = self.queue.pop(0)
-            request, message = last
-            self.sent -= message.length
-            self.log(request, message.response.status, message.size, False)
-            if message.file is not None:
-                message.file.close()
+            self.sent -= len(last[1].data)
+            self.log(last[0], last[1].response.status, last[1].size, False)
         return last
+
+    def send_stream(self, request: Request,
+                    message: Message) -> "Optional[Tuple[Request, Message]]":
+        """Send a slice of the first message's stream; return the same."""
+        stream = message.stream
+        assert stream, "a message without a stream is all data"
+        if not stream.is_done():
+            stream.send(self.sock)
+            if not stream.is_done():
+                return None
+        stream.close()
+        self.sent = 0
+        self.log(request, message.response.status, stream.sent, False)
+        return self.queue.pop(0)
 
     def next_request(self, last: "Optional[Tuple[Request, Message]]") -> None:
         """All is sent: wait for another request, or close."""
@@ -1677,21 +2397,36 @@ class Connection:
         if HEAD_END in self.buffer and not is_last:
             self.enter(SENDING)  # others first: the next turn goes on
         elif not (is_last or self.server.is_stopping()):
-            self.enter(RECEIVING if self.buffer else IDLE)
+            self.await_request(last is not None)
         elif self.buffer or self.state == SENDING or last and last[0].has_body:
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
             # in flight.
             self.buffer = b""
+            self.since = self.server.now
             self.sock.shutdown(socket.SHUT_WR)
             self.enter(LINGERING)
         else:
             self.enter(CLOSED)
 
+    def await_request(self, answered: bool) -> None:
+        """Go to the state that fits what the buffer holds of the next one."""
+        try:
+            check_partial(self.buffer or b"\r", 0)
+        except HTTPError as error:
+            self.refuse(error)
+            return
+        if self.buffer:
+            self.enter(RECEIVING)
+        elif answered or self.state == SENDING:
+            self.enter(IDLE)  # empty lines alone win nobody time
+
     def linger(self) -> None:
         """LINGERING: read what nobody wants, until the client closes."""
         if not self.sock.recv(RECV_SIZE):
             self.enter(CLOSED)
+        elif self.server.now - self.since < LINGER_MAX:
+            self.enter(LINGERING)
 
     def expire(self) -> None:
         """The state's time is over."""
@@ -1705,12 +2440,13 @@ class Connection:
         if self.state == CLOSED:
             return
         for request, message in self.queue:
-            content_sent = self.sent - (message.length - message.size)
-            self.log(request, message.response.status, max(0, content_sent),
-                     True)
+            if message.stream:
+                size = message.stream.sent
+                message.stream.close()
+            else:
+                size = max(0, self.sent - (len(message.data) - message.size))
+            self.log(request, message.response.status, size, True)
             self.sent = 0
-            if message.file is not None:
-                message.file.close()
         self.queue = []
         self.enter(CLOSED)
 
@@ -1728,7 +2464,7 @@ class Connection:
 
 STDOUT = 1              # its descriptor
 LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
-LOG_CLOSE_TIMEOUT = 1   # seconds without progress, at the end
+LOG_CLOSE_TIMEOUT = 1   # seconds for a reader that is behind, at the end
 PIPE_BUF = 4096         # a pipe that has room has this much; Linux, pipe(7)
 
 
@@ -1773,12 +2509,14 @@ class AccessLog:
         self.waiting = bytearray()
         self._lost = 0
         self._fails = False
+        self._at_line_end = True
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
             # Room for one byte counts as room there.  A descriptor of our
             # own: O_NONBLOCK on this one would hold for the shell too.
-            fd = os.open(os.ttyname(fd),
-                         os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            with contextlib.suppress(OSError):  # another user's, perhaps
+                fd = os.open(os.ttyname(fd),
+                             os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
 
     def line(self, peer: "Tuple[str, int]", date: str, request: Request,
@@ -1806,11 +2544,14 @@ class AccessLog:
             self._tell_lost()
 
     def _write_waiting(self, patience: float) -> None:
+        until = time.monotonic() + patience
         try:
-            while self.waiting and (self._is_file
-                                    or has_room(self._fd, patience)):
+            while self.waiting and (self._is_file or has_room(
+                    self._fd, max(0, until - time.monotonic()))):
                 stop = len(self.waiting) if self._is_file else PIPE_BUF
-                del self.waiting[:os.write(self._fd, self.waiting[:stop])]
+                count = os.write(self._fd, self.waiting[:stop])
+                self._at_line_end = self.waiting[count - 1:count] == b"\n"
+                del self.waiting[:count]
                 self._fails = False
         except BlockingIOError:
             pass  # a terminal that is stopped
@@ -1820,6 +2561,8 @@ class AccessLog:
             self._fails = True
             self._lost += self.waiting.count(b"\n")
             self.waiting.clear()
+            if not self._at_line_end:  # of the line that was cut
+                self.waiting += b"\n"
 
     def _tell_lost(self) -> None:
         tell("the access log has lost %d lines" % self._lost)
@@ -1829,27 +2572,6 @@ class AccessLog:
 # ---- Server -----------------------------------------------------------------
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-class Known:
-    """A head that came before: its request, and what answers it.
-
-    message() and log_rest (what follows the address in its log line) are good
-    in the turn number *turn* and in no other.  The reference is weak: what
-    keeps messages, and bounds their size, is Server.kept alone.
-    """
-
-    __slots__ = ("request", "message", "log_rest", "turn")
-
-    def __init__(self, request: Request):
-        self.request = request
-        self.message = no_message  # type: Callable[[], Optional[Message]]
-        self.log_rest = ""
-        self.turn = 0
-
-
-def no_message() -> None:
-    """Return None, as a weak reference to what is no more does."""
-
 
 class Listener:
     """A listening socket; when it is ready, its connections wait for us."""
@@ -1901,11 +2623,13 @@ class Waker:
 STATES = [
     # state, waits for, seconds, may be followed by, step
     (IDLE, READ, IDLE_TIMEOUT,
-     {RECEIVING, SENDING, LINGERING, CLOSED}, Connection.receive),
+     {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, Connection.receive),
     (RECEIVING, READ, REQUEST_TIMEOUT,
-     {IDLE, SENDING, LINGERING, CLOSED}, Connection.receive),
+     {IDLE, PREPARING, SENDING, LINGERING, CLOSED}, Connection.receive),
+    (PREPARING, 0, PREPARE_TIMEOUT,
+     {IDLE, RECEIVING, SENDING, LINGERING, CLOSED}, None),
     (SENDING, WRITE, SEND_TIMEOUT,
-     {IDLE, RECEIVING, LINGERING, CLOSED}, Connection.send),
+     {IDLE, RECEIVING, PREPARING, LINGERING, CLOSED}, Connection.send),
     (LINGERING, READ, LINGER_TIMEOUT,
      {CLOSED}, Connection.linger),
     (CLOSED, 0, 0, set(), None),
@@ -1913,8 +2637,8 @@ STATES = [
     (WAKING, READ, 0, set(), Waker.on_ready),
 ]
 _, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
-STATE_NAMES = ("IDLE", "RECEIVING", "SENDING", "LINGERING", "CLOSED",
-               "LISTENING", "WAKING")
+STATE_NAMES = ("IDLE", "RECEIVING", "PREPARING", "SENDING", "LINGERING",
+               "CLOSED", "LISTENING", "WAKING")
 
 
 class Server:
@@ -1927,6 +2651,9 @@ class Server:
     listing, dotfiles, follow_symlinks
                         list folders; serve hidden names; follow links that
                         lead out of the folder
+    spa, head           /index.html for paths that do not exist; answer HEAD
+    headers             (name, value) pairs for every response, in place of
+                        its own fields of these names
     access_log          an AccessLog, or None
     max_connections     None for what the open-file limit allows
     idle_timeout, request_timeout
@@ -1945,15 +2672,22 @@ class Server:
                  bind: "Union[str, Sequence[str]]" = LOOPBACK, *,
                  listing: bool = True,
                  dotfiles: bool = False, follow_symlinks: bool = False,
+                 spa: bool = False, head: bool = False,
+                 headers: "Sequence[Tuple[str, str]]" = (),
                  access_log: "Optional[AccessLog]" = None,
                  max_connections: "Optional[int]" = None,
                  idle_timeout: float = IDLE_TIMEOUT,
                  request_timeout: float = REQUEST_TIMEOUT):
-        self.site = Site(directory, listing, dotfiles, follow_symlinks)
+        self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
+                         head)
+        self.headers = headers
         if not stat.S_ISDIR(os.stat(directory).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
+        if not os.access(directory, os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no right to read", directory)
         self.access_log = access_log
-        self.max_connections = max_connections or connections_possible()
+        possible = connections_possible()
+        self.max_connections = min(max_connections or possible, possible)
         self.seconds = list(SECONDS)
         self.seconds[IDLE] = idle_timeout
         self.seconds[RECEIVING] = request_timeout
@@ -1961,9 +2695,13 @@ class Server:
                            ]  # type: List[OrderedDict[Connection, float]]
         self.kept = OrderedDict()  # type: OrderedDict[str, Message]
         self._kept_size = 0
-        self.known = {}  # type: Dict[bytes, Known]
+        # Heads that came before; and those that were answered in this turn,
+        # with what follows the client's address in their log lines.
+        self._parsed = {}  # type: Dict[bytes, Request]
+        self.fresh = {}  # type: Dict[bytes, Tuple[Request, Message, str]]
         self.log_lines = []  # type: List[str]
         self.answerable = []  # type: List[Connection]
+        self.waiting = {}  # type: Dict[JobKey, List[Connection]]
         self.acceptable = []  # type: List[Listener]
         self.turn = 0
         self._second = -1
@@ -2038,6 +2776,7 @@ class Server:
             for connection in list(deadlines):
                 connection.abort()
         self._set_accepting(False)
+        self.site.close()
         for listener in self._listeners:
             listener.sock.close()
         if self._handles_signals:
@@ -2080,12 +2819,18 @@ class Server:
                 STEP[subject.state](subject)
             except Exception as exc:
                 self._fail(subject, exc)
+        if self.site.jobs:
+            for job in self.site.run_jobs():
+                self.answerable += [
+                    connection for connection in self.waiting.pop(job, ())
+                    if connection.state == PREPARING]
         for connection in self.answerable:
             try:
                 connection.answer()
             except Exception as exc:
                 self._fail(connection, exc)
         self.answerable.clear()
+        self.fresh.clear()
         for listener in self.acceptable:
             self._accept(listener.sock)
         self.acceptable.clear()
@@ -2109,8 +2854,9 @@ class Server:
         """Handle *exc*, which a step of *subject* has raised."""
         if isinstance(exc, BlockingIOError):
             return  # readiness is a hint
-        if isinstance(exc, ContentLost):
-            tell("a file became shorter while it was sent")
+        if isinstance(exc, ContentLost) and isinstance(subject, Connection):
+            tell("a file became shorter while it was sent: "
+                 + subject.queue[0][0].log_line)
         elif not is_gone(exc):
             tell_traceback()
         if isinstance(subject, Connection):
@@ -2137,6 +2883,8 @@ class Server:
         if self.access_log and self.access_log.waiting:
             due.append(self.now + LOG_RETRY)
         self._due = min(due) if due else float("inf")
+        if self.site.jobs:
+            return 0
         if not due:
             return None
         return min(PATIENCE_MAX, max(0, self._due - self.now))
@@ -2163,21 +2911,24 @@ class Server:
         if state != old:
             del self.deadlines[old][connection]
             if state == CLOSED:
-                self._forget(connection)
+                if WAITS_FOR[old]:
+                    self._selector.unregister(connection.sock)
+                connection.sock.close()
+                self._resume_accepting()
                 return
-            if WAITS_FOR[state] != WAITS_FOR[old]:
+            if not WAITS_FOR[old]:
+                self._selector.register(connection.sock, WAITS_FOR[state],
+                                        connection)
+            elif not WAITS_FOR[state]:
+                self._selector.unregister(connection.sock)
+            elif WAITS_FOR[state] != WAITS_FOR[old]:
                 self._selector.modify(connection.sock, WAITS_FOR[state],
                                       connection)
-            if state in (IDLE, RECEIVING) and not self._paused_until:
+            if state == IDLE:
                 self._resume_accepting()  # it could make room
         deadlines = self.deadlines[state]
         deadlines[connection] = self.now + self.seconds[state]
         deadlines.move_to_end(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        self._selector.unregister(connection.sock)
-        connection.sock.close()
-        self._resume_accepting()
 
     def _accept(self, sock: socket.socket) -> None:
         """Accept what waits at *sock*, as far as there is or can be room."""
@@ -2185,8 +2936,9 @@ class Server:
             is_full = sum(map(len, self.deadlines)) >= self.max_connections
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
-                if not (self.deadlines[IDLE] or self.deadlines[RECEIVING]):
-                    self._set_accepting(False)  # until that changes
+                self._set_accepting(False)  # until one closes or gets idle
+                if self.deadlines[RECEIVING]:
+                    self._paused_until = self.now + HEAD_GRACE
                 return
             try:
                 client, address = sock.accept()
@@ -2219,11 +2971,11 @@ class Server:
         """Return the longest idle connection; where none is idle, the one
         that has been sending its head for longest; None without either.
 
-        None that came, or was answered, in this very turn.
+        None that was answered in this very turn, or has just come.
         """
-        for state in (IDLE, RECEIVING):
+        for state, grace in ((IDLE, 0), (RECEIVING, HEAD_GRACE)):
             for connection, deadline in self.deadlines[state].items():
-                if deadline < self.now + self.seconds[state]:
+                if deadline - self.seconds[state] + grace < self.now:
                     return connection
                 break  # nor any of the younger ones
         return None
@@ -2251,38 +3003,32 @@ class Server:
         A message is made once and then sent again, in later turns too, while
         the second is the same and the files it rests on are unchanged.
         """
-        known = self.known.get(head)
-        if known:
-            request = known.request
-        else:
+        request = self._parsed.get(head)
+        if request is None:
             try:
                 request = parse_request(head)
             except HTTPError as error:
                 request = unparsed_request(head)
                 return request, self.render_error(request, error)
-        message = self._current_message(request)
-        if not known:
-            known = Known(request)
-            if len(self.known) == KNOWN_HEADS:
-                self.known.clear()
+            if len(self._parsed) == KNOWN_HEADS:
+                self._parsed.clear()
             if len(head) <= KNOWN_HEAD_MAX:
-                self.known[head] = known
-        if message.response.facts is not None:
-            self._share(known, message)
+                self._parsed[head] = request
+        message = self._current_message(request)
+        if (message.response.facts is not None
+                and message.connection != "close"):
+            self._share(head, request, message)
         return request, message
 
-    def _share(self, known: Known, message: Message) -> None:
+    def _share(self, head: bytes, request: Request, message: Message) -> None:
         """Let others with this head have *message* in this turn."""
-        if message.connection == "close":
-            return
-        if self.access_log and known.message() is not message:
+        log_rest = ""
+        if self.access_log:
             if self.access_log.rest is None:
                 return  # JSON: each line needs more than the turn knows
-            known.log_rest = self.access_log.rest(
-                self.log_date, known.request, message.response.status,
-                message.size)
-        known.message = weakref.ref(message)
-        known.turn = self.turn
+            log_rest = self.access_log.rest(
+                self.log_date, request, message.response.status, message.size)
+        self.fresh[head] = request, message, log_rest
 
     def _current_message(self, request: Request) -> Message:
         """Return the message that answers *request* in this turn."""
@@ -2302,6 +3048,8 @@ class Server:
     def _make_message(self, request: Request) -> Message:
         try:
             response = respond(request, self.site, self._wall)
+        except NotReady:
+            raise
         except Exception:
             tell_traceback()
             return self.render_error(request, HTTPError(
@@ -2313,19 +3061,28 @@ class Server:
     def render_error(self, request: Request, error: HTTPError) -> Message:
         """Return the message after which nothing more can be answered."""
         return Message(error_response(error), "close", self._date,
-                       self._second, self.turn, request.method != "HEAD")
+                       self._second, self.turn, request.method != "HEAD",
+                       self.headers)
 
     def render(self, request: Request, response: Response) -> Message:
         """Return *response* as the message that answers *request*."""
         connection = "close" if self._stops else request.connection
-        return Message(response, connection, self._date, self._second,
-                       self.turn, request.method != "HEAD")
+        if isinstance(response.content, GeneratedStream):
+            if not request.minor:
+                connection = "close"  # HTTP/1.0 knows no chunks
+            response.content.chunked = connection != "close"
+        message = Message(response, connection, self._date, self._second,
+                          self.turn, request.method != "HEAD", self.headers)
+        if not (message.stream or isinstance(response.content,
+                                             (bytes, type(None)))):
+            response.content.close()
+        return message
 
     def _keep(self, request: Request, response: Response) -> Message:
         """Render, and keep for the next request with the same key."""
         self._drop(request.key)
         message = self.render(request, response)
-        if self._stops or message.file:
+        if self._stops or message.stream:
             return message
         self.kept[request.key] = message
         self._kept_size += kept_size(request.key, message)
@@ -2400,7 +3157,7 @@ def listening_sockets(bind: "Sequence[str]",
     for tries in range(FREE_PORT_TRIES, 0, -1):
         socks = []  # type: List[socket.socket]
         try:
-            for address in bind:
+            for address in OrderedDict.fromkeys(bind):
                 socks += sockets_at(address, port or port_of(socks),
                                     optional=bind is LOOPBACK)
             if not socks:
@@ -2515,17 +3272,23 @@ def make_parser() -> "argparse.ArgumentParser":
         help="serve names that begin with a dot")
     add("--follow-symlinks", action="store_true",
         help="serve links that lead out of the folder")
+    add("-H", "--header", action="append", type=header, default=[],
+        metavar="'NAME: VALUE'", help="field added to every response, in"
+        " place of a default of that name; repeatable")
+    add("--spa", action="store_true",
+        help="/index.html for pages that do not exist")
+    add("--head", action="store_true", help="answer HEAD, too")
     add("--log-format", choices=LOG_FORMATS, default="combined",
         help="form of the access log (default: %(default)s)")
     add("--log-file", metavar="PATH",
         help="append the access log to PATH (default: standard output)")
     add("-q", "--quiet", action="store_true", help="no access log")
-    add("--max-connections", type=positive(int), metavar="N",
+    add("--max-connections", type=count_of, metavar="N",
         help="clients at once (default: as open files allow)")
-    add("--idle-timeout", type=positive(float), metavar="S",
+    add("--idle-timeout", type=seconds, metavar="S",
         default=IDLE_TIMEOUT,
         help="seconds between two requests (default: %(default)s)")
-    add("--request-timeout", type=positive(float), metavar="S",
+    add("--request-timeout", type=seconds, metavar="S",
         default=REQUEST_TIMEOUT,
         help="seconds for a whole request head (default: %(default)s)")
     add("--version", action="version", version="httpd.py " + __version__)
@@ -2533,29 +3296,56 @@ def make_parser() -> "argparse.ArgumentParser":
 
 
 def port_number(text: str) -> int:
-    """Return the port in *text*; ValueError unless 0 to 65535."""
+    """Return the port in *text*; ArgumentTypeError unless 0 to 65535."""
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
-        raise ValueError(text)
+        raise wrong("'%s' is not a port from 0 to 65535" % text)
     return int(text)
 
 
-def positive(kind: "Callable[[str], Any]") -> "Callable[[str], Any]":
-    """Return a converter to *kind* that takes what is above 0 alone."""
-    def convert(text: str) -> "Any":
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise ValueError(text)
-        return value
-    convert.__name__ = "positive " + kind.__name__
-    return convert
+def wrong(why: str) -> Exception:
+    """Return the exception by which a converter tells argparse *why*."""
+    import argparse
+    return argparse.ArgumentTypeError(why)
+
+
+# What decides where a response ends is not for an option to say.
+FRAMING = ("connection", "content-length", "content-range", "date",
+           "transfer-encoding")
+
+
+def header(text: str) -> "Tuple[str, str]":
+    """Return the (name, value) in *text*; ArgumentTypeError if it is none."""
+    try:
+        ((name, value),) = parse_fields([text.encode("latin-1")]).items()
+    except (HTTPError, UnicodeEncodeError):
+        raise wrong("%r is not 'Name: value'" % text)
+    if name in FRAMING:
+        raise wrong("%s is not to be set by an option" % name)
+    return text.partition(":")[0], value
+
+
+def count_of(text: str) -> int:
+    """Return the number in *text*; ArgumentTypeError unless above 0."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise wrong("'%s' is not a number above 0" % text)
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return the seconds in *text*; ArgumentTypeError unless above 0."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not float(text):
+        raise wrong("'%s' is not a number of seconds above 0" % text)
+    return float(text)
 
 
 def open_log(path: "Optional[str]", form: str) -> AccessLog:
     """Return the access log in the file *path*, None for standard output."""
-    if path is None:
+    if path in (None, "-"):
         return AccessLog(STDOUT, form)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
-    return AccessLog(os.open(path, flags, 0o640), form)
+    # O_NONBLOCK: a FIFO without a reader is an error, nothing to wait for.
+    flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
+             | getattr(os, "O_NONBLOCK", 0))
+    return AccessLog(os.open(str(path), flags, 0o640), form)
 
 
 def fill_standard_descriptors() -> None:
@@ -2575,17 +3365,23 @@ def is_loopback(url: str) -> bool:
     return url.startswith(("http://127.", "http://[::1]"))
 
 
-def why_not(exc: OSError, port: int) -> str:
+def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     """Return what keeps the server from starting, and what to do."""
-    what = "cannot start: %s%s" % (
-        "%s: " % exc.filename if exc.filename else "", exc.strerror or exc)
-    if exc.errno == errno.EADDRINUSE and port:
+    reason = exc.strerror or str(exc)
+    if exc.filename == args.log_file is not None:
+        if exc.errno == errno.ELOOP:
+            reason = "it is a link; name the file that it leads to"
+        return "cannot write the access log %s: %s." % (args.log_file, reason)
+    if exc.filename == args.directory:
+        return ("cannot serve %s: %s. Name a folder that is there and may be"
+                " read: -d DIR" % (args.directory or "''", reason))
+    if exc.errno == errno.EADDRINUSE and args.port:
         return ("cannot listen at %s port %d: it is in use. Stop what uses it,"
                 " or choose another port: httpd.py %d"
-                % (exc.filename, port, port % 65535 + 1))
-    if exc.errno == errno.EACCES and 0 < port < 1024:
-        return what + ". Ports below 1024 need special rights: try 8080."
-    return what + "."
+                % (exc.filename, args.port, args.port % 65535 + 1))
+    if exc.errno == errno.EACCES and 0 < args.port < 1024:
+        reason += ". Ports below 1024 need special rights: try 8080"
+    return "cannot listen at %s: %s." % (exc.filename or "''", reason)
 
 
 def announce(server: Server) -> None:
@@ -2605,21 +3401,21 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     args = make_parser().parse_args(argv)
     fill_standard_descriptors()
-    directory = args.directory
-    if directory is None:
-        directory = "htdocs" if os.path.isdir("htdocs") else "."
+    if args.directory is None:
+        args.directory = "htdocs" if os.path.isdir("htdocs") else "."
     try:
         access_log = (None if args.quiet
                       else open_log(args.log_file, args.log_format))
         server = Server(
-            directory, args.port, args.bind or LOOPBACK,
+            args.directory, args.port, args.bind or LOOPBACK,
             listing=not args.no_listing, dotfiles=args.dotfiles,
-            follow_symlinks=args.follow_symlinks, access_log=access_log,
+            follow_symlinks=args.follow_symlinks, spa=args.spa,
+            head=args.head, headers=args.header, access_log=access_log,
             max_connections=args.max_connections,
             idle_timeout=args.idle_timeout,
             request_timeout=args.request_timeout)
     except OSError as exc:
-        tell(why_not(exc, args.port))
+        tell(why_not(exc, args))
         return 1
     server.handle_signals()
     announce(server)
