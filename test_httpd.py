@@ -4517,26 +4517,35 @@ def test_large_listing_is_complete_and_delays_nobody(tmp_path):
             assert names == ["f%d" % i for i in range(count)]
             assert answer.fields["transfer-encoding"] == "chunked"
             assert sorted(waits)[len(waits) * 9 // 10] < 0.05
-            with Wire(running.port) as closing:
-                closing.send(request_for("/", "Connection: close"))
-                head = closing.head()
-                assert b"chunked" not in head
-                page = closing.received + b"".join(closing.rest())
-                assert page.startswith(b"<!DOCTYPE html>")
-                assert page.endswith(b"</html>\n")
-            # To HTTP/1.0 the end of the connection is the end of it.
-            wire.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-            head = wire.head()
-            assert b"Connection: close" in head and b"chunked" not in head
-            page = wire.received + b"".join(wire.rest())
-            assert page.count(b"<tr><td><a ") == count
-            assert page.endswith(b"</html>\n")
         # A client that goes away in the middle leaves nothing open.
         before = running.descriptors()
         for _ in range(5):
             with Wire(running.port) as wire:
                 wire.send(request_for("/")).head()
         wait_until(lambda: running.descriptors() <= before, "closing")
+
+
+def test_streamed_listing_without_chunks(tmp_path):
+    """To HTTP/1.0, and where it says so, the end of the connection is its end.
+    """
+    count = 5000
+    for i in range(count):
+        (tmp_path / ("f%d" % i)).write_text("")
+    for request, fields in [
+            (request_for("/"), b"Transfer-Encoding: chunked"),
+            (request_for("/", "Connection: close"), b"Connection: close"),
+            (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+             b"Connection: close")]:
+        with Running(tmp_path) as running, Wire(running.port) as wire:
+            head = wire.send(request).head()
+            assert fields in head and b"Content-Length" not in head
+            if b"chunked" in head:
+                page = b"".join(iter(wire._chunk, b""))
+            else:
+                page = wire.received + b"".join(wire.rest())
+            assert page.startswith(b"<!DOCTYPE html>")
+            assert page.count(b"<tr><td><a ") == count
+            assert page.endswith(b"</html>\n")
 
 
 def test_header_option_adds_to_vary(site):
@@ -6079,7 +6088,17 @@ def readme_blocks(language):
                           re.DOTALL | re.MULTILINE)
 
 
-def test_readme_shell_commands(tmp_path):
+@pytest.fixture
+def fixed_ports():
+    """Let one run of the tests at a time use the ports that README names."""
+    fcntl = pytest.importorskip("fcntl")
+    name = os.path.join(tempfile.gettempdir(), "httpd-readme-ports.lock")
+    with open(name, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def test_readme_shell_commands(tmp_path, fixed_ports):
     """All in their order: servers stay, the others must succeed."""
     for name in ("httpd.py", "httpget.py"):
         shutil.copy(os.path.join(HERE, name), str(tmp_path))
@@ -6140,13 +6159,23 @@ def test_readme_and_help_name_the_same_options(program):
     assert in_readme == in_help
 
 
-def test_five_gib_with_flat_memory_at_both_ends(tmp_path):
+@pytest.fixture
+def holes(tmp_path):
+    """A folder for sparse files: in memory, where holes are read quickly."""
+    if not os.path.isdir("/dev/shm"):
+        yield str(tmp_path)
+    else:
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            yield folder
+
+
+def test_five_gib_with_flat_memory_at_both_ends(holes):
     size = 5 << 30
-    with (tmp_path / "sparse").open("wb") as file:
+    with open(os.path.join(holes, "sparse"), "wb") as file:
         file.truncate(size)
         file.seek(size - 5)
         file.write(b"tail\n")
-    with Running(tmp_path, flags=[]) as running:
+    with Running(holes, flags=[]) as running:
         before = running.memory("VmHWM")
         process = subprocess.Popen(
             [sys.executable, HTTPGET, "127.0.0.1", str(running.port),
