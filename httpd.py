@@ -541,6 +541,10 @@ class Request:
         self.fields = fields
         self.connection = connection
         self.has_body = has_body
+        if method != "GET":  # RFC 9110, 14.2: ranges are for GET alone
+            fields = {name: value for name, value in fields.items()
+                      if name not in ("range", "if-range")}
+            self.fields = fields
         self.codings = acceptable_codings(fields)
         self.key = "\n".join(
             [method, path, query, connection, ",".join(self.codings)]
@@ -1518,11 +1522,16 @@ class Site:
         until = time.perf_counter() + JOBS_SECONDS
         while self.jobs and time.perf_counter() < until:
             key, job = self.jobs.popitem(last=False)
-            for _ in job:
-                self.jobs[key] = job
-                break
-            else:
+            try:
+                next(job)
+            except StopIteration:
                 ended.append(key)
+            except Exception:
+                tell_traceback()
+                self.unsteady.add(key[1])
+                ended.append(key)
+            else:
+                self.jobs[key] = job
         return ended
 
     def close(self) -> None:
@@ -1748,10 +1757,11 @@ class Responder:
             weights = parse_weights(self.request.fields.get("accept", ""))
             name = self.request.path.rpartition("/")[2]
             if "." not in name and media_weight(weights, "text/html"):
-                names = [DEFAULT_FILES[0]]
-                with self.site.open(names, self.facts) as page:
-                    if not page.is_folder():
-                        return self.represent(names, page)
+                page = self.site.open_default([], self.facts)
+                if page:
+                    with page:
+                        return self.represent([os.path.basename(page.path)],
+                                              page)
         try:
             with self.site.open([NOT_FOUND_FILE], self.facts) as page:
                 size = page.status.st_size
@@ -1771,6 +1781,9 @@ class Responder:
         if not COMPRESSIBLE.match(media):
             return self.select(opened, media)
         self.vary.append("Accept-Encoding")
+        settled = is_settled(opened.status, self.now)
+        if not settled:  # what is chosen now may not be chosen later
+            self.facts[(unknown_state, opened.path)] = False
         for coding in self.request.codings:
             if coding == "identity":
                 return self.select(opened, media)
@@ -1778,7 +1791,7 @@ class Responder:
             if sidecar:
                 with sidecar:
                     return self.select(sidecar, media, coding)
-            if (coding == "gzip" and is_settled(opened.status, self.now)
+            if (coding == "gzip" and settled
                     and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
                 return self.select(opened, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
@@ -1873,6 +1886,7 @@ class Responder:
         if value is None:
             if (opened.path in self.site.unsteady
                     or not is_settled(opened.status, self.now)):
+                self.facts[(unknown_state, opened.path)] = False
                 return []
             copy = Opened(os.dup(opened.fd), opened.path, opened.status)
             value = self.site.start(key, digest_job(self.site, key, copy))
@@ -2398,7 +2412,8 @@ class Connection:
             self.enter(SENDING)  # others first: the next turn goes on
         elif not (is_last or self.server.is_stopping()):
             self.await_request(last is not None)
-        elif self.buffer or self.state == SENDING or last and last[0].has_body:
+        elif (self.buffer or self.state in (PREPARING, SENDING)
+                or last and last[0].has_body):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
             # in flight.
@@ -2411,6 +2426,8 @@ class Connection:
 
     def await_request(self, answered: bool) -> None:
         """Go to the state that fits what the buffer holds of the next one."""
+        if self.buffer[:2] == b"\r\n":
+            self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
         try:
             check_partial(self.buffer or b"\r", 0)
         except HTTPError as error:
@@ -2432,6 +2449,8 @@ class Connection:
         """The state's time is over."""
         if self.state == RECEIVING and self.buffer:
             self.refuse(HTTPError(408, "The head took too long to arrive."))
+        elif self.state == PREPARING:
+            self.refuse(HTTPError(503, "This takes too long to prepare."))
         else:
             self.abort()
 
@@ -2448,6 +2467,9 @@ class Connection:
             self.log(request, message.response.status, size, True)
             self.sent = 0
         self.queue = []
+        if self.state == PREPARING:
+            self.since = self.server.now
+            self.log(unparsed_request(self.buffer), 503, 0, True)
         self.enter(CLOSED)
 
     def log(self, request: Request, status: int, size: int,
@@ -2820,6 +2842,9 @@ class Server:
             except Exception as exc:
                 self._fail(subject, exc)
         if self.site.jobs:
+            if not self.deadlines[PREPARING]:
+                self.site.close()  # nobody waits for them any more
+                self.waiting.clear()
             for job in self.site.run_jobs():
                 self.answerable += [
                     connection for connection in self.waiting.pop(job, ())
@@ -3308,9 +3333,9 @@ def wrong(why: str) -> Exception:
     return argparse.ArgumentTypeError(why)
 
 
-# What decides where a response ends is not for an option to say.
-FRAMING = ("connection", "content-length", "content-range", "date",
-           "transfer-encoding")
+# What a response says of its own content is not for an option to say.
+FRAMING = ("connection", "content-encoding", "content-length", "content-range",
+           "content-type", "date", "etag", "transfer-encoding")
 
 
 def header(text: str) -> "Tuple[str, str]":

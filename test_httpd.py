@@ -4488,6 +4488,65 @@ def test_listing_of_names_of_any_bytes(tmp_path):
                 for entry in entries} == set(names)
 
 
+def test_coding_refused_for_youth_is_not_refused_for_ever(tmp_path):
+    """What is not compressed because it is young may be later."""
+    page = tmp_path / "page.txt"
+    line = "Accept-Encoding: gzip, identity;q=0"
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        def refused():
+            page.write_bytes(SCRIPT[:1000])
+            return wire.get("/page.txt", line).status == 406
+        wait_until(refused, "an answer to a young file")
+        wait_until_settled(page)
+        assert gzip.decompress(wire.get("/page.txt", line).content) == (
+            SCRIPT[:1000])
+
+
+def test_what_takes_too_long_to_prepare(tmp_path):
+    """503, logged; the work ends when nobody waits for it any more."""
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 42)
+    prelude = ("httpd.SECONDS = tuple(0.5 if state == "
+               "httpd.PREPARING else time for state, time in "
+               "enumerate(httpd.SECONDS))")
+    line = "Want-Repr-Digest: sha-256=1"
+    with Running(tmp_path, prelude=prelude) as running:
+        before = running.descriptors()
+        with Wire(running.port) as wire:
+            assert wire.get("/huge", line).status == 503
+            wire.end()
+        wait_until(lambda: running.descriptors() == before, "closing")
+        spent = cpu_seconds(running.pid)
+        time.sleep(0.5)  # a span in which work for nobody would show
+        assert cpu_seconds(running.pid) - spent < 0.25
+        with Wire(running.port) as wire:
+            wire.send(request_for("/huge?again", line))
+            wait_until(lambda: running.descriptors() > before + 1, "the job")
+            for _ in range(2):
+                running.process.terminate()
+                time.sleep(0.05)
+            running.process.wait(PATIENCE)
+        assert " 503 " in running.logged("GET /huge HTTP/1.1")
+        assert " 503 0 " in running.logged("GET /huge?again HTTP/1.1")
+
+
+def test_empty_line_behind_a_request_changes_nothing(site):
+    with Running(site, "--request-timeout", "0.3") as running:
+        with Wire(running.port) as wire:
+            wire.send(request_for("/probe.txt") + b"\r\n")
+            assert wire.response().content == PROBE
+            time.sleep(0.6)  # longer than the limit for a head
+            assert wire.get("/probe.txt").content == PROBE
+
+
+def test_application_that_is_not_there(tmp_path):
+    (tmp_path / "404.html").write_text("own page")
+    with Running(tmp_path, "--spa") as running, Wire(running.port) as wire:
+        for accept in ("text/html", "image/png"):
+            answer = wire.get("/users/42", "Accept: " + accept)
+            assert (answer.status, answer.content) == (404, b"own page")
+
+
 def test_large_listing_is_complete_and_delays_nobody(tmp_path):
     count = 20000 if PYPY else 100000
     for i in range(count):
@@ -4573,7 +4632,7 @@ def test_header_option(site):
 
 @pytest.mark.parametrize("text", [
     "no colon", "a b: c", ": c", "Content-Length: 5", "Transfer-Encoding: x",
-    "Connection: close", "Date: x", "a: b\r\nc: d", "a: \u20ac"])
+    "Connection: close", "Date: x", "Content-Type: a/b", "ETag: x", "a: b\r\nc: d", "a: \u20ac"])
 def test_header_option_refused(text):
     status, message = httpd_fails("-H", text)
     assert status == 2 and message.startswith("usage:")
@@ -4607,8 +4666,7 @@ def test_head_option(site):
     with Running(site, "--head") as running, Wire(running.port) as wire:
         for target, *lines in [
                 ("/hello.txt",), ("/big.bin",), ("/nothing",), ("/folder",),
-                ("/list/",), ("/big.bin", "Range: bytes=5-900000"),
-                ("/digits", "Range: bytes=2-3"), ("/digits", "If-Match: x"),
+                ("/list/",), ("/digits", "If-Match: x"),
                 ("/coded/script.js", "Accept-Encoding: gzip")]:
             for _ in range(2):
                 got = wire.get(target, *lines)
@@ -4616,6 +4674,13 @@ def test_head_option(site):
                 head = wire.response("HEAD")
                 assert head.status == got.status
                 assert dict(head.fields, date="") == dict(got.fields, date="")
+        # RFC 9110, 14.2: ranges are for GET alone.
+        for value in ("bytes=5-9", "bytes=99-"):
+            wire.send(request_for("/digits", "Range: " + value,
+                                  method="HEAD"))
+            answer = wire.response("HEAD")
+            assert answer.status == 200
+            assert answer.fields["content-length"] == "10"
         wire.send(request_for("/", method="PUT"))
         assert wire.response().fields["allow"] == "GET, HEAD"
         before = running.descriptors()
@@ -6184,7 +6249,7 @@ def test_five_gib_with_flat_memory_at_both_ends(holes):
         with process.stdout as pipe:
             for block in iter(lambda: pipe.read(1 << 20), b""):
                 total, tail = total + len(block), block[-5:]
-                if total > size - (1 << 20) and not used:
+                if total > size - (64 << 20) and not used:
                     used = memory_of(process.pid, "VmHWM")
         assert (total, tail, process.wait()) == (size, b"tail\n", 0)
         assert used < (400 if PYPY else 40) * 1024
