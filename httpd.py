@@ -923,6 +923,8 @@ def pieces_length(pieces: "Sequence[Piece]") -> int:
 
 # ---- Target path ------------------------------------------------------------
 
+NOTHING_HERE = "There is nothing of this name here."
+
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 # Names that Windows takes for something else: drives and streams (:), other
@@ -956,7 +958,7 @@ def path_segments(path: str,
             raise HTTPError(400, "The path has a NUL in it.")
         if b"/" in name or (windows and WINDOWS_NAME.fullmatch(name)
                             and name not in (b".", b"..")):
-            raise HTTPError(404, "There is nothing of this name here.")
+            raise HTTPError(404, NOTHING_HERE)
         if name == b"..":
             del segments[-1:]
         elif name not in (b"", b"."):
@@ -1266,8 +1268,6 @@ FOLDER_FLAGS = (os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 HAS_DIR_FD = {os.open, os.stat} <= os.supports_dir_fd
 WINDOWS = os.sep == "\\"
-
-NOTHING_HERE = "There is nothing of this name here."
 
 STATUS_OF_ERRNO = {
     errno.ENOENT: 404, errno.ENOTDIR: 404, errno.ENAMETOOLONG: 404,
@@ -3309,7 +3309,7 @@ def make_parser() -> "argparse.ArgumentParser":
         help="append the access log to PATH (default: standard output)")
     add("-q", "--quiet", action="store_true", help="no access log")
     add("--max-connections", type=count_of, metavar="N",
-        help="clients at once (default: as open files allow)")
+        help="clients at once (default, and at most: as open files allow)")
     add("--idle-timeout", type=seconds, metavar="S",
         default=IDLE_TIMEOUT,
         help="seconds between two requests (default: %(default)s)")
