@@ -60,6 +60,7 @@ import time
 import traceback
 from collections import OrderedDict
 from datetime import datetime, timezone
+from operator import attrgetter
 from urllib.parse import quote, unquote_to_bytes
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
@@ -76,6 +77,9 @@ if TYPE_CHECKING:
     JobKey = Tuple[str, bytes, Signature]   # what, of which file, as it is
     Job = Generator[None, None, None]
     Probe = Callable[[bytes], object]
+    # A request, its message, and its log line but for the client's address;
+    # "" where that is not known before the message is sent.
+    Answer = Tuple["Request", "Message", str]
     Facts = Dict[Tuple[Probe, bytes], object]
 
 __version__ = "1.0"
@@ -102,6 +106,7 @@ LINGER_MAX = 30                 # the same in all
 HEAD_GRACE = 0.5                # for a new client, before it may make room
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
+NEVER = float("inf")
 PAUSE = 1                       # no accepting after running out of descriptors
 
 # Bytes and counts.
@@ -120,7 +125,8 @@ LISTING_RUN = 1000              # entries sorted at a time
 LISTING_ROWS = 200              # entries in one block of a streamed listing
 LISTING_BLOCK = 256 * KIB       # bytes; a shorter listing is sent as a whole
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
-KNOWN_HEADS = 1024              # parsed heads that are remembered
+KNOWN_MAX = 16 * MIB            # bytes of parsed heads that are remembered
+KNOWN_OBJECTS = 2 * KIB         # bytes of the objects that make up one
 KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
 KEPT_FACT = KIB                 # bytes of the objects for each of its facts
 LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
@@ -742,10 +748,11 @@ class Message:
     size    bytes of content in data
     second  of the Date field
     turn    the last one in which the response's facts were seen to hold
+    logged  second, status and size
     """
 
     __slots__ = ("response", "connection", "data", "stream", "size", "second",
-                 "turn")
+                 "turn", "logged")
 
     def __init__(self, response: Response, connection: str, date: str,
                  second: int, turn: int, content_sent: bool = True,
@@ -763,6 +770,23 @@ class Message:
             self.data += content
         else:
             self.stream = content
+        self.logged = second, response.status, self.size
+
+
+class Head:
+    """A request head that has come before, for those that are equal to it.
+
+    request   what it says
+    log_rest  what follows the client's address in the access log line
+    logged    what log_rest tells: it is for messages with the same
+    """
+
+    __slots__ = ("request", "log_rest", "logged")
+
+    def __init__(self, request: Request):
+        self.request = request
+        self.log_rest = ""
+        self.logged = None  # type: Optional[Tuple[int, int, int]]
 
 
 # ---- Preconditions and ranges -----------------------------------------------
@@ -1284,16 +1308,18 @@ DETAIL_OF_STATUS = {
 }
 
 
+FILE_SIGNATURE = attrgetter("st_dev", "st_ino", "st_mode", "st_size",
+                            "st_mtime_ns", "st_ctime_ns")
+
+
 def signature(status: os.stat_result) -> "Signature":
     """Return what differs when a file's content or its rights do.
 
     Of a folder only its identity and its rights: what it holds is looked at
     name by name.
     """
-    if stat.S_ISDIR(status.st_mode):
-        return status.st_dev, status.st_ino, status.st_mode
-    return (status.st_dev, status.st_ino, status.st_mode, status.st_size,
-            status.st_mtime_ns, status.st_ctime_ns)
+    found = FILE_SIGNATURE(status)  # type: Signature
+    return found[:3] if stat.S_ISDIR(found[2]) else found
 
 
 def link_state(path: bytes) -> "Signature":
@@ -1441,10 +1467,11 @@ class Site:
         """Return whether all *facts* are true, looking at each once a turn."""
         seen = self._seen
         for fact, result in facts.items():
-            if fact not in seen:
+            state = seen.get(fact)
+            if state is None:
                 probe, path = fact
-                seen[fact] = probe(path)
-            if seen[fact] != result:
+                state = seen[fact] = probe(path)
+            if state != result:
                 return False
         return True
 
@@ -1587,10 +1614,17 @@ class Site:
             node.close()
 
     def _open_root(self, facts: "Facts") -> Opened:
-        state = target_state(self.root)
-        facts.setdefault((target_state, self.root), state)
-        fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
-        status = os.fstat(fd) if HAS_DIR_FD else os.stat(self.root)
+        """Open the root, which may be a link.
+
+        It is no fact of its own: the states of what is in it are looked up
+        by its path, so they tell of another folder in its place.
+        """
+        try:
+            fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
+            status = os.fstat(fd) if HAS_DIR_FD else os.stat(self.root)
+        except OSError:
+            facts[(unknown_state, self.root)] = False
+            raise
         return Opened(fd, self.root, status)
 
     def _open_child(self, folder: Opened, name: bytes,
@@ -2200,8 +2234,8 @@ class Connection:
     """One client: its socket, its buffers and its state.
 
     buffer  bytes received and not yet answered
-    queue   requests and their messages, being sent in order
-    sent    how many bytes of the first message are sent
+    queue   the Answers that are being sent, in order
+    sent    how many bytes of the first one's data are sent
     since   when the answers in the queue, or the lingering, began
 
     A step is straight-line code that stores only what a finished system call
@@ -2218,7 +2252,7 @@ class Connection:
         self.peer = peer
         self.state = RECEIVING
         self.buffer = b""
-        self.queue = []  # type: List[Tuple[Request, Message]]
+        self.queue = ()  # type: Tuple[Answer, ...]
         self.sent = 0
         self.since = 0.0
 
@@ -2276,31 +2310,35 @@ class Connection:
     def answer(self) -> None:
         """Answer what the buffer holds.
 
-        One head that was answered in this turn already, and nothing else, is
-        what a busy server sees most.  For this the steps of answer_heads(),
-        flush() and enter() stand here in one: it saves a third of the time.
+        One head that has come before, whose answer still holds, and nothing
+        else, is what a busy server sees most.  For this the steps of
+        answer_heads(), flush() and enter() stand here in one: it saves a
+        third of the time.
         """
         server = self.server
-        fresh = server.fresh.get(self.buffer) if self.state == IDLE else None
-        if fresh is None:
+        head = server.known.get(self.buffer)
+        message = server.message_at_hand(head) if head else None
+        if head is None or message is None:
             self.answer_heads()
             return
-        request, message, log_rest = fresh
         self.buffer = b""
         try:
             sent = self.sock.send(message.data)
         except OSError:
             sent = 0  # flush() meets it again
-        if sent == len(message.data):
-            server.log_lines.append(self.peer[0] + log_rest)
+        if sent != len(message.data):
+            self.since = server.now
+            self.queue = (head.request, message, head.log_rest),
+            self.sent = sent
+            self.flush()
+            return
+        server.log_lines.append(self.peer[0] + head.log_rest)
+        if self.state == IDLE:
             deadlines = server.deadlines[IDLE]
             deadlines[self] = server.now + server.seconds[IDLE]
             deadlines.move_to_end(self)
         else:
-            self.since = server.now
-            self.queue.append((request, message))
-            self.sent = sent
-            self.flush()
+            self.enter(IDLE)
 
     def answer_heads(self) -> None:
         """Queue the answers to the heads in the buffer, and send them.
@@ -2308,35 +2346,35 @@ class Connection:
         Not more than QUEUE_MAX bytes, nor anything behind a file or behind
         the last answer: the rest stays in the buffer until those are sent.
         """
-        server, buffer, queue = self.server, self.buffer, self.queue
+        server, buffer = self.server, self.buffer
+        queue = []  # type: List[Answer]
         start = queued = 0
         while queued < QUEUE_MAX:
             stop = buffer.find(HEAD_END, start) + len(HEAD_END)
             if stop < len(HEAD_END):
                 break
-            head = buffer[start:stop]
+            data = buffer[start:stop]
             start = stop
-            if head == HEAD_END:
+            if data == HEAD_END:
                 continue  # empty lines before a request line
             try:
-                request, message = server.message_for(head)
+                answer = server.answer_to(data)
             except NotReady as wait:
-                self.buffer = buffer[start - len(head):]
-                self.wait_for(wait.key)
+                self.buffer = buffer[start - len(data):]
+                self.wait_for(wait.key, queue)
                 return
-            queue.append((request, message))
+            queue.append(answer)
+            message = answer[1]
             queued += len(message.data)
             if message.stream or message.connection == "close":
                 break
         self.buffer = buffer[start:]
-        self.since = server.now
-        self.flush()
+        self.send_queue(queue)
 
-    def wait_for(self, key: "JobKey") -> None:
-        """Wait for a job; answers before this one are sent first."""
-        if self.queue:
-            self.since = self.server.now
-            self.flush()
+    def wait_for(self, key: "JobKey", queue: "List[Answer]") -> None:
+        """Wait for a job; the answers in *queue* are sent first."""
+        if queue:
+            self.send_queue(queue)
         else:
             self.server.waiting.setdefault(key, []).append(self)
             self.enter(PREPARING)
@@ -2344,7 +2382,12 @@ class Connection:
     def refuse(self, error: HTTPError) -> None:
         """Answer what is no whole head with *error*, and close."""
         request = unparsed_request(self.buffer)
-        self.queue.append((request, self.server.render_error(request, error)))
+        self.send_queue([(request, self.server.render_error(request, error),
+                          "")])
+
+    def send_queue(self, queue: "List[Answer]") -> None:
+        """Begin to send *queue*, which may be empty."""
+        self.queue = tuple(queue)
         self.since = self.server.now
         self.flush()
 
@@ -2362,38 +2405,44 @@ class Connection:
         try:
             if queue and self.sent < len(queue[0][1].data):
                 last = self.send_data()
-            if queue and self.sent == len(queue[0][1].data):
-                last = self.send_stream(*queue[0])
+            if self.queue and self.sent == len(self.queue[0][1].data):
+                last = self.send_stream()
         except BlockingIOError:
-            if self.state == SENDING and before == (len(queue), self.sent):
+            if self.state == SENDING and before == (len(self.queue),
+                                                    self.sent):
                 return  # no progress: its time goes on
-        if queue:
+        if self.queue:
             self.enter(SENDING)
         else:
             self.next_request(last)
 
-    def send_data(self) -> "Optional[Tuple[Request, Message]]":
-        """Send what is in memory; return the last pair that this completes."""
-        if len(self.queue) == 1:
-            data = self.queue[0][1].data
+    def send_data(self) -> "Optional[Answer]":
+        """Send what is in memory; return the last answer this completes."""
+        queue = self.queue
+        if len(queue) == 1:
+            data = queue[0][1].data
         else:
-            data = b"".join([message.data for _, message in self.queue])
+            data = b"".join([message.data for _, message, _ in queue])
         if self.sent:
             data = data[self.sent:]
-        more = MSG_MORE if self.queue[-1][1].stream else 0
-        self.sent += self.sock.send(data, more)
-        last = None
-        while self.queue and self.sent >= len(self.queue[0][1].data):
-            if self.queue[0][1].stream:
+        sent = self.sent + self.sock.send(
+            data, MSG_MORE if queue[-1][1].stream else 0)
+        done = 0
+        for answer in queue:
+            message = answer[1]
+            if message.stream or sent < len(message.data):
                 break
-            last = self.queue.pop(0)
-            self.sent -= len(last[1].data)
-            self.log(last[0], last[1].response.status, last[1].size, False)
-        return last
+            sent -= len(message.data)
+            done += 1
+            self.log_sent(answer)
+        self.sent = sent
+        self.queue = queue[done:]
+        return queue[done - 1] if done else None
 
-    def send_stream(self, request: Request,
-                    message: Message) -> "Optional[Tuple[Request, Message]]":
-        """Send a slice of the first message's stream; return the same."""
+    def send_stream(self) -> "Optional[Answer]":
+        """Send a slice of the first answer's stream; return it at its end."""
+        answer = self.queue[0]
+        request, message, _ = answer
         stream = message.stream
         assert stream, "a message without a stream is all data"
         if not stream.is_done():
@@ -2402,10 +2451,11 @@ class Connection:
                 return None
         stream.close()
         self.sent = 0
+        self.queue = self.queue[1:]
         self.log(request, message.response.status, stream.sent, False)
-        return self.queue.pop(0)
+        return answer
 
-    def next_request(self, last: "Optional[Tuple[Request, Message]]") -> None:
+    def next_request(self, last: "Optional[Answer]") -> None:
         """All is sent: wait for another request, or close."""
         is_last = last is not None and last[1].connection == "close"
         if HEAD_END in self.buffer and not is_last:
@@ -2458,7 +2508,7 @@ class Connection:
         """Close at once, and log what was not sent to its end."""
         if self.state == CLOSED:
             return
-        for request, message in self.queue:
+        for request, message, _ in self.queue:
             if message.stream:
                 size = message.stream.sent
                 message.stream.close()
@@ -2466,11 +2516,19 @@ class Connection:
                 size = max(0, self.sent - (len(message.data) - message.size))
             self.log(request, message.response.status, size, True)
             self.sent = 0
-        self.queue = []
+        self.queue = ()
         if self.state == PREPARING:
             self.since = self.server.now
             self.log(unparsed_request(self.buffer), 503, 0, True)
         self.enter(CLOSED)
+
+    def log_sent(self, answer: "Answer") -> None:
+        """Write the access log line of an answer that is sent whole."""
+        request, message, log_rest = answer
+        if log_rest and self.since == self.server.now:  # in the same turn
+            self.server.log_lines.append(self.peer[0] + log_rest)
+        else:
+            self.log(request, message.response.status, message.size, False)
 
     def log(self, request: Request, status: int, size: int,
             aborted: bool) -> None:
@@ -2528,7 +2586,7 @@ class AccessLog:
         self.rest = NCSA_FORMATS.get(form)  # None for JSON
         if not self.rest:  # later, descriptors may have run out
             import json  # noqa: F401
-        self.waiting = bytearray()
+        self.waiting = b""
         self._lost = 0
         self._fails = False
         self._at_line_end = True
@@ -2573,7 +2631,7 @@ class AccessLog:
                 stop = len(self.waiting) if self._is_file else PIPE_BUF
                 count = os.write(self._fd, self.waiting[:stop])
                 self._at_line_end = self.waiting[count - 1:count] == b"\n"
-                del self.waiting[:count]
+                self.waiting = self.waiting[count:]
                 self._fails = False
         except BlockingIOError:
             pass  # a terminal that is stopped
@@ -2582,9 +2640,8 @@ class AccessLog:
                 tell("the access log fails: %s" % exc.strerror)
             self._fails = True
             self._lost += self.waiting.count(b"\n")
-            self.waiting.clear()
-            if not self._at_line_end:  # of the line that was cut
-                self.waiting += b"\n"
+            # The end of the line that was cut.
+            self.waiting = b"" if self._at_line_end else b"\n"
 
     def _tell_lost(self) -> None:
         tell("the access log has lost %d lines" % self._lost)
@@ -2607,6 +2664,11 @@ class Listener:
     def on_ready(self) -> None:
         """Accept at the end of the turn: then idle connections are idle."""
         self.server.acceptable.append(self)
+
+
+def known_size(data: bytes) -> int:
+    """Return about how many bytes of memory the Head of *data* takes."""
+    return 4 * len(data) + KNOWN_OBJECTS
 
 
 def kept_size(key: str, message: Message) -> int:
@@ -2717,10 +2779,8 @@ class Server:
                            ]  # type: List[OrderedDict[Connection, float]]
         self.kept = OrderedDict()  # type: OrderedDict[str, Message]
         self._kept_size = 0
-        # Heads that came before; and those that were answered in this turn,
-        # with what follows the client's address in their log lines.
-        self._parsed = {}  # type: Dict[bytes, Request]
-        self.fresh = {}  # type: Dict[bytes, Tuple[Request, Message, str]]
+        self.known = OrderedDict()  # type: OrderedDict[bytes, Head]
+        self._known_size = 0
         self.log_lines = []  # type: List[str]
         self.answerable = []  # type: List[Connection]
         self.waiting = {}  # type: Dict[JobKey, List[Connection]]
@@ -2728,6 +2788,9 @@ class Server:
         self.turn = 0
         self._second = -1
         self._tell_time()
+        # When something is due, at the earliest: deadlines that move on
+        # leave it, so that a turn need not look for the first.
+        self._due = NEVER
         self._paused_until = 0.0
         self._stops = 0
         self._handles_signals = False
@@ -2831,7 +2894,8 @@ class Server:
         All reading from sockets comes before the first look at the disk: so
         every answer shows the files as they were after its request arrived.
         """
-        ready = self._selector.select(self._patience())
+        ready = self._selector.select(
+            0 if self.site.jobs else min(self._due - self.now, PATIENCE_MAX))
         self._tell_time()
         self.turn += 1
         self.site.new_turn()
@@ -2855,7 +2919,6 @@ class Server:
             except Exception as exc:
                 self._fail(connection, exc)
         self.answerable.clear()
-        self.fresh.clear()
         for listener in self.acceptable:
             self._accept(listener.sock)
         self.acceptable.clear()
@@ -2865,6 +2928,8 @@ class Server:
             self._drain()
         if self.access_log and (self.log_lines or self.access_log.waiting):
             self.access_log.write(self.log_lines)
+            if self.access_log.waiting:
+                self._wake_by(self.now + LOG_RETRY)
         self.log_lines.clear()
 
     def _attend(self, connection: Connection,
@@ -2897,22 +2962,9 @@ class Server:
             self._date = http_date(second)
             self.log_date = log_date(second)
 
-    def _patience(self) -> "Optional[float]":
-        """Return how many seconds select() may wait, None for ever."""
-        due = [next(iter(deadlines.values()))
-               for deadlines in self.deadlines if deadlines]
-        if self._paused_until:
-            due.append(self._paused_until)
-        if self._drain_until is not None:
-            due.append(self._drain_until)
-        if self.access_log and self.access_log.waiting:
-            due.append(self.now + LOG_RETRY)
-        self._due = min(due) if due else float("inf")
-        if self.site.jobs:
-            return 0
-        if not due:
-            return None
-        return min(PATIENCE_MAX, max(0, self._due - self.now))
+    def _wake_by(self, moment: float) -> None:
+        """Let no select() last beyond *moment*."""
+        self._due = min(self._due, moment)
 
     def _expire(self) -> None:
         """Tell every connection whose time is over; end a pause."""
@@ -2924,6 +2976,11 @@ class Server:
                 self._attend(connection, Connection.expire)
         if self._paused_until and self.now >= self._paused_until:
             self._resume_accepting()
+        self._due = NEVER
+        for deadlines in filter(None, self.deadlines):
+            self._wake_by(next(iter(deadlines.values())))
+        for until in filter(None, (self._paused_until, self._drain_until)):
+            self._wake_by(until)
 
     # Connections.
 
@@ -2952,8 +3009,10 @@ class Server:
             if state == IDLE:
                 self._resume_accepting()  # it could make room
         deadlines = self.deadlines[state]
-        deadlines[connection] = self.now + self.seconds[state]
+        deadline = self.now + self.seconds[state]
+        deadlines[connection] = deadline
         deadlines.move_to_end(connection)
+        self._wake_by(deadline)
 
     def _accept(self, sock: socket.socket) -> None:
         """Accept what waits at *sock*, as far as there is or can be room."""
@@ -2961,9 +3020,8 @@ class Server:
             is_full = sum(map(len, self.deadlines)) >= self.max_connections
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
-                self._set_accepting(False)  # until one closes or gets idle
-                if self.deadlines[RECEIVING]:
-                    self._paused_until = self.now + HEAD_GRACE
+                # Until one closes or gets idle.
+                self._pause(HEAD_GRACE if self.deadlines[RECEIVING] else NEVER)
                 return
             try:
                 client, address = sock.accept()
@@ -2971,8 +3029,7 @@ class Server:
                 return
             except OSError as exc:
                 if exc.errno in EXHAUSTED:
-                    self._set_accepting(False)
-                    self._paused_until = self.now + PAUSE
+                    self._pause(PAUSE)
                 elif not is_gone(exc):
                     tell("accept: %s" % exc)
                 return
@@ -3005,6 +3062,12 @@ class Server:
                 break  # nor any of the younger ones
         return None
 
+    def _pause(self, duration: float) -> None:
+        """Accept nothing for so many seconds, at the most."""
+        self._set_accepting(False)
+        self._paused_until = self.now + duration
+        self._wake_by(self._paused_until)
+
     def _resume_accepting(self) -> None:
         if not (self._accepting or self._stops):
             self._set_accepting(True)
@@ -3022,52 +3085,72 @@ class Server:
 
     # Answers.
 
-    def message_for(self, head: bytes) -> "Tuple[Request, Message]":
-        """Return the request in *head* and the message that answers it.
+    def answer_to(self, data: bytes) -> "Answer":
+        """Return the answer to the request head *data*.
+
+        Raise NotReady when something must be made first that takes long.
+        """
+        head = self.known.get(data)
+        if head is None:
+            try:
+                head = self._know(data)
+            except HTTPError as error:
+                request = unparsed_request(data)
+                return request, self.render_error(request, error), ""
+        message = self.message_at_hand(head)
+        if message:
+            return head.request, message, head.log_rest
+        message = (self._kept_message(head.request)
+                   or self._make_message(head.request))
+        return head.request, message, ""
+
+    def _know(self, data: bytes) -> Head:
+        """Return what the request head *data* is, and remember it.
+
+        Raise HTTPError, see parse_request().
+        """
+        head = Head(parse_request(data))
+        if len(data) <= KNOWN_HEAD_MAX:
+            self.known[data] = head
+            self._known_size += known_size(data)
+            while self._known_size > KNOWN_MAX:
+                dropped, _ = self.known.popitem(last=False)
+                self._known_size -= known_size(dropped)
+        return head
+
+    def message_at_hand(self, head: Head) -> "Optional[Message]":
+        """Return the message for *head* if it is kept, its log line is known,
+        and the connection goes on after it."""
+        message = self._kept_message(head.request)
+        if message is None or message.logged is head.logged:
+            return message
+        if message.connection == "close":
+            return None
+        if self.access_log:
+            if self.access_log.rest is None:
+                return None  # JSON: each line needs more than the head tells
+            head.log_rest = self.access_log.rest(
+                self.log_date, head.request, message.response.status,
+                message.size)
+        head.logged = message.logged
+        return message
+
+    def _kept_message(self, request: Request) -> "Optional[Message]":
+        """Return the message that is kept for *request*, if it still holds.
 
         A message is made once and then sent again, in later turns too, while
         the second is the same and the files it rests on are unchanged.
         """
-        request = self._parsed.get(head)
-        if request is None:
-            try:
-                request = parse_request(head)
-            except HTTPError as error:
-                request = unparsed_request(head)
-                return request, self.render_error(request, error)
-            if len(self._parsed) == KNOWN_HEADS:
-                self._parsed.clear()
-            if len(head) <= KNOWN_HEAD_MAX:
-                self._parsed[head] = request
-        message = self._current_message(request)
-        if (message.response.facts is not None
-                and message.connection != "close"):
-            self._share(head, request, message)
-        return request, message
-
-    def _share(self, head: bytes, request: Request, message: Message) -> None:
-        """Let others with this head have *message* in this turn."""
-        log_rest = ""
-        if self.access_log:
-            if self.access_log.rest is None:
-                return  # JSON: each line needs more than the turn knows
-            log_rest = self.access_log.rest(
-                self.log_date, request, message.response.status, message.size)
-        self.fresh[head] = request, message, log_rest
-
-    def _current_message(self, request: Request) -> Message:
-        """Return the message that answers *request* in this turn."""
         message = self.kept.get(request.key)
-        if message is None:
-            return self._make_message(request)
-        if message.turn != self.turn:
-            facts = message.response.facts
-            if facts is None or not self.site.holds(facts):
-                self._drop(request.key)
-                return self._make_message(request)
-            if message.second != self._second:
-                message = self._keep(request, message.response)
-            message.turn = self.turn
+        if message is None or message.turn == self.turn:
+            return message
+        response = message.response
+        if response.facts is None or not self.site.holds(response.facts):
+            self._drop(request.key)
+            return None
+        if message.second != self._second:
+            message = self._keep(request, response)
+        message.turn = self.turn
         return message
 
     def _make_message(self, request: Request) -> Message:
@@ -3126,6 +3209,7 @@ class Server:
         """Close what waits for a request; the rest may finish its answers."""
         if self._drain_until is None:
             self._drain_until = self.now + DRAIN_TIMEOUT
+            self._wake_by(self._drain_until)
             self.kept.clear()  # from now on, answers say Connection: close
             self._kept_size = 0
             for listener in self._listeners:
