@@ -5540,20 +5540,20 @@ def test_two_clients_in_one_turn_of_which_one_takes_nothing(site):
             for wire in (one, two):
                 wire.send(request_for("/probe.txt"))
             wait_until(lambda: server._turn_once() or sum(
-                len(state) for state in server.deadlines) == 2, "accepting")
-            for connection in list(server.deadlines[httpd.RECEIVING]):
+                len(state) for state in server.connections) == 2, "accepting")
+            for connection in list(server.connections[httpd.RECEIVING]):
                 connection.sock = Full(connection.sock, None)
             wait_until(lambda: server._turn_once() or len(
-                server.deadlines[httpd.IDLE]) == 2, "the first answers")
+                server.connections[httpd.IDLE]) == 2, "the first answers")
             for wire in (one, two):
                 wire.response()
                 wire.send(request_for("/probe.txt"))
             full[0] = True
             wait_until(lambda: server._turn_once() or len(
-                server.deadlines[httpd.SENDING]) == 2, "full sockets")
+                server.connections[httpd.SENDING]) == 2, "full sockets")
             full[0] = False
             wait_until(lambda: server._turn_once() or len(
-                server.deadlines[httpd.IDLE]) == 2, "the second answers")
+                server.connections[httpd.IDLE]) == 2, "the second answers")
             answers = [wire.response().content for wire in (one, two)]
             assert answers == [PROBE, PROBE]
     finally:
