@@ -2094,7 +2094,7 @@ NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 
 # Running out of something; time will tell.
 EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
-                       errno.ENOMEM])
+                       errno.ENOMEM, errno.ENOSPC])  # of epoll's watches
 
 
 def is_gone(exc: BaseException) -> bool:
@@ -2227,8 +2227,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 # The states, in the order of a connection's life; STATES has their rules.
 # The last two are those of a Listener and of the Waker.
-(IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED,
- LISTENING, WAKING) = range(8)
+(ACCEPTED, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED,
+ LISTENING, WAKING) = range(9)
 
 
 class Connection:
@@ -2252,7 +2252,7 @@ class Connection:
         self.server = server
         self.sock = sock
         self.peer = peer
-        self.state = RECEIVING
+        self.state = ACCEPTED
         self.buffer = b""
         self.queue = ()  # type: Tuple[Answer, ...]
         self.sent = 0
@@ -2264,12 +2264,27 @@ class Connection:
                          len(self.queue)))
 
     def enter(self, state: int) -> None:
-        """Go to *state*, or begin its time anew; nothing else sets it."""
-        old = self.state
-        if state != old:
-            assert state in FOLLOWS[old], (STATE_NAMES[old], state)
-            self.state = state
-        self.server.schedule(self, old, state)
+        """Go to *state*, or begin its time anew; nothing else sets it.
+
+        Raise OSError, without going there, when it cannot be waited for.
+        """
+        assert state == self.state or state in FOLLOWS[self.state], (
+            STATE_NAMES[self.state], STATE_NAMES[state])
+        self.server.schedule(self, state)
+        self.state = state
+
+    def begin(self) -> None:
+        """ACCEPTED: read what may have come already.
+
+        Where a whole head is there the selector is left out, for good if the
+        connection closes after the answer.
+        """
+        try:
+            self.receive()
+        except BlockingIOError:
+            pass
+        if self.state == ACCEPTED and HEAD_END not in self.buffer:
+            self.enter(RECEIVING)
 
     def receive(self) -> None:
         """IDLE, RECEIVING: read; with a whole head there, ask to answer."""
@@ -2342,11 +2357,11 @@ class Connection:
             self.flush()
             return
         server.log_lines.append(self.peer[0] + head.log_rest)
-        if self.state == IDLE:
+        if self.state == IDLE and message.connection != "close":
             self.began = server.now
             server.connections[IDLE].move_to_end(self)
         else:
-            self.enter(IDLE)
+            self.next_request((head.request, message, ""))
 
     def answer_heads(self) -> None:
         """Queue the answers to the heads in the buffer, and send them.
@@ -2718,6 +2733,8 @@ class Waker:
 
 STATES = [
     # state, waits for, seconds, may be followed by, step
+    (ACCEPTED, 0, REQUEST_TIMEOUT,
+     {IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, None),
     (IDLE, READ, IDLE_TIMEOUT,
      {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, Connection.receive),
     (RECEIVING, READ, REQUEST_TIMEOUT,
@@ -2733,8 +2750,8 @@ STATES = [
     (WAKING, READ, 0, set(), Waker.on_ready),
 ]
 _, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
-STATE_NAMES = ("IDLE", "RECEIVING", "PREPARING", "SENDING", "LINGERING",
-               "CLOSED", "LISTENING", "WAKING")
+STATE_NAMES = ("ACCEPTED", "IDLE", "RECEIVING", "PREPARING", "SENDING",
+               "LINGERING", "CLOSED", "LISTENING", "WAKING")
 
 
 class Server:
@@ -2906,7 +2923,7 @@ class Server:
         every answer shows the files as they were after its request arrived.
         """
         ready = self._selector.select(
-            0 if self.site.jobs else self._due - self.now)
+            0 if self.site.jobs or self.answerable else self._due - self.now)
         self._tell_time()
         self.turn += 1
         self.site.new_turn()
@@ -2958,6 +2975,8 @@ class Server:
         if isinstance(exc, ContentLost) and isinstance(subject, Connection):
             tell("a file became shorter while it was sent: "
                  + subject.queue[0][0].log_line)
+        elif isinstance(exc, OSError) and exc.errno in EXHAUSTED:
+            tell("a client is sent away: %s" % exc)
         elif not is_gone(exc):
             tell_traceback()
         if isinstance(subject, Connection):
@@ -3000,34 +3019,37 @@ class Server:
 
     # Connections.
 
-    def schedule(self, connection: Connection, old: int, state: int) -> None:
-        """*connection* goes from *old* to *state*: set what it waits for.
+    def schedule(self, connection: Connection, state: int) -> None:
+        """*connection* goes to *state*: set what it waits for.
 
         A state's limit is constant, so order of arrival is order of deadline
         and only the first of a state is ever looked at.
         """
-        if state != old:
-            del self.connections[old][connection]
+        if state != connection.state:
+            self._wait_for(connection, WAITS_FOR[connection.state],
+                           WAITS_FOR[state])
+            del self.connections[connection.state][connection]
             if state == CLOSED:
-                if WAITS_FOR[old]:
-                    self._selector.unregister(connection.sock)
                 connection.sock.close()
-                self._resume_accepting()
+            if state in (CLOSED, IDLE):
+                self._resume_accepting()  # there is room, or could be made
+            if state == CLOSED:
                 return
-            if not WAITS_FOR[old]:
-                self._selector.register(connection.sock, WAITS_FOR[state],
-                                        connection)
-            elif not WAITS_FOR[state]:
-                self._selector.unregister(connection.sock)
-            elif WAITS_FOR[state] != WAITS_FOR[old]:
-                self._selector.modify(connection.sock, WAITS_FOR[state],
-                                      connection)
-            if state == IDLE:
-                self._resume_accepting()  # it could make room
         connection.began = self.now
         self.connections[state][connection] = None
         self.connections[state].move_to_end(connection)
         self._wake_by(self.now + self.seconds[state])
+
+    def _wait_for(self, connection: Connection, old: int, new: int) -> None:
+        """Let the selector watch for *new* events instead of *old* ones."""
+        if new == old:
+            return
+        if not old:
+            self._selector.register(connection.sock, new, connection)
+        elif not new:
+            self._selector.unregister(connection.sock)
+        else:
+            self._selector.modify(connection.sock, new, connection)
 
     def _accept(self, sock: socket.socket) -> None:
         """Accept what waits at *sock*, as far as there is or can be room."""
@@ -3054,16 +3076,11 @@ class Server:
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
-        peer = (unmapped(address[0]), address[1])
-        try:
-            client.setblocking(False)
-            connection = Connection(self, client, peer)
-            self._selector.register(client, READ, connection)
-        except OSError as exc:  # of epoll: out of memory or of watches
-            tell("%s is sent away: %s" % (peer[0], exc))
-            client.close()
-        else:
-            self.schedule(connection, RECEIVING, RECEIVING)
+        client.setblocking(False)
+        connection = Connection(self, client, (sys.intern(
+            unmapped(address[0])), address[1]))
+        self.schedule(connection, ACCEPTED)
+        self._attend(connection, Connection.begin)
 
     def _least_needed(self) -> "Optional[Connection]":
         """Return the longest idle connection; where none is idle, the one
@@ -3134,13 +3151,11 @@ class Server:
         return head
 
     def message_at_hand(self, head: Head) -> "Optional[Message]":
-        """Return the message for *head* if it is kept, its log line is known,
-        and the connection goes on after it."""
+        """Return the message for *head* if it is kept and its log line known.
+        """
         message = self._kept_message(head.request)
         if message is None or message.logged is head.logged:
             return message
-        if message.connection == "close":
-            return None
         if self.access_log:
             if self.access_log.rest is None:
                 return None  # JSON: each line needs more than the head tells

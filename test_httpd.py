@@ -29,6 +29,7 @@ import os
 import posixpath
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -206,6 +207,10 @@ class Wire:
         """Send a GET and return its Answer."""
         self.send(request_for(target, *lines, **settings))
         return self.response()
+
+    def has_input(self):
+        """Return whether there is something to read."""
+        return bool(select.select([self.sock], [], [], 0)[0])
 
     def _more(self):
         data = self.sock.recv(1 << 18)
@@ -5541,7 +5546,8 @@ def test_two_clients_in_one_turn_of_which_one_takes_nothing(site):
                 wire.send(request_for("/probe.txt"))
             wait_until(lambda: server._turn_once() or sum(
                 len(state) for state in server.connections) == 2, "accepting")
-            for connection in list(server.connections[httpd.RECEIVING]):
+            for connection in [*server.connections[httpd.ACCEPTED],
+                               *server.connections[httpd.RECEIVING]]:
                 connection.sock = Full(connection.sock, None)
             wait_until(lambda: server._turn_once() or len(
                 server.connections[httpd.IDLE]) == 2, "the first answers")
@@ -5794,47 +5800,132 @@ def test_platform_without_dir_fd(site, monkeypatch):
 # ---- Costs, counted ---------------------------------------------------------
 
 
-def test_system_calls_of_a_kept_answer(site, monkeypatch):
-    """A small file asked for again: one recv, one send, no look in vain."""
+class Counted(Scripted):
+    """A socket whose calls go into a list."""
+
+    def __init__(self, sock, calls):
+        self.sock = sock
+        self.calls = calls
+
+    def recv(self, size):
+        self.calls.append("recv")
+        return self.sock.recv(size)
+
+    def send(self, data, flags=0):
+        self.calls.append("send")
+        return self.sock.send(data, flags)
+
+
+@pytest.fixture
+def system_calls(site, monkeypatch):
+    """The names of the system calls that a server in this process makes."""
     calls = []
 
-    def counted(module, name):
-        plain = getattr(module, name)
+    def count(owner, name):
+        plain = getattr(owner, name)
 
         def counting(*args, **kwargs):
             calls.append(name)
             return plain(*args, **kwargs)
-        monkeypatch.setattr(module, name, counting)
-
-    class Counting(Scripted):
-        def recv(self, size):
-            calls.append("recv")
-            return self.sock.recv(size)
-
-        def send(self, data, flags=0):
-            calls.append("send")
-            return self.sock.send(data, flags)
+        monkeypatch.setattr(owner, name, counting)
     plain = httpd.Connection.__init__
     monkeypatch.setattr(
         httpd.Connection, "__init__", lambda self, server, sock, peer:
-        plain(self, server, Counting(sock, None), peer))
+        plain(self, server, Counted(sock, calls), peer))
+    for name in ("register", "modify", "unregister"):
+        count(httpd.selectors.DefaultSelector, name)
+    for name in ("stat", "lstat", "fstat", "open", "read", "write"):
+        count(os, name)
     wait_until_settled(site / "probe.txt")
-    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
-        port = port_of(server)
-        with Wire(port) as wire:
-            for _ in range(2):
-                wire.get("/probe.txt")
-            for name in ("stat", "lstat", "fstat", "open", "read", "write"):
-                counted(os, name)
-            del calls[:]
-            wire.get("/probe.txt")
-            assert calls == ["recv", "lstat", "send"]
-            del calls[:]
-            wire.send(request_for("/probe.txt") * 10)
-            wait_until(lambda: "send" in calls, "answers")
-            assert calls == ["recv", "lstat", "send"]
+    return calls
+
+
+def turns(server, calls, last):
+    """Let *server* have turns until the call *last* was made; return all."""
+    wait_until(lambda: last in calls or server._turn_once(), last)
+    made = calls[:]
+    del calls[:]
+    return made
+
+
+def test_system_calls_of_a_kept_answer(site, system_calls, tmp_path):
+    """A small file asked for again: one recv, one send, one look at the file
+    and one write of the log, however many clients ask."""
+    log = os.open(str(tmp_path / "log"), os.O_WRONLY | os.O_CREAT)
+    server = httpd.Server(str(site), 0, ["127.0.0.1"],
+                          access_log=httpd.AccessLog(log))
+    try:
+        with Wire(port_of(server)) as one, Wire(port_of(server)) as two:
+            for wire in (one, two):
+                wire.send(request_for("/probe.txt"))
+                wait_until(lambda wire=wire: wire.has_input()
+                           or server._turn_once(), "the first answer")
+                wire.response()
+            del system_calls[:]
+            one.send(request_for("/probe.txt"))
+            assert turns(server, system_calls, "write") == [
+                "recv", "lstat", "send", "write"]
+            one.response()
+            for wire in (one, two):
+                wire.send(request_for("/probe.txt"))
+            assert turns(server, system_calls, "write") == [
+                "recv", "recv", "lstat", "send", "send", "write"]
+            for wire in (one, two):
+                wire.response()
+            one.send(request_for("/probe.txt") * 10)
+            assert turns(server, system_calls, "write") == [
+                "recv", "lstat", "send", "write"], "pipelined"
             for _ in range(10):
+                assert one.response().content == PROBE
+    finally:
+        server.server_close()
+        os.close(log)
+
+
+def test_system_calls_of_a_connection_for_one_request(site, system_calls):
+    """What has come with the connection is read without the selector."""
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    try:
+        for name in (None, "known by now"):
+            with Wire(port_of(server)) as wire:
+                wire.send(request_for("/probe.txt", "Connection: close"))
+                del system_calls[:]
+                calls = turns(server, system_calls, "send")
                 assert wire.response().content == PROBE
+                wire.end()
+        assert calls == ["recv", "lstat", "send"]
+    finally:
+        server.server_close()
+
+
+def test_client_that_cannot_be_watched_is_sent_away(site, capfd, monkeypatch):
+    """epoll is out of watches: one line, no traceback, the others go on."""
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    plain = httpd.selectors.DefaultSelector.register
+    faults = [OSError(errno.ENOSPC, "no watches left")]
+
+    def register(selector, fileobj, events, data=None):
+        if isinstance(data, httpd.Connection) and faults:
+            raise faults.pop()
+        return plain(selector, fileobj, events, data)
+    monkeypatch.setattr(httpd.selectors.DefaultSelector, "register", register)
+    try:
+        with Wire(port_of(server)) as wire:
+            wait_until(lambda: not faults or server._turn_once(), "a fault")
+            wire.end()
+        assert not any(server.connections)
+        with Wire(port_of(server)) as wire:
+            wait_until(lambda: any(server.connections)
+                       or server._turn_once(), "another client")
+            wire.send(request_for("/probe.txt"))
+            wait_until(lambda: wire.has_input() or server._turn_once(),
+                       "an answer")
+            assert wire.response().content == PROBE
+    finally:
+        server.server_close()
+    error = capfd.readouterr().err
+    assert "a client is sent away: [Errno %d]" % errno.ENOSPC in error
+    assert "Traceback" not in error
 
 
 def test_memory_is_bounded_for_large_listings(tmp_path):
