@@ -77,9 +77,10 @@ if TYPE_CHECKING:
     JobKey = Tuple[str, bytes, Signature]   # what, of which file, as it is
     Job = Generator[None, None, None]
     Probe = Callable[[bytes], object]
-    # A request, its message, and its log line but for the client's address;
-    # "" where that is not known before the message is sent.
-    Answer = Tuple["Request", "Message", str]
+    # A request; its message; its log line but for the client's address, ""
+    # where that is not known before the message is sent; what follows the
+    # message's data.
+    Answer = Tuple["Request", "Message", str, Optional["Stream"]]
     Facts = Dict[Tuple[Probe, bytes], object]
 
 __version__ = "1.0"
@@ -127,6 +128,7 @@ KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_MAX = 16 * MIB            # bytes of parsed heads that are remembered
 KNOWN_OBJECTS = 2 * KIB         # bytes of the objects that make up one
 KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
+KEPT_FILES = 16                 # files that stay open until the second ends
 KEPT_FACT = KIB                 # bytes of the objects for each of its facts
 LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
 READ_TRIES = 3                  # of a file that changes while it is read
@@ -738,12 +740,12 @@ def render_head(response: Response, date: str, connection: str,
 
 
 class Message:
-    """A response ready for the wire, to one connection or to many.
+    """A response ready for the wire, for one connection or for many.
 
     *content_sent* is false where the request's method allows no content.
 
     data    the head, and the content where it is bytes
-    stream  the content where it is a stream: then for one connection alone
+    stream  the content where it is a stream
     size    bytes of content in data
     second  of the Date field
     turn    the last one in which the response's facts were seen to hold
@@ -1428,7 +1430,7 @@ class Opened:
 
     def stream(self, pieces: "List[Piece]") -> "FileStream":
         """Return *pieces* of it to be sent; they own the descriptor then."""
-        stream = FileStream(self.fd, pieces)
+        stream = FileStream(SharedFile(self.fd), pieces)
         self.fd = -1
         return stream
 
@@ -1906,7 +1908,8 @@ class Responder:
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
         if pieces_length(pieces) > SMALL:
-            return self.response(code, fields, opened.stream(pieces), False)
+            return self.response(code, fields, opened.stream(pieces),
+                                 etag is not None)
         data = b"".join(piece if isinstance(piece, bytes)
                         else opened.read(*piece) for piece in pieces)
         return self.response(code, fields, data, etag is not None)
@@ -2112,15 +2115,13 @@ def send_file(sock: socket.socket, fd: int, offset: int, count: int) -> int:
 
     Raise BlockingIOError, ContentLost at the file's end, or OSError.
     """
-    sent = 0
-    if hasattr(os, "sendfile"):
-        try:
-            sent = os.sendfile(sock.fileno(), fd, offset, count)
-        except OSError as exc:
-            if exc.errno not in NO_SENDFILE:
-                raise
-            return _read_and_send(sock, fd, offset, count)
-    else:
+    if not hasattr(os, "sendfile"):
+        return _read_and_send(sock, fd, offset, count)
+    try:
+        sent = os.sendfile(sock.fileno(), fd, offset, count)
+    except OSError as exc:
+        if exc.errno not in NO_SENDFILE:
+            raise
         return _read_and_send(sock, fd, offset, count)
     if not sent:
         raise ContentLost
@@ -2136,20 +2137,41 @@ def _read_and_send(sock: socket.socket, fd: int, offset: int,
     return sock.send(block)
 
 
+class SharedFile:
+    """A descriptor that several FileStreams send from; the last closes it."""
+
+    __slots__ = ("fd", "users")
+
+    def __init__(self, fd: int):
+        self.fd = fd
+        self.users = 0
+
+    def release(self) -> None:
+        """One of the users is done with it."""
+        self.users -= 1
+        if not self.users:
+            os.close(self.fd)
+
+
 class FileStream:
-    """Content that is sent from an open file; it owns the descriptor.
+    """Content that is sent from an open file.
 
     pieces  what is still to be sent: bytes, or a (start, stop) of the file
     length  bytes of all the content; sent, of what the socket has taken
     """
 
-    __slots__ = ("fd", "pieces", "length", "sent")
+    __slots__ = ("file", "pieces", "length", "sent")
 
-    def __init__(self, fd: int, pieces: "List[Piece]"):
-        self.fd = fd
+    def __init__(self, file: SharedFile, pieces: "List[Piece]"):
+        file.users += 1
+        self.file = file
         self.pieces = pieces
         self.length = pieces_length(pieces)  # type: Optional[int]
         self.sent = 0
+
+    def again(self) -> "FileStream":
+        """Return the same for another connection; this one is unsent."""
+        return FileStream(self.file, self.pieces[:])
 
     def is_done(self) -> bool:
         """Return whether all is sent."""
@@ -2158,22 +2180,26 @@ class FileStream:
     def send(self, sock: socket.socket) -> None:
         """Send a slice of the first piece; see send_file() for what it raises.
         """
-        piece = self.pieces[0]
+        pieces = self.pieces
+        piece = pieces[0]
         if isinstance(piece, bytes):
-            more = MSG_MORE if len(self.pieces) > 1 else 0
-            count = sock.send(piece, more)
-            rest = piece[count:]  # type: Piece
+            count = sock.send(piece, MSG_MORE if len(pieces) > 1 else 0)
+            left = len(piece) - count
+            pieces[0] = piece[count:]
         else:
             start, stop = piece
-            count = send_file(sock, self.fd, start,
-                              min(stop - start, FILE_SLICE))
-            rest = start + count, stop
+            left = stop - start
+            count = send_file(sock, self.file.fd, start,
+                              min(left, FILE_SLICE))
+            left -= count
+            pieces[0] = start + count, stop
         self.sent += count
-        self.pieces[:1] = [rest] if pieces_length([rest]) else []
+        if not left:
+            del pieces[0]
 
     def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self.fd)
+        """Release the file."""
+        self.file.release()
 
 
 class GeneratedStream:
@@ -2352,7 +2378,7 @@ class Connection:
             sent = 0  # flush() meets it again
         if sent != len(message.data):
             self.since = server.now
-            self.queue = (head.request, message, head.log_rest),
+            self.queue = (head.request, message, head.log_rest, None),
             self.sent = sent
             self.flush()
             return
@@ -2361,7 +2387,7 @@ class Connection:
             self.began = server.now
             server.connections[IDLE].move_to_end(self)
         else:
-            self.next_request((head.request, message, ""))
+            self.next_request((head.request, message, "", None))
 
     def answer_heads(self) -> None:
         """Queue the answers to the heads in the buffer, and send them.
@@ -2387,9 +2413,9 @@ class Connection:
                 self.wait_for(wait.key, queue)
                 return
             queue.append(answer)
-            message = answer[1]
+            _, message, _, stream = answer
             queued += len(message.data)
-            if message.stream or message.connection == "close":
+            if stream or message.connection == "close":
                 break
         self.buffer = buffer[start:]
         self.send_queue(queue)
@@ -2405,8 +2431,8 @@ class Connection:
     def refuse(self, error: HTTPError) -> None:
         """Answer what is no whole head with *error*, and close."""
         request = unparsed_request(self.buffer)
-        self.send_queue([(request, self.server.render_error(request, error),
-                          "")])
+        message = self.server.render_error(request, error)
+        self.send_queue([(request, message, "", None)])
 
     def send_queue(self, queue: "List[Answer]") -> None:
         """Begin to send *queue*, which may be empty."""
@@ -2445,15 +2471,15 @@ class Connection:
         if len(queue) == 1:
             data = queue[0][1].data
         else:
-            data = b"".join([message.data for _, message, _ in queue])
+            data = b"".join([answer[1].data for answer in queue])
         if self.sent:
             data = data[self.sent:]
         sent = self.sent + self.sock.send(
-            data, MSG_MORE if queue[-1][1].stream else 0)
+            data, MSG_MORE if queue[-1][3] else 0)
         done = 0
         for answer in queue:
-            message = answer[1]
-            if message.stream or sent < len(message.data):
+            _, message, _, stream = answer
+            if stream or sent < len(message.data):
                 break
             sent -= len(message.data)
             done += 1
@@ -2465,13 +2491,11 @@ class Connection:
     def send_stream(self) -> "Optional[Answer]":
         """Send a slice of the first answer's stream; return it at its end."""
         answer = self.queue[0]
-        request, message, _ = answer
-        stream = message.stream
-        assert stream, "a message without a stream is all data"
+        request, message, _, stream = answer
+        assert stream, "without a stream, data is all there is"
+        stream.send(self.sock)
         if not stream.is_done():
-            stream.send(self.sock)
-            if not stream.is_done():
-                return None
+            return None
         stream.close()
         self.sent = 0
         self.queue = self.queue[1:]
@@ -2531,10 +2555,10 @@ class Connection:
         """Close at once, and log what was not sent to its end."""
         if self.state == CLOSED:
             return
-        for request, message, _ in self.queue:
-            if message.stream:
-                size = message.stream.sent
-                message.stream.close()
+        for request, message, _, stream in self.queue:
+            if stream:
+                size = stream.sent
+                stream.close()
             else:
                 size = max(0, self.sent - (len(message.data) - message.size))
             self.log(request, message.response.status, size, True)
@@ -2547,7 +2571,7 @@ class Connection:
 
     def log_sent(self, answer: "Answer") -> None:
         """Write the access log line of an answer that is sent whole."""
-        request, message, log_rest = answer
+        request, message, log_rest, _ = answer
         if log_rest and self.since == self.server.now:  # in the same turn
             self.server.log_lines.append(self.peer[0] + log_rest)
         else:
@@ -2809,6 +2833,7 @@ class Server:
                             ]  # type: List[OrderedDict[Connection, None]]
         self.kept = OrderedDict()  # type: OrderedDict[str, Message]
         self._kept_size = 0
+        self._kept_files = OrderedDict()  # type: OrderedDict[str, Message]
         self.known = OrderedDict()  # type: OrderedDict[bytes, Head]
         self._known_size = 0
         self.log_lines = []  # type: List[str]
@@ -2890,6 +2915,7 @@ class Server:
                 connection.abort()
         self._set_accepting(False)
         self.site.close()
+        self._close_files()
         for listener in self._listeners:
             listener.sock.close()
         if self._handles_signals:
@@ -2991,6 +3017,7 @@ class Server:
             self._second = second
             self._date = http_date(second)
             self.log_date = log_date(second)
+            self._close_files()
 
     def _wake_by(self, moment: float) -> None:
         """Let no select() last beyond *moment*.
@@ -3128,13 +3155,17 @@ class Server:
                 head = self._know(data)
             except HTTPError as error:
                 request = unparsed_request(data)
-                return request, self.render_error(request, error), ""
+                return request, self.render_error(request, error), "", None
+        request = head.request
         message = self.message_at_hand(head)
         if message:
-            return head.request, message, head.log_rest
-        message = (self._kept_message(head.request)
-                   or self._make_message(head.request))
-        return head.request, message, ""
+            return request, message, head.log_rest, None
+        message = self._kept_message(request) or self._make_message(request)
+        stream = message.stream
+        if self._kept_files.get(request.key) is message:
+            assert isinstance(stream, FileStream)
+            stream = stream.again()
+        return request, message, "", stream
 
     def _know(self, data: bytes) -> Head:
         """Return what the request head *data* is, and remember it.
@@ -3151,11 +3182,13 @@ class Server:
         return head
 
     def message_at_hand(self, head: Head) -> "Optional[Message]":
-        """Return the message for *head* if it is kept and its log line known.
-        """
+        """Return the message for *head* if it is kept, is all in memory, and
+        its log line is known."""
         message = self._kept_message(head.request)
         if message is None or message.logged is head.logged:
             return message
+        if message.stream:
+            return None
         if self.access_log:
             if self.access_log.rest is None:
                 return None  # JSON: each line needs more than the head tells
@@ -3171,7 +3204,8 @@ class Server:
         A message is made once and then sent again, in later turns too, while
         the second is the same and the files it rests on are unchanged.
         """
-        message = self.kept.get(request.key)
+        message = (self.kept.get(request.key)
+                   or self._kept_files.get(request.key))
         if message is None or message.turn == self.turn:
             return message
         response = message.response
@@ -3193,8 +3227,13 @@ class Server:
             return self.render_error(request, HTTPError(
                 500, DETAIL_OF_STATUS[500]))
         if response.facts is None or len(request.key) > KNOWN_HEAD_MAX:
-            return self.render(request, response)
-        return self._keep(request, response)
+            message = self.render(request, response)
+        else:
+            message = self._keep(request, response)
+        if not (message.stream or isinstance(response.content,
+                                             (bytes, type(None)))):
+            response.content.close()  # HEAD
+        return message
 
     def render_error(self, request: Request, error: HTTPError) -> Message:
         """Return the message after which nothing more can be answered."""
@@ -3209,18 +3248,20 @@ class Server:
             if not request.minor:
                 connection = "close"  # HTTP/1.0 knows no chunks
             response.content.chunked = connection != "close"
-        message = Message(response, connection, self._date, self._second,
-                          self.turn, request.method != "HEAD", self.headers)
-        if not (message.stream or isinstance(response.content,
-                                             (bytes, type(None)))):
-            response.content.close()
-        return message
+        return Message(response, connection, self._date, self._second,
+                       self.turn, request.method != "HEAD", self.headers)
 
     def _keep(self, request: Request, response: Response) -> Message:
         """Render, and keep for the next request with the same key."""
         self._drop(request.key)
         message = self.render(request, response)
-        if self._stops or message.stream:
+        if self._stops:
+            return message
+        if message.stream:
+            if len(self._kept_files) == KEPT_FILES:
+                self._drop(next(iter(self._kept_files)))
+            self._kept_files[request.key] = message
+            self._wake_by(self.now + 1)  # for _close_files()
             return message
         self.kept[request.key] = message
         self._kept_size += kept_size(request.key, message)
@@ -3232,6 +3273,17 @@ class Server:
         message = self.kept.pop(key, None)
         if message is not None:
             self._kept_size -= kept_size(key, message)
+        message = self._kept_files.pop(key, None)
+        if message and message.stream:
+            message.stream.close()
+
+    def _close_files(self) -> None:
+        """Forget kept files, lest one that is deleted goes on taking space.
+
+        Their Date is over anyway.
+        """
+        for key in list(self._kept_files):
+            self._drop(key)
 
     # The end.
 
@@ -3240,8 +3292,10 @@ class Server:
         if self._drain_until is None:
             self._drain_until = self.now + DRAIN_TIMEOUT
             self._wake_by(self._drain_until)
-            self.kept.clear()  # from now on, answers say Connection: close
+            # From now on, answers say Connection: close.
+            self.kept.clear()
             self._kept_size = 0
+            self._close_files()
             for listener in self._listeners:
                 self._accept(listener.sock)  # else they would be reset
             self._set_accepting(False)

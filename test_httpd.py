@@ -5898,6 +5898,86 @@ def test_system_calls_of_a_connection_for_one_request(site, system_calls):
         server.server_close()
 
 
+LARGE = b"".join(b"%07d\n" % n for n in range(2 * httpd.SMALL // 8))
+
+
+def open_files(folder):
+    """Return how many files below *folder* this process has open."""
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of listdir()
+            links.append(os.readlink("/proc/self/fd/" + fd))
+    return len([link for link in links if link.startswith(str(folder) + "/")])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"),
+                    reason="only Linux lists open files in /proc")
+def test_large_file_stays_open_until_the_second_ends(tmp_path, system_calls):
+    """It is opened once for all that ask in a second, looked at in each turn,
+    and closed soon after, whether anybody asks for more or not."""
+    (tmp_path / "large").write_bytes(LARGE)
+    (tmp_path / "new").write_bytes(LARGE[::-1])
+    wait_until_settled(tmp_path / "new")
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"], head=True) as server:
+        with Wire(port_of(server)) as wire:
+            def looks():
+                """Answer two requests in one second; return the calls."""
+                while True:
+                    second = server._second
+                    answers = [wire.get("/large")]
+                    del system_calls[:]
+                    answers.append(wire.get("/large"))
+                    calls = [name for name in system_calls
+                             if name.endswith("stat") or name == "open"]
+                    if server._second == second:
+                        return calls, answers
+            calls, answers = looks()
+            assert calls == ["lstat"]
+            assert [answer.content for answer in answers] == [LARGE] * 2
+            os.rename(str(tmp_path / "new"), str(tmp_path / "large"))
+            assert wire.get("/large").content == LARGE[::-1]
+            assert open_files(tmp_path) == 1
+            os.remove(str(tmp_path / "large"))
+            assert wire.get("/large").status == 404
+            wait_until(lambda: not open_files(tmp_path), "its end")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"),
+                    reason="only Linux lists open files in /proc")
+def test_open_large_files_are_few(tmp_path):
+    """However many are asked for; closed in time without another request."""
+    for number in range(3 * httpd.KEPT_FILES):
+        (tmp_path / str(number)).write_bytes(LARGE)
+    wait_until_settled(tmp_path / str(number))
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"], head=True) as server:
+        with Wire(port_of(server)) as wire:
+            most = 0
+            for number in range(3 * httpd.KEPT_FILES):
+                wire.send(request_for("/%d" % number, method="HEAD"))
+                assert wire.response("HEAD").status == 200
+                assert open_files(tmp_path) <= httpd.KEPT_FILES
+                assert wire.get("/%d" % number).content == LARGE
+                most = max(most, open_files(tmp_path))
+            assert 1 <= most <= httpd.KEPT_FILES
+            wait_until(lambda: not open_files(tmp_path), "their end")
+            wire.get("/1")
+    assert not open_files(tmp_path), "at the end of the server"
+
+
+def test_head_of_a_large_file_in_another_second(tmp_path):
+    (tmp_path / "large").write_bytes(LARGE)
+    wait_until_settled(tmp_path / "large")
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"], head=True) as server:
+        with Wire(port_of(server)) as wire:
+            dates = set()
+            while len(dates) < 3:
+                wire.send(request_for("/large", method="HEAD"))
+                answer = wire.response("HEAD")
+                assert answer.fields["content-length"] == str(len(LARGE))
+                dates.add(answer.fields["date"])
+                time.sleep(0.1)
+
+
 def test_client_that_cannot_be_watched_is_sent_away(site, capfd, monkeypatch):
     """epoll is out of watches: one line, no traceback, the others go on."""
     server = httpd.Server(str(site), 0, ["127.0.0.1"])
