@@ -5936,7 +5936,7 @@ def test_large_file_stays_open_until_the_second_ends(tmp_path, system_calls):
             assert [answer.content for answer in answers] == [LARGE] * 2
             os.rename(str(tmp_path / "new"), str(tmp_path / "large"))
             assert wire.get("/large").content == LARGE[::-1]
-            assert open_files(tmp_path) == 1
+            assert open_files(tmp_path) <= 1, "the old one is closed"
             os.remove(str(tmp_path / "large"))
             assert wire.get("/large").status == 404
             wait_until(lambda: not open_files(tmp_path), "its end")
