@@ -744,20 +744,20 @@ class Message:
     data    the head, and the content where it is bytes
     stream  the content where it is a stream
     size    bytes of content in data
-    second  of the Date field
+    date    of the Date field
     turn    the last one in which the response's facts were seen to hold
-    logged  second, status and size
+    logged  what a log line tells of it: date, status and size
     """
 
-    __slots__ = ("response", "connection", "data", "stream", "size", "second",
+    __slots__ = ("response", "connection", "data", "stream", "size", "date",
                  "turn", "logged")
 
     def __init__(self, response: Response, connection: str, date: str,
-                 second: int, turn: int, content_sent: bool = True,
+                 turn: int, content_sent: bool = True,
                  headers: "Sequence[Tuple[str, str]]" = ()):
         self.response = response
         self.connection = connection
-        self.second = second
+        self.date = date
         self.turn = turn
         self.data = render_head(response, date, connection, headers)
         self.stream = None  # type: Optional[Stream]
@@ -768,7 +768,29 @@ class Message:
             self.data += content
         else:
             self.stream = content
-        self.logged = second, response.status, self.size
+        self.logged = date, response.status, self.size
+
+    def redated(self, date: str, turn: int) -> "Message":
+        """Return the same with another Date, which is its first field.
+
+        It takes a quarter of the time that making it anew takes.
+        """
+        old = b"\r\nDate: %s\r\n" % self.date.encode()
+        start = self.data.index(b"\r\n")
+        message = Message.__new__(Message)
+        message.data = self.data
+        if self.data.startswith(old, start):  # else it is an owner's own
+            message.data = b"%s\r\nDate: %s\r\n%s" % (
+                self.data[:start], date.encode(),
+                self.data[start + len(old):])
+        message.response = self.response
+        message.connection = self.connection
+        message.date = date
+        message.turn = turn
+        message.stream = self.stream
+        message.size = self.size
+        message.logged = date, self.response.status, self.size
+        return message
 
 
 class Head:
@@ -786,7 +808,7 @@ class Head:
         self.request = request
         self.key = request.key
         self.log_rest = ""
-        self.logged = None  # type: Optional[Tuple[int, int, int]]
+        self.logged = None  # type: Optional[Tuple[str, int, int]]
 
 
 # ---- Preconditions and ranges -----------------------------------------------
@@ -3225,8 +3247,9 @@ class Server:
         if response.facts is None or not self.site.holds(response.facts):
             self._drop(request.key)
             return None
-        if message.second != self._second:
-            message = self._keep(request, response)
+        if message.date != self._date:
+            message = message.redated(self._date, self.turn)
+            self.kept[request.key] = message
         message.turn = self.turn
         return message
 
@@ -3250,9 +3273,8 @@ class Server:
 
     def render_error(self, request: Request, error: HTTPError) -> Message:
         """Return the message after which nothing more can be answered."""
-        return Message(error_response(error), "close", self._date,
-                       self._second, self.turn, request.method != "HEAD",
-                       self.headers)
+        return Message(error_response(error), "close", self._date, self.turn,
+                       request.method != "HEAD", self.headers)
 
     def render(self, request: Request, response: Response) -> Message:
         """Return *response* as the message that answers *request*."""
@@ -3261,8 +3283,8 @@ class Server:
             if not request.minor:
                 connection = "close"  # HTTP/1.0 knows no chunks
             response.content.chunked = connection != "close"
-        return Message(response, connection, self._date, self._second,
-                       self.turn, request.method != "HEAD", self.headers)
+        return Message(response, connection, self._date, self.turn,
+                       request.method != "HEAD", self.headers)
 
     def _keep(self, request: Request, response: Response) -> Message:
         """Render, and keep for the next request with the same key."""

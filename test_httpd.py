@@ -1647,13 +1647,13 @@ def test_every_reason_is_one_line():
 
 def test_message_of_bytes():
     response = httpd.Response(200, [], b"12345")
-    message = httpd.Message(response, "close", DATE, 7, 8)
+    message = httpd.Message(response, "close", DATE, 8)
     assert message.data == (httpd.render_head(response, DATE, "close")
                             + b"12345")
     assert (message.size, message.stream) == (5, None)
     assert message.response is response
-    assert (message.connection, message.second, message.turn) == ("close", 7,
-                                                                  8)
+    assert (message.connection, message.date, message.turn) == ("close", DATE,
+                                                                8)
 
 
 @pytest.mark.parametrize("length", [0, 10**6, None])
@@ -1661,14 +1661,29 @@ def test_message_of_a_stream(length):
     """The head goes first; the stream is left to the connection."""
     content = Content(length)
     response = httpd.Response(200, [], content)
-    message = httpd.Message(response, "", DATE, 0, 0)
+    message = httpd.Message(response, "", DATE, 0)
     assert message.data == httpd.render_head(response, DATE, "")
     assert (message.size, message.stream) == (0, content)
 
 
+@pytest.mark.parametrize("headers", [
+    [], [("Date", "today")], [("X-A", "b")], [("Date", DATE)]], ids=str)
+def test_message_with_another_date(headers):
+    """All but Date is the same, the Last-Modified of that second, too."""
+    response = httpd.Response(200, [("Last-Modified", DATE)],
+                              b"\r\nDate: " + DATE.encode())
+    message = httpd.Message(response, "", DATE, 1, True, headers)
+    before = message.data
+    later = message.redated(LATER, 2)
+    expected = httpd.Message(response, "", LATER, 2, True, headers)
+    for name in httpd.Message.__slots__:
+        assert getattr(later, name) == getattr(expected, name), name
+    assert message.data == before
+
+
 def test_message_without_content():
     response = httpd.Response(304, [], None)
-    message = httpd.Message(response, "", DATE, 0, 0)
+    message = httpd.Message(response, "", DATE, 0)
     assert message.data == httpd.render_head(response, DATE, "")
     assert (message.size, message.stream) == (0, None)
 
@@ -1677,7 +1692,7 @@ def test_message_without_content():
 def test_message_to_head(content):
     """The head is that of GET, and nothing follows it (9110, 9.3.2)."""
     response = httpd.Response(200, [], content)
-    message = httpd.Message(response, "", DATE, 0, 0, content_sent=False)
+    message = httpd.Message(response, "", DATE, 0, content_sent=False)
     assert message.data == httpd.render_head(response, DATE, "")
     assert (message.size, message.stream) == (0, None)
 
@@ -1685,7 +1700,7 @@ def test_message_to_head(content):
 def test_message_with_headers():
     response = httpd.Response(200, [], b"12345")
     headers = [("X-A", "b")]
-    message = httpd.Message(response, "", DATE, 0, 0, True, headers)
+    message = httpd.Message(response, "", DATE, 0, True, headers)
     assert message.data == (
         httpd.render_head(response, DATE, "", headers) + b"12345")
     assert b"\r\nX-A: b\r\n" in message.data
