@@ -2554,15 +2554,16 @@ class Connection:
         """Go to the state that fits what the buffer holds of the next one."""
         if self.buffer[:2] == b"\r\n":
             self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
+        if not self.buffer:
+            if answered or self.state == SENDING:
+                self.enter(IDLE)  # empty lines alone win nobody time
+            return
         try:
-            check_partial(self.buffer or b"\r", 0)
+            check_partial(self.buffer, 0)
         except HTTPError as error:
             self.refuse(error)
-            return
-        if self.buffer:
+        else:
             self.enter(RECEIVING)
-        elif answered or self.state == SENDING:
-            self.enter(IDLE)  # empty lines alone win nobody time
 
     def linger(self) -> None:
         """LINGERING: read what nobody wants, until the client closes."""
