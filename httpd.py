@@ -123,9 +123,10 @@ LISTING_ROWS = 200              # entries in one block of a streamed listing
 LISTING_BLOCK = 256 * KIB       # bytes; a shorter listing is sent as a whole
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_MAX = 16 * MIB            # bytes of parsed heads that are remembered
-KNOWN_OBJECTS = 2 * KIB         # bytes of the objects that make up one
+KNOWN_OBJECTS = 2 * KIB         # bytes of the objects for each
 KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
-KEPT_FILES = 16                 # files that stay open until the second ends
+KEPT_FILES = 8                  # answers from open files, kept until the
+                                # second ends; of FD_RESERVE
 KEPT_FACT = KIB                 # bytes of the objects for each of its facts
 LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
 READ_TRIES = 3                  # of a file that changes while it is read
@@ -742,11 +743,13 @@ class Message:
     *content_sent* is false where the request's method allows no content.
 
     data    the head, and the content where it is bytes
-    stream  the content where it is a stream
+    stream  the content where it is a stream; while a message is kept, each
+            connection sends stream.again()
     size    bytes of content in data
     date    of the Date field
     turn    the last one in which the response's facts were seen to hold
-    logged  what a log line tells of it: date, status and size
+    logged  what a log line tells of it: date, status and size; compared by
+            `is`, see Head
     """
 
     __slots__ = ("response", "connection", "data", "stream", "size", "date",
@@ -770,10 +773,11 @@ class Message:
             self.stream = content
         self.logged = date, response.status, self.size
 
-    def redated(self, date: str, turn: int) -> "Message":
-        """Return the same with another Date, which is its first field.
+    def redated(self, date: str) -> "Message":
+        """Return a copy with another Date, which is its first field.
 
-        It takes a quarter of the time that making it anew takes.
+        A copy, for the old one may be half sent.  It takes a quarter of the
+        time that making it anew takes.
         """
         old = b"\r\nDate: %s\r\n" % self.date.encode()
         start = self.data.index(b"\r\n")
@@ -786,7 +790,7 @@ class Message:
         message.response = self.response
         message.connection = self.connection
         message.date = date
-        message.turn = turn
+        message.turn = self.turn
         message.stream = self.stream
         message.size = self.size
         message.logged = date, self.response.status, self.size
@@ -794,12 +798,12 @@ class Message:
 
 
 class Head:
-    """A request head that has come before, for those that are equal to it.
+    """What a request head amounts to, kept for later ones equal to it.
 
     request   what it says
     key       of the request
-    log_rest  what follows the client's address in the access log line
-    logged    what log_rest tells: it is for messages with the same
+    log_rest  the access log line but for the client's address, of the message
+              whose `logged` is this one's
     """
 
     __slots__ = ("request", "key", "log_rest", "logged")
@@ -1018,8 +1022,8 @@ def path_segments(path: str,
 def percent_encode(data: bytes, safe: str = "") -> str:
     """Return *data* with all but unreserved characters, and those that are
     *safe*, escaped (RFC 3986, 2.1)."""
-    from urllib.parse import quote
-    return quote(data, safe)
+    import urllib.parse
+    return urllib.parse.quote(data, safe)
 
 
 def is_hidden(segments: "Sequence[bytes]") -> bool:
@@ -1410,7 +1414,7 @@ class Opened:
     """A file or folder of the site, open.  Use it in a `with` statement.
 
     fd is -1 for a folder where the platform cannot open folders, and after
-    part() has taken it; status is of the descriptor, not of the name.
+    stream() has taken it; status is of the descriptor, not of the name.
     """
 
     __slots__ = ("fd", "path", "status")
@@ -1458,7 +1462,7 @@ class Opened:
         return b"".join(blocks)
 
     def stream(self, pieces: "List[Piece]") -> "FileStream":
-        """Return *pieces* of it to be sent; they own the descriptor then."""
+        """Return *pieces* of it to be sent; that owns the descriptor then."""
         stream = FileStream(SharedFile(self.fd), pieces)
         self.fd = -1
         return stream
@@ -1649,7 +1653,8 @@ class Site:
         """Open the root, which may be a link.
 
         It is no fact of its own: the states of what is in it are looked up
-        by its path, so they tell of another folder in its place.
+        by its path, so they tell of another folder in its place.  Only where
+        it cannot be opened is there nothing else to look at.
         """
         try:
             fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
@@ -2293,7 +2298,7 @@ class Connection:
     queue   the Answers that are being sent, in order
     sent    how many bytes of the first one's data are sent
     since   when the answers in the queue, or the lingering, began
-    began   when the time began that its state may last
+    began   when its state's time began; enter() sets it, and answer()
 
     A step is straight-line code that stores only what a finished system call
     has done, so it can stop at any call and be entered again.
@@ -2309,7 +2314,7 @@ class Connection:
         self.peer = peer
         self.state = ACCEPTED
         self.buffer = b""
-        self.queue = ()  # type: Tuple[Answer, ...]
+        self.queue = ()  # type: Tuple[Answer, ...]  # () takes no memory
         self.sent = 0
         self.since = self.began = 0.0
 
@@ -2329,10 +2334,10 @@ class Connection:
         self.state = state
 
     def begin(self) -> None:
-        """ACCEPTED: read what may have come already.
+        """Read what has come with the connection.
 
-        Where a whole head is there the selector is left out, for good if the
-        connection closes after the answer.
+        With a whole head it stays ACCEPTED, unknown to the selector, until
+        the next turn answers it.
         """
         try:
             self.receive()
@@ -2342,7 +2347,7 @@ class Connection:
             self.enter(RECEIVING)
 
     def receive(self) -> None:
-        """IDLE, RECEIVING: read; with a whole head there, ask to answer."""
+        """ACCEPTED, IDLE, RECEIVING: read; ask to answer a whole head."""
         data = self.sock.recv(RECV_SIZE)
         if data in self.server.known and not self.buffer:
             self.buffer = data  # as nearly always
@@ -2392,7 +2397,7 @@ class Connection:
         if head is None:
             self.answer_heads()
             return
-        # message_at_hand() would do, for 4 % more time.
+        # message_at_hand() alone would do, for 5 % more instructions.
         message = server.kept.get(head.key)
         if (message is None or message.turn != server.turn
                 or message.logged is not head.logged):
@@ -2407,7 +2412,7 @@ class Connection:
             sent = 0  # flush() meets it again
         if sent != len(message.data):
             self.since = server.now
-            self.queue = (head.request, message, head.log_rest, None),
+            self.queue = ((head.request, message, head.log_rest, None),)
             self.sent = sent
             self.flush()
             return
@@ -2478,16 +2483,15 @@ class Connection:
 
     def flush(self) -> None:
         """Send of the queue what one send() and one sendfile() take."""
-        queue, last = self.queue, None
-        before = len(queue), self.sent
+        last = None
+        before = self.queue, self.sent
         try:
-            if queue and self.sent < len(queue[0][1].data):
+            if self.queue and self.sent < len(self.queue[0][1].data):
                 last = self.send_data()
             if self.queue and self.sent == len(self.queue[0][1].data):
                 last = self.send_stream()
         except BlockingIOError:
-            if self.state == SENDING and before == (len(self.queue),
-                                                    self.sent):
+            if self.state == SENDING and before == (self.queue, self.sent):
                 return  # no progress: its time goes on
         if self.queue:
             self.enter(SENDING)
@@ -2507,8 +2511,8 @@ class Connection:
             data, MSG_MORE if queue[-1][3] else 0)
         done = 0
         for answer in queue:
-            _, message, _, stream = answer
-            if stream or sent < len(message.data):
+            message = answer[1]
+            if answer[3] or sent < len(message.data):
                 break
             sent -= len(message.data)
             done += 1
@@ -2622,7 +2626,6 @@ class Connection:
 STDOUT = 1              # its descriptor
 LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
 LOG_CLOSE_TIMEOUT = 1   # seconds for a reader that is behind, at the end
-LF = 10                 # a byte
 PIPE_BUF = 4096         # a pipe that has room has this much; Linux, pipe(7)
 
 
@@ -2653,7 +2656,7 @@ def tell_traceback() -> None:
 def has_room(fd: int, until: float) -> bool:
     """Return whether *fd* takes a few bytes, waiting for it until then.
 
-    *until* is monotonic time in seconds; what is over does not wait.
+    *until* is monotonic time in seconds; one that is past means not to wait.
     """
     if not hasattr(select, "poll"):
         return True
@@ -2712,13 +2715,13 @@ class AccessLog:
 
     def _write_waiting(self, until: float) -> None:
         """Write what waits; *until* then, wait for a reader to take it."""
+        data, start = self.waiting, 0
+        size = len(data) if self._is_file else PIPE_BUF
         try:
-            while self.waiting and (self._is_file
-                                    or has_room(self._fd, until)):
-                stop = len(self.waiting) if self._is_file else PIPE_BUF
-                count = os.write(self._fd, self.waiting[:stop])
-                self._at_line_end = self.waiting[count - 1] == LF
-                self.waiting = self.waiting[count:]
+            while start < len(data) and (self._is_file
+                                         or has_room(self._fd, until)):
+                start += os.write(self._fd, data[start:start + size])
+                self._at_line_end = data[start - 1:start] == b"\n"
                 self._fails = False
         except BlockingIOError:
             pass  # a terminal that is stopped
@@ -2726,9 +2729,10 @@ class AccessLog:
             if not self._fails:
                 tell("the access log fails: %s" % exc.strerror)
             self._fails = True
-            self._lost += self.waiting.count(b"\n")
+            self._lost += data.count(b"\n", start)
             # The end of the line that was cut.
-            self.waiting = b"" if self._at_line_end else b"\n"
+            data, start = b"" if self._at_line_end else b"\n", 0
+        self.waiting = data[start:]
 
     def _tell_lost(self) -> None:
         tell("the access log has lost %d lines" % self._lost)
@@ -2793,6 +2797,7 @@ class Waker:
 
 STATES = [
     # state, waits for, seconds, may be followed by, step
+    # Until the next turn at the most: Server._welcome() calls begin().
     (ACCEPTED, 0, REQUEST_TIMEOUT,
      {IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, None),
     (IDLE, READ, IDLE_TIMEOUT,
@@ -2867,6 +2872,8 @@ class Server:
         # Those in each state, in the order in which their time began.
         self.connections = [OrderedDict() for _ in STATES
                             ]  # type: List[OrderedDict[Connection, None]]
+        # By Request.key: messages in memory, and those with an open file.
+        # And by its bytes: each head that came.
         self.kept = OrderedDict()  # type: OrderedDict[str, Message]
         self._kept_size = 0
         self._kept_files = OrderedDict()  # type: OrderedDict[str, Message]
@@ -2981,8 +2988,10 @@ class Server:
     def _turn_once(self) -> None:
         """One select(), and the handling of all that it returned.
 
-        All reading from sockets comes before the first look at the disk: so
-        every answer shows the files as they were after its request arrived.
+        All reading from sockets comes before the first look at the disk, so
+        every answer shows the files as they were after its request arrived;
+        what a new connection brings is read at the end of the turn and
+        answered in the next.
         """
         ready = self._selector.select(
             0 if self.site.jobs or self.answerable else self._due - self.now)
@@ -3079,6 +3088,8 @@ class Server:
                 self._wake_by(next(iter(connections)).began + duration)
         for until in filter(None, (self._paused_until, self._drain_until)):
             self._wake_by(until)
+        if self._kept_files:
+            self._wake_by(self.now + 1)  # another second: see _close_files()
 
     # Connections.
 
@@ -3092,11 +3103,10 @@ class Server:
             self._wait_for(connection, WAITS_FOR[connection.state],
                            WAITS_FOR[state])
             del self.connections[connection.state][connection]
-            if state == CLOSED:
-                connection.sock.close()
             if state in (CLOSED, IDLE):
                 self._resume_accepting()  # there is room, or could be made
             if state == CLOSED:
+                connection.sock.close()
                 return
         connection.began = self.now
         self.connections[state][connection] = None
@@ -3120,9 +3130,9 @@ class Server:
             is_full = sum(map(len, self.connections)) >= self.max_connections
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
-                # Until one closes or gets idle.
-                self._pause(HEAD_GRACE if self.connections[RECEIVING]
-                            else PATIENCE_MAX)
+                # Until one closes or gets idle; or has been sending its head
+                # for long enough, which nothing tells of.
+                self._pause(HEAD_GRACE)
                 return
             try:
                 client, address = sock.accept()
@@ -3142,7 +3152,7 @@ class Server:
         client.setblocking(False)
         connection = Connection(self, client, (sys.intern(
             unmapped(address[0])), address[1]))
-        self.schedule(connection, ACCEPTED)
+        connection.enter(ACCEPTED)
         self._attend(connection, Connection.begin)
 
     def _least_needed(self) -> "Optional[Connection]":
@@ -3196,7 +3206,11 @@ class Server:
         message = self.message_at_hand(head)
         if message:
             return request, message, head.log_rest, None
-        message = self._kept_message(request) or self._make_message(request)
+        message = (self.kept.get(request.key)
+                   or self._kept_files.get(request.key))
+        if message and message.turn != self.turn:
+            message = self._renew(request.key, message)
+        message = message or self._make_message(request)
         stream = message.stream
         if self._kept_files.get(request.key) is message:
             assert isinstance(stream, FileStream)
@@ -3220,11 +3234,11 @@ class Server:
     def message_at_hand(self, head: Head) -> "Optional[Message]":
         """Return the message for *head* if it is kept, is all in memory, and
         its log line is known."""
-        message = self._kept_message(head.request)
+        message = self.kept.get(head.key)
+        if message and message.turn != self.turn:
+            message = self._renew(head.key, message)
         if message is None or message.logged is head.logged:
             return message
-        if message.stream:
-            return None
         if self.access_log:
             if self.access_log.rest is None:
                 return None  # JSON: each line needs more than the head tells
@@ -3234,23 +3248,21 @@ class Server:
         head.logged = message.logged
         return message
 
-    def _kept_message(self, request: Request) -> "Optional[Message]":
-        """Return the message that is kept for *request*, if it still holds.
+    def _renew(self, key: str, message: Message) -> "Optional[Message]":
+        """Return the *message* kept for *key* as it is in this turn.
 
-        A message is made once and then sent again, in later turns too, while
-        the second is the same and the files it rests on are unchanged.
+        None where the files it rests on have changed.  A message is made
+        once and then sent again, in later turns too, and in later seconds
+        with another Date.
         """
-        message = (self.kept.get(request.key)
-                   or self._kept_files.get(request.key))
-        if message is None or message.turn == self.turn:
-            return message
-        response = message.response
-        if response.facts is None or not self.site.holds(response.facts):
-            self._drop(request.key)
+        facts = message.response.facts
+        assert facts is not None, "what rests on nothing certain is not kept"
+        if not self.site.holds(facts):
+            self._drop(key)
             return None
         if message.date != self._date:
-            message = message.redated(self._date, self.turn)
-            self.kept[request.key] = message
+            assert not message.stream, "see _close_files()"
+            message = self.kept[key] = message.redated(self._date)
         message.turn = self.turn
         return message
 
@@ -3269,7 +3281,7 @@ class Server:
             message = self._keep(request, response)
         if not (message.stream or isinstance(response.content,
                                              (bytes, type(None)))):
-            response.content.close()  # HEAD
+            response.content.close()  # to HEAD no content is sent
         return message
 
     def render_error(self, request: Request, error: HTTPError) -> Message:
@@ -3297,7 +3309,7 @@ class Server:
             if len(self._kept_files) == KEPT_FILES:
                 self._drop(next(iter(self._kept_files)))
             self._kept_files[request.key] = message
-            self._wake_by(self.now + 1)  # for _close_files()
+            self._wake_by(self.now + 1)  # another second: see _close_files()
             return message
         self.kept[request.key] = message
         self._kept_size += kept_size(request.key, message)
@@ -3314,9 +3326,9 @@ class Server:
             message.stream.close()
 
     def _close_files(self) -> None:
-        """Forget kept files, lest one that is deleted goes on taking space.
+        """Forget kept files: deleted ones would go on taking space.
 
-        Their Date is over anyway.
+        At the end of each second, with which their Date is over.
         """
         for key in list(self._kept_files):
             self._drop(key)
