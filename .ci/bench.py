@@ -3,7 +3,7 @@
 SYNOPSIS
     python3 .ci/bench.py [--work NAME,NAME...] [--servers NAME,NAME...]
                          [--rounds N] [--seconds N] [--python PATH]
-                         [--against NAME=PATH]... [--json FILE]
+                         [--against NAME=PATH]... [--others] [--json FILE]
 
 DESCRIPTION
     For every row of work (a file, a number of connections ...) all servers
@@ -21,11 +21,12 @@ DESCRIPTION
     req/s   requests a second, as wrk counts them
     µs      CPU time a request, user and system, of all the server's
             processes; it depends less on other users of the machine
+    p99     the time within which 99 % of the answers came
 
     and the column of another server tells by how much httpd.py is ahead of
     it in both: above 1 it is ahead, 2 is twice the speed or half the CPU
     time.  "itself" is the same, compared with its own figures in another row
-    (`=`), and --json has all the figures of all servers.
+    (`=`), and --json has all rows' figures of all servers.
 
     A server's figures are void for a row, and the report says why, if its
     first answer was wrong, if wrk met a socket error, a time-out or a status
@@ -43,7 +44,8 @@ EXIT STATUS
     130  interrupted
 
 REQUIREMENTS
-    Linux, Python 3.9, wrk.  Servers that are not installed are left out.
+    Linux, Python 3.9, wrk, taskset, 4 GiB of disk; curl for httpget.py.
+    Servers that are not installed are left out.
 
 SECTIONS
     Limits, Work, Servers, Processes, Load, Rounds, Other figures, Report,
@@ -79,13 +81,15 @@ if TYPE_CHECKING:
 
 # ---- Limits -----------------------------------------------------------------
 
+HEAD_MIN, HEAD_MAX = 64, 1024   # bytes of an answer's head, with an error's page
+
 WARM_UP = 1     # seconds of load before the first round: caches, lazy imports
 START = 10      # seconds a server may take until it accepts a connection
 STOP = 5        # seconds a server may take to end before it is killed
 ANSWER = 10     # seconds for the one answer that is looked at
 OVERRUN = 30    # seconds wrk may take beyond the time it was asked for
 POLL = 0.001    # seconds between two looks at a server that is starting
-LOG_DELAY = 3   # seconds after which a buffered access log is written
+LOG_DELAY = 5   # seconds after which a buffered access log is written
 SETTLE = 0.1    # seconds after which a file's times are old enough to rely on
 
 # A load generator busier than this share of its core may be what limits the
@@ -139,6 +143,7 @@ def numbered(size):
 # content.
 FILES = {
     '1k.txt': KIB,
+    '1k.bin': KIB,
     '16k.bin': 16 * KIB,
     '64k.bin': 64 * KIB,
     '1m.bin': MIB,
@@ -252,7 +257,8 @@ WORK = [
         targets={'nginx': (1.5, 1.5), 'nginx-tuned': (1.2, 1.2),
                  'lighttpd': (1, 1), 'h2o': (1, 1)}),
     Row('browser', 'the same, with a browser\'s fields and a cookie',
-        '/1k.txt', 64, KIB, BROWSER, targets=over_nginx(1.5)),
+        # Of no type that anyone compresses: the same answer from all.
+        '/1k.bin', 64, KIB, BROWSER, targets=over_nginx(1.5)),
     Row('index', '`/` to its index', '/site/', 64, KIB,
         targets=over_nginx(1.5)),
     Row('1k-1', '1 KiB file, 1 connection', '/1k.txt', 1, KIB,
@@ -508,7 +514,8 @@ SERVERS = [
     Server('caddy', 'caddy', ('caddy', 'version'), caddy_command),
     Server('http.server', 'python3', (sys.executable, '-V'),
            http_server_command,
-           # A thread for each connection, and five may wait to be accepted.
+           # No ranges, no content codings; a thread for each connection, and
+           # five may wait to be accepted.
            ('range-1k', 'range-16k', 'gzip', '1k-1000', '10000-idle')),
 ]
 
@@ -629,7 +636,11 @@ def check(row, port):
     """Raise Void unless the server at *port* answers *row* as expected."""
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=ANSWER)
     try:
-        connection.request('GET', row.path, headers=dict(row.fields))
+        # As wrk sends it, without an Accept-Encoding of http.client's own.
+        connection.putrequest('GET', row.path, skip_accept_encoding=True)
+        for name, value in row.fields:
+            connection.putheader(name, value)
+        connection.endheaders()
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as exc:
@@ -687,10 +698,13 @@ def check_load(row, load):
     if load['status'] != failures:
         raise Void(f'{load["status"]} of {load["requests"]} answers had a '
                    'status of 400 or more')
-    # With a content coding, nobody knows how many bytes are due.
-    due = 0 if 'Accept-Encoding' in dict(row.fields) else row.size or 0
-    if load['bytes'] < load['requests'] * due:
-        raise Void('answers shorter than expected')
+    # Coded, the content can be smaller, but never larger.
+    least = 0 if row.coding else row.size or 0
+    most = (row.size or HEAD_MAX) + HEAD_MAX
+    average = load['bytes'] / load['requests']
+    if not least + HEAD_MIN <= average <= most * (1 + row.connections
+                                                  / load['requests']):
+        raise Void(f'{average:.0f} bytes an answer, not {least} to {most}')
 
 
 def check_log(path):
@@ -826,6 +840,7 @@ def measure(bench, row, place, process, seconds):
     if process.poll() is not None:
         raise Void(f'ended under load with status {process.returncode}')
     check_load(row, load)
+    check(row, place.port)          # still, or only at first?
     check_log(place.log)
     wall = load['duration'] / 1e6
     load['req_per_s'] = load['requests'] / wall
@@ -879,7 +894,8 @@ def write_files(root, files):
         path = os.path.join(root, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, 'wb') as file:
-            file.write(numbered(size))
+            for start in range(0, size, MIB):
+                file.write(numbered(min(MIB, size - start)))
         os.utime(path, (MTIME, MTIME))
 
 
@@ -968,7 +984,10 @@ def get_figure(bench, servers, python):
 
 
 def get_large_figure(bench, servers, python):
-    """Compare httpget.py with curl; both write over a file that is there."""
+    """Compare httpget.py with curl.
+
+    httpget.py hashes, syncs and renames what it saves; curl does not.
+    """
     place = new_place(bench)
     write_files(place.root, {'1g.bin': 1024 * MIB})
     saved = os.path.join(place.folder, 'saved')
@@ -1088,6 +1107,7 @@ def missed(row, servers, results):
         theirs = (results.get(name[1:], {}).get(servers[0].name)
                   if name[0] == '=' else results[row.name].get(name))
         if not theirs or theirs.void or not theirs.samples:
+            yield f'{row.name}: not compared with {name}'
             continue
         for kind, found, least in zip(('req/s', 'CPU'), ratios(ours, theirs),
                                       wanted):
@@ -1161,7 +1181,7 @@ def environment(python, servers):
         'kernel': f'{platform.system()} {platform.release()}',
         'cpu': cpu_model(),
         'cpus': os.cpu_count(),
-        'commit': output_of('git', '-C', TOP, 'rev-parse', '--short', 'HEAD'),
+        'commit': output_of('git', '-C', TOP, 'describe', '--always', '--dirty'),
         'servers': versions,
     }
 
