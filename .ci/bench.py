@@ -894,8 +894,8 @@ def write_files(root, files):
         path = os.path.join(root, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, 'wb') as file:
-            for start in range(0, size, MIB):
-                file.write(numbered(min(MIB, size - start)))
+            file.writelines(numbered(min(MIB, size - start))
+                            for start in range(0, size, MIB))
         os.utime(path, (MTIME, MTIME))
 
 
@@ -1106,7 +1106,9 @@ def missed(row, servers, results):
     for name, wanted in row.targets.items():
         theirs = (results.get(name[1:], {}).get(servers[0].name)
                   if name[0] == '=' else results[row.name].get(name))
-        if not theirs or theirs.void or not theirs.samples:
+        if not theirs:          # it was not asked for
+            continue
+        if theirs.void or not theirs.samples:
             yield f'{row.name}: not compared with {name}'
             continue
         for kind, found, least in zip(('req/s', 'CPU'), ratios(ours, theirs),
