@@ -63,6 +63,7 @@ from operator import attrgetter
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
     import argparse
+    from typing import Final  # noqa: F401 - in type comments
     from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
                         List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
@@ -123,7 +124,8 @@ LISTING_ROWS = 200              # entries in one block of a streamed listing
 LISTING_BLOCK = 256 * KIB       # bytes; a shorter listing is sent as a whole
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_MAX = 16 * MIB            # bytes of parsed heads that are remembered
-KNOWN_OBJECTS = 2 * KIB         # bytes of the objects for each
+KNOWN_TEXT = 10                 # times its length for the text in its objects
+KNOWN_OBJECTS = 4 * KIB         # bytes of the objects for each
 KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
 KEPT_FILES = 8                  # answers from open files, kept until the
                                 # second ends; of FD_RESERVE
@@ -1654,7 +1656,8 @@ class Site:
 
         It is no fact of its own: the states of what is in it are looked up
         by its path, so they tell of another folder in its place.  Only where
-        it cannot be opened is there nothing else to look at.
+        it cannot be opened is there nothing else to look at; and for links,
+        see _resolve(), it matters where it is.
         """
         try:
             fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
@@ -1703,6 +1706,7 @@ class Site:
         path = os.path.join(self.root, *segments)
         real = real_path(path)
         facts.setdefault((real_path, path), real)
+        facts.setdefault((real_path, self.root), real_path(self.root))
         inside = self._inside(real) if isinstance(real, bytes) else None
         if inside is None:
             raise HTTPError(404, NOTHING_HERE)
@@ -2285,6 +2289,11 @@ class GeneratedStream:
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
+# The places in an Answer.
+REQUEST = 0  # type: Final
+MESSAGE = 1  # type: Final
+STREAM = 3  # type: Final
+
 # The states, in the order of a connection's life; STATES has their rules.
 # The last two are those of a Listener and of the Waker.
 (ACCEPTED, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED,
@@ -2394,22 +2403,23 @@ class Connection:
         """
         server = self.server
         head = server.known.get(self.buffer)
-        if head is None:
+        if head is None or server.lines_differ:
             self.answer_heads()
             return
-        # message_at_hand() alone would do, for 5 % more instructions.
+        # kept_message() and line_rest() alone would do, for 5 % more time.
         message = server.kept.get(head.key)
-        if (message is None or message.turn != server.turn
-                or message.logged is not head.logged):
-            message = server.message_at_hand(head)
-            if message is None:
-                self.answer_heads()
-                return
+        if message is None or message.turn != server.turn:
+            message = server.kept_message(head.key)
+        if message is None or message.stream:
+            self.answer_heads()
+            return
+        if message.logged is not head.logged:
+            server.line_rest(head, message)
         self.buffer = b""
         try:
             sent = self.sock.send(message.data)
         except OSError:
-            sent = 0  # flush() meets it again
+            sent = 0  # flush() tries again and meets it, or EPIPE
         if sent != len(message.data):
             self.since = server.now
             self.queue = ((head.request, message, head.log_rest, None),)
@@ -2446,6 +2456,9 @@ class Connection:
                 self.buffer = buffer[start - len(data):]
                 self.wait_for(wait.key, queue)
                 return
+            except Exception:  # a bug; abort() logs what was to be sent
+                self.queue = tuple(queue)
+                raise
             queue.append(answer)
             _, message, _, stream = answer
             queued += len(message.data)
@@ -2486,9 +2499,9 @@ class Connection:
         last = None
         before = self.queue, self.sent
         try:
-            if self.queue and self.sent < len(self.queue[0][1].data):
+            if self.queue and self.sent < len(self.queue[0][MESSAGE].data):
                 last = self.send_data()
-            if self.queue and self.sent == len(self.queue[0][1].data):
+            if self.queue and self.sent == len(self.queue[0][MESSAGE].data):
                 last = self.send_stream()
         except BlockingIOError:
             if self.state == SENDING and before == (self.queue, self.sent):
@@ -2502,17 +2515,17 @@ class Connection:
         """Send what is in memory; return the last answer this completes."""
         queue = self.queue
         if len(queue) == 1:
-            data = queue[0][1].data
+            data = queue[0][MESSAGE].data
         else:
-            data = b"".join([answer[1].data for answer in queue])
+            data = b"".join([answer[MESSAGE].data for answer in queue])
         if self.sent:
             data = data[self.sent:]
         sent = self.sent + self.sock.send(
-            data, MSG_MORE if queue[-1][3] else 0)
+            data, MSG_MORE if queue[-1][STREAM] else 0)
         done = 0
         for answer in queue:
-            message = answer[1]
-            if answer[3] or sent < len(message.data):
+            message = answer[MESSAGE]
+            if answer[STREAM] or sent < len(message.data):
                 break
             sent -= len(message.data)
             done += 1
@@ -2537,13 +2550,13 @@ class Connection:
 
     def next_request(self, last: "Optional[Answer]") -> None:
         """All is sent: wait for another request, or close."""
-        is_last = last is not None and last[1].connection == "close"
+        is_last = last is not None and last[MESSAGE].connection == "close"
         if HEAD_END in self.buffer and not is_last:
             self.enter(SENDING)  # others first: the next turn goes on
         elif not (is_last or self.server.is_stopping()):
             self.await_request(last is not None)
         elif (self.buffer or self.state in (PREPARING, SENDING)
-                or last and last[0].has_body):
+                or last and last[REQUEST].has_body):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
             # in flight.
@@ -2597,10 +2610,10 @@ class Connection:
                 size = max(0, self.sent - (len(message.data) - message.size))
             self.log(request, message.response.status, size, True)
             self.sent = 0
-        self.queue = ()
-        if self.state == PREPARING:
+        if self.state == PREPARING and not self.queue:
             self.since = self.server.now
             self.log(unparsed_request(self.buffer), 503, 0, True)
+        self.queue = ()
         self.enter(CLOSED)
 
     def log_sent(self, answer: "Answer") -> None:
@@ -2645,11 +2658,9 @@ def tell(message: str) -> None:
 def tell_traceback() -> None:
     """Write the exception being handled, a bug, to standard error."""
     text = repr(sys.exc_info()[1])
-    try:
+    with contextlib.suppress(Exception):  # no descriptor is left to read it
         import traceback
         text = traceback.format_exc()
-    except OSError:  # no descriptor is left to read the module
-        pass
     tell("a bug, please report it:\n" + text)
 
 
@@ -2676,7 +2687,7 @@ class AccessLog:
         self.rest = NCSA_FORMATS.get(form)  # None for JSON
         if not self.rest:  # later, descriptors may have run out
             import json  # noqa: F401
-        self.waiting = b""
+        self.waiting = bytearray()
         self._lost = 0
         self._fails = False
         self._at_line_end = True
@@ -2715,13 +2726,13 @@ class AccessLog:
 
     def _write_waiting(self, until: float) -> None:
         """Write what waits; *until* then, wait for a reader to take it."""
-        data, start = self.waiting, 0
-        size = len(data) if self._is_file else PIPE_BUF
+        waiting, start = self.waiting, 0
+        size = len(waiting) if self._is_file else PIPE_BUF
         try:
-            while start < len(data) and (self._is_file
-                                         or has_room(self._fd, until)):
-                start += os.write(self._fd, data[start:start + size])
-                self._at_line_end = data[start - 1:start] == b"\n"
+            while start < len(waiting) and (self._is_file
+                                            or has_room(self._fd, until)):
+                start += os.write(self._fd, waiting[start:start + size])
+                self._at_line_end = waiting[start - 1:start] == b"\n"
                 self._fails = False
         except BlockingIOError:
             pass  # a terminal that is stopped
@@ -2729,10 +2740,11 @@ class AccessLog:
             if not self._fails:
                 tell("the access log fails: %s" % exc.strerror)
             self._fails = True
-            self._lost += data.count(b"\n", start)
-            # The end of the line that was cut.
-            data, start = b"" if self._at_line_end else b"\n", 0
-        self.waiting = data[start:]
+            self._lost += waiting.count(b"\n", start)
+            start = len(waiting)
+            if not self._at_line_end:  # of the line that was cut
+                waiting += b"\n"
+        del waiting[:start]
 
     def _tell_lost(self) -> None:
         tell("the access log has lost %d lines" % self._lost)
@@ -2759,7 +2771,7 @@ class Listener:
 
 def known_size(data: bytes) -> int:
     """Return about how many bytes of memory the Head of *data* takes."""
-    return 4 * len(data) + KNOWN_OBJECTS
+    return KNOWN_TEXT * len(data) + KNOWN_OBJECTS
 
 
 def kept_size(key: str, message: Message) -> int:
@@ -2864,6 +2876,8 @@ class Server:
         if not os.access(directory, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no right to read", directory)
         self.access_log = access_log
+        # In JSON each line has more in it than its head and message tell.
+        self.lines_differ = access_log is not None and access_log.rest is None
         possible = connections_possible()
         self.max_connections = min(max_connections or possible, possible)
         self.seconds = list(SECONDS)
@@ -2956,6 +2970,9 @@ class Server:
         for connections in self.connections:
             for connection in list(connections):
                 connection.abort()
+        if self.access_log:
+            self.access_log.write(self.log_lines)
+            self.log_lines.clear()
         self._set_accepting(False)
         self.site.close()
         self._close_files()
@@ -3045,7 +3062,7 @@ class Server:
             return  # readiness is a hint
         if isinstance(exc, ContentLost) and isinstance(subject, Connection):
             tell("a file became shorter while it was sent: "
-                 + subject.queue[0][0].log_line)
+                 + subject.queue[0][REQUEST].log_line)
         elif isinstance(exc, OSError) and exc.errno in EXHAUSTED:
             tell("a client is sent away: %s" % exc)
         elif not is_gone(exc):
@@ -3065,7 +3082,7 @@ class Server:
             self._close_files()
 
     def _wake_by(self, moment: float) -> None:
-        """Let no select() last beyond *moment*.
+        """Let no select() last beyond *moment*, see also _next_due().
 
         A deadline that moves on leaves that as it is: it costs a turn in
         which nothing is due, now and then, and saves each turn a search.
@@ -3082,14 +3099,19 @@ class Server:
                 self._attend(connection, Connection.expire)
         if self._paused_until and self.now >= self._paused_until:
             self._resume_accepting()
-        self._due = self.now + PATIENCE_MAX
+        self._due = self._next_due()
+
+    def _next_due(self) -> float:
+        """Return when something is due: all that _wake_by() was told of."""
+        due = [self.now + PATIENCE_MAX]
         for connections, duration in zip(self.connections, self.seconds):
-            if connections:
-                self._wake_by(next(iter(connections)).began + duration)
-        for until in filter(None, (self._paused_until, self._drain_until)):
-            self._wake_by(until)
+            oldest = next(iter(connections), None)
+            if oldest:
+                due.append(oldest.began + duration)
+        due += filter(None, (self._paused_until, self._drain_until))
         if self._kept_files:
-            self._wake_by(self.now + 1)  # another second: see _close_files()
+            due.append(self.now + 1)  # another second: see _close_files()
+        return min(due)
 
     # Connections.
 
@@ -3103,10 +3125,11 @@ class Server:
             self._wait_for(connection, WAITS_FOR[connection.state],
                            WAITS_FOR[state])
             del self.connections[connection.state][connection]
+            if state == CLOSED:
+                connection.sock.close()
             if state in (CLOSED, IDLE):
                 self._resume_accepting()  # there is room, or could be made
             if state == CLOSED:
-                connection.sock.close()
                 return
         connection.began = self.now
         self.connections[state][connection] = None
@@ -3149,9 +3172,14 @@ class Server:
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
-        client.setblocking(False)
-        connection = Connection(self, client, (sys.intern(
-            unmapped(address[0])), address[1]))
+        peer = (unmapped(address[0]), address[1])
+        try:
+            client.setblocking(False)
+        except OSError as exc:
+            tell("a client is sent away: %s" % exc)
+            client.close()
+            return
+        connection = Connection(self, client, peer)
         connection.enter(ACCEPTED)
         self._attend(connection, Connection.begin)
 
@@ -3180,13 +3208,24 @@ class Server:
     def _set_accepting(self, accepting: bool) -> None:
         """Listen, or leave new connections to wait in the kernel."""
         self._paused_until = 0.0
-        if accepting != self._accepting:
-            self._accepting = accepting
+        if accepting == self._accepting:
+            return
+        watched = []
+        try:
             for listener in self._listeners:
                 if accepting:
                     self._selector.register(listener.sock, READ, listener)
+                    watched.append(listener)
                 else:
                     self._selector.unregister(listener.sock)
+        except OSError as exc:  # of epoll: out of memory or of watches
+            tell("cannot listen for a moment: %s" % exc)
+            for listener in watched:
+                self._selector.unregister(listener.sock)
+            self._paused_until = self.now + PAUSE
+            self._wake_by(self._paused_until)
+        else:
+            self._accepting = accepting
 
     # Answers.
 
@@ -3202,20 +3241,17 @@ class Server:
             except HTTPError as error:
                 request = unparsed_request(data)
                 return request, self.render_error(request, error), "", None
-        request = head.request
-        message = self.message_at_hand(head)
-        if message:
+        request, key = head.request, head.key
+        message = self.kept_message(key) or self._make_message(request)
+        if message.logged is head.logged:  # as nearly always
             return request, message, head.log_rest, None
-        message = (self.kept.get(request.key)
-                   or self._kept_files.get(request.key))
-        if message and message.turn != self.turn:
-            message = self._renew(request.key, message)
-        message = message or self._make_message(request)
-        stream = message.stream
-        if self._kept_files.get(request.key) is message:
+        stream, rest = message.stream, ""
+        if stream and self._kept_files.get(key) is message:
             assert isinstance(stream, FileStream)
             stream = stream.again()
-        return request, message, "", stream
+        elif not self.lines_differ and self.kept.get(key) is message:
+            rest = self.line_rest(head, message)
+        return request, message, rest, stream
 
     def _know(self, data: bytes) -> Head:
         """Return what the request head *data* is, and remember it.
@@ -3231,22 +3267,25 @@ class Server:
                 self._known_size -= known_size(dropped)
         return head
 
-    def message_at_hand(self, head: Head) -> "Optional[Message]":
-        """Return the message for *head* if it is kept, is all in memory, and
-        its log line is known."""
-        message = self.kept.get(head.key)
+    def kept_message(self, key: str) -> "Optional[Message]":
+        """Return the message kept for *key*, if it is true in this turn."""
+        message = self.kept.get(key) or self._kept_files.get(key)
         if message and message.turn != self.turn:
-            message = self._renew(head.key, message)
-        if message is None or message.logged is head.logged:
-            return message
-        if self.access_log:
-            if self.access_log.rest is None:
-                return None  # JSON: each line needs more than the head tells
-            head.log_rest = self.access_log.rest(
-                self.log_date, head.request, message.response.status,
-                message.size)
-        head.logged = message.logged
+            return self._renew(key, message)
         return message
+
+    def line_rest(self, head: Head, message: Message) -> str:
+        """Return the log line of *message*, but for the client's address.
+
+        "" without a log.  *head* has it from then on.
+        """
+        if message.logged is not head.logged:
+            if self.access_log and self.access_log.rest:
+                head.log_rest = self.access_log.rest(
+                    self.log_date, head.request, message.response.status,
+                    message.size)
+            head.logged = message.logged
+        return head.log_rest
 
     def _renew(self, key: str, message: Message) -> "Optional[Message]":
         """Return the *message* kept for *key* as it is in this turn.
@@ -3267,8 +3306,12 @@ class Server:
         return message
 
     def _make_message(self, request: Request) -> Message:
+        """Return a new message, kept if it may be sent again."""
         try:
             response = respond(request, self.site, self._wall)
+            if response.status == 503 and self._kept_files:
+                self._close_files()  # perhaps for lack of descriptors
+                response = respond(request, self.site, self._wall)
         except NotReady:
             raise
         except Exception:

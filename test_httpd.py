@@ -5048,6 +5048,31 @@ def test_file_rewritten_all_the_time_leaks_no_descriptor(tmp_path):
         assert running.descriptors() == before
 
 
+def test_links_when_the_served_folder_is_a_link_that_is_swapped(tmp_path):
+    """Whether a link leads out depends on where the root is."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_bytes(PROBE)
+    root = tmp_path / "root"
+    os.symlink("a", str(root))
+    os.symlink(str(tmp_path / "a" / "f"), str(tmp_path / "a" / "in"))
+    os.symlink(str(tmp_path / "b" / "f"), str(tmp_path / "a" / "out"))
+    for name in ("in", "out"):  # the same links in both
+        os.link(str(tmp_path / "a" / name), str(tmp_path / "b" / name),
+                follow_symlinks=False)
+    wait_until_settled(tmp_path / "b" / "f")
+    with httpd.Server(str(root), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            for _ in range(2):
+                assert wire.get("/in").content == PROBE
+                assert wire.get("/out").status == 404
+            os.symlink("b", str(tmp_path / "new"))
+            os.rename(str(tmp_path / "new"), str(root))
+            for _ in range(2):
+                assert wire.get("/in").status == 404
+                assert wire.get("/out").content == PROBE
+
+
 def test_link_that_is_swapped_all_the_time(tmp_path):
     """Nothing outside is ever served, and nothing is said of a bug."""
     root = tmp_path / "root"
@@ -6048,6 +6073,129 @@ def test_place_for_who_has_been_sending_a_head_for_longest(site):
             began = time.monotonic()
             assert next_.get("/probe.txt").content == PROBE
             assert time.monotonic() - began < 4
+
+
+def test_listening_that_fails_is_tried_again(site, capfd, monkeypatch):
+    """epoll is out of watches for the listeners, once there is room again."""
+    monkeypatch.setattr(httpd, "PAUSE", 0.1)
+    plain = httpd.selectors.DefaultSelector.register
+    faults = []
+
+    def register(selector, fileobj, events, data=None):
+        if isinstance(data, httpd.Listener) and faults:
+            raise faults.pop()
+        return plain(selector, fileobj, events, data)
+    monkeypatch.setattr(httpd.selectors.DefaultSelector, "register", register)
+    with httpd.Server(str(site), 0, ["127.0.0.1"],
+                      max_connections=1) as server:
+        with Wire(port_of(server)) as one:
+            one.send(b"GET /pro")
+            wait_until(lambda: any(server.connections), "a client")
+            with Wire(port_of(server)) as two:
+                wait_until(lambda: not server._accepting, "a full house")
+                faults += [OSError(errno.ENOSPC, "no watches left")] * 2
+                one.sock.close()
+                assert two.get("/probe.txt").content == PROBE
+    assert not faults
+    error = capfd.readouterr().err
+    assert error.count("httpd.py: cannot listen for a moment: ") == 2
+    assert error.count("\n") == 2
+
+
+def test_kept_files_give_way_to_others(tmp_path, monkeypatch):
+    """Before a 503 for lack of descriptors they are closed."""
+    for name in ("large", "other"):
+        (tmp_path / name).write_bytes(LARGE)
+    wait_until_settled(tmp_path / "other")
+    plain = os.open
+
+    def scarce_open(path, *args, **kwargs):
+        if server._kept_files:
+            raise OSError(errno.EMFILE, "too many open files")
+        return plain(path, *args, **kwargs)
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            while not server._kept_files:
+                assert wire.get("/large").content == LARGE
+            monkeypatch.setattr(os, "open", scarce_open)
+            assert wire.get("/other").content == LARGE
+
+
+def test_client_that_leaves_while_its_answer_is_prepared(tmp_path):
+    """Its request is logged once."""
+    (tmp_path / "large").write_bytes(bytes(200 * httpd.MIB))
+    wait_until_settled(tmp_path / "large")
+    log = os.open(str(tmp_path / "log"), os.O_RDWR | os.O_CREAT)
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"],
+                      access_log=httpd.AccessLog(log)) as server:
+        with Wire(port_of(server)) as wire:
+            wire.send(request_for("/large", "Want-Repr-Digest: sha-256=1"))
+            wait_until(lambda: server.connections[httpd.PREPARING], "a job")
+            reset(wire.sock)
+        wait_until(lambda: not any(server.connections), "its end")
+    assert os.pread(log, 4096, 0).count(b"\n") == 1
+    os.close(log)
+
+
+def test_bug_in_a_request_behind_another(site, tmp_path, capfd, monkeypatch):
+    """The answer before it that was not yet sent is logged as cut off."""
+    plain = httpd.Server.answer_to
+
+    def answer_to(server, data):
+        assert b"/bug" not in data, "a bug"
+        return plain(server, data)
+    monkeypatch.setattr(httpd.Server, "answer_to", answer_to)
+    log = os.open(str(tmp_path / "log"), os.O_RDWR | os.O_CREAT)
+    with httpd.Server(str(site), 0, ["127.0.0.1"],
+                      access_log=httpd.AccessLog(log)) as server:
+        with Wire(port_of(server)) as wire:
+            wire.send(request_for("/probe.txt") + request_for("/bug"))
+            wire.end()
+    assert b'"GET /probe.txt HTTP/1.1" 200 0 ' in os.pread(log, 4096, 0)
+    os.close(log)
+    assert "AssertionError: a bug" in capfd.readouterr().err
+
+
+def test_what_the_end_cuts_off_is_logged(site, tmp_path):
+    """By server_close() alone, too."""
+    log = os.open(str(tmp_path / "log"), os.O_RDWR | os.O_CREAT)
+    server = httpd.Server(str(site), 0, ["127.0.0.1"],
+                          access_log=httpd.AccessLog(log))
+    with Wire(port_of(server)) as wire:
+        wire.send(request_for("/big.bin"))
+        wait_until(lambda: server.connections[httpd.SENDING]
+                   or server._turn_once(), "a client that is behind")
+        server.server_close()
+    assert re.search(rb'"GET /big.bin HTTP/1.1" 200 [0-9]+ ',
+                     os.pread(log, 4096, 0))
+    os.close(log)
+
+
+@pytest.mark.skipif(PYPY, reason="it has no tracemalloc")
+@pytest.mark.parametrize("fields,path", [
+    (b"", b"/"), (b"", b"/" + b"\xff" * 1800),
+    (b"".join(b"a%d:\r\n" % n for n in range(98)), b"/"),
+    (b"Cookie: " + b"c" * 1800 + b"\r\n", b"/")],
+    ids=["short", "escaped", "many fields", "one long field"])
+def test_memory_for_known_heads_is_bounded(site, fields, path):
+    """They take about what they are counted for, whatever is in them."""
+    import tracemalloc
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    try:
+        tracemalloc.start()
+        number = 0
+        while number == len(server.known):
+            server._know(b"GET %s?%d HTTP/1.1\r\nHost: h\r\n%s\r\n" % (
+                path, number, fields))
+            number += 1
+        for head in server.known.values():  # as if each had been answered
+            head.log_rest = httpd.combined_rest("x" * 26, head.request, 200, 1)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        server.server_close()
+    assert taken < 1.2 * httpd.KNOWN_MAX
+    assert number > 500
 
 
 def test_client_that_cannot_be_watched_is_sent_away(site, capfd, monkeypatch):

@@ -135,7 +135,7 @@ def numbered(size):
     >>> numbered(20)
     b'0000000\\n0000001\\n0000'
     """
-    lines = b''.join(b'%07d\n' % n for n in range(min(size, MIB) // 8 + 1))
+    lines = b''.join(b'%07d\n' % n for n in range(-(-min(size, MIB) // 8)))
     return (lines * (size // MIB + 1))[:size]
 
 
