@@ -63,7 +63,7 @@ from operator import attrgetter
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
     import argparse
-    from typing import Final  # noqa: F401 - in type comments
+    from typing import Final  # novm - in type comments  # noqa: F401
     from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
                         List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
