@@ -1,81 +1,109 @@
 #!/usr/bin/env python3
-"""httpget.py - fetch one file over HTTP, in one file.
+"""httpget.py - fetch files over HTTP, in one file.
 
-    python3 httpget.py [options] [host] [port] [file]
+    python3 httpget.py [options] [host] [port] [file ...]
+    python3 httpget.py [options] URL ...
 
-Fetches a file from a web server and writes it to standard output, byte for
+Fetches files from a web server and writes them to standard output, byte for
 byte; what happened on the way goes to standard error.  Without arguments it
 asks 127.0.0.1, port 8080, for /, the server's default file.  Needs Python
 3.6 or newer and nothing else; copy the file and run it.
 
 What it does
-    One GET request, by HTTP/1.1.  host is a name or an address, IPv6 with
-    or without brackets; all its addresses are tried in turn.  file is a
-    name, not a URL: ?, #, %, spaces and letters beyond ASCII in it are
-    encoded on the wire.  With -o FILE the content is collected in FILE.part,
-    which becomes FILE only when it is whole and on the disk; a device or a
-    pipe is written to, never replaced.
+    GET requests, by HTTP/1.1, over TLS where asked to (--tls, https://).
+    host is a name or an address, IPv6 with or without brackets; all its
+    addresses are tried in turn.  file is a name: ?, #, %, spaces and letters
+    beyond ASCII in it are encoded on the wire.  A URL is taken as it is.
     Only the content of a success (2xx) is written.  To a terminal only text
     is, with control characters escaped; "-o -" writes it unchanged.
+    Redirects are followed.
+
+    With -o FILE or -O the content is collected in FILE.part, which becomes
+    FILE only when it is whole and on the disk.  A transfer that breaks is
+    gone on with by itself, and with -c in a later run, as long as the file
+    is the same; two versions are never joined.  Where the server gives a
+    digest (Repr-Digest), what was saved is compared with it.
+
+    With -r a folder is copied, by the listings that the server gives; what
+    has not changed since is left alone.
 
 What it does not do
-    No TLS, no redirects, no resuming.  Nothing the server says chooses a
-    file name or reaches the terminal unescaped.  A malformed response is
-    refused, not guessed at.
+    Nothing the server says chooses a file name, but with -r, where it can
+    name nothing outside the folder of the copy; nothing it says reaches the
+    terminal unescaped.  A malformed response is refused, not guessed at.
 
 Limits
     A head of 64 KiB, 64 interim (1xx) responses, chunk sizes of 16 digits,
-    30 s to connect to each address and 30 s between bytes (--timeout); the
-    resolver's own patience for looking up a name.  Content has no limit,
+    10 redirects, gzip content of 100 times its coded size, a listing of
+    64 MiB, folders 64 deep; 30 s to connect to each address and 30 s between
+    bytes (--timeout); 5 breaks in a row (--retries).  Content has no limit,
     and memory stays the same whatever its size.
 
 Exit status
     0    success
-    1    the server answered with a status that is not 2xx
+    1    the server answered with a status that is not 2xx; or one of several
+         files was not fetched
     2    usage
     3    could not connect, or no byte of a response came
-    4    the response broke off, stalled or was malformed
+    4    the response broke off, stalled or was malformed, or is not what the
+         server's digest says
     5    could not write the content
     130  interrupted by Ctrl-C
     141  the reader of the output went away
     After 4, 5 and 130 what had come is kept in FILE.part, unless nothing
-    had.  FILE itself is untouched until the end.
+    had, or it is wrong.  FILE itself is untouched until the end.
+
+In a program
+    with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
+        print(response.status, sum(len(block) for block in response))
 
 Licence: MIT
 
 Map of the sections
     Limits and vocabulary, Target, Request, Response head, Body length,
-    Body decoders, Display
+    Body decoders, What is there already, Listings, Display
     - up to here pure: no socket, no file, no clock -
-    Connection, Exchange, Output, Command line
+    Tasks, Connection, Exchange, Output, Transfer, Copying a folder,
+    Command line
 """
 
 import os
 import re
+import selectors
 import socket
 import stat
 import sys
 import time
+from collections import OrderedDict
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
+    import ssl
     from argparse import ArgumentParser, Namespace
-    from typing import (Dict, Iterable, Iterator, List, Optional, Sequence,
-                        Tuple, Union)
+    from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
+                        Iterator, List, Optional, Sequence, Tuple, Union)
     Block = Union[bytes, memoryview]
+    Fields = List[Tuple[str, str]]      # names and values, in order
+    Wait = Tuple[Optional[socket.socket], int, float]
+    Task = Generator[Wait, None, Any]
+    Job = Tuple["URL", str, "Entry", int]
 
 __version__ = "1.0"
 
 # ---- Limits and vocabulary --------------------------------------------------
 
-KIB = 1024
+KIB, MIB = 1024, 1024 * 1024
 
 HOST = "127.0.0.1"
 PORT = 8080             # as httpd.py
-HTTP_PORT = 80          # the one a Host field leaves out; RFC 9110, 4.2.1
 
 TIMEOUT = 30.0          # seconds, to connect and between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
+RETRIES = 5             # breaks in a row, without a byte between
+RETRY_DELAY = 1         # seconds after the first; each is twice as long
+RETRY_DELAY_MAX = 30    # seconds
+REDIRECTS_MAX = 10
+REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
 HEAD_MAX = 64 * KIB     # bytes of one head; browsers take 256 KiB, curl 300
 INTERIM_MAX = 64        # 1xx responses before the final one; real ones: 1
@@ -85,8 +113,24 @@ CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
 TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster, and what
                                 # PyPy collects too rarely
+DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for the next
+EXPANDED_BLOCK = 256 * KIB      # bytes of decoded content at a time
+EXPANSION_MAX = 100             # times what was sent; text has 3 to 20
+EXPANSION_FREE = 16 * MIB       # bytes that are decoded whatever was sent
 ERROR_SHOWN_MAX = 64 * KIB      # bytes of an error's content that -v shows
 GARBAGE_SHOWN_MAX = 40          # bytes of something malformed in a message
+NAME_MAX = 255          # bytes of a file's name, in most file systems
+PROGRESS_WAIT = 0.2     # seconds between two looks at the progress
+
+# Copying a folder.
+CONNECTIONS = 4
+LISTING_MAX = 64 * MIB  # bytes; 100,000 names have 10
+LISTING_WAIT = 0.01     # seconds between two looks for more to do
+DEPTH_MAX = 64          # folders in folders
+DIGEST_ASKED_MAX = MIB  # bytes that a server hashes without much delay
+INDEX = "index.html"
+
+GZIP = 31               # zlib's word for gzip's head and the largest window
 
 # What body_length returns besides a number of bytes.
 CHUNKED = -1
@@ -97,6 +141,7 @@ MAIN_FIELDS = (b"content-type", b"content-length", b"last-modified", b"etag",
                b"location", b"server")
 
 PART_SUFFIX = ".part"
+NOTES_SUFFIX = ".json"
 STDOUT, STDERR = 1, 2   # descriptors
 
 
@@ -110,6 +155,10 @@ class StatusError(Failure):
     """The server answered with a status that is not 2xx."""
 
 
+class Unavailable(StatusError):
+    """A status from 500 on, in a transfer that had begun."""
+
+
 class ConnectError(Failure):
     """No connection, or one on which no byte of a response came."""
 
@@ -120,6 +169,14 @@ class ResponseError(Failure):
     """The response is malformed, or it ended too early."""
 
     exit_status = 4
+
+
+class BrokenOff(ResponseError):
+    """The response ended too early."""
+
+
+class DigestError(ResponseError):
+    """The content is not what the server has."""
 
 
 class OutputError(Failure):
@@ -152,9 +209,54 @@ HOST_NAME_MAX = 253     # characters; RFC 1035, 2.3.4
 IPV6 = re.compile(r"([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
                   r"(%[A-Za-z0-9._~-]+)?")
 
+# scheme, authority, path, query; a fragment is for the reader alone.
+URL_PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)"
+                       r"(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
+DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
+
 # pchar without pct-encoded, and "/"; RFC 3986, 3.3.
 PATH_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                        b"0123456789-._~!$&'()*+,;=:@/")
+QUERY_BYTES = PATH_BYTES | frozenset(b"?%")     # what is encoded stays so
+NAME_BYTES = PATH_BYTES - frozenset(b"/")
+
+
+class URL:
+    """Where a file is: scheme, host, port and request target."""
+
+    __slots__ = ("scheme", "host", "port", "target")
+
+    def __init__(self, scheme: str, host: str, port: int,
+                 target: str) -> None:
+        self.scheme = scheme    # "http" or "https"
+        self.host = host        # as parse_host() returns it
+        self.port = port
+        self.target = target    # in origin-form, encoded
+
+    def __str__(self) -> str:
+        return "%s://%s%s" % (self.scheme, self.authority, self.target)
+
+    @property
+    def origin(self) -> "Tuple[str, str, int]":
+        """What connections and credentials are for (RFC 9110, 4.3.1)."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host field.
+
+        A zone means something on this machine only and is left out.
+        Source: RFC 9110, 7.2; RFC 6874, 4.
+
+        >>> URL("http", "fe80::1%eth0", 8080, "/").authority
+        '[fe80::1]:8080'
+        """
+        host = self.host
+        if ":" in host:
+            host = "[%s]" % host.partition("%")[0]
+        if self.port == DEFAULT_PORTS[self.scheme]:
+            return host
+        return "%s:%d" % (host, self.port)
 
 
 def parse_host(text: str) -> str:
@@ -181,7 +283,8 @@ def parse_host(text: str) -> str:
     if (bracketed or len(host) > HOST_NAME_MAX or host.isdigit()
             or not HOST_NAME.fullmatch(host)):
         raise ValueError("'%s' is not a host name or an address; write host,"
-                         " port and file as three words" % printable(text))
+                         " port and file as three words, or a URL"
+                         % printable(text))
     return host
 
 
@@ -191,18 +294,6 @@ def parse_port(text: str) -> int:
         return int(text)
     raise ValueError("port '%s' is not a number from 1 to 65535"
                      % printable(text))
-
-
-def parse_timeout(text: str) -> float:
-    """Return the seconds *text*, more than 0, or raise ValueError."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if 0 < seconds <= TIMEOUT_MAX:      # false for a NaN
-        return seconds
-    raise ValueError("timeout '%s' is not a number of seconds from more than"
-                     " 0 to %d" % (printable(text), TIMEOUT_MAX))
 
 
 def request_target(name: str) -> str:
@@ -216,43 +307,144 @@ def request_target(name: str) -> str:
     >>> request_target("50% off?.txt")
     '/50%25%20off%3F.txt'
     """
-    if any(char < " " or "\x7f" <= char <= "\x9f" for char in name):
-        raise ValueError("control character in the file name '%s'"
-                         % printable(name))
-    path = "".join(chr(byte) if byte in PATH_BYTES else "%%%02X" % byte
-                   for byte in name.encode("utf-8", "surrogateescape"))
+    refuse_controls(name, "the file name")
+    path = percent_encode(name, PATH_BYTES)
     return path if path.startswith("/") else "/" + path
+
+
+def refuse_controls(text: str, what: str) -> None:
+    """Raise ValueError when there is a control character in *text*."""
+    if any(char < " " or "\x7f" <= char <= "\x9f" for char in text):
+        raise ValueError("control character in %s '%s'"
+                         % (what, printable(text)))
+
+
+def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
+    """Return *text* with all bytes but the *safe* ones encoded."""
+    return "".join(chr(byte) if byte in safe else "%%%02X" % byte
+                   for byte in text.encode("utf-8", "surrogateescape"))
+
+
+def parse_url(text: str) -> URL:
+    """Return the URL that *text* is; what it has encoded stays so.
+
+    Raise ValueError unless it is a proper one for http or https, without a
+    user's name, which makes a host look like another.
+    Source: RFC 9110, 4.2; RFC 3986, 3.
+
+    >>> str(parse_url("HTTP://[::1]:8080/a%20b c?q#f"))
+    'http://[::1]:8080/a%20b%20c?q'
+    """
+    refuse_controls(text, "the URL")
+    match = URL_PARTS.fullmatch(text)
+    if not match or match.group(1).lower() not in DEFAULT_PORTS:
+        raise ValueError("'%s' is not a URL for http or https"
+                         % printable(text))
+    scheme, authority, path, query = match.groups()
+    scheme = scheme.lower()
+    if "@" in authority:
+        raise ValueError("a user's name in the URL '%s'; use --auth"
+                         % printable(text))
+    host, port = authority, ""
+    if not authority.endswith("]"):
+        before, colon, after = authority.rpartition(":")
+        if colon:
+            host, port = before, after
+    target = percent_encode(path or "/", QUERY_BYTES - {ord("?")})
+    if query is not None:
+        target += "?" + percent_encode(query, QUERY_BYTES)
+    return URL(scheme, parse_host(host),
+               parse_port(port) if port else DEFAULT_PORTS[scheme], target)
+
+
+def redirected(url: URL, location: str) -> URL:
+    """Return where *location*, of a redirect from *url*, leads.
+
+    Raise StatusError when it may not be followed.
+    Source: RFC 9110, 10.2.2 and 15.4.
+    """
+    try:
+        new = joined(url, location)
+    except ValueError as exc:
+        raise StatusError("the redirect of %s is refused: %s" % (url, exc))
+    if url.scheme == "https" and new.scheme == "http":
+        raise StatusError("the redirect of %s is refused: %s is not https"
+                          % (url, new))
+    return new
+
+
+def joined(url: URL, reference: str) -> URL:
+    """Return the URL that *reference* means on the page at *url*.
+
+    Raise ValueError, see parse_url().  Source: RFC 3986, 5.
+
+    >>> str(joined(parse_url("http://a/b/c?d"), "../e?f"))
+    'http://a/e?f'
+    """
+    from urllib.parse import urljoin
+    refuse_controls(reference, "the reference")
+    return parse_url(urljoin(str(url), reference))
 
 
 # ---- Request ----------------------------------------------------------------
 
-def host_field(host: str, port: int) -> str:
-    """Return the value of the Host field.
+# What the client itself says, and relies upon.
+OWN_FIELDS = frozenset([
+    "connection", "content-length", "host", "if-range", "range",
+    "transfer-encoding", "want-repr-digest"])
+# What one origin may know and another may not.
+CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
 
-    A zone means something on this machine only and is left out.
-    Source: RFC 9110, 7.2; RFC 6874, 4.
 
-    >>> host_field("::1", 8080), host_field("fe80::1%eth0", 80)
-    ('[::1]:8080', '[fe80::1]')
+def parse_field(text: str) -> "Tuple[str, str]":
+    """Return (name, value) of the field *text*, "Name: value".
+
+    Raise ValueError when it is none, or one that is not for users to set.
     """
-    if ":" in host:
-        host = "[%s]" % host.partition("%")[0]
-    return host if port == HTTP_PORT else "%s:%d" % (host, port)
+    try:
+        ((name, value),) = parse_fields([text.encode("latin-1")]).items()
+    except (ResponseError, UnicodeEncodeError):
+        raise ValueError("'%s' is not 'Name: value'" % printable(text))
+    if name in OWN_FIELDS:
+        raise ValueError("%s is not to be set by -H" % printable(name))
+    return text.partition(":")[0], value
 
 
-def render_request(host: str, port: int, target: str) -> bytes:
-    """Return the head of the GET request for *target*.
+def parse_range(text: str) -> str:
+    """Return the Range value for *text*: FIRST-LAST, FIRST- or -COUNT.
 
+    Positions are bytes, from 0, inclusive.  Raise ValueError.
+    Source: RFC 9110, 14.1.2.
+
+    >>> parse_range("0-99")
+    'bytes=0-99'
+    """
+    match = RANGE.fullmatch(text)
+    if not match or match.group(2) and int(match.group(1)) > int(
+            match.group(2)):
+        raise ValueError("range '%s' is not FIRST-LAST, FIRST- or -COUNT"
+                         % printable(text))
+    return "bytes=" + text
+
+
+_NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
+RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
+
+
+def render_request(url: URL, fields: "Fields") -> bytes:
+    """Return the head of the GET request for *url*, with *fields*.
+
+    They replace fields of ours of the same name.
     Source: RFC 9112, 3; RFC 9110, 9.3.1.
     """
-    lines = [
-        "GET %s HTTP/1.1" % target,
-        "Host: " + host_field(host, port),
-        "User-Agent: httpget.py/" + __version__,
-        "Accept: */*",
-        "Connection: close",
-    ]
-    return "".join(line + "\r\n" for line in lines + [""]).encode("ascii")
+    own = [("Host", url.authority), ("User-Agent", "httpget.py/"
+                                     + __version__), ("Accept", "*/*")]
+    names = {name.lower() for name, _ in fields}
+    lines = ["GET %s HTTP/1.1" % url.target]
+    lines += ["%s: %s" % field for field in own
+              if field[0].lower() not in names]
+    lines += ["%s: %s" % field for field in fields]
+    return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 
 # ---- Response head ----------------------------------------------------------
@@ -290,6 +482,15 @@ class Head:
     def success(self) -> bool:
         """Whether the content is what was asked for (2xx)."""
         return 200 <= self.status < 300
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the connection stays for another request (9112, 9.3)."""
+        options = [option.strip(" \t") for option in self.fields.get(
+            "connection", "").lower().split(",")]
+        if self.lines[0].startswith(b"HTTP/1.0"):
+            return "keep-alive" in options
+        return "close" not in options
 
 
 def head_length(data: "Union[bytes, bytearray]", searched: int) -> int:
@@ -409,10 +610,12 @@ class PlainDecoder:
         self.length = length
         self.count = 0          # bytes of content so far
         self.done = length == 0
+        self.excess = False     # whether bytes came after the end
 
     def decode(self, data: memoryview) -> "Block":
         """Return the content in *data*; what is beyond its end is left."""
         if self.length is not None:
+            self.excess = len(data) > self.length - self.count
             data = data[:self.length - self.count]
         self.count += len(data)
         self.done = self.count == self.length
@@ -447,6 +650,7 @@ class ChunkedDecoder:
     def __init__(self) -> None:
         self.count = 0          # bytes of content so far
         self.state = SIZE
+        self.excess = False     # whether bytes came after the end
         self.left = 0           # bytes of this chunk still to come
         self.line = b""         # the beginning of a line
         self.room = {SIZE: CHUNK_LINE_MAX, DATA_END: 2,
@@ -475,6 +679,7 @@ class ChunkedDecoder:
                     self.state = DATA_END
             else:
                 start = self._read_line(data, start)
+        self.excess = start < len(data)
         block = b"".join(content)
         self.count += len(block)
         return block
@@ -521,6 +726,296 @@ def make_decoder(length: int) -> "Union[PlainDecoder, ChunkedDecoder]":
     if length == CHUNKED:
         return ChunkedDecoder()
     return PlainDecoder(None if length == UNTIL_CLOSE else length)
+
+
+class GzipDecoder:
+    """Takes the content out of gzip (RFC 9110, 8.4.1.3; RFC 1952)."""
+
+    def __init__(self) -> None:
+        import zlib
+        self._errors = zlib.error
+        self._new = zlib.decompressobj
+        self._unpacker = zlib.decompressobj(GZIP)
+        self._held = b""        # fed, but not yet decoded
+        self._fed = 0           # bytes that came in, and that went out
+        self._count = 0
+
+    def feed(self, data: "Block") -> None:
+        """Take *data*; more() then gives the content."""
+        self._fed += len(data)
+        self._held += bytes(data)
+
+    def more(self) -> bytes:
+        """Return some of the content, b"" where more is to be fed first.
+
+        Raise ResponseError when it is malformed, or grows beyond measure.
+        """
+        block = b""
+        while not block:
+            if self._unpacker.eof and self._held:   # another member follows
+                self._unpacker = self._new(GZIP)
+            try:
+                block = self._unpacker.decompress(self._held, EXPANDED_BLOCK)
+            except self._errors:
+                raise ResponseError("malformed response: bad gzip coding;"
+                                    " --raw saves it as it is")
+            self._held = (self._unpacker.unused_data if self._unpacker.eof
+                          else self._unpacker.unconsumed_tail)
+            if not self._held:
+                break
+        self._count += len(block)
+        if self._count > max(EXPANSION_FREE, EXPANSION_MAX * self._fed):
+            raise ResponseError("the content expands to more than %d times"
+                                " what was sent; --raw saves it as it is"
+                                % EXPANSION_MAX)
+        return block
+
+    def end(self) -> None:
+        """All was fed: raise BrokenOff unless that was all of it."""
+        if self._fed and not self._unpacker.eof:
+            raise BrokenOff("the response broke off in its gzip coding; try"
+                            " again")
+
+
+# ---- What is there already --------------------------------------------------
+
+def parse_content_range(value: str) -> "Optional[Tuple[int, int, int]]":
+    """Return (first, last, length) of Content-Range *value*, None if bad.
+
+    Positions are inclusive; first and last are -1 for "bytes */LENGTH", and
+    length is -1 where it is not known.  Source: RFC 9110, 14.4.
+
+    >>> parse_content_range("bytes 0-4/10"), parse_content_range("bytes */9")
+    ((0, 4, 10), (-1, -1, 9))
+    """
+    match = CONTENT_RANGE.fullmatch(value)
+    if not match:
+        return None
+    first, last, length = (int(number) if number else -1
+                           for number in match.groups())
+    if first > last or last >= length >= 0:
+        return None
+    return first, last, length
+
+
+def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
+    """Return whether Range *wanted* means *first* to *last*, of *length*.
+
+    Positions are inclusive; -1 is a length that is not known.
+
+    >>> is_selected("bytes=5-", 5, 9, 10), is_selected("bytes=-3", 6, 9, 10)
+    (True, False)
+    """
+    match = RANGE.fullmatch(wanted[len("bytes="):])
+    assert match, "see parse_range()"
+    start, stop, count = match.groups()
+    at_end = length < 0 or last == length - 1
+    if count is not None:
+        return at_end and (last - first + 1 == int(count)
+                           or first == 0 and last + 1 <= int(count))
+    return first == int(start) and (at_end if not stop or last < int(stop)
+                                    else last == int(stop))
+
+
+CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
+                           % (_NUMBER, _NUMBER, _NUMBER))
+# entity-tag, but no weak one; RFC 9110, 8.8.3.
+STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
+
+
+def http_time(value: str) -> "Optional[int]":
+    """Return the seconds since 1970 of HTTP-date *value*, None if it is none.
+
+    Source: RFC 9110, 5.6.7.
+
+    >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
+    (784111777, None)
+    """
+    from email.utils import mktime_tz, parsedate_tz
+    try:
+        parts = parsedate_tz(value)
+        return int(mktime_tz(parts)) if parts else None
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def strong_validator(fields: "Dict[str, str]") -> str:
+    """Return the value for If-Range that tells this version from any other.
+
+    "" where there is none: an ETag that is weak, or a Last-Modified within
+    the second of its Date.  Source: RFC 9110, 8.8.2.2 and 13.1.5.
+    """
+    etag = fields.get("etag", "")
+    if etag:
+        return etag if STRONG_ETAG.fullmatch(etag) else ""
+    modified = http_time(fields.get("last-modified", ""))
+    date = http_time(fields.get("date", ""))
+    if modified is None or date is None or date - modified < 1:
+        return ""
+    return fields["last-modified"]
+
+
+def parse_digest(value: str) -> "Optional[bytes]":
+    """Return the SHA-256 in Repr-Digest *value*, None without one.
+
+    Source: RFC 9530, 3; RFC 8941, 3.3.5.
+
+    >>> parse_digest("md5=:AA==:") is None
+    True
+    """
+    import base64
+    found = None
+    for member in value.split(","):
+        key, _, item = member.strip(" \t").partition("=")
+        if key == "sha-256" and re.fullmatch(":[A-Za-z0-9+/]{43}=:", item):
+            found = base64.b64decode(item[1:-1])
+    return found
+
+
+# Names that Windows takes for devices.
+DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$"
+                    "|(com|lpt)[0-9\xb9\xb2\xb3])[ .]*(\\..*)?")
+
+
+def safe_name(text: str) -> str:
+    """Return the file name that *text*, a user's word, stands for.
+
+    What comes before the last slash is cut off, and characters that could do
+    harm in a name are, too.  "" where nothing is left.
+
+    >>> safe_name("a/..\\\\.b\\x1b?c"), safe_name("..")
+    ('b_c', '')
+    """
+    name = re.split(r"[/\\]", text)[-1]
+    name = "".join("_" if char in '<>:"|?*' else char for char in name
+                   if char.isprintable() or "\udc80" <= char <= "\udcff")
+    name = name.lstrip(". ").rstrip(". ")
+    return "_" + name if DEVICE.fullmatch(name) else name
+
+
+def local_name(name: str, windows: bool = False) -> str:
+    """Return the file name under which the copy of *name* is kept.
+
+    What could do harm is written as %XX: no two names become the same, and
+    none becomes hidden, a device's or another folder's.  On *windows* more
+    characters do harm.
+
+    >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("..")
+    ('%2Ebashrc', 'a%0A%25b', '%2E%2E')
+    """
+    unsafe = '%/\\<>:"|?*' if windows else "%/\\"
+    safe = "".join(
+        char if (char.isprintable() and char not in unsafe
+                 or "\udc80" <= char <= "\udcff")
+        else percent_encode(char, frozenset()) for char in name)
+    if safe[:1] == ".":
+        safe = "%2E" + safe[1:]
+    if safe[-1:] in (" ", "."):     # Windows would drop it
+        safe = safe[:-1] + "%%%02X" % ord(safe[-1])
+    if DEVICE.fullmatch(safe):
+        safe = "%%%02X" % ord(safe[0]) + safe[1:]
+    return safe
+
+
+# ---- Listings ---------------------------------------------------------------
+
+class Entry:
+    """A name in a folder's listing.
+
+    size and mtime are None where the listing does not tell.
+    """
+
+    __slots__ = ("name", "is_folder", "size", "mtime")
+
+    def __init__(self, name: str, is_folder: bool,
+                 size: "Optional[int]" = None,
+                 mtime: "Optional[float]" = None) -> None:
+        self.name = name        # decoded; surrogate escapes for bad UTF-8
+        self.is_folder = is_folder
+        self.size = size        # bytes
+        self.mtime = mtime      # seconds since 1970
+
+
+def parse_json_listing(text: str) -> "List[Entry]":
+    """Return the entries of a listing as nginx's or caddy's JSON has it.
+
+    Raise ResponseError when it is none.
+    """
+    import json
+    try:
+        found = json.loads(text)
+        return [json_entry(item) for item in found]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ResponseError("this is no listing of a folder")
+
+
+def json_entry(item: "Dict[str, Any]") -> Entry:
+    """Return one member of a JSON listing; raise what bad types raise."""
+    name = item["name"]
+    if not isinstance(name, str):
+        raise TypeError(name)
+    is_folder = item.get("is_dir", item.get("type") == "directory")
+    if is_folder and name.endswith("/"):
+        name = name[:-1]
+    size = item.get("size")
+    if is_folder or isinstance(size, bool) or not isinstance(size, int):
+        size = None
+    mtime = item.get("mtime")
+    return Entry(name, bool(is_folder), size,
+                 http_time(mtime) if isinstance(mtime, str) else None)
+
+
+def parse_html_listing(text: str, url: URL) -> "List[Entry]":
+    """Return what an index page at *url* links to that is right below it.
+
+    Links to a parent, another origin, or anything deeper are left out, as
+    are those with a query, by which pages sort themselves.
+    """
+    from html.parser import HTMLParser
+    links = []  # type: List[str]
+
+    class LinkParser(HTMLParser):
+        """Collects the links of a page."""
+
+        def handle_starttag(self, tag: str, attrs: "Any") -> None:
+            links.extend(value for name, value in attrs
+                         if tag == "a" and name == "href" and value)
+
+    parser = LinkParser()
+    parser.feed(text)
+    parser.close()
+    entries = OrderedDict()  # type: OrderedDict[str, Entry]
+    for link in links:
+        name = name_below(url, link)
+        if name:
+            is_folder = name.endswith("/")
+            name = decoded(name.rstrip("/"))
+            entries.setdefault(name, Entry(name, is_folder))
+    return list(entries.values())
+
+
+def name_below(url: URL, link: str) -> str:
+    """Return what *link*, on the page at *url*, names right below it.
+
+    Encoded, with its slash for a folder; "" where it leads elsewhere.
+    """
+    try:
+        target = joined(url, link.strip())
+    except ValueError:
+        return ""
+    folder = url.target.partition("?")[0].rpartition("/")[0] + "/"
+    name = target.target[len(folder):]
+    if (target.origin != url.origin or not target.target.startswith(folder)
+            or "?" in name or "/" in name.rstrip("/") or not name.strip("/")
+            or name.endswith("//")):
+        return ""
+    return name
+
+
+def decoded(name: str) -> str:
+    """Return *name* without percent encoding, as file names are in Python."""
+    from urllib.parse import unquote_to_bytes
+    return unquote_to_bytes(name).decode("utf-8", "surrogateescape")
 
 
 # ---- Display ----------------------------------------------------------------
@@ -585,6 +1080,117 @@ def size_text(count: float) -> str:
 
 # ======== Border: only below this line is the operating system touched =======
 
+# ---- Tasks ------------------------------------------------------------------
+
+# What takes time is written as a task: a generator that yields a Wait where
+# it has to wait for something.  One task, or several side by side, are run by
+# one loop over a selector.
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+def run(*tasks: "Task") -> "Any":
+    """Run *tasks* side by side to their ends; return what the first returns.
+
+    A Wait is (socket, READ or WRITE, until): the task goes on when the socket
+    is ready, or has a socket.timeout thrown in at the monotonic time *until*.
+    Without a socket it goes on at that time.  What a task raises is raised
+    here, once the others are closed; KeyboardInterrupt is thrown into all.
+    """
+    loop = Loop(tasks)
+    try:
+        while loop.waits:
+            loop.turn()
+    except KeyboardInterrupt as interrupt:
+        loop.interrupt(interrupt)
+        raise
+    finally:
+        loop.close()
+    return loop.results.get(tasks[0])
+
+
+class Loop:
+    """The tasks that run() runs.
+
+    waits    what each waits for; those that have ended are gone
+    results  what those that have ended returned
+    """
+
+    def __init__(self, tasks: "Sequence[Task]") -> None:
+        self.selector = selectors.DefaultSelector()
+        self.waits = OrderedDict()  # type: OrderedDict[Task, Wait]
+        self.results = {}  # type: Dict[Task, Any]
+        self.watched = {}  # type: Dict[Task, Tuple[socket.socket, int]]
+        for task in tasks:
+            self.waits[task] = None, 0, 0.0
+
+    def turn(self) -> None:
+        """Wait until a task can go on, and let all that can do so."""
+        until = min(until for _, _, until in self.waits.values())
+        ready = self.selector.select(max(0, until - time.monotonic()))
+        going = [key.data for key, _ in ready]
+        now = time.monotonic()
+        for task, (sock, _, until) in list(self.waits.items()):
+            if task in going or until <= now and not sock:
+                self.resume(task, None)
+            elif until <= now:
+                self.resume(task, socket.timeout("timed out"))
+
+    def resume(self, task: "Task", exc: "Optional[BaseException]") -> None:
+        """Let *task* go on until it waits again, or ends."""
+        try:
+            wait = task.throw(exc) if exc else task.send(None)
+        except StopIteration as stop:
+            self.results[task] = stop.value
+            wait = None
+        if wait:
+            self.waits[task] = wait
+        else:
+            del self.waits[task]
+        self.watch(task, wait)
+
+    def watch(self, task: "Task", wait: "Optional[Wait]") -> None:
+        """Let the selector look for what *task* waits for.
+
+        What it waits for again stays registered: most of the time nothing
+        is to be done.
+        """
+        old = self.watched.get(task)
+        new = (wait[0], wait[1]) if wait and wait[0] else None
+        if new == old:
+            return
+        if old:
+            self.selector.unregister(old[0])
+            del self.watched[task]
+        if new:
+            self.selector.register(new[0], new[1], task)
+            self.watched[task] = new
+
+    def interrupt(self, exc: KeyboardInterrupt) -> None:
+        """Throw *exc* into all tasks; raise what the first makes of it."""
+        first = None  # type: Optional[Failure]
+        for task in list(self.waits):
+            try:
+                task.throw(exc)
+            except (KeyboardInterrupt, StopIteration):
+                pass
+            except Failure as failure:
+                first = first or failure
+        if first:
+            raise first
+
+    def close(self) -> None:
+        """Close what is left of the tasks."""
+        for task in list(self.waits):
+            task.close()
+        self.selector.close()
+
+
+def pause(seconds: float) -> "Task":
+    """Wait for so many *seconds*."""
+    yield None, 0, time.monotonic() + seconds
+
+
 # ---- Connection -------------------------------------------------------------
 
 class ConnectionLost(Exception):
@@ -594,15 +1200,10 @@ class ConnectionLost(Exception):
 class Connection:
     """A connection to a server, and what has been read from it."""
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
-        """Connect to the first address of *host* that accepts.
-
-        *timeout* is in seconds, for each address and between bytes.  Raise
-        ConnectError, which names every address that failed.
-        """
-        self.timeout = timeout
-        self.sock = connect(host, port, timeout)
-        self.heard = False      # whether any byte has come
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        self.sock = sock
+        self.timeout = timeout  # seconds without a byte
+        self.heard = False      # whether any byte has come since a request
         self.buffer = memoryview(bytearray(RECEIVE_SIZE))
         self.pending = self.buffer[:0]      # read, but not yet taken
 
@@ -610,15 +1211,34 @@ class Connection:
         """Close the connection."""
         self.sock.close()
 
-    def send(self, data: bytes) -> None:
-        """Send all of *data*, or raise ConnectError."""
-        try:
-            self.sock.sendall(data)
-        except OSError as exc:
-            raise ConnectError("could not send the request: %s; is this a"
-                               " web server?" % reason_of(exc))
+    def when_ready(self, event: int, call: "Callable[..., Any]",
+                   *args: object) -> "Task":
+        """Return call(*args), as soon as it need not wait for the socket.
 
-    def receive(self) -> memoryview:
+        Raise OSError, or socket.timeout where nothing happens in time.
+        """
+        until = time.monotonic() + self.timeout
+        while True:
+            try:
+                return call(*args)
+            except OSError as exc:
+                awaited = event_of(exc, event)
+                if not awaited:
+                    raise
+            yield self.sock, awaited, until
+
+    def send(self, data: bytes) -> "Task":
+        """Send all of *data*, or raise ConnectionLost."""
+        self.heard = False
+        try:
+            while data:
+                count = yield from self.when_ready(WRITE, self.sock.send, data)
+                data = data[count:]
+        except OSError as exc:
+            raise ConnectionLost("could not send the request: %s"
+                                 % self._reason(exc))
+
+    def receive(self) -> "Task":
         """Return the next bytes, which stay valid until the next call.
 
         Nothing means that the server closed the connection.  Raise
@@ -628,16 +1248,19 @@ class Connection:
             data, self.pending = self.pending, self.buffer[:0]
             return data
         try:
-            count = self.sock.recv_into(self.buffer)
-        except socket.timeout:
-            raise ConnectionLost("nothing came for %g s (--timeout)"
-                                 % self.timeout)
+            count = yield from self.when_ready(READ, self.sock.recv_into,
+                                               self.buffer)
         except OSError as exc:
-            raise ConnectionLost(reason_of(exc))
+            raise ConnectionLost(self._reason(exc))
         self.heard = self.heard or count > 0
         return self.buffer[:count]
 
-    def receive_head(self) -> bytes:
+    def _reason(self, exc: OSError) -> str:
+        if isinstance(exc, socket.timeout):
+            return "nothing came for %g s (--timeout)" % self.timeout
+        return reason_of(exc)
+
+    def receive_head(self) -> "Task":
         """Return the next head, with the empty line at its end.
 
         Raise ConnectError when no byte comes, ResponseError when it breaks
@@ -647,7 +1270,7 @@ class Connection:
         length = 0
         while not length:
             try:
-                block = self.receive()
+                block = yield from self.receive()
             except ConnectionLost as exc:
                 raise self._no_head(str(exc))
             if not block:
@@ -660,23 +1283,39 @@ class Connection:
 
     def _no_head(self, reason: str) -> Failure:
         if self.heard:
-            return ResponseError("the response broke off in its head: %s; try"
-                                 " again" % reason)
+            return BrokenOff("the response broke off in its head: %s; try"
+                             " again" % reason)
         return ConnectError("no response: %s; is this a web server?" % reason)
 
 
-def connect(host: str, port: int, timeout: float) -> socket.socket:
-    """Return a socket connected to the first address that accepts.
+def event_of(exc: OSError, event: int) -> int:
+    """Return what to wait for after *exc*: 0 for nothing, it is an error.
 
-    Raise ConnectError when none does.
+    *event* is what a plain socket waits for.  TLS may have to read where it
+    is to write, and the other way round.
+    """
+    if isinstance(exc, BlockingIOError):
+        return event
+    ssl = sys.modules.get("ssl")    # loaded only where it is needed
+    if ssl and isinstance(exc, ssl.SSLWantReadError):
+        return READ
+    if ssl and isinstance(exc, ssl.SSLWantWriteError):
+        return WRITE
+    return 0
+
+
+def connect(url: "URL", settings: "Settings") -> "Task":
+    """Return a Connection to the first address of *url* that accepts.
+
+    Raise ConnectError, which names every address that failed.
     """
     try:
         # As bytes: for a str Python loads its IDNA tables, ASCII or not.
-        found = socket.getaddrinfo(host.encode("ascii"), port, 0,
-                                   socket.SOCK_STREAM)
+        found = socket.getaddrinfo(url.host.encode("ascii"), url.port,
+                                   settings.family, socket.SOCK_STREAM)
     except OSError as exc:
         raise ConnectError("no address for host '%s': %s; check the name"
-                           % (host, reason_of(exc)))
+                           % (url.host, reason_of(exc)))
     failures = []
     for family, kind, protocol, _, address in found:
         try:
@@ -684,115 +1323,392 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
         except OSError as exc:      # a family that this system lacks
             failures.append("%s: %s" % (address[0], reason_of(exc)))
             continue
+        connection = Connection(sock, settings.timeout)
         try:
-            sock.settimeout(timeout)
-            sock.connect(address)
-            return sock
+            sock.setblocking(False)
+            yield from connect_to(connection, address)
+            if url.scheme == "https":
+                yield from start_tls(connection, url.host, settings)
+            return connection
         except OSError as exc:
             failures.append("%s: %s" % (address[0], reason_of(exc)))
-            sock.close()
+            connection.close()
         except BaseException:
-            sock.close()
+            connection.close()
             raise
     raise ConnectError("could not connect to %s port %d (%s); is the server"
-                       " running there?" % (host, port, ", ".join(failures)))
+                       " running there?" % (url.host, url.port,
+                                            ", ".join(failures)))
+
+
+def connect_to(connection: Connection, address: "Any") -> "Task":
+    """Connect the socket of *connection* to *address*, or raise OSError."""
+    sock = connection.sock
+    try:
+        sock.connect(address)
+    except BlockingIOError:
+        yield sock, WRITE, time.monotonic() + connection.timeout
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+
+def start_tls(connection: Connection, host: str,
+              settings: "Settings") -> "Task":
+    """Begin TLS on *connection*, or raise OSError."""
+    sock = settings.tls_context().wrap_socket(
+        connection.sock, server_hostname=host.partition("%")[0],
+        do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    connection.sock = sock
+    yield from connection.when_ready(READ, sock.do_handshake)
 
 
 def reason_of(exc: OSError) -> str:
     """Return what the system says about *exc*, without its number."""
+    if isinstance(exc, socket.timeout):
+        return "timed out"
+    verification = getattr(exc, "verify_message", "")
+    if verification:
+        return "its certificate is not to be trusted: %s" % verification
     return exc.strerror or str(exc) or type(exc).__name__
 
 
 # ---- Exchange ---------------------------------------------------------------
 
-def read_heads(connection: Connection) -> "Iterator[Head]":
-    """Yield the heads of the interim responses and of the final one.
+class Settings:
+    """How requests are made: what holds for all of them.
 
-    Source: RFC 9110, 15.2.
+    timeout   seconds, to connect and between bytes
+    family    of addresses, 0 for any
+    fields    (name, value) pairs for every request
+    user      (name, password), or None
+    cafile    certificates to trust in place of the system's
+    insecure  trust any certificate
+    raw       take content as it is, without content coding
     """
-    for _ in range(INTERIM_MAX + 1):
-        head = parse_head(connection.receive_head())
-        yield head
-        if not head.interim:
-            return
-        if head.status == 101:
-            raise ResponseError("the server switched to another protocol,"
-                                " though nobody asked for it")
-    raise ResponseError("more than %d interim responses" % INTERIM_MAX)
+
+    def __init__(self, timeout: float = TIMEOUT, family: int = 0,
+                 fields: "Sequence[Tuple[str, str]]" = (),
+                 user: "Optional[Tuple[str, str]]" = None,
+                 cafile: "Optional[str]" = None, insecure: bool = False,
+                 raw: bool = False) -> None:
+        self.timeout = timeout
+        self.family = family
+        self.fields = fields
+        self.user = user
+        self.cafile = cafile
+        self.insecure = insecure
+        self.raw = raw
+        self._context = None  # type: Optional[ssl.SSLContext]
+
+    def tls_context(self) -> "ssl.SSLContext":
+        """Return the context for all connections by TLS.
+
+        Raise ConnectError when the certificates cannot be read.
+        """
+        if self._context is None:
+            try:
+                import ssl
+                self._context = ssl.create_default_context(cafile=self.cafile)
+            except ImportError:
+                raise ConnectError("this Python has no TLS; use http")
+            except OSError as exc:
+                raise ConnectError("could not read the certificates in %s: %s"
+                                   % (self.cafile, reason_of(exc)))
+            if self.insecure:
+                self._context.check_hostname = False
+                self._context.verify_mode = ssl.CERT_NONE
+        return self._context
 
 
-def read_content(connection: Connection, length: int) -> "Iterator[Block]":
-    """Yield the content in blocks, each valid until the next is asked for.
+class Client:
+    """Makes requests, one after another, and keeps a connection for the next.
 
-    *length* is what body_length returned.  Raise ResponseError, with the
-    number of bytes so far, when the content ends too early or is malformed.
+    report is told of what happens.
     """
-    decoder = make_decoder(length)
-    while not decoder.done:
+
+    def __init__(self, settings: Settings, report: "Report") -> None:
+        self.settings = settings
+        self.report = report
+        self.origin = None  # type: Optional[Tuple[str, str, int]]
+        self._first = None  # type: Optional[Tuple[str, str, int]]
+        self._idle = None  # type: Optional[Connection]
+
+    def get(self, url: "URL", fields: "Fields",
+            aside: bool = False) -> "Task":
+        """Return the Response for *url*, redirects followed.
+
+        *fields* are for this request, beside those of the settings.  One
+        that is made *aside* is not what the user has asked for.  Raise
+        Failure.
+        """
+        self.report.aside = aside
+        for _ in range(REDIRECTS_MAX + 1):
+            response = yield from self._get_once(url, fields)
+            if response.status not in REDIRECTS or (
+                    "location" not in response.fields):
+                return response
+            yield from response.discard()
+            url = redirected(url, response.fields["location"])
+            self.report.redirected(url)
+        raise StatusError("more than %d redirects" % REDIRECTS_MAX)
+
+    def _get_once(self, url: "URL", fields: "Fields") -> "Task":
+        """Return the Response for *url*, whatever it is."""
+        self._first = self._first or url.origin
+        request = render_request(url, self._fields(url, fields))
+        connection = yield from self._connection(url)
+        kept = connection.heard     # from an earlier request
         try:
-            data = connection.receive()
-            if data:
-                block = decoder.decode(data)
-                if block:
-                    yield block
-            elif not decoder.close():
+            try:
+                return (yield from self._exchange(connection, url, request))
+            except ConnectError:
+                if not kept:
+                    raise
+                # The server had closed it: that is what it may do.
+                connection.close()
+                connection = yield from self._connection(url)
+                return (yield from self._exchange(connection, url, request))
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connection(self, url: "URL") -> "Task":
+        """Return a connection to the origin of *url*."""
+        connection, self._idle = self._idle, None
+        if connection:
+            if self.origin == url.origin:
+                return connection
+            connection.close()
+        connection = yield from connect(url, self.settings)
+        self.origin = url.origin
+        self.report.connected(url, connection.sock)
+        return connection
+
+    def _exchange(self, connection: Connection, url: "URL",
+                  request: bytes) -> "Task":
+        """Send *request*; return the Response, after the interim ones."""
+        self.report.request(request)
+        try:
+            yield from connection.send(request)
+        except ConnectionLost as exc:
+            raise ConnectError("%s; is this a web server?" % exc)
+        for _ in range(INTERIM_MAX + 1):
+            head = parse_head((yield from connection.receive_head()))
+            self.report.head(head)
+            if not head.interim:
+                return Response(self, connection, url, head)
+            if head.status == 101:
+                raise ResponseError("the server switched to another protocol,"
+                                    " though nobody asked for it")
+        raise ResponseError("more than %d interim responses" % INTERIM_MAX)
+
+    def _fields(self, url: "URL", fields: "Fields") -> "Fields":
+        """Return all fields of a request for *url*."""
+        settings = self.settings
+        fields = [*fields, *settings.fields]
+        if settings.user:
+            fields.append(("Authorization", basic(*settings.user)))
+        if url.origin != self._first:
+            fields = [field for field in fields
+                      if field[0].lower() not in CREDENTIALS]
+        return fields
+
+    def keep(self, connection: Connection) -> None:
+        """Take back *connection*, for the next request."""
+        self.close()
+        self._idle = connection
+
+    def close(self) -> None:
+        """Close the connection that waits for another request."""
+        if self._idle:
+            self._idle.close()
+            self._idle = None
+
+
+class Response:
+    """What a server answered: its head, and its content to be read.
+
+    status, reason, fields   as in Head
+    url                      where it came from, after redirects
+    length                   bytes of the body, None where nobody knows
+    """
+
+    def __init__(self, client: Client, connection: Connection, url: "URL",
+                 head: "Head") -> None:
+        self.client = client
+        self.connection = connection
+        self.url = url
+        self.head = head
+        self.status = head.status
+        self.reason = head.reason
+        self.fields = head.fields
+        self.decoder = make_decoder(body_length("GET", head.status,
+                                                head.fields))
+        self.length = self.decoder.length
+        coding = head.fields.get("content-encoding", "").strip().lower()
+        self.coding = None  # type: Optional[GzipDecoder]
+        if coding in ("gzip", "x-gzip") and not client.settings.raw:
+            self.coding = GzipDecoder()
+        elif coding not in ("", "identity") and not client.settings.raw:
+            raise ResponseError("unknown content coding '%s'; --raw saves it"
+                                " as it is" % printable(coding))
+        self._ended = False
+        if self.decoder.done:
+            self._end()
+
+    @property
+    def count(self) -> int:
+        """How many bytes of the body have come."""
+        return self.decoder.count
+
+    def read(self) -> "Task":
+        """Return the next block of the content, b"" at its end.
+
+        It stays valid until the next is asked for.  Raise ResponseError when
+        the content is malformed, or BrokenOff, with the number of bytes so
+        far, when it ends too early.
+        """
+        while True:
+            if self.coding:
+                content = self.coding.more()
+                if content:
+                    return content
+            if self._ended:
+                if self.coding:
+                    self.coding.end()
+                return b""
+            block = yield from self._read_body()
+            if self.coding:
+                self.coding.feed(block)
+            elif block:
+                return block
+
+    def _read_body(self) -> "Task":
+        """Return the next block of the body, b"" where it only ended."""
+        decoder = self.decoder
+        try:
+            data = yield from self.connection.receive()
+            block = decoder.decode(data) if data else b""
+            if not data and not decoder.close():
                 raise ConnectionLost("the server closed the connection")
         except ConnectionLost as exc:
-            whole = "" if decoder.length is None else " of %d" % decoder.length
-            raise ResponseError("the response broke off after %d%s bytes: %s;"
-                                " try again" % (decoder.count, whole, exc))
+            self.close()
+            whole = "" if self.length is None else " of %d" % self.length
+            raise BrokenOff("the response broke off after %d%s bytes: %s;"
+                            " try again" % (self.count, whole, exc))
+        except BaseException:
+            self.close()
+            raise
+        if decoder.done:
+            self._end()
+        return block
+
+    def _end(self) -> None:
+        """All of the body is read: leave the connection to the next."""
+        self._ended = True
+        whole = self.length is not None or self.head.fields.get(
+            "transfer-encoding")
+        if (whole and self.head.persistent and not self.decoder.excess
+                and not self.connection.pending):
+            self.client.keep(self.connection)
+        else:
+            self.connection.close()
+
+    def discard(self) -> "Task":
+        """Read what is left, if that is little; else close the connection."""
+        while not self._ended:
+            if self.count > DISCARD_MAX or (self.length or 0) > DISCARD_MAX:
+                self.close()
+                return
+            try:
+                yield from self._read_body()
+            except Failure:
+                return
+
+    def close(self) -> None:
+        """Read no more of it."""
+        if not self._ended:
+            self._ended = True
+            self.connection.close()
+
+    # For those who import this file; see fetch().
+
+    def __enter__(self) -> "Response":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+        self.client.close()
+
+    def __iter__(self) -> "Iterator[bytes]":
+        block = run(self.read())
+        while block:
+            yield bytes(block)
+            block = run(self.read())
 
 
-def get(options: "Namespace") -> None:
-    """Make the request that *options* asks for and write its content.
+def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
+          timeout: float = TIMEOUT, user: "Optional[Tuple[str, str]]" = None,
+          cafile: "Optional[str]" = None, insecure: bool = False,
+          raw: bool = False) -> Response:
+    """Return the Response for *url*; iterate over it for the content.
 
-    Raise Failure when that does not succeed.
+        with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
+            content = b"".join(response)
+
+    For the arguments see Settings.  Any status is returned, redirects are
+    followed.  Raise ValueError for what is no URL, Failure when there is no
+    proper response; so does the iteration.
     """
-    report = Report(options.verbose, options.quiet)
-    request = render_request(options.host, options.port, options.target)
-    started = time.monotonic()
-    connection = Connection(options.host, options.port, options.timeout)
-    try:
-        report.connected(options.host, connection.sock)
-        report.request(request)
-        connection.send(request)
-        for head in read_heads(connection):
-            report.head(head)
-        length = body_length("GET", head.status, head.fields)
-        content = read_content(connection, length)
-        if not head.success:
-            report.error_content(content)
-            raise StatusError("the server answered %s for %s" % (
-                shown(head.lines[0].partition(b" ")[2]), options.target))
-        if head.status == 206:
-            raise ResponseError("the server sent a part of the file, though"
-                                " nobody asked for a part")
-        count = save(content, options.output)
-    finally:
-        connection.close()
-    report.end(count, time.monotonic() - started, options.output)
+    client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
+                    Report(False, True))
+    response = run(client.get(parse_url(url), []))
+    assert isinstance(response, Response)
+    return response
+
+
+def basic(name: str, password: str) -> str:
+    """Return the Authorization value for Basic (RFC 7617, 2)."""
+    import base64
+    return "Basic " + base64.b64encode(
+        ("%s:%s" % (name, password)).encode("utf-8")).decode("ascii")
 
 
 # ---- Output -----------------------------------------------------------------
 
 # Each where the system has it: O_CLOEXEC and O_NOFOLLOW are not on Windows,
 # O_BINARY only there.
-OPEN_FLAGS = os.O_WRONLY
+OPEN_FLAGS = 0
 for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
     OPEN_FLAGS |= getattr(os, _flag, 0)
-CREATE_FLAGS = (OPEN_FLAGS | os.O_CREAT | os.O_EXCL
-                | getattr(os, "O_NOFOLLOW", 0))
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+WINDOWS = os.name == "nt"
+CREATE_FLAGS = OPEN_FLAGS | NOFOLLOW | os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
 class Output:
-    """Writes content, unchanged, to a descriptor: a pipe, a device."""
+    """Writes content, unchanged, to a descriptor: a pipe, a device.
+
+    written    bytes of content that are there
+    validator  by which to ask for the rest of the same version, "" for none
+    """
+
+    # Whether what is written may be shown to be right only afterwards.
+    is_file = False
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
         self.name = name
+        self.written = 0
+        self.validator = ""
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError or ReaderGone."""
+        self.written += len(block)
+        self._write(block)
+
+    def _write(self, block: "Block") -> None:
         while len(block):
             try:
                 count = os.write(self.fd, block)
@@ -806,7 +1722,24 @@ class Output:
                 raise not_written(self.name, exc)
             block = block[count:]
 
-    def finish(self) -> None:
+    def remember(self, url: "URL", validator: str) -> None:
+        """Note which version of what is being written."""
+        self.validator = validator
+
+    def blocks(self) -> "Iterator[bytes]":
+        """Yield what an earlier run has written."""
+        return iter(())
+
+    def restart(self) -> None:
+        """Begin, or begin anew, for the file has changed.
+
+        Raise ResponseError where that is too late, or OutputError.
+        """
+        if self.written:
+            raise ResponseError("the file changed after %d bytes of it were"
+                                " written; try again" % self.written)
+
+    def finish(self, mtime: "Optional[float]" = None) -> None:
         """Complete the output, after the last block."""
         self._close()
 
@@ -814,6 +1747,10 @@ class Output:
         """Give up; return what the user should know about what is left."""
         self._close()
         return ""
+
+    def destroy(self) -> None:
+        """Give up, and leave nothing, for it is wrong."""
+        self.abandon()
 
     def _close(self) -> None:
         if self.fd not in (-1, STDOUT, STDERR):
@@ -838,8 +1775,9 @@ class TerminalOutput(Output):
     def write(self, block: "Block") -> None:
         """Show *block*; raise OutputError, and show nothing, if binary."""
         self._show(bytes(block), False)
+        self.written += len(block)
 
-    def finish(self) -> None:
+    def finish(self, mtime: "Optional[float]" = None) -> None:
         """Show what was held back, and end the line."""
         self._show(b"", True)
         self.abandon()
@@ -847,7 +1785,7 @@ class TerminalOutput(Output):
     def abandon(self) -> str:
         """End the line, for the message that follows."""
         if self.line_open:
-            super().write(b"\n")
+            self._write(b"\n")
             self.line_open = False
         return ""
 
@@ -864,27 +1802,98 @@ class TerminalOutput(Output):
         text = safe_text(text[:len(text) - len(self.held)])
         if text:
             self.line_open = not text.endswith("\n")
-            super().write(text.encode(self.encoding, "backslashreplace"))
+            self._write(text.encode(self.encoding, "backslashreplace"))
 
 
 class FileOutput(Output):
-    """Collects content in NAME.part, and renames that when it is whole."""
+    """Collects content in NAME.part, and renames that when it is whole.
 
-    def __init__(self, name: str, mode: int) -> None:
-        """Create the part, with permissions *mode* less the umask."""
+    Its validator lies beside it, in NAME.part.json, for a later run.
+    """
+
+    is_file = True
+
+    def __init__(self, name: str, mode: int, resume: bool = False) -> None:
+        """Prepare for a part with permissions *mode* less the umask.
+
+        restart() creates it.  *resume*: or go on with the one that is there,
+        if it is known what it is a part of.
+        """
         super().__init__(-1, name)
-        self.part = name + PART_SUFFIX
+        self.mode = mode
+        self.part = part_name(name)
+        self.notes = self.part + NOTES_SUFFIX
+        self.url = ""
+        if resume:
+            self._resume()
+
+    def _resume(self) -> None:
+        """Open the part of an earlier run, if its version is known."""
+        import json
         try:
+            with open(self.notes, encoding="utf-8") as file:
+                notes = json.load(file)
+            url, validator = str(notes["url"]), str(notes["validator"])
+            fd = os.open(self.part, OPEN_FLAGS | NOFOLLOW | os.O_RDWR)
+        except (OSError, ValueError, TypeError, KeyError):
+            return
+        state = os.fstat(fd)
+        if (not stat.S_ISREG(state.st_mode) or state.st_nlink > 1
+                or NOT_FIELD_CONTENT.search(validator.encode("utf-8",
+                                                             "replace"))):
+            os.close(fd)
+            return
+        self.url, self.validator = url, validator
+        self.fd = fd
+        self.written = os.lseek(fd, 0, os.SEEK_END)
+
+    def remember(self, url: "URL", validator: str) -> None:
+        """Note which version of what is being written."""
+        import json
+        if (self.url, self.validator) == (str(url), validator):
+            return
+        self.url, self.validator = str(url), validator
+        try:
+            remove(self.notes)
+            if validator:
+                fd = os.open(self.notes, CREATE_FLAGS, 0o600)
+                with open(fd, "w", encoding="utf-8") as file:
+                    json.dump({"url": self.url, "validator": validator}, file)
+        except OSError as exc:
+            raise not_written(self.notes, exc)
+
+    def blocks(self) -> "Iterator[bytes]":
+        """Yield what an earlier run has written."""
+        left = self.written
+        if left:
+            os.lseek(self.fd, 0, os.SEEK_SET)
+        while left:
             try:
-                os.unlink(self.part)    # left over from an earlier run
-            except FileNotFoundError:
-                pass
-            # O_EXCL: what is opened is new, and nobody's link or device.
-            self.fd = os.open(self.part, CREATE_FLAGS, mode)
+                block = os.read(self.fd, min(left, RECEIVE_SIZE))
+            except OSError as exc:
+                raise not_written(self.part, exc)
+            if not block:
+                raise OutputError("%s became shorter meanwhile; try again"
+                                  % printable(self.part))
+            left -= len(block)
+            yield block
+
+    def restart(self) -> None:
+        """Begin, or begin anew, for the file has changed."""
+        try:
+            if self.fd < 0:
+                remove(self.notes)
+                remove(self.part)   # left over from an earlier run
+                # O_EXCL: what is opened is new, nobody's link or device.
+                self.fd = os.open(self.part, CREATE_FLAGS, self.mode)
+            else:
+                os.ftruncate(self.fd, 0)
+                os.lseek(self.fd, 0, os.SEEK_SET)
         except OSError as exc:
             raise not_written(self.part, exc)
+        self.written = 0
 
-    def finish(self) -> None:
+    def finish(self, mtime: "Optional[float]" = None) -> None:
         """Rename the part, once all of it is on the disk."""
         try:
             os.fsync(self.fd)
@@ -894,29 +1903,66 @@ class FileOutput(Output):
                                       printable(self.part),
                                       printable(self.name)))
             self._close()
+            if mtime is not None:
+                os.utime(self.part, (mtime, mtime))
             os.replace(self.part, self.name)
+            remove(self.notes)
         except OSError as exc:
             raise not_written(self.name, exc)
 
     def abandon(self) -> str:
         """Close the part; keep it if there is anything in it."""
+        if self.fd < 0:
+            return ""
         try:
             self._close()
             size = os.stat(self.part).st_size
             if size:
                 return "; %s kept in %s" % (size_text(size),
                                             printable(self.part))
-            os.unlink(self.part)
+            remove(self.part)
+            remove(self.notes)
         except (OSError, OutputError):
             return "; %s may be left over" % printable(self.part)
         return ""
+
+    def destroy(self) -> None:
+        """Give up, and leave nothing, for it is wrong."""
+        if self.fd < 0:
+            return
+        try:
+            self._close()
+            remove(self.part)
+            remove(self.notes)
+        except OSError as exc:
+            raise not_written(self.part, exc)
 
     def _is_mine(self) -> bool:
         """Whether the part's name still means the file that is open."""
         return os.path.samestat(os.lstat(self.part), os.fstat(self.fd))
 
 
-def open_output(name: "Optional[str]") -> Output:
+def remove(path: str) -> None:
+    """Remove the file at *path*, if there is one."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def part_name(name: str) -> str:
+    """Return where the content of file *name* is collected.
+
+    A name that is too long for more suffixes gives way to its digest.
+    """
+    folder, base = os.path.split(name)
+    if len(os.fsencode(base + PART_SUFFIX + NOTES_SUFFIX)) > NAME_MAX:
+        import hashlib
+        base = hashlib.sha256(os.fsencode(base)).hexdigest()
+    return os.path.join(folder, base + PART_SUFFIX)
+
+
+def open_output(name: "Optional[str]", resume: bool = False) -> Output:
     """Return the Output for -o *name*; None means that -o was not given.
 
     Raise OutputError.
@@ -934,35 +1980,16 @@ def open_output(name: "Optional[str]") -> Output:
             raise OutputError("%s is a folder; name a file in it"
                               % printable(name))
         if not stat.S_ISREG(state.st_mode):
-            return Output(os.open(name, OPEN_FLAGS), name)
+            return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
     except FileNotFoundError:
-        return FileOutput(name, 0o666)
+        return FileOutput(name, 0o666, resume)
     except OSError as exc:
         raise not_written(name, exc)
     if sys.stdout is not None and os.path.samestat(state, os.fstat(STDOUT)):
         # As /dev/stdout, whose link must not be replaced.
         return Output(STDOUT, name)
     # What was private stays private.
-    return FileOutput(name, stat.S_IMODE(state.st_mode) & 0o777)
-
-
-def save(content: "Iterable[Block]", name: "Optional[str]") -> int:
-    """Write *content* to -o *name*; return its length in bytes.
-
-    Raise Failure, whose text then says what became of the part.
-    """
-    count = 0
-    output = open_output(name)
-    try:
-        for block in content:
-            output.write(block)
-            count += len(block)
-        output.finish()
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted" + output.abandon())
-    except Failure as exc:
-        raise type(exc)(str(exc) + output.abandon())
-    return count
+    return FileOutput(name, stat.S_IMODE(state.st_mode) & 0o777, resume)
 
 
 def not_written(name: str, exc: OSError) -> OutputError:
@@ -971,13 +1998,464 @@ def not_written(name: str, exc: OSError) -> OutputError:
                        " -o FILE" % (printable(name), reason_of(exc)))
 
 
+# ---- Transfer ---------------------------------------------------------------
+
+class Transfer:
+    """One file on its way: fetched, resumed where it breaks, and proved.
+
+    wanted    value of a Range field, or "" for the whole file
+    retries   breaks in a row, without a byte between, that are coped with
+    digest    SHA-256 of what is written, or None for a range
+    response  the last one that was of use
+    refused   the status of one that was not
+    """
+
+    def __init__(self, client: Client, url: URL, output: Output,
+                 wanted: str = "", retries: int = RETRIES,
+                 fields: "Sequence[Tuple[str, str]]" = ()) -> None:
+        import hashlib
+        self.client = client
+        self.url = url
+        self.output = output
+        self.wanted = wanted
+        self.retries = retries
+        self.fields = fields
+        self.digest = None if wanted else hashlib.sha256()
+        self.response = None  # type: Optional[Response]
+        self.length = None  # type: Optional[int]
+        self.coded = False
+        self.refused = 0
+
+    def run(self) -> "Task":
+        """Write the content; return "", "verified sha-256" or "unchanged".
+
+        Raise Failure, whose text then says what became of the part.
+        """
+        try:
+            for block in self.output.blocks():
+                if self.digest:
+                    self.digest.update(block)
+            yield from self._fetch()
+            assert self.response
+            if self.response.status == 304:
+                self.output.destroy()
+                return "unchanged"
+            proof = yield from self._prove()
+            self.output.finish(http_time(
+                self.response.fields.get("last-modified", "")))
+            return proof
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted" + self.output.abandon())
+        except DigestError:
+            self.output.destroy()
+            raise
+        except Failure as exc:
+            raise type(exc)(str(exc) + self.output.abandon())
+
+    def _fetch(self) -> "Task":
+        """Make requests until all is written."""
+        breaks = 0
+        while True:
+            before = self.output.written
+            try:
+                while not (yield from self._attempt()):
+                    pass
+                return
+            except (BrokenOff, ConnectError, Unavailable) as exc:
+                if self.output.written > before:
+                    breaks = 0
+                if breaks == self.retries or not self._can_go_on():
+                    raise
+                delay = min(RETRY_DELAY * 2**breaks, RETRY_DELAY_MAX)
+                breaks += 1
+                self.client.report.retry(exc, delay)
+                yield from pause(delay)
+
+    def _can_go_on(self) -> bool:
+        """Whether another request can complete what is there."""
+        return (self.response is not None and not self.wanted
+                and (self.output.is_file or not self.output.written
+                     or self.output.validator != ""))
+
+    def _attempt(self) -> "Task":
+        """Make one request and write its content.
+
+        Return whether all is there now; else another one must be made.
+        """
+        offset, validator = self.output.written, self.output.validator
+        fields = [*self.fields]
+        if self.wanted:
+            fields.append(("Range", self.wanted))
+        elif offset and validator:
+            fields += [("Range", "bytes=%d-" % offset),
+                       ("If-Range", validator)]
+        elif not (self.client.settings.raw or self.output.is_file):
+            fields.append(("Accept-Encoding", "gzip"))
+        response = yield from self.client.get(self.url, fields)
+        try:
+            if not self._is_of_use(response, offset):
+                yield from self._refuse(response)
+            skip = self._begin(response, offset)
+            while skip >= 0:
+                block = yield from response.read()
+                if not block:
+                    break
+                if skip:
+                    left = max(0, len(block) - skip)
+                    skip -= len(block) - left
+                    block = block[len(block) - left:]
+                self._write(block)
+        finally:
+            response.close()
+        return skip >= 0
+
+    def _write(self, block: "Block") -> None:
+        self.output.write(block)
+        if self.digest:
+            self.digest.update(block)
+        self.client.report.progress(self.output.written, self.length)
+
+    def _begin(self, response: Response, offset: int) -> int:
+        """Look at the head of *response*; prepare the output for its content.
+
+        Return how many bytes of it are there already; -1 where this response
+        does not help, and another request must be made.
+        """
+        if response.status == 416:
+            return self._beyond(response, offset)
+        self.response = response
+        if response.status == 304:
+            return 0
+        self.coded = response.coding is not None
+        if response.status == 206:
+            self._check_part(response, offset)
+            if self.wanted:
+                self.output.restart()
+            return 0
+        if self.wanted:
+            raise ResponseError("the server does not send ranges of this")
+        self.length = None if self.coded else response.length
+        validator = "" if self.coded else strong_validator(response.fields)
+        if offset and validator and validator == self.output.validator:
+            return offset   # a server without ranges
+        self._restart()
+        self.output.remember(self.url, validator)
+        return 0
+
+    def _restart(self) -> None:
+        """Begin anew, with another version of the file."""
+        import hashlib
+        self.output.restart()
+        self.digest = hashlib.sha256()
+
+    def _check_part(self, response: Response, offset: int) -> None:
+        """Raise ResponseError unless the 206 has what was asked for."""
+        value = response.fields.get("content-range", "")
+        found = parse_content_range(value)
+        if not found or found[0] < 0 or not (self.wanted or offset):
+            raise ResponseError("the server sent a part of the file, though"
+                                " nobody asked for this part: '%s'"
+                                % printable(value))
+        first, last, length = found
+        if self.wanted:
+            right = is_selected(self.wanted, first, last, length)
+        else:
+            right = (first == offset and (length < 0 or last == length - 1)
+                     and self.length in (None, length))
+            self.length = length if length >= 0 else last + 1
+            etag = response.fields.get("etag", "")
+            right = right and (not self.output.validator.startswith('"')
+                               or etag in ("", self.output.validator))
+        if not right:
+            raise ResponseError("the server sent another part of the file"
+                                " than it was asked for: '%s'"
+                                % printable(value))
+
+    def _beyond(self, response: Response, offset: int) -> int:
+        """There is nothing from *offset* on: it was all, or too much."""
+        found = parse_content_range(response.fields.get("content-range", ""))
+        if found and found[2] == offset:
+            self.response = response
+            self.length = offset
+            response.close()
+            return 0
+        self.client.report.note("%s is longer than what the server has;"
+                                " beginning anew" % printable(
+                                    self.output.name))
+        self._restart()
+        self.output.remember(self.url, "")
+        return -1
+
+    def _is_of_use(self, response: Response, offset: int) -> bool:
+        """Whether *response* has the content, or says that it is there."""
+        if response.status == 416:
+            return offset > 0 and not self.wanted
+        if response.status == 304:
+            return any(name == "If-Modified-Since" for name, _ in self.fields)
+        return response.head.success
+
+    def _refuse(self, response: Response) -> "Task":
+        """Show the content of an error, and raise the StatusError for it."""
+        if self.client.report.verbose:
+            yield from show_error(self.client.report, response)
+        else:
+            yield from response.discard()
+        text = "the server answered %s for %s" % (
+            shown(response.head.lines[0].partition(b" ")[2]),
+            response.url.target)
+        if self.response and response.status >= 500:
+            raise Unavailable(text)
+        self.refused = response.status
+        raise StatusError(text)
+
+    def _prove(self) -> "Task":
+        """Compare with the server's digest, where it has one.
+
+        Return "verified sha-256", or "" without one; raise DigestError.
+        """
+        response = self.response
+        assert response
+        if not self.digest:
+            return ""
+        digest = None
+        if not self.coded and response.status != 416:
+            digest = parse_digest(response.fields.get("repr-digest", ""))
+        if not digest and self.output.written and (
+                response.status == 206 or "bytes" in response.fields.get(
+                    "accept-ranges", "").lower()):
+            digest = yield from self._ask_digest(response)
+        if not digest:
+            return ""
+        if digest != self.digest.digest():
+            raise DigestError("the content is not what the server has, by its"
+                              " sha-256; try again")
+        return "verified sha-256"
+
+    def _ask_digest(self, response: Response) -> "Task":
+        """Return the SHA-256 of this version, by a request for one byte."""
+        fields = [("Range", "bytes=0-0"),
+                  ("Want-Repr-Digest", "sha-256=10")]
+        if self.output.validator.startswith('"'):
+            fields.append(("If-Match", self.output.validator))
+        try:
+            answer = yield from self.client.get(response.url, fields, True)
+            yield from answer.discard()
+            answer.close()
+        except Failure:     # the content is there; only the proof is not
+            return None
+        found = parse_content_range(answer.fields.get("content-range", ""))
+        modified = [each.fields.get("last-modified")
+                    for each in (answer, response)]
+        if answer.status != 206 or not found or (
+                found[2] != self.output.written) or (
+                modified[0] != modified[1]):
+            return None     # another version by now
+        return parse_digest(answer.fields.get("repr-digest", ""))
+
+
+def show_error(report: "Report", response: Response) -> "Task":
+    """Show the beginning of the content of *response*."""
+    data = b""
+    note = ""
+    try:
+        block = yield from response.read()
+        while block:
+            data += block
+            if len(data) > ERROR_SHOWN_MAX:
+                note = "(and more)"
+                break
+            block = yield from response.read()
+    except ResponseError as exc:    # the status is the news, not this
+        note = "(%s)" % exc
+    report.error_content(data, note)
+
+
+# ---- Copying a folder -------------------------------------------------------
+
+class Mirror:
+    """Copies what a server lists below a folder into a folder here.
+
+    jobs      (address, where to, what the listing said) still to be done
+    failures  one line for each thing that could not be copied
+    """
+
+    def __init__(self, url: URL, folder: str, settings: Settings,
+                 report: "Report", retries: int) -> None:
+        self.url = url
+        self.settings = settings
+        self.report = report
+        self.retries = retries
+        self.jobs = [(url, folder, Entry("", True), 0)]  # type: List[Job]
+        self.busy = 0           # tasks that may find more jobs
+        self.failures = []  # type: List[str]
+        self.fetched = self.unchanged = self.bytes = 0
+
+    def run(self) -> None:
+        """Copy everything; raise Failure when something could not be."""
+        started = time.monotonic()
+        run(*[self._work() for _ in range(CONNECTIONS)])
+        self.report.clear()
+        for line in self.failures:
+            say("httpget.py: %s" % line)
+        self.report.note("%d file%s, %s in %.1f s; %d unchanged; %d failed" % (
+            self.fetched, "" if self.fetched == 1 else "s",
+            size_text(self.bytes), time.monotonic() - started,
+            self.unchanged, len(self.failures)))
+        if self.failures:
+            raise StatusError("not all of %s was copied" % self.url)
+
+    def _work(self) -> "Task":
+        """Do jobs, over one connection, until there are no more."""
+        client = Client(self.settings, Report(False, True))
+        try:
+            while self.jobs or self.busy:
+                if not self.jobs:
+                    yield from pause(LISTING_WAIT)
+                    continue
+                self.busy += 1
+                url, path, entry, depth = self.jobs.pop()
+                try:
+                    if entry.is_folder:
+                        yield from self._folder(client, url, path, depth)
+                    else:
+                        yield from self._file(client, url, path, entry)
+                except Interrupted:
+                    raise
+                except Failure as exc:
+                    self.failures.append("%s: %s" % (url, exc))
+                finally:
+                    self.busy -= 1
+                self.report.copied(self.fetched, self.unchanged, self.bytes)
+        finally:
+            client.close()
+
+    def _folder(self, client: Client, url: URL, path: str,
+                depth: int) -> "Task":
+        """Read the listing at *url*; note what is to be done for it."""
+        response = yield from client.get(url, [
+            ("Accept", "application/json, text/html;q=0.9")])
+        try:
+            if response.status != 200:
+                raise StatusError("the server answered %d" % response.status)
+            if not self._is_inside(response.url):
+                raise StatusError("it leads out of %s" % self.url)
+            data = bytearray()
+            block = yield from response.read()
+            while block:
+                data += block
+                if len(data) > LISTING_MAX:
+                    raise ResponseError("the listing is longer than %d bytes"
+                                        % LISTING_MAX)
+                block = yield from response.read()
+        finally:
+            response.close()
+        base = response.url
+        text = bytes(data).decode("utf-8", "surrogateescape")
+        is_json = "json" in response.fields.get("content-type", "")
+        if is_json:
+            entries = parse_json_listing(text)
+        else:
+            entries = parse_html_listing(text, base)
+            if all(entry.name != INDEX for entry in entries):
+                entries.append(Entry(INDEX, False))     # perhaps this page
+        make_folder(path)
+        if depth == DEPTH_MAX:
+            raise ResponseError("folders are nested more than %d deep"
+                                % DEPTH_MAX)
+        for entry in entries:
+            self._add(base, path, entry, depth + 1)
+
+    def _is_inside(self, url: URL) -> bool:
+        """Whether *url* is in the folder that is copied."""
+        top = self.url.target.rstrip("/") + "/"
+        return (url.origin == self.url.origin
+                and (url.target + "/").startswith(top)
+                and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.target))
+
+    def _add(self, base: URL, folder: str, entry: Entry, depth: int) -> None:
+        """Note the job of *entry*, listed at *base*."""
+        name = entry.name
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            self.failures.append("%s: it lists '%s', which is no name"
+                                 % (base, printable(name)))
+            return
+        target = (base.target.partition("?")[0].rpartition("/")[0] + "/"
+                  + percent_encode(name, NAME_BYTES))
+        if entry.is_folder:
+            target += "/"
+        url = URL(base.scheme, base.host, base.port, target)
+        path = os.path.join(folder, local_name(name, WINDOWS))
+        self.jobs.append((url, path, entry, depth))
+
+    def _file(self, client: Client, url: URL, path: str,
+              entry: Entry) -> "Task":
+        """Copy one file, unless the copy that is there is as new."""
+        fields = []  # type: Fields
+        try:
+            state = os.lstat(path)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise not_written(path, exc)
+        else:
+            if not stat.S_ISREG(state.st_mode):
+                raise OutputError("%s is there and no file" % printable(path))
+            if entry.size in (None, state.st_size):
+                if (entry.size is not None and entry.mtime is not None
+                        and int(state.st_mtime) == int(entry.mtime)):
+                    self.unchanged += 1
+                    return
+                from email.utils import formatdate
+                fields.append(("If-Modified-Since", formatdate(
+                    int(state.st_mtime), usegmt=True)))
+        if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
+            fields.append(("Want-Repr-Digest", "sha-256=10"))
+        transfer = Transfer(client, url, FileOutput(path, 0o666, True), "",
+                            self.retries, fields)
+        try:
+            outcome = yield from transfer.run()
+        except StatusError:
+            if entry.name == INDEX and entry.size is None and (
+                    transfer.refused == 404):
+                return      # the page was a listing
+            raise
+        if outcome == "unchanged":
+            self.unchanged += 1
+        else:
+            self.fetched += 1
+            self.bytes += transfer.output.written
+
+
+def make_folder(path: str) -> None:
+    """Make the folder *path*, unless it is there; raise OutputError."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise OutputError("%s is there and no folder" % printable(path))
+    except OSError as exc:
+        raise not_written(path, exc)
+
+
 # ---- Command line -----------------------------------------------------------
+
+DESCRIPTION = """\
+Fetch files over HTTP.
+
+  host   name or address (default: %s)
+  port   default: %d
+  file   name, in which ?, # and %% stand for themselves; several, too
+         (default: /, the server's choice)
+  URL    in place of the three, with its own escapes; several, too
+""" % (HOST, PORT)
 
 EXAMPLES = """\
 examples:
   python3 httpget.py                               what 127.0.0.1:8080 serves
   python3 httpget.py ::1 9000 /docs/notes.txt      show a file
-  python3 httpget.py -o a.iso example.org 80 a.iso save a file
+  python3 httpget.py -O example.org 80 a.iso       save a file as a.iso
+  python3 httpget.py -c -O https://example.org/a.iso       go on with it
+  python3 httpget.py -r -P copy 192.0.2.7 8080 photos      copy a folder
   python3 httpget.py example.org 80 a.tar | tar x  use it in a pipe
 """
 
@@ -985,76 +2463,138 @@ examples:
 class Report:
     """Tells the user on standard error how the exchange goes on."""
 
-    def __init__(self, verbose: bool, quiet: bool) -> None:
+    def __init__(self, verbose: bool, quiet: bool,
+                 bar: bool = False) -> None:
         self.verbose = verbose
         self.quiet = quiet
+        self.bar = bar          # whether to show progress
+        self.aside = False      # whether the request is one of our own
+        self._shown = 0         # characters of the progress line
+        self._due = 0.0         # when it is to be shown again
+        self._began = time.monotonic()
+        self._before = -1       # bytes that were there when it began
 
-    def connected(self, host: str, sock: socket.socket) -> None:
+    def connected(self, url: URL, sock: socket.socket) -> None:
         """Say where the connection goes, and from where."""
         try:
             peer, own = sock.getpeername(), sock.getsockname()
         except OSError:     # gone already; sending will say so
             return
-        self._say("Connected to %s, address %s, from %s" % (
-            host, join_address(peer), join_address(own)))
+        version = getattr(sock, "version", None)    # of TLS
+        self.note("Connected to %s, address %s, from %s%s" % (
+            url.host, join_address(peer), join_address(own),
+            ", " + version() if version else ""))
 
     def request(self, data: bytes) -> None:
         """Show the request, when asked to."""
         if self.verbose:
             for line in data[:-4].split(b"\r\n"):
-                self._say("> " + shown(line))
+                if line.lower().startswith(b"authorization:"):
+                    line = b"Authorization: (not shown)"
+                self.note("> " + shown(line))
 
     def head(self, head: Head) -> None:
         """Show the status line and the fields that matter."""
         if self.verbose:
             for line in head.lines:
-                self._say("< " + shown(line))
-        elif not head.interim:
-            self._say(shown(head.lines[0]))
+                self.note("< " + shown(line))
+        elif not (head.interim or self.aside):
+            self.note(shown(head.lines[0]))
             for line in head.lines[1:]:
                 if line.partition(b":")[0].lower() in MAIN_FIELDS:
-                    self._say(shown(line))
+                    self.note(shown(line))
 
-    def error_content(self, content: "Iterable[Block]") -> None:
-        """Show the beginning of an error's content, when asked to."""
-        if not self.verbose:
-            return
-        data = b""
-        note = ""
-        try:
-            for block in content:
-                data += block
-                if len(data) > ERROR_SHOWN_MAX:
-                    note = "(and more)"
-                    break
-        except ResponseError as exc:    # the status is the news, not this
-            note = "(%s)" % exc
+    def redirected(self, url: URL) -> None:
+        """Say where a redirect leads."""
+        self.note("Redirected to %s" % printable(str(url)))
+
+    def retry(self, exc: Failure, delay: float) -> None:
+        """Say that a transfer goes on after a break."""
+        self.note("%s; going on in %g s" % (
+            str(exc).replace("; try again", ""), delay))
+
+    def error_content(self, data: bytes, note: str) -> None:
+        """Show the beginning of an error's content."""
         text = data[:ERROR_SHOWN_MAX].decode("utf-8", "backslashreplace")
         for line in (safe_text(text).rstrip("\n"), note):
             if line:
-                self._say(line)
+                self.note(line)
 
-    def end(self, count: int, seconds: float, name: "Optional[str]") -> None:
+    def progress(self, count: int, length: "Optional[int]") -> None:
+        """Show on the terminal how far a transfer is."""
+        now = time.monotonic()
+        if not self.bar or now < self._due:
+            return
+        if self._before < 0:
+            self._before = count
+        self._line(progress_text(count, length, count - self._before,
+                                 now - self._began))
+
+    def copied(self, fetched: int, unchanged: int, count: int) -> None:
+        """Show on the terminal how far the copying of a folder is."""
+        if self.bar and time.monotonic() >= self._due:
+            self._line("%d files, %s; %d unchanged" % (
+                fetched, size_text(count), unchanged))
+
+    def _line(self, text: str) -> None:
+        self._due = time.monotonic() + PROGRESS_WAIT
+        write_stderr("\r" + text.ljust(self._shown))
+        self._shown = len(text)
+
+    def clear(self) -> None:
+        """Take the progress off the terminal."""
+        if self._shown:
+            write_stderr("\r" + " " * self._shown + "\r")
+            self._shown = 0
+
+    def end(self, count: int, seconds: float, name: "Optional[str]",
+            proof: str) -> None:
         """Sum up: *count* bytes in so many *seconds*, saved as *name*."""
-        self._say("%s%d bytes in %.3f s, %s/s" % (
+        self.note("%s%d bytes in %.3f s, %s/s%s" % (
             "" if name is None or name == "-" else printable(name) + ": ",
-            count, seconds, size_text(count / max(seconds, 1e-6))))
+            count, seconds, size_text(count / max(seconds, 1e-6)),
+            ", " + proof if proof else ""))
 
-    def _say(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Say *text*, unless nothing is to be said."""
         if not self.quiet:
+            self.clear()
             say(text)
+
+
+def progress_text(count: int, length: "Optional[int]", new: int,
+                  seconds: float) -> str:
+    """Return the line of progress: *new* of *count* bytes in *seconds*.
+
+    >>> progress_text(512, 1024, 256, 2)
+    '50 %  512 bytes of 1.0 KiB  128 bytes/s  0:04 left'
+    """
+    rate = new / max(seconds, 1e-6)
+    text = "%s  %s/s" % (size_text(count), size_text(rate))
+    if length:
+        text = "%d %%  %s of %s  %s/s" % (
+            100 * count // length, size_text(count), size_text(length),
+            size_text(rate))
+        if rate > 0:
+            left = int((length - count) / rate)
+            text += "  %d:%02d left" % divmod(left, 60)
+    return text
 
 
 def say(text: str) -> None:
     """Write a line to standard error."""
+    write_stderr(text + "\n")
+
+
+def write_stderr(text: str) -> None:
+    """Write *text* to standard error."""
     if sys.stderr is None:
         return      # closed: its number may by now belong to the connection
-    line = (text + "\n").encode(sys.stderr.encoding or "utf-8",
-                                "backslashreplace")
+    data = text.encode(sys.stderr.encoding or "utf-8", "backslashreplace")
     try:
         # Not by sys.stderr: what that cannot write makes Python exit with
         # a status of its own.
-        os.write(STDERR, line)
+        os.write(STDERR, data)
     except OSError:
         return      # nobody is left to be told
 
@@ -1066,31 +2606,63 @@ def make_parsers() -> "Tuple[ArgumentParser, ArgumentParser]":
     "host -v 80": argparse takes all optional words from the first group.
     """
     import argparse
-    usage = "httpget.py [options] [host] [port] [file]"
+    usage = ("httpget.py [options] [host] [port] [file ...]\n"
+             "       httpget.py [options] URL ...")
     first = argparse.ArgumentParser("httpget.py", usage, add_help=False)
-    add = first.add_argument
+    add_options(first)
+    parser = argparse.ArgumentParser(
+        "httpget.py", usage, parents=[first], epilog=EXAMPLES,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    return first, parser
+
+
+def add_options(first: "ArgumentParser") -> None:
+    """Give the parser *first* all options but --help."""
+    add = first.add_argument_group("where to").add_argument
     add("-o", dest="output", metavar="FILE",
         help="save as FILE, by FILE.part renamed when whole; - is standard"
         " output, for binary content too")
+    add("-O", dest="remote_name", action="store_true",
+        help="save under the last part of the name you gave")
+    add("-P", dest="folder", metavar="DIR", help="folder for -O and -r")
+    add("--force", action="store_true",
+        help="let -O replace a file that is there")
+    add("-c", dest="resume", action="store_true",
+        help="go on with FILE.part, if the file is still the same")
+    add("-r", dest="recursive", action="store_true",
+        help="copy the folder, and what is in it, into -P DIR or this one")
+    add = first.add_argument_group("how").add_argument
+    add("-H", dest="fields", action="append", default=[],
+        metavar="'NAME: VALUE'", help="field for every request; repeatable")
+    add("--range", dest="wanted", metavar="RANGE",
+        help="these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0")
+    add("--raw", action="store_true",
+        help="do not ask for gzip, and do not decode it")
+    add("--retries", metavar="N", default=str(RETRIES),
+        help="breaks in a row to cope with (default: %d)" % RETRIES)
+    add("--timeout", metavar="SECONDS", default=str(TIMEOUT),
+        help="to connect, and between bytes (default: %g)" % TIMEOUT)
+    add("--auth", metavar="USER", help="user for HTTP Basic; the password is"
+        " asked for, or in HTTPGET_PASSWORD")
+    add("--tls", action="store_true", help="HTTPS (with host and port)")
+    add("--cafile", metavar="FILE",
+        help="certificates to trust, instead of the system's")
+    add("--insecure", action="store_true",
+        help="trust any certificate: anyone in between can read and write")
+    family = first.add_mutually_exclusive_group()
+    family.add_argument("-4", dest="family", action="store_const",
+                        const=socket.AF_INET, default=0, help="IPv4 only")
+    family.add_argument("-6", dest="family", action="store_const",
+                        const=socket.AF_INET6, help="IPv6 only")
     noise = first.add_mutually_exclusive_group()
     noise.add_argument("-v", dest="verbose", action="store_true",
                        help="show the request and all fields of the response")
     noise.add_argument("-q", dest="quiet", action="store_true",
                        help="show nothing but one line for an error")
-    add("--timeout", metavar="SECONDS", default=str(TIMEOUT),
-        help="to connect, and between bytes (default: %g)" % TIMEOUT)
-    add("--version", action="version", version="httpget.py " + __version__)
-    parser = argparse.ArgumentParser(
-        "httpget.py", usage, parents=[first], epilog=EXAMPLES,
-        description="Fetch one file over HTTP.",
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("host", nargs="?", default=HOST,
-        help="name or address (default: %s)" % HOST)
-    add("port", nargs="?", default=str(PORT), help="default: %d" % PORT)
-    add("file", nargs="?", default="/", help="name of the file, in which ?,"
-        " # and %% stand for themselves (default: /, the server's choice)")
-    return first, parser
+    first.add_argument("--version", action="version",
+                       version="httpget.py " + __version__)
 
 
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
@@ -1099,17 +2671,200 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     known, words = first.parse_known_args(argv)
     options = parser.parse_args(words, known)
     try:
-        options.host = parse_host(options.host)
-        options.port = parse_port(options.port)
-        options.target = request_target(options.file)
+        options.urls = parse_words(options.words, options.tls)
         options.timeout = parse_timeout(options.timeout)
-        if options.output == "":
-            raise ValueError("-o needs the name of a file")
+        options.fields = [parse_field(text) for text in options.fields]
+        options.wanted = options.wanted and parse_range(options.wanted)
+        if not re.fullmatch("[0-9]{1,9}", options.retries):
+            raise ValueError("--retries '%s' is not a number"
+                             % printable(options.retries))
+        options.retries = int(options.retries)
+        check_combination(options)
     except ValueError as exc:
         parser.error(str(exc))
     return options
 
 
+def check_combination(options: "Namespace") -> None:
+    """Raise ValueError for options that do not go together."""
+    if options.output == "":
+        raise ValueError("-o needs the name of a file")
+    if options.output and options.remote_name:
+        raise ValueError("-o and -O both name a file")
+    if options.output not in (None, "-") and len(options.urls) > 1:
+        raise ValueError("-o names one file, but there are several; use -O")
+    if options.folder is not None and not (options.remote_name
+                                           or options.recursive):
+        raise ValueError("-P is for -O and -r")
+    if options.resume and options.output in (None, "-") and not (
+            options.remote_name):
+        raise ValueError("-c needs -o FILE or -O")
+    if options.wanted and (options.resume or options.recursive):
+        raise ValueError("--range does not go with -c or -r")
+    if options.recursive and (options.output or options.remote_name):
+        raise ValueError("-r takes names from the server; use -P DIR")
+    if options.remote_name:
+        for word, _ in options.urls:
+            if not safe_name(word):
+                raise ValueError("'%s' ends with no name for -O; use -o FILE"
+                                 % printable(word))
+
+
+def parse_words(words: "Sequence[str]",
+                tls: bool = False) -> "List[Tuple[str, URL]]":
+    """Return what is to be fetched: the user's word for it, and its URL.
+
+    Raise ValueError.
+
+    >>> [str(url) for _, url in parse_words(["h", "81", "a b", "c"])]
+    ['http://h:81/a%20b', 'http://h:81/c']
+    """
+    if words and "://" in words[0]:
+        return [(re.split("[?#]", word)[0].partition("://")[2].partition("/")
+                 [2], parse_url(word)) for word in words]
+    host = parse_host(words[0] if words else HOST)
+    port = parse_port(words[1] if len(words) > 1 else str(PORT))
+    return [(name, URL("https" if tls else "http", host, port,
+                       request_target(name)))
+            for name in words[2:] or ["/"]]
+
+
+def parse_timeout(text: str) -> float:
+    """Return the seconds *text*, more than 0, or raise ValueError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if 0 < seconds <= TIMEOUT_MAX:      # false for a NaN
+        return seconds
+    raise ValueError("timeout '%s' is not a number of seconds from more than"
+                     " 0 to %d" % (printable(text), TIMEOUT_MAX))
+
+
+def get_all(options: "Namespace") -> int:
+    """Do what *options* ask for; return the exit status.
+
+    Raise Failure when the only file was not fetched.
+    """
+    on_terminal = (sys.stderr is not None and os.isatty(STDERR)
+                   and not (options.output is None and not options.remote_name
+                            and os.isatty(STDOUT)))
+    report = Report(options.verbose, options.quiet,
+                    on_terminal and not options.quiet)
+    user = None
+    if options.auth:
+        user = options.auth, password_of(options.auth)
+    settings = Settings(options.timeout, options.family, options.fields, user,
+                        options.cafile, options.insecure, options.raw)
+    client = Client(settings, report)
+    status = 0
+    try:
+        for word, url in options.urls:
+            try:
+                get(client, word, url, options)
+            except (StatusError, ConnectError, ResponseError,
+                    OutputError) as exc:
+                report.clear()
+                if len(options.urls) == 1:
+                    raise
+                say("httpget.py: %s" % exc)
+                status = 1
+    finally:
+        client.close()
+    return status
+
+
+def get(client: Client, word: str, url: URL, options: "Namespace") -> None:
+    """Fetch one file, or copy one folder; raise Failure."""
+    if options.recursive:
+        folder = options.folder or "."
+        if not os.path.isdir(folder):
+            raise OutputError("there is no folder %s" % printable(folder))
+        name = local_name(decoded(url.target.partition("?")[0].strip("/")
+                                  .rpartition("/")[2]), WINDOWS)
+        Mirror(as_folder(url), os.path.join(folder, name) if name else folder,
+               client.settings, client.report, options.retries).run()
+        return
+    name = options.output
+    if options.remote_name:
+        name = os.path.join(options.folder or "", safe_name(word))
+        if os.path.lexists(name) and not (options.force or options.resume):
+            raise OutputError("%s is there already; --force replaces it"
+                              % printable(name))
+    started = time.monotonic()
+    if options.resume and run(is_complete(client, url, name)):
+        client.report.note("%s: complete already" % printable(name))
+        return
+    output = open_output(name, options.resume)
+    if options.resume and isinstance(output, FileOutput) and (
+            output.url not in ("", str(url))):
+        output.restart()
+        output.remember(url, "")
+    before = output.written
+    proof = run(Transfer(client, url, output, options.wanted or "",
+                         options.retries).run())
+    client.report.clear()
+    client.report.end(output.written - min(before, output.written),
+                      time.monotonic() - started, name, proof)
+
+
+def as_folder(url: URL) -> URL:
+    """Return *url* with the slash that a folder's path ends with."""
+    path = url.target.partition("?")[0]
+    return URL(url.scheme, url.host, url.port, path.rstrip("/") + "/")
+
+
+def is_complete(client: Client, url: URL, name: str) -> "Task":
+    """Return whether file *name*, without a part, is what *url* has.
+
+    By the server's digest, or, where it gives none, by size and time.
+    """
+    try:
+        state = os.stat(name)
+        if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
+            return False
+    except OSError:
+        return False
+    answer = yield from client.get(url, [
+        ("Range", "bytes=0-0"), ("Want-Repr-Digest", "sha-256=10")], True)
+    yield from answer.discard()
+    answer.close()
+    found = parse_content_range(answer.fields.get("content-range", ""))
+    if answer.status != 206 or not found or found[2] != state.st_size:
+        if found and 0 <= found[2] < state.st_size:
+            client.report.note("%s is longer than what the server has;"
+                               " beginning anew" % printable(name))
+        return False
+    digest = parse_digest(answer.fields.get("repr-digest", ""))
+    if digest:
+        return digest == digest_of(name)
+    modified = http_time(answer.fields.get("last-modified", ""))
+    return modified is not None and modified == int(state.st_mtime)
+
+
+def digest_of(name: str) -> bytes:
+    """Return the SHA-256 of the file *name*; raise OutputError."""
+    import hashlib
+    digest = hashlib.sha256()
+    try:
+        with open(name, "rb") as file:
+            for block in iter(lambda: file.read(RECEIVE_SIZE), b""):
+                digest.update(block)
+    except OSError as exc:
+        raise not_written(name, exc)
+    return digest.digest()
+
+
+def password_of(user: str) -> str:
+    """Return the password of *user*: from the environment, or by asking."""
+    password = os.environ.get("HTTPGET_PASSWORD")
+    if password is None:
+        import getpass
+        try:
+            password = getpass.getpass("Password of %s: " % user)
+        except EOFError:
+            raise OutputError("no password; set HTTPGET_PASSWORD")
+    return password
 def stdout_lost(exc: OSError) -> Failure:
     """Return the error that says that what --help printed was not taken."""
     # Python tries again at its exit, and would complain.
@@ -1138,8 +2893,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     --help, --version and usage errors end it with SystemExit.
     """
     try:
-        get(parse_or_exit(argv))
-        return 0
+        return get_all(parse_or_exit(argv))
     except ReaderGone as exc:
         return exc.exit_status
     except Failure as exc:

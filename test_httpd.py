@@ -453,10 +453,13 @@ def run_httpget(*arguments, **popen):
 
 
 def fetch_from(script, *options, **kwargs):
-    """Run httpget.py against *script*; return how it ended."""
+    """Run httpget.py against *script*; return how it ended.
+
+    It does not try again, unless the options tell it to.
+    """
     name = kwargs.pop("name", "/file")
     with ScriptedServer(script) as server:
-        result = run_httpget(*(list(options) + [
+        result = run_httpget(*(["--retries", "0"] + list(options) + [
             server.host, str(server.port), name]), **kwargs)
         result.requests = server.requests
     return result
@@ -3526,14 +3529,278 @@ def test_get_parse_port(a, b):
     ("fe80::1%lo", 80, "[fe80::1]", "zone is local"),
 ])
 def test_get_host_field(a, b, c):
-    assert httpget.host_field(a, b) == c
+    assert httpget.URL("http", a, b, "/").authority == c
+
+
+@rows([
+    ("http://h", "http://h/", "no path"),
+    ("HTTPS://H.example:443/a", "https://H.example/a", "default port of TLS"),
+    ("https://h:80/a", "https://h:80/a", "the other's default port"),
+    ("http://[::1]:81/", "http://[::1]:81/", "ipv6"),
+    ("http://[::1]/", "http://[::1]/", "ipv6 without a port"),
+    ("http://h/a%2fb?c=%20&d#e", "http://h/a%2fb?c=%20&d", "encoded already"),
+    ("http://h?q", "http://h/?q", "query without a path"),
+    ("http://h/a b<\u00e9>\udcff", "http://h/a%20b%3C%C3%A9%3E%FF",
+     "what no URL has"),
+    ("http://h/?a b?#c", "http://h/?a%20b?", "question mark in the query"),
+    ("http://h:/a", "http://h/a", "empty port"),
+    ("ftp://h/a", None, "another scheme"),
+    ("file:///etc/passwd", None, "a file"),
+    ("//h/a", None, "no scheme"),
+    ("http:/h/a", None, "one slash"),
+    ("http:///a", None, "no host"),
+    ("http://user@h/", None, "user"),
+    ("http://a.example@h/", None, "a user that looks like a host"),
+    ("http://user:secret@h/", None, "password"),
+    ("http://h\\@evil/", None, "backslash"),
+    ("http://h:99999/", None, "port too large"),
+    ("http://h:8 0/", None, "space in the port"),
+    ("http://h:80:80/", None, "two ports"),
+    ("http://h/a\r\nX: y", None, "cr lf"),
+    ("http://h/\x00", None, "nul"),
+    ("http://h\t/", None, "tab, which browsers drop"),
+    ("http://127.1/", "http://127.1/", "the resolver may take it"),
+    ("http://2130706433/", None, "a number, which is an address to some"),
+])
+def test_get_parse_url(a, b):
+    if b is None:
+        with pytest.raises(ValueError):
+            httpget.parse_url(a)
+    else:
+        assert str(httpget.parse_url(a)) == b
+
+
+@rows([
+    ("/c", "http://h/c", "absolute path"), ("c", "http://h/a/c", "relative"),
+    ("../../c", "http://h/c", "above the root"), ("?q", "http://h/a/b?q",
+                                                  "query"),
+    ("//other/x", "http://other/x", "another host"),
+    ("https://h/x", "https://h/x", "to TLS"),
+    ("ftp://h/x", None, "another scheme"), ("http://u@h/", None, "user"),
+    ("javascript:x", None, "script"), ("/a\nb", None, "lf"),
+])
+def test_get_redirected(a, b):
+    url = httpget.parse_url("http://h/a/b")
+    if b is None:
+        with pytest.raises(httpget.StatusError):
+            httpget.redirected(url, a)
+    else:
+        assert str(httpget.redirected(url, a)) == b
+
+
+def test_get_never_from_tls_to_plain():
+    with pytest.raises(httpget.StatusError):
+        httpget.redirected(httpget.parse_url("https://h/a"), "http://h/a")
+
+
+@rows([
+    ("0-0", "bytes=0-0", "one byte"), ("5-", "bytes=5-", "open"),
+    ("-5", "bytes=-5", "suffix"), ("", None, "empty"), ("-", None, "dash"),
+    ("5-4", None, "backwards"), ("1-2,4-5", None, "two"),
+    ("+1-2", None, "sign"), ("1_0-20", None, "score"), (" 1-2", None, "space"),
+    ("1-2\n", None, "lf"), ("1" * 19 + "-", None, "too many digits"),
+    ("\u0661-", None, "arabic digit"),
+])
+def test_get_parse_range(a, b):
+    if b is None:
+        with pytest.raises(ValueError):
+            httpget.parse_range(a)
+    else:
+        assert httpget.parse_range(a) == b
+
+
+@rows([
+    ("0-4", (0, 4, 10), True, "all of it"), ("0-4", (0, 3, 10), False, "short"),
+    ("0-4", (1, 4, 10), False, "late"), ("0-99", (0, 9, 10), True, "clamped"),
+    ("0-99", (0, 8, 10), False, "clamped too much"),
+    ("0-99", (0, 8, -1), True, "length not known"),
+    ("5-", (5, 9, 10), True, "open"), ("5-", (5, 8, 10), False, "cut"),
+    ("-3", (7, 9, 10), True, "suffix"), ("-3", (6, 9, 10), False, "too much"),
+    ("-30", (0, 9, 10), True, "suffix longer than the file"),
+])
+def test_get_is_selected(a, b, c):
+    assert httpget.is_selected("bytes=" + a, *b) is c
+
+
+@rows([
+    ("bytes 0-4/10", (0, 4, 10), "plain"), ("bytes 0-4/*", (0, 4, -1), "star"),
+    ("bytes */9", (-1, -1, 9), "unsatisfied"), ("bytes 5-4/10", None, "back"),
+    ("bytes 0-10/10", None, "beyond the end"), ("bytes=0-4/10", None, "equals"),
+    ("bytes 0-4", None, "no length"), ("lines 0-4/10", None, "unit"),
+    ("bytes +0-4/10", None, "sign"), ("", None, "empty"),
+    ("bytes 0-4/10, bytes 5-6/10", None, "two"),
+])
+def test_get_parse_content_range(a, b):
+    assert httpget.parse_content_range(a) == b
+
+
+@rows([
+    ({"etag": '"a"'}, '"a"', "strong"), ({"etag": 'W/"a"'}, "", "weak"),
+    ({"etag": "a"}, "", "no quotes"), ({"etag": '"a", "b"'}, "", "two"),
+    ({"etag": 'W/"a"', "last-modified": DATE, "date": LATER}, "",
+     "a weak one says that the date is no better"),
+    ({"last-modified": DATE, "date": LATER}, DATE, "an old date"),
+    ({"last-modified": DATE, "date": DATE}, "", "a date of this second"),
+    ({"last-modified": DATE}, "", "a date alone"),
+    ({"last-modified": "x", "date": LATER}, "", "no date"), ({}, "", "none"),
+])
+def test_get_strong_validator(a, b):
+    assert httpget.strong_validator(a) == b
+
+
+@rows([
+    ("sha-256=:" + "A" * 43 + "=:", bytes(32), "plain"),
+    ("md5=:AAAAAAAAAAAAAAAAAAAAAA==:, sha-256=:" + "A" * 43 + "=:",
+     bytes(32), "second"),
+    ("sha-256=:" + "A" * 42 + "=:", None, "short"),
+    ("sha-256=" + "A" * 43 + "=", None, "no colons"),
+    ("sha-512=:" + "A" * 43 + "=:", None, "another one"), ("", None, "empty"),
+    ("SHA-256=:" + "A" * 43 + "=:", None, "keys are in lower case"),
+])
+def test_get_parse_digest(a, b):
+    assert httpget.parse_digest(a) == b
+
+
+@rows([
+    ("a/b.txt", "b.txt", "folders cut off"), ("..", "", "parent"),
+    ("/", "", "nothing"), ("a/", "", "folder"), ("...x", "x", "dots"),
+    (".bashrc", "bashrc", "hidden"), ("a\\b", "b", "backslash"),
+    ("c:x", "c_x", "drive"), ("con", "_con", "device"),
+    ("NUL.txt", "_NUL.txt", "device with a suffix"),
+    ("a\x1b[2J\r\nb", "a[2Jb", "controls"), ("a\u202eb", "ab", "bidi"),
+    ("caf\u00e9 \u20ac", "caf\u00e9 \u20ac", "letters"),
+    ("\udcff", "\udcff", "a byte that is no utf-8"), ("a. .", "a", "end"),
+])
+def test_get_safe_name(a, b):
+    assert httpget.safe_name(a) == b
+
+
+HOSTILE_NAMES = [
+    "a b", "c#d?e", "50%", "%41", "quo\"te'", "<b>&amp;", "caf\u00e9",
+    "\u20ac\U0001f600", "nl\nx", "tab\tx", "esc\x1b[2J", "back\\slash",
+    "a:b", "semi;colon", "~tilde", "-dash", "con", "aux.txt", "end.", "end ",
+    "\udcff\udcfe", "a" * 200, "\u202erl", "*star", "pipe|x", "a\rb",
+    "=cmd", "$(id)", "`id`", "+plus", "a&b=c"]
+
+
+def test_get_local_names_are_harmless_and_distinct():
+    names = HOSTILE_NAMES + [".", "..", ".bashrc", "%2Ebashrc", "a/b", "a%2Fb",
+                             "\x7f", "x\x9by", "nul", "%6Eul"]
+    found = [httpget.local_name(name) for name in names]
+    assert len(set(found)) == len(names)
+    for name in found:
+        assert not re.search("[/\\\\\x00-\x1f\x7f-\x9f]|^[.]|[. ]$", name)
+        assert not httpget.DEVICE.fullmatch(name)
+    assert httpget.local_name("plain name-1.txt") == "plain name-1.txt"
+    assert httpget.local_name("c:x?", True) == "c%3Ax%3F"
+
+
+FOLDER_URL = "http://h:81/a%20b/"
+
+
+@rows([
+    ("x.txt", "x.txt", "relative"), ("./x", "x", "dot"),
+    ("/a%20b/x%2Fy", "x%2Fy", "absolute; the slash is refused later"),
+    ("http://h:81/a%20b/x", "x", "whole"), ("d/", "d/", "folder"),
+    ("../", "", "parent"), ("/", "", "root"), ("/a%20b/", "", "itself"),
+    ("/a%20c/x", "", "sibling"), ("d/x", "", "deeper"), ("d//x", "", "twice"),
+    ("?C=N;O=D", "", "sorting"), ("x?y", "", "query"), ("#top", "", "fragment"),
+    ("http://h:82/a%20b/x", "", "another port"),
+    ("https://h:81/a%20b/x", "", "another scheme"),
+    ("//evil/a%20b/x", "", "another host"), ("mailto:a@b", "", "mail"),
+    ("javascript:alert(1)", "", "script"), (" y ", "y", "blanks around"),
+    ("x/../../z", "", "out of it"), ("http://u@h:81/a%20b/x", "", "user"),
+])
+def test_get_name_below(a, b):
+    assert httpget.name_below(httpget.parse_url(FOLDER_URL), a) == b
+
+
+def test_get_html_listing():
+    page = ('<a href="../">..</a><A HREF="b%20c.txt">x</A><a href=d/>d</a>'
+            '<a name=x>no</a><img src=e><a href="b%20c.txt">again</a>'
+            '<a href="%E2%82%AC&amp;">&lt;</a><a href="%FF">')
+    entries = httpget.parse_html_listing(page, httpget.parse_url(FOLDER_URL))
+    assert [(entry.name, entry.is_folder, entry.size) for entry in entries] == [
+        ("b c.txt", False, None), ("d", True, None), ("\u20ac&", False, None),
+        ("\udcff", False, None)]
+
+
+def test_get_json_listings():
+    nginx = [{"name": "d", "type": "directory", "mtime": DATE},
+             {"name": "f", "type": "file", "mtime": DATE, "size": 3}]
+    caddy = [{"name": "d/", "size": 4096, "is_dir": True, "mod_time": "x"},
+             {"name": "f", "size": 3, "is_dir": False}]
+    for listing in (nginx, caddy):
+        entries = httpget.parse_json_listing(json.dumps(listing))
+        assert [(entry.name, entry.is_folder, entry.size)
+                for entry in entries] == [("d", True, None), ("f", False, 3)]
+        assert entries[1].mtime == (784111777 if listing is nginx else None)
+
+
+@pytest.mark.parametrize("text", [
+    "", "null", "{}x", "3", "[1]", "[{}]", '[{"name": 1}]', '{"a": 1}',
+    '[{"name": null}]', "[" * 100000,
+    '[{"name": ["a"]}]'])
+def test_get_no_json_listing(text):
+    with pytest.raises(httpget.ResponseError):
+        httpget.parse_json_listing(text)
+
+
+def unpacked(data, step):
+    decoder = httpget.GzipDecoder()
+    content = b""
+    for start in range(0, len(data), step):
+        decoder.feed(data[start:start + step])
+        for block in iter(decoder.more, b""):
+            assert len(block) <= httpget.EXPANDED_BLOCK
+            content += block
+    decoder.end()
+    return content
+
+
+@pytest.mark.parametrize("step", [1, 7, 10**9])
+def test_get_gzip(step):
+    text = b"".join(b"%d\n" % n for n in range(3000))
+    packed = gzip.compress(text)
+    assert unpacked(packed, step) == text
+    assert unpacked(packed + gzip.compress(b"") * 50 + packed, step) == text * 2
+    assert unpacked(b"", step) == b""
+    for bad in (packed[:-1], packed[:50], packed[:-8] + b"x" * 8, b"x" * 50,
+                packed + b"junk", packed + packed[:3]):
+        with pytest.raises(httpget.ResponseError):
+            unpacked(bad, step)
+
+
+def test_get_gzip_expands_within_measure():
+    assert len(unpacked(gzip.compress(bytes(10**7)), 10**9)) == 10**7
+    with pytest.raises(httpget.ResponseError) as caught:
+        unpacked(gzip.compress(bytes(10**8)), 10**9)
+    assert "expands" in str(caught.value)
 
 
 def test_get_render_request():
-    assert httpget.render_request("h", 81, "/x") == (
-        b"GET /x HTTP/1.1\r\nHost: h:81\r\nUser-Agent: httpget.py/%s\r\n"
-        b"Accept: */*\r\nConnection: close\r\n\r\n"
-        % httpget.__version__.encode())
+    url = httpget.parse_url("http://h:81/x")
+    agent = b"User-Agent: httpget.py/%s\r\n" % httpget.__version__.encode()
+    assert httpget.render_request(url, []) == (
+        b"GET /x HTTP/1.1\r\nHost: h:81\r\n" + agent + b"Accept: */*\r\n\r\n")
+    assert httpget.render_request(url, [("accept", "a"), ("X", "\xe9")]) == (
+        b"GET /x HTTP/1.1\r\nHost: h:81\r\n" + agent
+        + b"accept: a\r\nX: \xe9\r\n\r\n")
+
+
+@rows([
+    ("X-A: b", ("X-A", "b"), "plain"), ("a:", ("a", ""), "empty"),
+    ("a", None, "no colon"), ("a : b", None, "space before the colon"),
+    ("a: b\r\nc: d", None, "cr lf"), ("Host: x", None, "host"),
+    ("content-length: 5", None, "length"), ("Range: bytes=0-1", None, "range"),
+    ("a: \u20ac", None, "not latin-1"), (": b", None, "no name"),
+])
+def test_get_parse_field(a, b):
+    if b is None:
+        with pytest.raises(ValueError):
+            httpget.parse_field(a)
+    else:
+        assert httpget.parse_field(a) == b
 
 
 HEADS = [
@@ -6597,7 +6864,8 @@ def test_readme_python(monkeypatch, capsys):
     monkeypatch.chdir(HERE)
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
-    assert capsys.readouterr().out == "200 b'<!DOCTYPE html>'\n"
+    assert capsys.readouterr().out == (
+        "200 b'<!DOCTYPE html>'\n" * len(blocks))
 
 
 @pytest.mark.parametrize("program", [HTTPD, HTTPGET], ids=os.path.basename)
@@ -6741,7 +7009,8 @@ def test_get_report():
                               'ETag: "\\xff"', "Content-Length: 3"]
         assert re.fullmatch(r"3 bytes in [0-9.]+ s, .*/s", lines[5])
         assert len(lines) == 6
-        request = httpget.render_request("localhost", server.port, "/a%20b")
+        url = httpget.parse_url("http://localhost:%d/a%%20b" % server.port)
+        request = httpget.render_request(url, [("Accept-Encoding", "gzip")])
         assert server.requests == [request]
         result = run_httpget("-v", "localhost", str(server.port), "a b")
         lines = result.err.splitlines()
@@ -6780,11 +7049,13 @@ def test_get_addresses_in_turn(monkeypatch):
                  (socket.AF_INET, "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with ScriptedServer(ok(b"x")) as server:
-        with httpget.connect("many", server.port, 5) as sock:
-            assert sock.getpeername() == ("127.0.0.1", server.port)
+        url = httpget.URL("http", "many", server.port, "/")
+        connection = httpget.run(httpget.connect(url, httpget.Settings(5)))
+        assert connection.sock.getpeername() == ("127.0.0.1", server.port)
+        connection.close()
         del addresses[-1]
         with pytest.raises(httpget.ConnectError) as caught:
-            httpget.connect("many", server.port, 5)
+            httpget.run(httpget.connect(url, httpget.Settings(5)))
     assert "strange: " in str(caught.value)
     assert "127.0.0.9: " in str(caught.value)
 
@@ -6828,7 +7099,21 @@ def test_get_memory_is_flat(head, start, end):
 @rows([
     ([], "a b", "host"), (["h", "0"], "port '0'", "port zero"),
     (["h", "80", "a\nb"], "control character", "control in the name"),
-    (["h", "80", "/", "x"], "unrecognized", "one too many"),
+    (["http://h/", "x"], "not a URL", "a name after a URL"),
+    (["http://u@h/"], "user", "user in the URL"),
+    (["-O", "h", "80"], "no name", "-O without a name"),
+    (["-O", "h", "80", "a/.."], "no name", "-O of a parent"),
+    (["-O", "-o", "x"], "-O", "two names"),
+    (["-o", "x", "h", "80", "a", "b"], "several", "one name for two files"),
+    (["-c", "h"], "-c", "-c without a file"),
+    (["-P", "d", "h"], "-P", "-P without -O"),
+    (["--range", "5-4"], "range", "range backwards"),
+    (["--range", "5-", "-c", "-o", "x"], "--range", "range and -c"),
+    (["-r", "-o", "x"], "-r", "-r with a name"),
+    (["--retries", "-1"], "retries", "fewer than none"),
+    (["-H", "Host: x"], "host", "a field of ours"),
+    (["-H", "x"], "Name: value", "no field"),
+    (["-4", "-6"], "not allowed", "no family left"),
     (["--nonsense"], "unrecognized", "unknown option"),
     (["--timeout", "0"], "timeout", "no time"),
     (["--timeout", "nan"], "timeout", "not a number"),
@@ -6839,7 +7124,8 @@ def test_get_usage(a, b):
     result = run_httpget(*(a or ["a b"]))
     assert (result.status, result.out) == (2, b""), result
     assert b in result.err.splitlines()[-1]
-    assert "usage: httpget.py [options] [host] [port] [file]" in result.err
+    assert "usage: httpget.py [options] [host] [port] [file ...]" in (
+        result.err)
 
 
 def test_get_help_and_version():
@@ -7095,7 +7381,7 @@ def test_get_closed_descriptors(closed):
     with ScriptedServer(ok(b"x" * 9)) as server:
         result = run_httpget(server.host, str(server.port),
                              preexec_fn=lambda: os.close(closed))
-    assert len(server.requests) == 1
+    assert len(server.requests) == (0 if closed == 1 else 1)
     assert result.status == (5 if closed == 1 else 0), result
     assert result.out == (b"" if closed == 1 else b"x" * 9)
 
@@ -7152,7 +7438,7 @@ def test_get_part_is_opened_safely(tmp_path, monkeypatch):
     (tmp_path / "t.part").write_bytes(b"stale")
     monkeypatch.setattr(os, "unlink", unlink_and_lose_the_race)
     with pytest.raises(httpget.OutputError):
-        httpget.FileOutput(str(tmp_path / "t"), 0o666)
+        httpget.FileOutput(str(tmp_path / "t"), 0o666).restart()
     assert victim.read_bytes() == b"old"
 
 
@@ -7195,6 +7481,746 @@ def test_get_nonblocking_stdout():
         with open(read, "rb") as file:
             assert file.read() == content
         assert ended(process).status == 0
+
+
+# ---- httpget.py: resuming and proof -----------------------------------------
+
+class FileServer(ScriptedServer):
+    """Serves one file with ranges, and cuts its answers as it is told.
+
+    cuts    how many bytes of content the next answers have, each; then they
+            are whole
+    digest  whether to tell a digest, True, False or a wrong one
+    """
+
+    def __init__(self, content, etag='"one"', cuts=(), ranges=True,
+                 digest=False):
+        super().__init__(self.serve_file)
+        self.content, self.etag = content, etag
+        self.cuts, self.ranges, self.digest = list(cuts), ranges, digest
+
+    def serve_file(self, sock):
+        head = email.message_from_bytes(
+            self.requests[-1].partition(b"\r\n")[2])
+        fields = ["ETag: " + self.etag, "Last-Modified: " + DATE]
+        if self.ranges:
+            fields.append("Accept-Ranges: bytes")
+        if self.digest and head["Want-Repr-Digest"]:
+            digest = hashlib.sha256(self.content).digest()
+            if self.digest == "wrong":
+                digest = digest[::-1]
+            fields.append("Repr-Digest: sha-256=:%s:"
+                          % base64.b64encode(digest).decode())
+        status, content = "200 OK", self.content
+        if self.ranges and head["Range"] and (
+                head["If-Range"] in (None, self.etag)):
+            first, last = re.fullmatch("bytes=([0-9]+)-([0-9]*)",
+                                       head["Range"]).groups()
+            if int(first) >= len(content):
+                status, content = "416 Range Not Satisfiable", b""
+                fields.append("Content-Range: bytes */%d" % len(self.content))
+            else:
+                content = content[int(first):int(last) + 1 if last else None]
+                status = "206 Partial Content"
+                fields.append("Content-Range: bytes %s-%d/%d" % (
+                    first, int(first) + len(content) - 1, len(self.content)))
+        fields.append("Content-Length: %d" % len(content))
+        if len(content) > 1 and self.cuts:
+            content = content[:self.cuts.pop(0)]
+        sock.sendall(("HTTP/1.1 %s\r\n%s\r\nConnection: close\r\n\r\n" % (
+            status, "\r\n".join(fields))).encode() + content)
+
+    def get(self, *options, **popen):
+        return run_httpget(*(list(options) + [self.host, str(self.port),
+                                              "file"]), **popen)
+
+    def ranges_asked(self):
+        return [re.search(b"\r\nRange: bytes=([0-9-]+)", each).group(1).decode()
+                if b"\r\nRange" in each else "" for each in self.requests]
+
+
+MANY_BYTES = bytes(range(256)) * 4000
+
+
+@pytest.mark.parametrize("output", ["file", "stdout"])
+def test_get_goes_on_after_breaks(tmp_path, output):
+    """By itself, as long as there is progress; and it is proved."""
+    target = tmp_path / "t"
+    options = ["-o", str(target)] if output == "file" else []
+    with FileServer(MANY_BYTES, cuts=[1000, 2000, 3000], digest=True
+                    ) as server:
+        result = server.get("--retries", "1", *options)
+    assert result.status == 0, result
+    assert (target.read_bytes() if options else result.out) == MANY_BYTES
+    assert server.ranges_asked() == ["", "1000-", "3000-", "6000-", "0-0"]
+    assert all(b'\r\nIf-Range: "one"\r\n' in each
+               for each in server.requests[1:4])
+    assert result.err.endswith(", verified sha-256\n")
+    assert os.listdir(str(tmp_path)) == (["t"] if options else [])
+    if options:
+        assert target.stat().st_mtime == 784111777
+
+
+def test_get_gives_up_without_progress(tmp_path):
+    with FileServer(MANY_BYTES, cuts=[1000, 0, 0, 0]) as server:
+        result = server.get("--retries", "2", "-o", str(tmp_path / "t"))
+    assert result.status == 4 and "1000 bytes kept" in message(result)
+    assert server.ranges_asked() == ["", "1000-", "1000-"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_get_file_that_changes_between(tmp_path, ranges):
+    """The new one comes whole; on standard output two are never joined."""
+    new = MANY_BYTES[::-1]
+
+    class Changing(FileServer):
+        def serve_file(self, sock):
+            if len(self.requests) == 2:
+                self.content, self.etag = new, '"two"'
+            super().serve_file(sock)
+    with Changing(MANY_BYTES, cuts=[1000], ranges=ranges) as server:
+        result = server.get("-o", str(tmp_path / "t"))
+    assert result.status == 0, result
+    assert (tmp_path / "t").read_bytes() == new
+    with Changing(MANY_BYTES, cuts=[1000], ranges=ranges) as server:
+        result = server.get()
+    assert result.status == 4 and result.out == MANY_BYTES[:1000], result
+    assert "changed after 1000 bytes" in message(result)
+
+
+@pytest.mark.parametrize("output", ["file", "stdout"])
+def test_get_goes_on_without_ranges(tmp_path, output):
+    """What is there already is skipped, if it is the same version."""
+    options = ["-o", str(tmp_path / "t")] if output == "file" else []
+    with FileServer(MANY_BYTES, cuts=[1000, 70000], ranges=False) as server:
+        result = server.get(*options)
+    assert result.status == 0, result
+    assert ((tmp_path / "t").read_bytes() if options
+            else result.out) == MANY_BYTES
+
+
+def test_get_weak_validator_is_no_validator(tmp_path):
+    with FileServer(MANY_BYTES, etag='W/"one"', cuts=[1000]) as server:
+        result = server.get("-o", str(tmp_path / "t"))
+        assert result.status == 0, result
+        assert server.ranges_asked()[:2] == ["", ""]
+        server.cuts = [1000]
+        result = server.get()
+    assert result.status == 4 and result.out == MANY_BYTES[:1000], result
+
+
+def test_get_resumes_in_a_later_run(tmp_path):
+    target, part = tmp_path / "t", tmp_path / "t.part"
+    with FileServer(MANY_BYTES, cuts=[1000], digest=True) as server:
+        result = server.get("--retries", "0", "-o", str(target))
+        assert result.status == 4 and part.read_bytes() == MANY_BYTES[:1000]
+        del server.requests[:]
+        result = server.get("-c", "-o", str(target))
+        assert (result.status, target.read_bytes()) == (0, MANY_BYTES), result
+        assert server.ranges_asked() == ["1000-", "0-0"]
+        assert "verified sha-256" in result.err
+        assert os.listdir(str(tmp_path)) == ["t"]
+        del server.requests[:]
+        result = server.get("-c", "-o", str(target))
+        assert result.status == 0 and "complete already" in result.err
+        assert server.ranges_asked() == ["0-0"]
+
+
+@rows([
+    ("changed", "another version by now"), ("no notes", "of nobody knows what"),
+    ("other notes", "of another address"), ("junk notes", "damaged notes"),
+    ("longer", "more than the server has"), ("link", "a link to a file"),
+])
+def test_get_part_that_is_no_part_of_this(tmp_path, a):
+    """It is fetched anew, whatever there is."""
+    target, part = tmp_path / "t", tmp_path / "t.part"
+    notes = tmp_path / "t.part.json"
+    with FileServer(MANY_BYTES, cuts=[1000]) as server:
+        server.get("--retries", "0", "-o", str(target))
+        if a == "changed":
+            server.content, server.etag = MANY_BYTES[::-1], '"two"'
+        elif a == "no notes":
+            notes.unlink()
+        elif a == "other notes":
+            notes.write_text(notes.read_text().replace("/file", "/other"))
+        elif a == "junk notes":
+            notes.write_text("[" * 9)
+        elif a == "longer":
+            part.write_bytes(MANY_BYTES + b"more")
+        else:
+            victim = tmp_path / "victim"
+            part.rename(victim)
+            part.symlink_to(victim)
+        result = server.get("-c", "-o", str(target))
+        assert result.status == 0, result
+        assert target.read_bytes() == server.content
+        assert not part.exists() and not notes.exists()
+        if a == "longer":
+            assert "is longer than what the server has" in result.err
+        if a == "link":
+            assert victim.read_bytes() == MANY_BYTES[:1000]
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_get_copy_that_is_not_what_the_server_has(tmp_path, digest):
+    """Longer, or other bytes: noticed, and fetched anew."""
+    target = tmp_path / "t"
+    with FileServer(MANY_BYTES, digest=digest) as server:
+        for copy in (MANY_BYTES + b"x", MANY_BYTES[::-1], b"", b"short"):
+            target.write_bytes(copy)
+            result = server.get("-c", "-o", str(target))
+            assert result.status == 0, result
+            assert target.read_bytes() == MANY_BYTES
+            assert ("longer than" in result.err) == (len(copy) > 10**6 + 24000)
+
+
+def test_get_wrong_digest_leaves_nothing(tmp_path):
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    with FileServer(MANY_BYTES, digest="wrong") as server:
+        result = server.get("-o", str(target))
+        assert result.status == 4 and "sha-256" in message(result)
+        assert server.get().status == 4
+    assert target.read_bytes() == b"old"
+    assert os.listdir(str(tmp_path)) == ["t"]
+
+
+@rows([
+    ("bytes 0-1023999/1024000", "from the start"),
+    ("bytes 1001-1023999/1024000", "one late"),
+    ("bytes 1000-1023999/1024001", "of another length"),
+    ("bytes 1000-1023998/1024000", "cut"), ("", "of nothing"),
+    ("bytes */1024000", "of no bytes"),
+])
+def test_get_other_part_than_was_asked_for(tmp_path, a):
+    class Lying(FileServer):
+        def serve_file(self, sock):
+            if len(self.requests) == 1:
+                super().serve_file(sock)
+            else:
+                sock.sendall(b"HTTP/1.1 206 x\r\nContent-Range: %s\r\n"
+                             b"Content-Length: 5\r\n\r\nwrong" % a.encode())
+    with Lying(MANY_BYTES, cuts=[1000]) as server:
+        result = server.get("-o", str(tmp_path / "t"))
+    assert result.status == 4 and "part of the file" in message(result)
+    assert (tmp_path / "t.part").read_bytes() == MANY_BYTES[:1000]
+    assert not (tmp_path / "t").exists()
+
+
+def test_get_range():
+    with FileServer(MANY_BYTES) as server:
+        result = server.get("--range", "5-9")
+        assert (result.status, result.out) == (0, MANY_BYTES[5:10]), result
+        assert server.ranges_asked() == ["5-9"]
+        result = server.get("--range", "1024000-")
+        assert (result.status, result.out) == (1, b""), result
+        server.ranges = False
+        result = server.get("--range", "5-9")
+    assert (result.status, result.out) == (4, b""), result
+
+
+def test_get_from_a_server_that_is_killed_and_restarted(tmp_path):
+    """Five times, and it arrives byte for byte in one command."""
+    content = random.Random(5).getrandbits(8 << 22).to_bytes(4 << 20, "big")
+    (tmp_path / "site").mkdir()
+    with open(str(tmp_path / "site" / "file"), "wb") as file:
+        file.writelines(content for _ in range(64))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    part = tmp_path / "t.part"
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, HTTPD, "-q", "-d", str(tmp_path / "site"),
+             "-b", "127.0.0.1", str(port)], stderr=subprocess.DEVNULL)
+
+    def answers():
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return True
+    server = start()
+    try:
+        wait_until(answers, "the server")
+        process = start_httpget("-o", str(tmp_path / "t"), "127.0.0.1",
+                                str(port), "file")
+        size = 0
+        for _ in range(5):
+            wait_until(lambda size=size: process.poll() is not None
+                       or part.exists() and part.stat().st_size > size,
+                       "progress")
+            process.send_signal(signal.SIGSTOP)     # lest it be done before
+            server.kill()
+            server.wait()
+            size = part.stat().st_size + (4 << 20)
+            process.send_signal(signal.SIGCONT)
+            server = start()
+        result = ended(process)
+    finally:
+        server.kill()
+        server.wait()
+    assert result.status == 0, result
+    assert "verified sha-256" in result.err and "going on in 1 s" in result.err
+    with open(str(tmp_path / "t"), "rb") as file:
+        for _ in range(64):
+            assert file.read(4 << 20) == content
+        assert not file.read()
+
+
+# ---- httpget.py: more than one file, redirects, names -----------------------
+
+def test_get_several_files_over_one_connection(tmp_path, site):
+    with Running(site) as server:
+        result = run_httpget("127.0.0.1", str(server.port), "probe.txt",
+                             "none", "probe.txt")
+        assert (result.status, result.out) == (1, PROBE * 2), result
+        assert result.err.count("Connected to") == 1
+        assert "404 Not Found for /none" in result.err
+        url = "http://127.0.0.1:%d/" % server.port
+        result = run_httpget("-q", url + "probe.txt", url + "probe.txt?x")
+        assert (result.status, result.out) == (0, PROBE * 2), result
+
+
+def test_get_follows_redirects():
+    class Redirecting(ScriptedServer):
+        def answer(self, sock):
+            path = self.requests[-1].split(b" ")[1]
+            if path == b"/end":
+                sock.sendall(ok(b"here"))
+                return
+            number = int(path[1:])
+            to = b"end" if number == 0 else b"%d" % (number - 1)
+            sock.sendall(b"HTTP/1.1 30%d x\r\nLocation: %s\r\n"
+                         b"Content-Length: 0\r\n\r\n" % (
+                             (1, 2, 3, 7, 8)[number % 5], to))
+    with Redirecting(b"") as server:
+        result = run_httpget(server.host, str(server.port), "9")
+        assert (result.status, result.out) == (0, b"here"), result
+        assert result.err.count("Redirected to http://127.0.0.1:") == 10
+        result = run_httpget(server.host, str(server.port), "10")
+        assert (result.status, result.out) == (1, b""), result
+        assert "10 redirects" in message(result)
+
+
+@pytest.mark.parametrize("location", [
+    b"ftp://h/x", b"http://u@h/", b"file:///etc/passwd", b"http://h:99999/",
+    b"//[/x"])
+def test_get_refused_redirect(location):
+    result = fetch_from(b"HTTP/1.1 302 x\r\nLocation: %s\r\n\r\n" % location)
+    assert (result.status, result.out) == (1, b""), result
+    assert "redirect" in message(result) and "refused" in message(result)
+
+
+def test_get_credentials_are_for_one_origin():
+    with ScriptedServer(ok(b"x")) as other:
+        to = "http://127.0.0.1:%d/x" % other.port
+        script = [b"HTTP/1.1 302 x\r\nLocation: " + to.encode()
+                  + b"\r\nContent-Length: 0\r\n\r\n"]
+        with ScriptedServer(script) as server:
+            result = run_httpget(
+                "--auth", "me", "-H", "Cookie: a=b", "-H", "X-A: b",
+                "127.0.0.1", str(server.port),
+                environment={"HTTPGET_PASSWORD": "secret"})
+    assert (result.status, result.out) == (0, b"x"), result
+    assert b"\r\nAuthorization: Basic bWU6c2VjcmV0\r\n" in server.requests[0]
+    assert b"\r\nCookie: a=b\r\n" in server.requests[0]
+    assert b"\r\nX-A: b\r\n" in other.requests[0]
+    assert not re.search(b"(?i)authorization|cookie", other.requests[0])
+    assert "secret" not in result.err and "bWU6" not in result.err
+
+
+def test_get_names_from_the_command_line(tmp_path, site):
+    with Running(site) as server:
+        address = ["127.0.0.1", str(server.port), "probe.txt"]
+        folder = ["-O", "-P", str(tmp_path)]
+        assert run_httpget(*(folder + address)).status == 0
+        assert (tmp_path / "probe.txt").read_bytes() == PROBE
+        (tmp_path / "probe.txt").write_bytes(b"mine")
+        result = run_httpget(*(folder + address))
+        assert result.status == 5 and "--force" in message(result)
+        assert (tmp_path / "probe.txt").read_bytes() == b"mine"
+        assert run_httpget(*(folder + ["--force"] + address)).status == 0
+        assert (tmp_path / "probe.txt").read_bytes() == PROBE
+        long = "n" * 250
+        (site / long).write_bytes(PROBE)
+        assert run_httpget(*(folder + address[:2] + [long])).status == 0
+        assert (tmp_path / long).read_bytes() == PROBE
+    assert sorted(os.listdir(str(tmp_path))) == sorted(
+        ["around", "probe.txt", long] if (tmp_path / "around").exists()
+        else ["probe.txt", long])
+
+
+def test_get_decodes_gzip():
+    text = b"text\n" * 1000
+    fields = [b"Content-Encoding: gzip", b"ETag: \"a\""]
+    result = fetch_from(ok(gzip.compress(text), *fields))
+    assert (result.status, result.out) == (0, text), result
+    assert b"\r\nAccept-Encoding: gzip\r\n" in result.requests[0]
+    result = fetch_from(ok(gzip.compress(text), *fields), "--raw")
+    assert gzip.decompress(result.out) == text
+    assert b"Accept-Encoding" not in result.requests[0]
+    for content in (gzip.compress(text)[:-3], b"junk", gzip.compress(
+            bytes(10**8))):
+        result = fetch_from(ok(content, *fields), stdout=subprocess.DEVNULL)
+        assert result.status == 4, result
+    result = fetch_from(ok(text, b"Content-Encoding: br"))
+    assert (result.status, result.out) == (4, b""), result
+
+
+def test_get_from_a_program():
+    """fetch(): any status, blocks of content, and the documented errors."""
+    with ScriptedServer(ok(b"x" * 300000, b"A: b")) as server:
+        url = "http://127.0.0.1:%d/" % server.port
+        with httpget.fetch(url, fields=[("X-Y", "z")]) as response:
+            assert (response.status, response.reason) == (200, "OK")
+            assert response.fields["a"] == "b"
+            assert b"".join(response) == b"x" * 300000
+        assert b"\r\nX-Y: z\r\n" in server.requests[0]
+        server.script = b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno"
+        with httpget.fetch(url) as response:
+            assert response.status == 404 and b"".join(response) == b"no"
+        server.script = b"junk"
+        with pytest.raises(httpget.ResponseError):
+            httpget.fetch(url)
+    with pytest.raises(httpget.ConnectError):
+        httpget.fetch(url)
+    with pytest.raises(ValueError):
+        httpget.fetch("ftp://h/")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for localhost, and its key, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
+         "2", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
+         str(folder / "key"), "-out", str(folder / "certificate")],
+        check=True, stderr=subprocess.DEVNULL)
+    return str(folder / "certificate"), str(folder / "key")
+
+
+class TLSServer(ScriptedServer):
+    """The same over TLS; *ragged*: without an end that TLS vouches for."""
+
+    def __init__(self, script, certificate, ragged=False):
+        import ssl
+        super().__init__(script)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*certificate)
+        self.ragged = ragged
+
+    def serve(self):
+        while True:
+            sock, _ = self.listener.accept()
+            with sock:
+                sock.settimeout(PATIENCE)
+                with contextlib.suppress(OSError):
+                    with self.context.wrap_socket(
+                            sock, server_side=True,
+                            do_handshake_on_connect=False) as tls:
+                        tls.do_handshake()
+                        self.requests.append(tls.recv(65536))
+                        tls.sendall(self.script)
+                        if not self.ragged:
+                            tls.unwrap()
+                if self.leaving:
+                    return
+
+    leaving = False
+
+    def __exit__(self, *exc):
+        self.leaving = True
+        return super().__exit__(*exc)
+
+
+def test_get_over_tls(certificate):
+    cafile = ["--cafile", certificate[0]]
+    with TLSServer(ok(b"secret"), certificate) as server:
+        url = "https://localhost:%d/x" % server.port
+        result = run_httpget(*(cafile + [url]))
+        assert (result.status, result.out) == (0, b"secret"), result
+        assert "TLSv1." in result.err
+        result = run_httpget(*(cafile + ["--tls", "127.0.0.1",
+                                         str(server.port)]))
+        assert (result.status, result.out) == (0, b"secret"), result
+        result = run_httpget(url)
+        assert (result.status, result.out) == (3, b""), result
+        assert "certificate" in message(result)
+        result = run_httpget("--insecure", url)
+        assert (result.status, result.out) == (0, b"secret"), result
+        result = run_httpget("--cafile", os.devnull, url)
+        assert result.status == 3, result
+        result = run_httpget("--cafile", "/none", url)
+        assert result.status == 3 and "/none" in message(result)
+    with TLSServer(CLOSE_HEAD + b"cut", certificate) as server:
+        url = "https://localhost:%d/x" % server.port
+        result = run_httpget(*(cafile + ["--retries", "0", url]))
+        assert (result.status, result.out) == (0, b"cut"), result
+        server.ragged = True
+        result = run_httpget(*(cafile + ["--retries", "0", url]))
+        assert (result.status, result.out) == (4, b"cut"), result
+    with ScriptedServer(ok(b"plain")) as server:
+        result = run_httpget("--tls", "--timeout", "2", "127.0.0.1",
+                             str(server.port))
+        assert result.status == 3, result
+
+
+# ---- httpget.py: copying a folder -------------------------------------------
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A folder of many files, with names of all kinds."""
+    root = tmp_path_factory.mktemp("tree") / "top"
+    for number in range(50):
+        folder = root / ("d%d" % (number % 7)) / ("%d" % number)
+        folder.mkdir(parents=True)
+        for name in range(100):
+            (folder / ("%d.bin" % name)).write_bytes(b"%d\n" % name * name)
+    odd = root / "odd & <names>"
+    odd.mkdir()
+    for name in HOSTILE_NAMES:
+        with contextlib.suppress(OSError):
+            (odd / name).write_bytes(os.fsencode(name))
+    wait_until_settled(folder / "99.bin")
+    return root
+
+
+def copied(folder):
+    """Return {path below *folder*: content}."""
+    found = {}
+    for path, _, names in os.walk(str(folder)):
+        for name in names:
+            with open(os.path.join(path, name), "rb") as file:
+                found[os.path.relpath(os.path.join(path, name),
+                                      str(folder))] = file.read()
+    return found
+
+
+def expected_copy(tree):
+    return {os.sep.join(httpget.local_name(part)
+                        for part in path.split(os.sep)): content
+            for path, content in copied(tree).items()}
+
+
+def check_copies(tree, target, port, unseen="$^", failures=0):
+    """Copy *tree* from *port* twice: all comes once, and then nothing.
+
+    Names that match *unseen* come as other ones, or *failures* of them not.
+    """
+    def seen(files):
+        return {path: content for path, content in files.items()
+                if not re.search(unseen, path)}
+    expected = expected_copy(tree)
+    for unchanged in (0, len(expected) - failures):
+        result = run_httpget("-r", "-P", str(target), "127.0.0.1", str(port),
+                             tree.name)
+        assert result.status == (1 if failures else 0), result
+        assert "%d unchanged; %d failed\n" % (unchanged, failures) in result.err
+        assert seen(copied(target / tree.name)) == seen(expected)
+    assert re.search("^0 files, 0 bytes in", result.err, re.MULTILINE), result
+
+
+def test_get_copies_a_folder(tree, tmp_path):
+    with Running(tree.parent) as server:
+        check_copies(tree, tmp_path, server.port)
+        sample = tmp_path / "top" / "d1" / "1" / "5.bin"
+        assert int(sample.stat().st_mtime) == int(
+            (tree / "d1" / "1" / "5.bin").stat().st_mtime)
+        sample.write_bytes(b"changed here")
+        (tmp_path / "top" / "d1" / "1" / "6.bin").unlink()
+        result = run_httpget("-r", "-P", str(tmp_path), "127.0.0.1",
+                             str(server.port), "top/")
+        assert result.status == 0 and "2 files, " in result.err, result
+        assert copied(tmp_path / "top") == expected_copy(tree)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 7),
+                    reason="its http.server knows no 304")
+def test_get_copies_a_folder_of_http_server(tree, tmp_path):
+    with subprocess.Popen(
+            [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1",
+             "0"], cwd=str(tree.parent), stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL) as process:
+        try:
+            port = re.search(b"port ([0-9]+)", process.stdout.readline())
+            # It encodes bytes that are no UTF-8 in a way of its own.
+            check_copies(tree, tmp_path, int(port.group(1)),
+                         "[\udc80-\udcff]")
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_get_copies_a_folder_of_nginx(tree, tmp_path, form):
+    nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    if not nginx:
+        pytest.skip("nginx is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "conf").write_text("""
+        daemon off; worker_processes 1; pid %(folder)s/pid; user root;
+        error_log stderr crit; events { }
+        http { access_log off; client_body_temp_path %(folder)s/a;
+        proxy_temp_path %(folder)s/b; fastcgi_temp_path %(folder)s/c;
+        uwsgi_temp_path %(folder)s/d; scgi_temp_path %(folder)s/e;
+        server { listen 127.0.0.1:%(port)d; root %(root)s; autoindex on;
+        autoindex_format %(form)s; } }""" % {
+            "folder": tmp_path, "port": port, "root": tree.parent,
+            "form": form})
+    check_copies_of(tree, tmp_path, port, [
+        nginx, "-e", "stderr", "-p", str(tmp_path), "-c",
+        str(tmp_path / "conf")])
+
+
+def test_get_copies_a_folder_of_caddy(tree, tmp_path):
+    caddy = shutil.which("caddy")
+    if not caddy:
+        pytest.skip("caddy is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "Caddyfile").write_text("""
+        {
+            admin off
+            auto_https off
+        }
+        http://127.0.0.1:%d {
+            root * %s
+            file_server browse
+        }
+        """ % (port, tree.parent))
+    # It cannot name what is no UTF-8.
+    odd = [path for path in copied(tree) if re.search("[\udc80-\udcff]", path)]
+    check_copies_of(tree, tmp_path, port, [
+        caddy, "run", "--adapter", "caddyfile", "--config",
+        str(tmp_path / "Caddyfile")], len(odd))
+
+
+def check_copies_of(tree, folder, port, command, failures=0):
+    """The same from a server that *command* runs at *port*."""
+    target = folder / "target"
+    target.mkdir()
+
+    def answers():
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return True
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL,
+                          env=dict(os.environ, HOME=str(folder))) as process:
+        try:
+            wait_until(answers, command[0])
+            check_copies(tree, target, port, "[\udc80-\udcff]", failures)
+        finally:
+            process.terminate()
+
+
+class Listing(ScriptedServer):
+    """Answers "/" with a listing and all else with a short file."""
+
+    def __init__(self, media, page):
+        super().__init__(b"")
+        self.media, self.page = media, page
+
+    def answer(self, sock):
+        path = self.requests[-1].split(b" ")[1]
+        content = self.page if path == b"/" else b"evil"
+        sock.sendall(ok(content, b"Connection: close",
+                        b"Content-Type: " + self.media))
+
+
+@rows([
+    ("../up", "parent"), ("/abs", "absolute"), ("..", "two dots"),
+    (".", "dot"), ("", "empty"), ("a/b", "slash"), ("a\0b", "nul"),
+])
+def test_get_listing_of_what_is_no_name(tmp_path, a):
+    page = json.dumps([{"name": a, "type": "file", "size": 4},
+                       {"name": "good", "type": "file", "size": 4}])
+    target = tmp_path / "in" / "side"
+    target.mkdir(parents=True)
+    with Listing(b"application/json", page.encode()) as server:
+        result = run_httpget("-r", "-P", str(target), server.host,
+                             str(server.port))
+    assert result.status == 1 and "which is no name" in result.err, result
+    assert copied(tmp_path) == {os.path.join("in", "side", "good"): b"evil"}
+
+
+def test_get_listing_cannot_lead_elsewhere(tmp_path):
+    page = b"".join(b'<a href="%s">x</a>' % link for link in [
+        b"../x", b"/../x", b"//evil/x", b"http://evil/x", b"%2e%2e/x",
+        b"%2E%2E", b"a/../../x", b"..%2fx", b"..\\x", b".bashrc", b"good",
+        b"javascript:x", b"?C=M", b"con", b"a%00b"])
+    target = tmp_path / "in" / "side"
+    target.mkdir(parents=True)
+    with Listing(b"text/html", page) as server:
+        result = run_httpget("-r", "-P", str(target), server.host,
+                             str(server.port))
+    assert result.status == 1, result
+    names = {os.path.relpath(each, os.path.join("in", "side"))
+             for each in copied(tmp_path)}
+    assert {"good", "%2Ebashrc", "%63on"} <= names
+    assert not [name for name in names
+                if name.startswith("..") or os.sep in name]
+
+
+def test_get_copy_follows_no_link_here(tmp_path):
+    """What is there and no folder, or no file, is left alone."""
+    site = tmp_path / "site"
+    (site / "linked").mkdir(parents=True)
+    (site / "linked" / "f").write_bytes(PROBE)
+    (site / "probe.txt").write_bytes(PROBE)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "linked").symlink_to(outside)
+    (target / "probe.txt").symlink_to(outside / "probe.txt")
+    with Running(site) as server:
+        result = run_httpget("-r", "-P", str(target), "127.0.0.1",
+                             str(server.port), "/")
+    assert result.status == 1 and "linked is there and no folder" in result.err
+    assert "probe.txt is there and no file" in result.err
+    assert os.listdir(str(outside)) == []
+
+
+def test_get_nested_folders_end():
+    """A server whose every folder has another one in it."""
+    class Endless(ScriptedServer):
+        def answer(self, sock):
+            sock.sendall(ok(b'[{"name": "d", "type": "directory"}]',
+                            b"Connection: close",
+                            b"Content-Type: application/json"))
+    with tempfile.TemporaryDirectory() as folder, Endless(b"") as server:
+        result = run_httpget("-r", "-P", folder, server.host,
+                             str(server.port))
+        assert len(server.requests) == httpget.DEPTH_MAX + 1
+    assert result.status == 1 and "nested more than" in result.err, result
+
+
+def test_get_progress_on_a_terminal(tmp_path):
+    """It is shown, and taken off again; elsewhere nothing of it is."""
+    import pty
+    master, slave = pty.openpty()
+    with FileServer(MANY_BYTES * 40, cuts=[10**7]) as server:
+        process = start_httpget(server.host, str(server.port), "file", "-o",
+                                str(tmp_path / "t"), stderr=slave)
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: Linux's end of a terminal
+            for data in iter(lambda: os.read(master, 65536), b""):
+                shown += data
+        process.communicate()
+    os.close(master)
+    assert process.returncode == 0
+    assert re.search(rb"\r[0-9]+ %  [0-9.]+ (bytes|[KM]iB) of 39.1 MiB"
+                     rb"  [0-9.]+ [KM]iB/s", shown)
+    for line in shown.decode().split("\r\n"):
+        last = line.rpartition("\r")[2]     # what stays
+        assert "%" not in last
 
 
 # ---- httpget.py: terminal ---------------------------------------------------
