@@ -119,6 +119,8 @@ EXPANSION_MAX = 100             # times what was sent; text has 3 to 20
 EXPANSION_FREE = 16 * MIB       # bytes that are decoded whatever was sent
 ERROR_SHOWN_MAX = 64 * KIB      # bytes of an error's content that -v shows
 GARBAGE_SHOWN_MAX = 40          # bytes of something malformed in a message
+TIME_MAX = 2**33        # seconds since 1970 that every file system takes
+NOTES_MAX = 64 * KIB    # bytes of FILE.part.json
 NAME_MAX = 255          # bytes of a file's name, in most file systems
 PROGRESS_WAIT = 0.2     # seconds between two looks at the progress
 
@@ -364,7 +366,9 @@ def redirected(url: URL, location: str) -> URL:
     Source: RFC 9110, 10.2.2 and 15.4.
     """
     try:
-        new = joined(url, location)
+        # Fields are read as latin-1, but many servers mean UTF-8.
+        new = joined(url, location.encode("latin-1").decode(
+            "utf-8", "surrogateescape"))
     except ValueError as exc:
         raise StatusError("the redirect of %s is refused: %s" % (url, exc))
     if url.scheme == "https" and new.scheme == "http":
@@ -820,6 +824,7 @@ def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
 CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
                            % (_NUMBER, _NUMBER, _NUMBER))
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
+HTTP_DATE = re.compile("[A-Za-z0-9 ,:-]{1,64}")     # and not more than that
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
 
@@ -834,9 +839,10 @@ def http_time(value: str) -> "Optional[int]":
     from email.utils import mktime_tz, parsedate_tz
     try:
         parts = parsedate_tz(value)
-        return int(mktime_tz(parts)) if parts else None
+        seconds = int(mktime_tz(parts)) if parts else -1
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
+    return seconds if 0 <= seconds <= TIME_MAX else None
 
 
 def strong_validator(fields: "Dict[str, str]") -> str:
@@ -853,6 +859,87 @@ def strong_validator(fields: "Dict[str, str]") -> str:
     if modified is None or date is None or date - modified < 1:
         return ""
     return fields["last-modified"]
+
+
+def is_validator(text: str) -> bool:
+    """Return whether *text* may be one that strong_validator() returned."""
+    return (STRONG_ETAG.fullmatch(text) is not None
+            or HTTP_DATE.fullmatch(text) is not None)
+
+
+def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
+    """Return whether a response with *fields* may be of that version."""
+    name = "etag" if validator.startswith('"') else "last-modified"
+    return fields.get(name, validator) == validator
+
+
+class Have:
+    """What is there of a file, and what was asked for.
+
+    written    bytes of content that are there
+    asked      position from which the rest was asked for, 0 for all of it
+    validator  of the version that is there, "" for none
+    length     bytes of that version, None where nobody knows
+    """
+
+    __slots__ = ("written", "asked", "validator", "length")
+
+    def __init__(self, written: int, asked: int, validator: str,
+                 length: "Optional[int]") -> None:
+        self.written = written
+        self.asked = asked
+        self.validator = validator
+        self.length = length
+
+
+# What is to be done with a response.
+APPEND, RESTART, WHOLE, AGAIN = range(4)
+
+
+def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
+         coded: bool, have: Have) -> "Tuple[int, int, Optional[int]]":
+    """Return (what to do, bytes to skip, bytes that must come then).
+
+    APPEND to what is there; RESTART with this; all is there, WHOLE, or it
+    must be asked for AGAIN, from the start.  *length* is the body's, *coded*
+    whether it has a content coding.  The last is None where nobody knows.
+    Raise ResponseError for what was not asked for.  So two versions of a
+    file are never joined, and none is taken for whole that is not.
+    Source: RFC 9110, 13.1.5, 14.4, 15.3.7 and 15.5.17.
+    """
+    same = have.validator != "" and is_same_version(fields, have.validator)
+    found = parse_content_range(fields.get("content-range", ""))
+    if status == 206:
+        if (not found or not have.asked or coded or not same
+                or found[0] != have.asked
+                or have.length is not None and found[2] not in (
+                    -1, have.length)
+                or found[2] not in (-1, found[1] + 1)
+                or length not in (None, found[1] + 1 - found[0])):
+            raise other_part(fields)
+        return APPEND, 0, found[1] + 1 - found[0]
+    if status == 416:
+        if (found and same and found[2] == have.asked
+                and have.length in (None, have.asked)):
+            return WHOLE, 0, 0
+        return AGAIN, 0, None
+    total = None if coded else length
+    if (have.asked and not coded and status == 200
+            and strong_validator(fields) == have.validator
+            and (total is None or have.length in (None, total))
+            and (total is None or total >= have.written)):
+        # A server without ranges.
+        total = have.length if total is None else total
+        return APPEND, have.written, (None if total is None
+                                      else total - have.written)
+    return RESTART, 0, total
+
+
+def other_part(fields: "Dict[str, str]") -> ResponseError:
+    """Return the error for a part that was not asked for."""
+    return ResponseError("the server sent another part of the file than it"
+                         " was asked for: '%s'" % printable(
+                             fields.get("content-range", "")))
 
 
 def parse_digest(value: str) -> "Optional[bytes]":
@@ -971,27 +1058,20 @@ def parse_html_listing(text: str, url: URL) -> "List[Entry]":
     Links to a parent, another origin, or anything deeper are left out, as
     are those with a query, by which pages sort themselves.
     """
-    from html.parser import HTMLParser
-    links = []  # type: List[str]
-
-    class LinkParser(HTMLParser):
-        """Collects the links of a page."""
-
-        def handle_starttag(self, tag: str, attrs: "Any") -> None:
-            links.extend(value for name, value in attrs
-                         if tag == "a" and name == "href" and value)
-
-    parser = LinkParser()
-    parser.feed(text)
-    parser.close()
+    from html import unescape
     entries = OrderedDict()  # type: OrderedDict[str, Entry]
-    for link in links:
-        name = name_below(url, link)
+    for match in LINK.finditer(text):
+        name = name_below(url, unescape(match.group(1).strip("\"'")))
         if name:
             is_folder = name.endswith("/")
             name = decoded(name.rstrip("/"))
             entries.setdefault(name, Entry(name, is_folder))
     return list(entries.values())
+
+
+# <a ... href=...>, the value quoted or not; each part of it bounded.
+LINK = re.compile(r"""(?i)<a\s[^<>]{0,4096}?\bhref\s{0,9}=\s{0,9}"""
+                  r"""("[^"<>]{0,4096}"|'[^'<>]{0,4096}'|[^\s"'<>]{1,4096})""")
 
 
 def name_below(url: URL, link: str) -> str:
@@ -1211,6 +1291,12 @@ class Connection:
         """Close the connection."""
         self.sock.close()
 
+    def has_input(self) -> bool:
+        """Return whether something came that nobody asked for, or its end."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.sock, READ)
+            return bool(selector.select(0))
+
     def when_ready(self, event: int, call: "Callable[..., Any]",
                    *args: object) -> "Task":
         """Return call(*args), as soon as it need not wait for the socket.
@@ -1360,7 +1446,10 @@ def start_tls(connection: Connection, host: str,
         connection.sock, server_hostname=host.partition("%")[0],
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
     connection.sock = sock
-    yield from connection.when_ready(READ, sock.do_handshake)
+    try:
+        yield from connection.when_ready(READ, sock.do_handshake)
+    except ValueError as exc:   # CertificateError is one in Python 3.6
+        raise OSError("its certificate is not to be trusted: %s" % exc)
 
 
 def reason_of(exc: OSError) -> str:
@@ -1477,7 +1566,7 @@ class Client:
         """Return a connection to the origin of *url*."""
         connection, self._idle = self._idle, None
         if connection:
-            if self.origin == url.origin:
+            if self.origin == url.origin and not connection.has_input():
                 return connection
             connection.close()
         connection = yield from connect(url, self.settings)
@@ -1507,7 +1596,8 @@ class Client:
         """Return all fields of a request for *url*."""
         settings = self.settings
         fields = [*fields, *settings.fields]
-        if settings.user:
+        if settings.user and not any(name.lower() == "authorization"
+                                     for name, _ in fields):
             fields.append(("Authorization", basic(*settings.user)))
         if url.origin != self._first:
             fields = [field for field in fields
@@ -1550,9 +1640,7 @@ class Response:
         self.coding = None  # type: Optional[GzipDecoder]
         if coding in ("gzip", "x-gzip") and not client.settings.raw:
             self.coding = GzipDecoder()
-        elif coding not in ("", "identity") and not client.settings.raw:
-            raise ResponseError("unknown content coding '%s'; --raw saves it"
-                                " as it is" % printable(coding))
+        self._unknown = coding not in ("", "identity", "gzip", "x-gzip")
         self._ended = False
         if self.decoder.done:
             self._end()
@@ -1569,6 +1657,10 @@ class Response:
         the content is malformed, or BrokenOff, with the number of bytes so
         far, when it ends too early.
         """
+        if self._unknown and not self.client.settings.raw:
+            raise ResponseError("unknown content coding '%s'; --raw saves it"
+                                " as it is" % printable(
+                                    self.fields["content-encoding"]))
         while True:
             if self.coding:
                 content = self.coding.more()
@@ -1672,7 +1764,8 @@ def basic(name: str, password: str) -> str:
     """Return the Authorization value for Basic (RFC 7617, 2)."""
     import base64
     return "Basic " + base64.b64encode(
-        ("%s:%s" % (name, password)).encode("utf-8")).decode("ascii")
+        ("%s:%s" % (name, password)).encode(
+            "utf-8", "surrogateescape")).decode("ascii")
 
 
 # ---- Output -----------------------------------------------------------------
@@ -1683,6 +1776,7 @@ OPEN_FLAGS = 0
 for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
     OPEN_FLAGS |= getattr(os, _flag, 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)     # a FIFO must not hold us up
 WINDOWS = os.name == "nt"
 CREATE_FLAGS = OPEN_FLAGS | NOFOLLOW | os.O_RDWR | os.O_CREAT | os.O_EXCL
 
@@ -1692,9 +1786,10 @@ class Output:
 
     written    bytes of content that are there
     validator  by which to ask for the rest of the same version, "" for none
+    length     bytes of that version, None where nobody knows
     """
 
-    # Whether what is written may be shown to be right only afterwards.
+    # Whether it can begin anew although something is written.
     is_file = False
 
     def __init__(self, fd: int, name: str) -> None:
@@ -1702,6 +1797,7 @@ class Output:
         self.name = name
         self.written = 0
         self.validator = ""
+        self.length = None  # type: Optional[int]
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError or ReaderGone."""
@@ -1722,9 +1818,9 @@ class Output:
                 raise not_written(self.name, exc)
             block = block[count:]
 
-    def remember(self, url: "URL", validator: str) -> None:
-        """Note which version of what is being written."""
-        self.validator = validator
+    def remember(self, validator: str, length: "Optional[int]") -> None:
+        """Note which version is being written."""
+        self.validator, self.length = validator, length
 
     def blocks(self) -> "Iterator[bytes]":
         """Yield what an earlier run has written."""
@@ -1808,22 +1904,24 @@ class TerminalOutput(Output):
 class FileOutput(Output):
     """Collects content in NAME.part, and renames that when it is whole.
 
-    Its validator lies beside it, in NAME.part.json, for a later run.
+    Its version is noted beside it, in NAME.part.json, for a later run.
     """
 
     is_file = True
 
-    def __init__(self, name: str, mode: int, resume: bool = False) -> None:
+    def __init__(self, name: str, mode: int, url: str = "",
+                 resume: bool = False, prefix: str = "") -> None:
         """Prepare for a part with permissions *mode* less the umask.
 
         restart() creates it.  *resume*: or go on with the one that is there,
-        if it is known what it is a part of.
+        if it is noted to be one of *url*.  The part's name begins with
+        *prefix*.  Raise OutputError when another program is writing it.
         """
         super().__init__(-1, name)
         self.mode = mode
-        self.part = part_name(name)
+        self.url = url
+        self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
-        self.url = ""
         if resume:
             self._resume()
 
@@ -1831,34 +1929,52 @@ class FileOutput(Output):
         """Open the part of an earlier run, if its version is known."""
         import json
         try:
-            with open(self.notes, encoding="utf-8") as file:
-                notes = json.load(file)
-            url, validator = str(notes["url"]), str(notes["validator"])
-            fd = os.open(self.part, OPEN_FLAGS | NOFOLLOW | os.O_RDWR)
-        except (OSError, ValueError, TypeError, KeyError):
+            notes = json.loads(read_small(self.notes))
+            validator, length = notes["validator"], notes["length"]
+            if (notes["url"] != self.url or not isinstance(validator, str)
+                    or not is_validator(validator)
+                    or not isinstance(length, (int, type(None)))):
+                return
+            fd = os.open(self.part, OPEN_FLAGS | NOFOLLOW | os.O_RDWR
+                         | NONBLOCK)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return
         state = os.fstat(fd)
-        if (not stat.S_ISREG(state.st_mode) or state.st_nlink > 1
-                or NOT_FIELD_CONTENT.search(validator.encode("utf-8",
-                                                             "replace"))):
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1 or (
+                hasattr(os, "getuid") and state.st_uid != os.getuid()):
             os.close(fd)
             return
-        self.url, self.validator = url, validator
         self.fd = fd
+        self._lock()
+        self.validator, self.length = validator, length
         self.written = os.lseek(fd, 0, os.SEEK_END)
 
-    def remember(self, url: "URL", validator: str) -> None:
-        """Note which version of what is being written."""
-        import json
-        if (self.url, self.validator) == (str(url), validator):
+    def _lock(self) -> None:
+        """Raise OutputError if another program writes this part."""
+        try:
+            import fcntl
+        except ImportError:     # Windows
             return
-        self.url, self.validator = str(url), validator
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._close()
+            raise OutputError("another program is writing %s; wait for it"
+                              % printable(self.part))
+        except OSError:
+            pass    # a file system without locks
+
+    def remember(self, validator: str, length: "Optional[int]") -> None:
+        """Note which version is being written."""
+        import json
+        super().remember(validator, length)
         try:
             remove(self.notes)
             if validator:
                 fd = os.open(self.notes, CREATE_FLAGS, 0o600)
                 with open(fd, "w", encoding="utf-8") as file:
-                    json.dump({"url": self.url, "validator": validator}, file)
+                    json.dump({"url": self.url, "validator": validator,
+                               "length": length}, file)
         except OSError as exc:
             raise not_written(self.notes, exc)
 
@@ -1879,18 +1995,19 @@ class FileOutput(Output):
             yield block
 
     def restart(self) -> None:
-        """Begin, or begin anew, for the file has changed."""
+        """Begin, or begin anew, for the file has changed.
+
+        With a new file: the old one may by now be another program's.
+        """
         try:
-            if self.fd < 0:
-                remove(self.notes)
-                remove(self.part)   # left over from an earlier run
-                # O_EXCL: what is opened is new, nobody's link or device.
-                self.fd = os.open(self.part, CREATE_FLAGS, self.mode)
-            else:
-                os.ftruncate(self.fd, 0)
-                os.lseek(self.fd, 0, os.SEEK_SET)
+            self._close()
+            remove(self.notes)
+            remove(self.part)
+            # O_EXCL: what is opened is new, nobody's link or device.
+            self.fd = os.open(self.part, CREATE_FLAGS, self.mode)
         except OSError as exc:
             raise not_written(self.part, exc)
+        self._lock()
         self.written = 0
 
     def finish(self, mtime: "Optional[float]" = None) -> None:
@@ -1950,22 +2067,35 @@ def remove(path: str) -> None:
         pass
 
 
-def part_name(name: str) -> str:
+def read_small(path: str) -> str:
+    """Return the text of the regular file *path*, of NOTES_MAX bytes.
+
+    Raise OSError, or ValueError for what is no such file.
+    """
+    fd = os.open(path, OPEN_FLAGS | NOFOLLOW | NONBLOCK | os.O_RDONLY)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("%s is no file" % path)
+        return file.read(NOTES_MAX).decode("utf-8")
+
+
+def part_name(name: str, prefix: str = "") -> str:
     """Return where the content of file *name* is collected.
 
     A name that is too long for more suffixes gives way to its digest.
     """
     folder, base = os.path.split(name)
-    if len(os.fsencode(base + PART_SUFFIX + NOTES_SUFFIX)) > NAME_MAX:
+    if len(os.fsencode(prefix + base + PART_SUFFIX + NOTES_SUFFIX)) > NAME_MAX:
         import hashlib
         base = hashlib.sha256(os.fsencode(base)).hexdigest()
-    return os.path.join(folder, base + PART_SUFFIX)
+    return os.path.join(folder, prefix + base + PART_SUFFIX)
 
 
-def open_output(name: "Optional[str]", resume: bool = False) -> Output:
+def open_output(name: "Optional[str]", url: str = "",
+                resume: bool = False) -> Output:
     """Return the Output for -o *name*; None means that -o was not given.
 
-    Raise OutputError.
+    *resume*: go on with a part of *url*.  Raise OutputError.
     """
     if name is None or name == "-":
         if sys.stdout is None:
@@ -1982,14 +2112,14 @@ def open_output(name: "Optional[str]", resume: bool = False) -> Output:
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
     except FileNotFoundError:
-        return FileOutput(name, 0o666, resume)
+        return FileOutput(name, 0o666, url, resume)
     except OSError as exc:
         raise not_written(name, exc)
     if sys.stdout is not None and os.path.samestat(state, os.fstat(STDOUT)):
         # As /dev/stdout, whose link must not be replaced.
         return Output(STDOUT, name)
     # What was private stays private.
-    return FileOutput(name, stat.S_IMODE(state.st_mode) & 0o777, resume)
+    return FileOutput(name, stat.S_IMODE(state.st_mode) & 0o777, url, resume)
 
 
 def not_written(name: str, exc: OSError) -> OutputError:
@@ -2022,7 +2152,6 @@ class Transfer:
         self.fields = fields
         self.digest = None if wanted else hashlib.sha256()
         self.response = None  # type: Optional[Response]
-        self.length = None  # type: Optional[int]
         self.coded = False
         self.refused = 0
 
@@ -2048,6 +2177,9 @@ class Transfer:
             raise Interrupted("interrupted" + self.output.abandon())
         except DigestError:
             self.output.destroy()
+            raise
+        except GeneratorExit:
+            self.output.abandon()
             raise
         except Failure as exc:
             raise type(exc)(str(exc) + self.output.abandon())
@@ -2082,117 +2214,111 @@ class Transfer:
 
         Return whether all is there now; else another one must be made.
         """
-        offset, validator = self.output.written, self.output.validator
+        output = self.output
+        asked = output.written if output.validator and not self.wanted else 0
         fields = [*self.fields]
         if self.wanted:
             fields.append(("Range", self.wanted))
-        elif offset and validator:
-            fields += [("Range", "bytes=%d-" % offset),
-                       ("If-Range", validator)]
-        elif not (self.client.settings.raw or self.output.is_file):
+        elif asked:
+            fields += [("Range", "bytes=%d-" % asked),
+                       ("If-Range", output.validator)]
+        elif not (self.client.settings.raw or output.is_file):
             fields.append(("Accept-Encoding", "gzip"))
         response = yield from self.client.get(self.url, fields)
         try:
-            if not self._is_of_use(response, offset):
+            if not self._is_of_use(response, asked):
                 yield from self._refuse(response)
-            skip = self._begin(response, offset)
-            while skip >= 0:
-                block = yield from response.read()
-                if not block:
-                    break
-                if skip:
-                    left = max(0, len(block) - skip)
-                    skip -= len(block) - left
-                    block = block[len(block) - left:]
-                self._write(block)
+            action, skip, expected = self._plan(response, asked)
+            if action == AGAIN:
+                return False
+            if action != WHOLE and response.status != 304:
+                yield from self._copy(response, skip, expected)
         finally:
             response.close()
-        return skip >= 0
+        return True
 
-    def _write(self, block: "Block") -> None:
-        self.output.write(block)
-        if self.digest:
-            self.digest.update(block)
-        self.client.report.progress(self.output.written, self.length)
-
-    def _begin(self, response: Response, offset: int) -> int:
-        """Look at the head of *response*; prepare the output for its content.
-
-        Return how many bytes of it are there already; -1 where this response
-        does not help, and another request must be made.
-        """
-        if response.status == 416:
-            return self._beyond(response, offset)
-        self.response = response
-        if response.status == 304:
-            return 0
-        self.coded = response.coding is not None
-        if response.status == 206:
-            self._check_part(response, offset)
-            if self.wanted:
-                self.output.restart()
-            return 0
-        if self.wanted:
-            raise ResponseError("the server does not send ranges of this")
-        self.length = None if self.coded else response.length
-        validator = "" if self.coded else strong_validator(response.fields)
-        if offset and validator and validator == self.output.validator:
-            return offset   # a server without ranges
-        self._restart()
-        self.output.remember(self.url, validator)
-        return 0
-
-    def _restart(self) -> None:
-        """Begin anew, with another version of the file."""
-        import hashlib
-        self.output.restart()
-        self.digest = hashlib.sha256()
-
-    def _check_part(self, response: Response, offset: int) -> None:
-        """Raise ResponseError unless the 206 has what was asked for."""
-        value = response.fields.get("content-range", "")
-        found = parse_content_range(value)
-        if not found or found[0] < 0 or not (self.wanted or offset):
-            raise ResponseError("the server sent a part of the file, though"
-                                " nobody asked for this part: '%s'"
-                                % printable(value))
-        first, last, length = found
-        if self.wanted:
-            right = is_selected(self.wanted, first, last, length)
-        else:
-            right = (first == offset and (length < 0 or last == length - 1)
-                     and self.length in (None, length))
-            self.length = length if length >= 0 else last + 1
-            etag = response.fields.get("etag", "")
-            right = right and (not self.output.validator.startswith('"')
-                               or etag in ("", self.output.validator))
-        if not right:
-            raise ResponseError("the server sent another part of the file"
-                                " than it was asked for: '%s'"
-                                % printable(value))
-
-    def _beyond(self, response: Response, offset: int) -> int:
-        """There is nothing from *offset* on: it was all, or too much."""
-        found = parse_content_range(response.fields.get("content-range", ""))
-        if found and found[2] == offset:
-            self.response = response
-            self.length = offset
-            response.close()
-            return 0
-        self.client.report.note("%s is longer than what the server has;"
-                                " beginning anew" % printable(
-                                    self.output.name))
-        self._restart()
-        self.output.remember(self.url, "")
-        return -1
-
-    def _is_of_use(self, response: Response, offset: int) -> bool:
+    def _is_of_use(self, response: Response, asked: int) -> bool:
         """Whether *response* has the content, or says that it is there."""
         if response.status == 416:
-            return offset > 0 and not self.wanted
+            return asked > 0
         if response.status == 304:
             return any(name == "If-Modified-Since" for name, _ in self.fields)
         return response.head.success
+
+    def _plan(self, response: Response,
+              asked: int) -> "Tuple[int, int, Optional[int]]":
+        """Prepare the output for *response*; return what plan() says."""
+        output = self.output
+        coded = response.coding is not None
+        if self.wanted:
+            expected = self._selected(response)
+            output.restart()
+            found = RESTART, 0, expected  # type: Tuple[int, int, Optional[int]]
+        elif response.status == 304:
+            found = WHOLE, 0, None
+        else:
+            found = plan(response.status, response.fields, response.length,
+                         coded, Have(output.written, asked, output.validator,
+                                     output.length))
+            if found[0] == AGAIN:
+                self.client.report.note(
+                    "%s is not a part of what the server has; beginning anew"
+                    % printable(output.name))
+                self._restart("", None)
+            elif found[0] == RESTART:
+                self._restart("" if coded else strong_validator(
+                    response.fields), found[2])
+        if found[0] != AGAIN:
+            self.response, self.coded = response, coded
+        return found
+
+    def _restart(self, validator: str, length: "Optional[int]") -> None:
+        """Begin anew, with this version of the file."""
+        import hashlib
+        self.output.restart()
+        self.output.remember(validator, length)
+        self.digest = hashlib.sha256()
+
+    def _selected(self, response: Response) -> int:
+        """Return how many bytes the 206 for the wanted range has.
+
+        Raise ResponseError unless it is one.
+        """
+        if response.status != 206:
+            raise ResponseError("the server does not send ranges of this")
+        found = parse_content_range(response.fields.get("content-range", ""))
+        if (not found or found[0] < 0 or response.coding
+                or not is_selected(self.wanted, *found)
+                or response.length not in (None, found[1] + 1 - found[0])):
+            raise other_part(response.fields)
+        return found[1] + 1 - found[0]
+
+    def _copy(self, response: Response, skip: int,
+              expected: "Optional[int]") -> "Task":
+        """Write the content, but for the first *skip* bytes of it.
+
+        Raise BrokenOff or ResponseError unless *expected* bytes come then;
+        None where nobody knows how many.
+        """
+        came = -skip
+        block = yield from response.read()
+        while block:
+            came += len(block)
+            if expected is not None and came > expected:
+                raise ResponseError("malformed response: more bytes than"
+                                    " there are of the file")
+            if came > 0:
+                block = block[max(0, len(block) - came):]
+                self.output.write(block)
+                if self.digest:
+                    self.digest.update(block)
+                self.client.report.progress(self.output.written,
+                                            self.output.length)
+            block = yield from response.read()
+        if came < 0 or expected is not None and came < expected:
+            raise BrokenOff("the response broke off after %d bytes: it was"
+                            " shorter than it said; try again"
+                            % self.output.written)
 
     def _refuse(self, response: Response) -> "Task":
         """Show the content of an error, and raise the StatusError for it."""
@@ -2233,24 +2359,39 @@ class Transfer:
 
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte."""
-        fields = [("Range", "bytes=0-0"),
-                  ("Want-Repr-Digest", "sha-256=10")]
+        fields = []
         if self.output.validator.startswith('"'):
             fields.append(("If-Match", self.output.validator))
         try:
-            answer = yield from self.client.get(response.url, fields, True)
-            yield from answer.discard()
-            answer.close()
+            found = yield from ask_version(self.client, response.url, fields)
         except Failure:     # the content is there; only the proof is not
             return None
-        found = parse_content_range(answer.fields.get("content-range", ""))
-        modified = [each.fields.get("last-modified")
-                    for each in (answer, response)]
-        if answer.status != 206 or not found or (
-                found[2] != self.output.written) or (
-                modified[0] != modified[1]):
-            return None     # another version by now
-        return parse_digest(answer.fields.get("repr-digest", ""))
+        if not found:
+            return None
+        answer, length, digest = found
+        # Of a coding made here the ETag is another one.
+        names = ["last-modified"] if self.coded else ["last-modified", "etag"]
+        same = [answer.fields.get(name) == response.fields.get(name)
+                for name in names if name in response.fields]
+        if length != self.output.written or not same or not all(same):
+            return None     # another version by now, or nobody knows
+        return digest
+
+
+def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
+    """Ask for one byte of *url*, and for its digest.
+
+    Return (the response, the file's length, its SHA-256 or None); None when
+    there is no such answer.  Raise Failure.
+    """
+    answer = yield from client.get(url, [
+        *fields, ("Range", "bytes=0-0"), ("Want-Repr-Digest", "sha-256=10")],
+        True)
+    yield from answer.discard()
+    found = parse_content_range(answer.fields.get("content-range", ""))
+    if answer.status != 206 or not found or found[2] < 0:
+        return None
+    return answer, found[2], parse_digest(answer.fields.get("repr-digest", ""))
 
 
 def show_error(report: "Report", response: Response) -> "Task":
@@ -2362,7 +2503,8 @@ class Mirror:
         if depth == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        for entry in entries:
+        for entry in OrderedDict((entry.name, entry)
+                                 for entry in entries).values():
             self._add(base, path, entry, depth + 1)
 
     def _is_inside(self, url: URL) -> bool:
@@ -2375,7 +2517,8 @@ class Mirror:
     def _add(self, base: URL, folder: str, entry: Entry, depth: int) -> None:
         """Note the job of *entry*, listed at *base*."""
         name = entry.name
-        if name in ("", ".", "..") or "/" in name or "\0" in name:
+        if (name in ("", ".", "..") or "/" in name or "\0" in name
+                or re.search("[\ud800-\udc7f\udd00-\udfff]", name)):
             self.failures.append("%s: it lists '%s', which is no name"
                                  % (base, printable(name)))
             return
@@ -2410,8 +2553,9 @@ class Mirror:
                     int(state.st_mtime), usegmt=True)))
         if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
             fields.append(("Want-Repr-Digest", "sha-256=10"))
-        transfer = Transfer(client, url, FileOutput(path, 0o666, True), "",
-                            self.retries, fields)
+        # No name in a copy begins with a dot, so that of no part is one.
+        output = FileOutput(path, 0o666, str(url), True, ".")
+        transfer = Transfer(client, url, output, "", self.retries, fields)
         try:
             outcome = yield from transfer.run()
         except StatusError:
@@ -2489,8 +2633,9 @@ class Report:
         """Show the request, when asked to."""
         if self.verbose:
             for line in data[:-4].split(b"\r\n"):
-                if line.lower().startswith(b"authorization:"):
-                    line = b"Authorization: (not shown)"
+                name = line.partition(b":")[0]
+                if name.lower().decode("latin-1") in CREDENTIALS:
+                    line = name + b": (not shown)"
                 self.note("> " + shown(line))
 
     def head(self, head: Head) -> None:
@@ -2770,6 +2915,7 @@ def get_all(options: "Namespace") -> int:
                 say("httpget.py: %s" % exc)
                 status = 1
     finally:
+        report.clear()
         client.close()
     return status
 
@@ -2788,18 +2934,14 @@ def get(client: Client, word: str, url: URL, options: "Namespace") -> None:
     name = options.output
     if options.remote_name:
         name = os.path.join(options.folder or "", safe_name(word))
-        if os.path.lexists(name) and not (options.force or options.resume):
-            raise OutputError("%s is there already; --force replaces it"
-                              % printable(name))
     started = time.monotonic()
     if options.resume and run(is_complete(client, url, name)):
         client.report.note("%s: complete already" % printable(name))
         return
-    output = open_output(name, options.resume)
-    if options.resume and isinstance(output, FileOutput) and (
-            output.url not in ("", str(url))):
-        output.restart()
-        output.remember(url, "")
+    if options.remote_name and os.path.lexists(name) and not options.force:
+        raise OutputError("%s is there already; --force replaces it"
+                          % printable(name))
+    output = open_output(name, str(url), options.resume)
     before = output.written
     proof = run(Transfer(client, url, output, options.wanted or "",
                          options.retries).run())
@@ -2825,17 +2967,15 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
             return False
     except OSError:
         return False
-    answer = yield from client.get(url, [
-        ("Range", "bytes=0-0"), ("Want-Repr-Digest", "sha-256=10")], True)
-    yield from answer.discard()
-    answer.close()
-    found = parse_content_range(answer.fields.get("content-range", ""))
-    if answer.status != 206 or not found or found[2] != state.st_size:
-        if found and 0 <= found[2] < state.st_size:
-            client.report.note("%s is longer than what the server has;"
-                               " beginning anew" % printable(name))
+    found = yield from ask_version(client, url, [])
+    if not found:
         return False
-    digest = parse_digest(answer.fields.get("repr-digest", ""))
+    answer, length, digest = found
+    if length != state.st_size:
+        if length < state.st_size:
+            client.report.note("%s is longer than what the server has"
+                               % printable(name))
+        return False
     if digest:
         return digest == digest_of(name)
     modified = http_time(answer.fields.get("last-modified", ""))
