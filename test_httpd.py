@@ -8195,13 +8195,14 @@ def check_copies(tree, target, port, unseen="$^", failures=0):
     for unchanged in (0, len(expected) - failures):
         # Each file is synced to the disk, which may be a slow one.
         result = ended(start_httpget("-r", "-P", str(target), "127.0.0.1",
-                                     str(port), tree.name), 5 * PATIENCE)
+                                     str(port), tree.name), 10 * PATIENCE)
         assert result.status == (1 if failures else 0), result
         assert "%d unchanged; %d failed\n" % (unchanged, failures) in result.err
         assert seen(copied(target / tree.name)) == seen(expected)
     assert re.search("^0 files, 0 bytes in", result.err, re.MULTILINE), result
 
 
+@pytest.mark.timeout(600)      # 5,000 files, each synced, twice
 def test_get_copies_a_folder(tree, tmp_path):
     with Running(tree.parent) as server:
         check_copies(tree, tmp_path, server.port)
@@ -8216,6 +8217,7 @@ def test_get_copies_a_folder(tree, tmp_path):
         assert copied(tmp_path / "top") == expected_copy(tree)
 
 
+@pytest.mark.timeout(600)      # 5,000 files, each synced, twice
 @pytest.mark.skipif(sys.version_info < (3, 7),
                     reason="its http.server knows no 304")
 def test_get_copies_a_folder_of_http_server(tree, tmp_path):
@@ -8232,6 +8234,7 @@ def test_get_copies_a_folder_of_http_server(tree, tmp_path):
             process.terminate()
 
 
+@pytest.mark.timeout(600)      # 5,000 files, each synced, twice
 @pytest.mark.parametrize("form", ["html", "json"])
 def test_get_copies_a_folder_of_nginx(tree, tmp_path, form):
     nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
@@ -8255,6 +8258,7 @@ def test_get_copies_a_folder_of_nginx(tree, tmp_path, form):
         str(tmp_path / "conf")])
 
 
+@pytest.mark.timeout(600)      # 5,000 files, each synced, twice
 def test_get_copies_a_folder_of_caddy(tree, tmp_path):
     caddy = shutil.which("caddy")
     if not caddy:
