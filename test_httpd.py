@@ -3421,7 +3421,7 @@ def test_time_is_linear(function):
     half = least_time(function, 16 * 1024)
     whole = least_time(function, 32 * 1024)
     assert whole < 0.2
-    assert whole < 3 * half + 0.01
+    assert whole < 3 * half + 0.03  # a moment of another program's
 
 
 def test_a_drip_of_bytes_costs_little():
@@ -5325,8 +5325,11 @@ def test_links_when_the_served_folder_is_a_link_that_is_swapped(tmp_path):
     os.symlink(str(tmp_path / "a" / "f"), str(tmp_path / "a" / "in"))
     os.symlink(str(tmp_path / "b" / "f"), str(tmp_path / "a" / "out"))
     for name in ("in", "out"):  # the same links in both
-        os.link(str(tmp_path / "a" / name), str(tmp_path / "b" / name),
-                follow_symlinks=False)
+        link = str(tmp_path / "a" / name)
+        try:
+            os.link(link, str(tmp_path / "b" / name), follow_symlinks=False)
+        except OSError:  # PyPy; then it is another link to the same
+            os.symlink(os.readlink(link), str(tmp_path / "b" / name))
     wait_until_settled(tmp_path / "b" / "f")
     with httpd.Server(str(root), 0, ["127.0.0.1"]) as server:
         with Wire(port_of(server)) as wire:
