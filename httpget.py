@@ -132,6 +132,7 @@ DEPTH_MAX = 64          # folders in folders
 DIGEST_ASKED_MAX = MIB  # bytes that a server hashes without much delay
 INDEX = "index.html"
 
+IGNORE_UNEXPECTED_EOF = 0x80    # of OpenSSL's options; in ssl since 3.10
 GZIP = 31               # zlib's word for gzip's head and the largest window
 
 # What body_length returns besides a number of bytes.
@@ -1499,6 +1500,8 @@ class Settings:
             try:
                 import ssl
                 self._context = ssl.create_default_context(cafile=self.cafile)
+                # Python 3.8 to 3.10 take the end of a connection for TLS's.
+                self._context.options &= ~IGNORE_UNEXPECTED_EOF
             except ImportError:
                 raise ConnectError("this Python has no TLS; use http")
             except OSError as exc:

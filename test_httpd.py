@@ -8141,8 +8141,7 @@ def test_get_over_tls(certificate):
         assert (result.status, result.out) == (0, b"cut"), result
         server.ragged = True
         result = run_httpget(*(cafile + ["--retries", "0", url]))
-        if not PYPY:    # its ssl reports both ends alike
-            assert (result.status, result.out) == (4, b"cut"), result
+        assert (result.status, result.out) == (4, b"cut"), result
     with ScriptedServer(ok(b"plain")) as server:
         result = run_httpget("--tls", "--timeout", "2", "127.0.0.1",
                              str(server.port))
