@@ -1838,8 +1838,11 @@ class Output:
             raise ResponseError("the file changed after %d bytes of it were"
                                 " written; try again" % self.written)
 
-    def finish(self, mtime: "Optional[float]" = None) -> None:
-        """Complete the output, after the last block."""
+    def finish(self, modified: str = "") -> None:
+        """Complete the output, after the last block.
+
+        A file's time is that of the HTTP-date *modified*, if it is one.
+        """
         self._close()
 
     def abandon(self) -> str:
@@ -1876,7 +1879,7 @@ class TerminalOutput(Output):
         self._show(bytes(block), False)
         self.written += len(block)
 
-    def finish(self, mtime: "Optional[float]" = None) -> None:
+    def finish(self, modified: str = "") -> None:
         """Show what was held back, and end the line."""
         self._show(b"", True)
         self.abandon()
@@ -2013,7 +2016,7 @@ class FileOutput(Output):
         self._lock()
         self.written = 0
 
-    def finish(self, mtime: "Optional[float]" = None) -> None:
+    def finish(self, modified: str = "") -> None:
         """Rename the part, once all of it is on the disk."""
         try:
             os.fsync(self.fd)
@@ -2023,6 +2026,7 @@ class FileOutput(Output):
                                       printable(self.part),
                                       printable(self.name)))
             self._close()
+            mtime = http_time(modified)
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
             os.replace(self.part, self.name)
@@ -2173,8 +2177,7 @@ class Transfer:
                 self.output.destroy()
                 return "unchanged"
             proof = yield from self._prove()
-            self.output.finish(http_time(
-                self.response.fields.get("last-modified", "")))
+            self.output.finish(self.response.fields.get("last-modified", ""))
             return proof
         except KeyboardInterrupt:
             raise Interrupted("interrupted" + self.output.abandon())
