@@ -2170,7 +2170,7 @@ class Transfer:
         try:
             for block in self.output.blocks():
                 if self.digest:
-                    self.digest.update(block)
+                    self.digest.update(bytearray(block))
             yield from self._fetch()
             assert self.response
             if self.response.status == 304:
@@ -2317,7 +2317,9 @@ class Transfer:
                 block = block[max(0, len(block) - came):]
                 self.output.write(block)
                 if self.digest:
-                    self.digest.update(block)
+                    # A copy, for PyPy makes one of anything but a bytearray,
+                    # which it collects too rarely.
+                    self.digest.update(bytearray(block))
                 self.client.report.progress(self.output.written,
                                             self.output.length)
             block = yield from response.read()
@@ -2995,7 +2997,7 @@ def digest_of(name: str) -> bytes:
     try:
         with open(name, "rb") as file:
             for block in iter(lambda: file.read(RECEIVE_SIZE), b""):
-                digest.update(block)
+                digest.update(bytearray(block))
     except OSError as exc:
         raise not_written(name, exc)
     return digest.digest()
