@@ -2889,10 +2889,9 @@ class Server:
         # By Request.key: messages in memory, and those with an open file.
         # And by its bytes: each head that came.
         self.kept = OrderedDict()  # type: OrderedDict[str, Message]
-        self._kept_size = 0
         self._kept_files = OrderedDict()  # type: OrderedDict[str, Message]
         self.known = OrderedDict()  # type: OrderedDict[bytes, Head]
-        self._known_size = 0
+        self._kept_size = self._known_size = 0
         self.log_lines = []  # type: List[str]
         self.answerable = []  # type: List[Connection]
         self.waiting = {}  # type: Dict[JobKey, List[Connection]]
