@@ -1679,6 +1679,20 @@ class Response:
             elif block:
                 return block
 
+    def read_into(self, data: bytearray, limit: int) -> "Task":
+        """Add the content to *data*; return whether that was all of it.
+
+        It ends with the block that makes *data* longer than *limit* bytes.
+        Raise ResponseError as read() does; what had come is in *data*.
+        """
+        block = yield from self.read()
+        while block:
+            data += block
+            if len(data) > limit:
+                return False
+            block = yield from self.read()
+        return True
+
     def _read_body(self) -> "Task":
         """Return the next block of the body, b"" where it only ended."""
         decoder = self.decoder
@@ -2404,19 +2418,14 @@ def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
 
 def show_error(report: "Report", response: Response) -> "Task":
     """Show the beginning of the content of *response*."""
-    data = b""
+    data = bytearray()
     note = ""
     try:
-        block = yield from response.read()
-        while block:
-            data += block
-            if len(data) > ERROR_SHOWN_MAX:
-                note = "(and more)"
-                break
-            block = yield from response.read()
+        if not (yield from response.read_into(data, ERROR_SHOWN_MAX)):
+            note = "(and more)"
     except ResponseError as exc:    # the status is the news, not this
         note = "(%s)" % exc
-    report.error_content(data, note)
+    report.error_content(bytes(data[:ERROR_SHOWN_MAX]), note)
 
 
 # ---- Copying a folder -------------------------------------------------------
@@ -2489,13 +2498,9 @@ class Mirror:
             if not self._is_inside(response.url):
                 raise StatusError("it leads out of %s" % self.url)
             data = bytearray()
-            block = yield from response.read()
-            while block:
-                data += block
-                if len(data) > LISTING_MAX:
-                    raise ResponseError("the listing is longer than %d bytes"
-                                        % LISTING_MAX)
-                block = yield from response.read()
+            if not (yield from response.read_into(data, LISTING_MAX)):
+                raise ResponseError("the listing is longer than %d bytes"
+                                    % LISTING_MAX)
         finally:
             response.close()
         base = response.url
@@ -2668,7 +2673,7 @@ class Report:
 
     def error_content(self, data: bytes, note: str) -> None:
         """Show the beginning of an error's content."""
-        text = data[:ERROR_SHOWN_MAX].decode("utf-8", "backslashreplace")
+        text = data.decode("utf-8", "backslashreplace")
         for line in (safe_text(text).rstrip("\n"), note):
             if line:
                 self.note(line)
