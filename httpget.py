@@ -123,6 +123,7 @@ TIME_MAX = 2**33        # seconds since 1970 that every file system takes
 NOTES_MAX = 64 * KIB    # bytes of FILE.part.json
 NAME_MAX = 255          # bytes of a file's name, in most file systems
 PROGRESS_WAIT = 0.2     # seconds between two looks at the progress
+COLUMNS = 80            # of a terminal that does not tell
 
 # Copying a folder.
 CONNECTIONS = 4
@@ -919,6 +920,9 @@ def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
                 or length not in (None, found[1] + 1 - found[0])):
             raise other_part(fields)
         return APPEND, 0, found[1] + 1 - found[0]
+    if status in (204, 205) and have.written:
+        raise ResponseError("the server has no content any more, of which"
+                            " some has come; try again")
     if status == 416:
         if (found and same and found[2] == have.asked
                 and have.length in (None, have.asked)):
@@ -2019,14 +2023,14 @@ class FileOutput(Output):
 
         With a new file: the old one may by now be another program's.
         """
+        self._close()
         try:
-            self._close()
             remove(self.notes)
             remove(self.part)
             # O_EXCL: what is opened is new, nobody's link or device.
             self.fd = os.open(self.part, CREATE_FLAGS, self.mode)
         except OSError as exc:
-            raise not_written(self.part, exc)
+            raise not_written(exc.filename, exc)
         self._lock()
         self.written = 0
 
@@ -2120,7 +2124,6 @@ def open_output(name: "Optional[str]", url: str = "",
     """
     if name is None or name == "-":
         if sys.stdout is None:
-            # The number may by now belong to the connection.
             raise OutputError("standard output is closed; use -o FILE")
         if name is None and os.isatty(STDOUT):
             return TerminalOutput(STDOUT, sys.stdout.encoding or "utf-8")
@@ -2451,7 +2454,13 @@ class Mirror:
     def run(self) -> None:
         """Copy everything; raise Failure when something could not be."""
         started = time.monotonic()
-        run(*[self._work() for _ in range(CONNECTIONS)])
+        try:
+            run(*[self._work() for _ in range(CONNECTIONS)])
+        except (Interrupted, KeyboardInterrupt):
+            raise Interrupted(
+                "interrupted; %d file%s copied, and what has come of others"
+                " is kept; the same command goes on" % (
+                    self.fetched, " is" if self.fetched == 1 else "s are"))
         self.report.clear()
         for line in self.failures:
             say("httpget.py: %s" % line)
@@ -2696,6 +2705,12 @@ class Report:
 
     def _line(self, text: str) -> None:
         self._due = time.monotonic() + PROGRESS_WAIT
+        try:
+            columns = os.get_terminal_size(STDERR).columns
+        except OSError:
+            columns = 0
+        # What went on in the next line would stay there.
+        text = text[:(columns or COLUMNS) - 1]
         write_stderr("\r" + text.ljust(self._shown))
         self._shown = len(text)
 
@@ -2746,8 +2761,6 @@ def say(text: str) -> None:
 
 def write_stderr(text: str) -> None:
     """Write *text* to standard error."""
-    if sys.stderr is None:
-        return      # closed: its number may by now belong to the connection
     data = text.encode(sys.stderr.encoding or "utf-8", "backslashreplace")
     try:
         # Not by sys.stderr: what that cannot write makes Python exit with
@@ -2904,9 +2917,9 @@ def get_all(options: "Namespace") -> int:
 
     Raise Failure when the only file was not fetched.
     """
-    on_terminal = (sys.stderr is not None and os.isatty(STDERR)
-                   and not (options.output is None and not options.remote_name
-                            and os.isatty(STDOUT)))
+    on_terminal = os.isatty(STDERR) and not (
+        options.output is None and not options.remote_name
+        and os.isatty(STDOUT))
     report = Report(options.verbose, options.quiet,
                     on_terminal and not options.quiet)
     user = None
@@ -3018,6 +3031,20 @@ def password_of(user: str) -> str:
         except EOFError:
             raise OutputError("no password; set HTTPGET_PASSWORD")
     return password
+
+
+def fill_standard_descriptors() -> None:
+    """Open nothing in place of a closed descriptor 0, 1 or 2.
+
+    Else the connection, or a file, would get its number, and messages.
+    """
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > STDERR:
+            os.close(fd)
+            return
+
+
 def stdout_lost(exc: OSError) -> Failure:
     """Return the error that says that what --help printed was not taken."""
     # Python tries again at its exit, and would complain.
@@ -3045,6 +3072,9 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
 
     --help, --version and usage errors end it with SystemExit.
     """
+    fill_standard_descriptors()
+    if sys.stderr is None:      # so that nobody has to ask
+        sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
         return get_all(parse_or_exit(argv))
     except ReaderGone as exc:

@@ -34,6 +34,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -7378,6 +7379,23 @@ def test_get_local_errors(tmp_path):
         assert (result.status, result.out) == (0, b"x")
 
 
+def test_get_output_closed_and_usage_wrong():
+    """Python's own message would come out elsewhere, or not at all."""
+    result = run_httpget("--nonsense", preexec_fn=lambda: os.close(2))
+    assert (result.status, result.out) == (2, b""), result
+
+
+def test_get_closed_output_is_not_the_files(tmp_path):
+    """A part that gets the number of standard output is one all the same."""
+    with FileServer(MANY_BYTES, etag="", cuts=[1000, 1000]) as server:
+        process = start_httpget(server.host, str(server.port), "file", "-o",
+                                str(tmp_path / "t"),
+                                preexec_fn=lambda: os.close(1))
+        result = ended(process)
+    assert result.status == 0, result
+    assert (tmp_path / "t").read_bytes() == MANY_BYTES
+
+
 @pytest.mark.parametrize("closed", [1, 2])
 def test_get_closed_descriptors(closed):
     # The connection may get the number that is free.
@@ -7387,6 +7405,44 @@ def test_get_closed_descriptors(closed):
     assert len(server.requests) == (0 if closed == 1 else 1)
     assert result.status == (5 if closed == 1 else 0), result
     assert result.out == (b"" if closed == 1 else b"x" * 9)
+
+
+def heed_permissions():
+    """Let root's next program be kept out by permissions, as others are."""
+    import ctypes
+    drop_capability, override = 24, 1   # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+    ctypes.CDLL(None).prctl(drop_capability, override, 0, 0, 0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"),
+                    reason="capabilities are Linux's")
+@pytest.mark.parametrize("options", [["-o", "{}/t"], ["-O", "-P", "{}"],
+                                     ["-c", "-o", "{}/t"], ["-r", "-P", "{}"]],
+                         ids=" ".join)
+def test_get_folder_that_is_read_only(options, tmp_path):
+    """One line, and what is there is as it was."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / "t").write_bytes(b"old")
+    locked.chmod(0o555)
+    options = [option.format(locked) for option in options]
+    recursive = "-r" in options
+    page = b'[{"name": "u", "type": "file"}]'
+    with Listing(b"application/json", page) as server:
+        result = run_httpget(server.host, str(server.port),
+                             "" if recursive else "t", *options,
+                             preexec_fn=heed_permissions)
+    assert result.status == (1 if recursive else 5), result
+    assert ("is there already" if "-O" in options
+            else "Permission denied") in result.err
+    assert result.err.count("httpget.py: ") == 1 + recursive
+    assert copied(locked) == {"t": b"old"}
+
+
+def test_get_names_what_is_in_the_way(tmp_path):
+    (tmp_path / "t.part.json").mkdir()
+    result = fetch_from(ok(b"x"), "-o", str(tmp_path / "t"))
+    assert result.status == 5 and "t.part.json: " in message(result), result
 
 
 def test_get_disk_full_keeps_what_came(tmp_path):
@@ -7539,7 +7595,8 @@ def part_of(value, **fields):
     ((200, PART, 8, False, (4, 4, '"a"', 9)), (1, 0, 8), "now of 8"),
     ((200, dict(PART, etag='"b"'), 9, False, (4, 4, '"a"', 9)), (1, 0, 9),
      "another version"),
-    ((204, PART, 0, False, (4, 4, '"a"', 9)), (1, 0, 0), "no content"),
+    ((204, PART, 0, False, (4, 4, '"a"', 9)), None, "no content"),
+    ((204, PART, 0, False, (0, 0, "", None)), (1, 0, 0), "none from the start"),
     ((200, PART, 9, True, (4, 4, '"a"', 9)), (1, 0, None), "now coded"),
     ((200, {}, 9, False, (4, 0, "", 9)), (1, 0, 9), "no validator"),
 ])
@@ -7666,6 +7723,27 @@ def test_get_goes_on_without_ranges(tmp_path, output):
     assert result.status == 0, result
     assert ((tmp_path / "t").read_bytes() if options
             else result.out) == MANY_BYTES
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"205 Reset Content",
+                                    b"200 OK"])
+def test_get_no_content(tmp_path, status):
+    """It is none to save, but no reason to throw away what has come."""
+    answer = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
+    result = fetch_from(answer, "-o", str(tmp_path / "t"))
+    assert result.status == 0 and (tmp_path / "t").read_bytes() == b"", result
+    part = tmp_path / "u.part"
+    part.write_bytes(b"123")
+    with ScriptedServer(answer) as server:
+        url = "http://%s:%d/file" % (server.host, server.port)
+        (tmp_path / "u.part.json").write_text(json.dumps(
+            {"url": url, "validator": '"one"', "length": 9}))
+        result = run_httpget("-c", "-o", str(tmp_path / "u"), url)
+    if status == b"200 OK":     # the file is another one now
+        assert (tmp_path / "u").read_bytes() == b"", result
+    else:
+        assert result.status == 4 and "no content" in message(result), result
+        assert part.read_bytes() == b"123"
 
 
 def test_get_weak_validator_is_no_validator(tmp_path):
@@ -8371,6 +8449,71 @@ def test_get_copy_follows_no_link_here(tmp_path):
     assert os.listdir(str(outside)) == []
 
 
+@pytest.mark.parametrize("files", [0, 3])
+def test_get_copy_interrupted(tmp_path, files):
+    """One line; what came of each file is kept, and gone on with."""
+    page = json.dumps([{"name": "f%d" % n, "type": "file", "size": 10}
+                       for n in range(files)]).encode()
+    asked = []
+
+    class Stalling(Listing):
+        def serve(self):
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, _ = self.listener.accept()
+                    threading.Thread(target=self.one, args=(sock,),
+                                     daemon=True).start()
+
+        def one(self, sock):
+            with sock:
+                head = sock.recv(65536)
+                if not head:
+                    return
+                asked.append(head)
+                if head.startswith(b"GET / "):
+                    if files:
+                        sock.sendall(ok(self.page, b"Connection: close",
+                                        b"Content-Type: application/json"))
+                        return
+                elif b"\r\nRange: bytes=5-\r\n" in head:
+                    sock.sendall(b"HTTP/1.1 206 Part\r\nETag: \"x\"\r\n"
+                                 b"Content-Range: bytes 5-9/10\r\n"
+                                 b"Content-Length: 5\r\n\r\nworld")
+                    return
+                elif b"\r\nRange: bytes=0-0\r\n" in head:    # for a digest
+                    sock.sendall(b"HTTP/1.1 404 No\r\n\r\n")
+                    return
+                else:
+                    sock.sendall(b"HTTP/1.1 200 OK\r\nETag: \"x\"\r\n"
+                                 b"Content-Length: 10\r\n\r\nhello")
+                with contextlib.suppress(OSError):
+                    stall(sock)
+
+        def __exit__(self, *exc):
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+
+    def parts():
+        return [name for name, content in copied(tmp_path).items()
+                if name.endswith(".part") and content == b"hello"]
+    with Stalling(b"application/json", page) as server:
+        where = ["-r", "-P", str(tmp_path), server.host, str(server.port)]
+        process = start_httpget(*where, preexec_fn=hear_ctrl_c)
+        wait_until(lambda: asked and len(parts()) == files, "the parts")
+        process.send_signal(signal.SIGINT)
+        result = ended(process)
+        assert result.status == 130, result
+        assert message(result) == (
+            "httpget.py: interrupted; 0 files are copied, and what has come"
+            " of others is kept; the same command goes on")
+        assert len(parts()) == files
+        if files:
+            result = run_httpget(*where)
+            assert result.status == 0 and "3 files, 30 bytes" in result.err
+            assert copied(tmp_path) == {"f%d" % n: b"helloworld"
+                                        for n in range(files)}
+
+
 def test_get_listing_with_names_that_collide(tmp_path):
     """With parts of the copy, with each other, or with no name at all."""
     names = ["a", "a.part", "a.part.json", ".a.part", "a", "b", "b", "\ud800"]
@@ -8409,10 +8552,15 @@ def test_get_nested_folders_end():
     assert result.status == 1 and "nested more than" in result.err, result
 
 
-def test_get_progress_on_a_terminal(tmp_path):
+@pytest.mark.parametrize("columns", [0, 20, 200])
+def test_get_progress_on_a_terminal(tmp_path, columns):
     """It is shown, and taken off again; elsewhere nothing of it is."""
+    import fcntl
     import pty
+    import termios
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ,
+                struct.pack("HHHH", 24, columns, 0, 0))
     with FileServer(MANY_BYTES * 40, cuts=[10**7]) as server:
         process = start_httpget(server.host, str(server.port), "file", "-o",
                                 str(tmp_path / "t"), stderr=slave)
@@ -8424,8 +8572,14 @@ def test_get_progress_on_a_terminal(tmp_path):
         process.communicate()
     os.close(master)
     assert process.returncode == 0
-    assert re.search(rb"\r[0-9]+ %  [0-9.]+ (bytes|[KM]iB) of 39.1 MiB"
+    line = re.search(rb"\r[0-9]+ %  [0-9.]+ (bytes|[KM]iB) of 39.1 MiB"
                      rb"  [0-9.]+ [KM]iB/s", shown)
+    if columns == 20:   # it would go on in the next line, and stay there
+        assert not line and re.search(rb"\r[0-9]+ %  ", shown)
+        assert all(len(each) < 20 for each in shown.split(b"\r")
+                   if b" %  " in each)
+    else:
+        assert line
     for line in shown.decode().split("\r\n"):
         last = line.rpartition("\r")[2]     # what stays
         assert "%" not in last
