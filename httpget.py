@@ -35,9 +35,9 @@ What it does not do
 Limits
     A head of 64 KiB, 64 interim (1xx) responses, chunk sizes of 16 digits,
     10 redirects, gzip content of 100 times its coded size, a listing of
-    64 MiB, folders 64 deep; 30 s to connect to each address and 30 s between
-    bytes (--timeout); 5 breaks in a row (--retries).  Content has no limit,
-    and memory stays the same whatever its size.
+    64 MiB, folders 64 deep; 30 s to connect to each address, for a head, and
+    between bytes (--timeout); 5 breaks in a row (--retries).  Content has no
+    limit, and memory stays the same whatever its size.
 
 Exit status
     0    success
@@ -97,7 +97,7 @@ KIB, MIB = 1024, 1024 * 1024
 HOST = "127.0.0.1"
 PORT = 8080             # as httpd.py
 
-TIMEOUT = 30.0          # seconds, to connect and between bytes
+TIMEOUT = 30.0          # seconds to connect, for a head, and between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
 RETRIES = 5             # breaks in a row, without a byte between
 RETRY_DELAY = 1         # seconds after the first; each is twice as long
@@ -1287,7 +1287,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self.sock = sock
-        self.timeout = timeout  # seconds without a byte
+        self.timeout = timeout  # seconds; what it is for, see due()
         self.heard = False      # whether any byte has come since a request
         self.buffer = memoryview(bytearray(RECEIVE_SIZE))
         self.pending = self.buffer[:0]      # read, but not yet taken
@@ -1302,13 +1302,16 @@ class Connection:
             selector.register(self.sock, READ)
             return bool(selector.select(0))
 
-    def when_ready(self, event: int, call: "Callable[..., Any]",
+    def due(self) -> float:
+        """Return the monotonic time until which something must happen."""
+        return time.monotonic() + self.timeout
+
+    def when_ready(self, until: float, event: int, call: "Callable[..., Any]",
                    *args: object) -> "Task":
         """Return call(*args), as soon as it need not wait for the socket.
 
-        Raise OSError, or socket.timeout where nothing happens in time.
+        Raise OSError, or socket.timeout where that is not before *until*.
         """
-        until = time.monotonic() + self.timeout
         while True:
             try:
                 return call(*args)
@@ -1323,24 +1326,25 @@ class Connection:
         self.heard = False
         try:
             while data:
-                count = yield from self.when_ready(WRITE, self.sock.send, data)
+                count = yield from self.when_ready(
+                    self.due(), WRITE, self.sock.send, data)
                 data = data[count:]
         except OSError as exc:
             raise ConnectionLost("could not send the request: %s"
                                  % self._reason(exc))
 
-    def receive(self) -> "Task":
+    def receive(self, until: float) -> "Task":
         """Return the next bytes, which stay valid until the next call.
 
         Nothing means that the server closed the connection.  Raise
-        ConnectionLost when it stalls or breaks.
+        ConnectionLost when it breaks, or nothing comes before *until*.
         """
         if self.pending:
             data, self.pending = self.pending, self.buffer[:0]
             return data
         try:
-            count = yield from self.when_ready(READ, self.sock.recv_into,
-                                               self.buffer)
+            count = yield from self.when_ready(
+                until, READ, self.sock.recv_into, self.buffer)
         except OSError as exc:
             raise ConnectionLost(self._reason(exc))
         self.heard = self.heard or count > 0
@@ -1348,24 +1352,28 @@ class Connection:
 
     def _reason(self, exc: OSError) -> str:
         if isinstance(exc, socket.timeout):
-            return "nothing came for %g s (--timeout)" % self.timeout
+            return "waited %g s in vain (--timeout)" % self.timeout
         return reason_of(exc)
 
     def receive_head(self) -> "Task":
         """Return the next head, with the empty line at its end.
 
-        Raise ConnectError when no byte comes, ResponseError when it breaks
-        off or cannot be a head.
+        All of it must come within one timeout after its first bytes: those
+        that drip would add up to hours.  Raise ConnectError when no byte
+        comes, ResponseError when it breaks off or cannot be a head.
         """
         data = bytearray()
         length = 0
+        until = self.due()
         while not length:
             try:
-                block = yield from self.receive()
+                block = yield from self.receive(until)
             except ConnectionLost as exc:
                 raise self._no_head(str(exc))
             if not block:
                 raise self._no_head("the server closed the connection")
+            if not data:
+                until = self.due()
             searched = len(data)
             data += block
             length = head_length(data, searched)
@@ -1438,7 +1446,7 @@ def connect_to(connection: Connection, address: "Any") -> "Task":
     try:
         sock.connect(address)
     except BlockingIOError:
-        yield sock, WRITE, time.monotonic() + connection.timeout
+        yield sock, WRITE, connection.due()
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
@@ -1452,7 +1460,8 @@ def start_tls(connection: Connection, host: str,
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
     connection.sock = sock
     try:
-        yield from connection.when_ready(READ, sock.do_handshake)
+        yield from connection.when_ready(connection.due(), READ,
+                                         sock.do_handshake)
     except ValueError as exc:   # CertificateError is one in Python 3.6
         raise OSError("its certificate is not to be trusted: %s" % exc)
 
@@ -1472,7 +1481,7 @@ def reason_of(exc: OSError) -> str:
 class Settings:
     """How requests are made: what holds for all of them.
 
-    timeout   seconds, to connect and between bytes
+    timeout   seconds to connect, for a head, and between bytes
     family    of addresses, 0 for any
     fields    (name, value) pairs for every request
     user      (name, password), or None
@@ -1701,7 +1710,7 @@ class Response:
         """Return the next block of the body, b"" where it only ended."""
         decoder = self.decoder
         try:
-            data = yield from self.connection.receive()
+            data = yield from self.connection.receive(self.connection.due())
             block = decoder.decode(data) if data else b""
             if not data and not decoder.close():
                 raise ConnectionLost("the server closed the connection")
@@ -2814,7 +2823,8 @@ def add_options(first: "ArgumentParser") -> None:
     add("--retries", metavar="N", default=str(RETRIES),
         help="breaks in a row to cope with (default: %d)" % RETRIES)
     add("--timeout", metavar="SECONDS", default=str(TIMEOUT),
-        help="to connect, and between bytes (default: %g)" % TIMEOUT)
+        help="to connect, for a head, and between bytes (default: %g)"
+        % TIMEOUT)
     add("--auth", metavar="USER", help="user for HTTP Basic; the password is"
         " asked for, or in HTTPGET_PASSWORD")
     add("--tls", action="store_true", help="HTTPS (with host and port)")

@@ -7202,21 +7202,6 @@ def test_get_could_not_connect():
     assert result.status == 3 and "no-such-host.invalid" in message(result)
 
 
-@rows([(b"", "closed"), (reset, "reset"), (stall, "silence")])
-def test_get_no_response(a):
-    result = fetch_from(a, "--timeout", "0.2")
-    assert (result.status, result.out) == (3, b""), result
-    assert "no response" in message(result)
-
-
-@pytest.mark.parametrize("head", [n[0] for n in HEADS if n[1] is None],
-                         ids=[n[2] for n in HEADS if n[1] is None])
-def test_get_refuses_head(head):
-    result = fetch_from(head + b"content")
-    assert (result.status, result.out) == (4, b""), result
-    message(result)
-
-
 def without_end(piece):
     def answer(sock):
         while True:
@@ -7248,38 +7233,153 @@ def test_get_broken_content(a, b, tmp_path):
         assert "5 bytes kept in %s.part" % target in message(result)
 
 
-@rows([
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-     "conflicting lengths"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
-     b"\r\n0\r\n\r\n", "length and coding"),
-    (b"HTTP/1.1 404 No\r\nContent-Length: x\r\n\r\n", "also with an error"),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "unknown coding"),
-    (b"HTTP/1.1 206 Part\r\nContent-Length: 5\r\n\r\nhello", "unasked part"),
-    (b"HTTP/1.1 101 Switch\r\n\r\n" + ok(b"x"), "unasked protocol"),
-    (b"HTTP/1.1 100 Continue\r\n\r\n" * 65 + ok(b"x"), "65 interim"),
-    (without_end(b"HTTP/1.1 102 Processing\r\n\r\n"), "endless interim"),
-    (b"HTTP/1.1 103 Early\r\n\r\n", "interim only"),
-    (b"HTTP/1.1 200 OK\r\nA: ", "closed in the head"),
-    (lambda sock: (sock.sendall(b"HTTP/1."), stall(sock)), "stalled in it"),
-    (without_end(b"HTTP/1.1 200 OK\r\nA: b"), "endless head"),
-    (without_end(b"HTTP/1.1"), "endless status line"),
-])
-def test_get_malformed(a):
-    result = fetch_from(a, "--timeout", "0.3")
-    assert (result.status, result.out) == (4, b""), result
-    message(result)
+def drips(start, byte, seconds=0.05):
+    """Return a script that sends *start*, and then *byte* without end."""
+    def answer(sock):
+        sock.sendall(start)
+        while not select.select([sock], [], [], seconds)[0]:
+            sock.sendall(byte)
+    return answer
+
+
+def then_stall(piece):
+    return lambda sock: (sock.sendall(piece), stall(sock))
+
+
+def then_endless(start, piece):
+    return lambda sock: (sock.sendall(start), without_end(piece)(sock))
+
+
+def head_with(*fields):
+    return b"\r\n".join((b"HTTP/1.1 200 OK",) + fields) + b"\r\n\r\n"
+
+
+def redirect(location, body=b""):
+    return b"HTTP/1.1 302 Found\r\nLocation: %s\r\n\r\n%s" % (location, body)
+
+
+GZIP_HEAD = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
+BOMB = gzip.compress(bytes(2 ** 25), 9)
+EXCESS = ok(b"12345") + b"HTTP/1.1 200 OK\r\n\r\nevil"
+
+# What is sent, the exit status, what the message says, why.
+HOSTILE = [(head + b"content", 4, "", why)
+           for head, parsed, why in HEADS if parsed is None] + [
+    # No response.
+    (b"", 3, "no response", "closed at once"),
+    (reset, 3, "no response", "reset at once"),
+    (stall, 3, "no response", "silence"),
+    (b"HTTP", 4, "in its head", "closed in the version"),
+    (b"HTTP/1.1 200 OK\r\nA: ", 4, "in its head", "closed in the head"),
+    (then_stall(b"HTTP/1."), 4, "in its head", "stalls in the head"),
+    (drips(b"HTTP/1.1 200 OK\r\nA: ", b"b"), 4, "in its head",
+     "head that drips without end"),
+    (without_end(b"HTTP/1.1 200 OK\r\nA: b"), 4, "", "endless field line"),
+    (then_endless(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), 4, "longer than",
+     "endless fields"),
+    (without_end(b"HTTP/1.1"), 4, "", "endless status line"),
+    (without_end(b"\0"), 4, "not HTTP", "endless NUL"),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" * 65 + ok(b"x"), 4, "interim",
+     "65 interim responses"),
+    (without_end(b"HTTP/1.1 102 Processing\r\n\r\n"), 4, "interim",
+     "interim responses without end"),
+    (b"HTTP/1.1 103 Early\r\n\r\n", 4, "", "nothing but an interim one"),
+    (b"HTTP/1.1 101 Switch\r\n\r\n" + ok(b"x"), 4, "protocol",
+     "another protocol"),
+    # Framing in doubt.
+    (head_with(b"Content-Length: 5", b"Content-Length: 6") + b"hello", 4,
+     "Content-Length", "two lengths"),
+    (head_with(b"Content-Length: 5", b"Transfer-Encoding: chunked")
+     + b"0\r\n\r\n", 4, "both", "length and coding"),
+    (b"HTTP/1.1 404 No\r\nContent-Length: x\r\n\r\n", 4, "Content-Length",
+     "bad length of an error"),
+] + [
+    (head_with(b"Content-Length: " + length) + b"12345", 4, "Content-Length",
+     "length %r" % length)
+    for length in (b"+5", b"-5", b"5_0", b"0x5", b"5 5", b"", b"5;", b"\xb2",
+                   b"9" * 19, b"\xd9\xa5")
+] + [
+    (head_with(b"Transfer-Encoding: " + coding) + b"0\r\n\r\n", 4, "coding",
+     "transfer coding %r" % coding)
+    for coding in (b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity",
+                   b"xchunked", b"", b"\x0bchunked")
+] + [
+    (CHUNKED_HEAD + body, 4, "", "chunks: %r" % body[:20])
+    for body in (b"-5\r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n",
+                 b"5 5\r\nhello\r\n", b"5\nhello\r\n0\r\n\r\n", b"\r\n",
+                 b"1" * 17 + b"\r\n", b"f" * 16 + b"\r\nhello",
+                 b"\xd9\xa5\r\nhello\r\n", b"5\r\nhelloworld\r\n",
+                 b"5;\0\r\nhello\r\n0\r\n\r\n", b"0\r\nA\r\n\r\n",
+                 b"0\r\nA: b\r\n c\r\n\r\n", b"g\r\n")
+] + [
+    (then_endless(CHUNKED_HEAD, b"0"), 4, "chunk", "endless zeros"),
+    (then_endless(CHUNKED_HEAD + b"5;", b"x"), 4, "chunk",
+     "endless chunk extension"),
+    (then_endless(CHUNKED_HEAD + b"0\r\n", b"A: b\r\n"), 4, "chunk",
+     "endless trailers"),
+    (then_stall(CHUNKED_HEAD + b"5\r\nhello\r\n0\r\n"), 4, "5 bytes",
+     "stalls before the end"),
+    (then_stall(ok(b"x" * 9)[:-4]), 4, "5 of 9", "stalls in the content"),
+    (EXCESS, 0, "", "more than it said"),
+    # Statuses that were not asked for.
+    (b"HTTP/1.1 206 Part\r\nContent-Length: 5\r\n\r\nhello", 4, "part",
+     "206 without Content-Range"),
+    (b"HTTP/1.1 206 Part\r\nContent-Range: bytes 0-4/9\r\n"
+     b"Content-Length: 5\r\n\r\nhello", 4, "part", "206 not asked for"),
+    (b"HTTP/1.1 416 No\r\nContent-Range: bytes */0\r\n\r\n", 1, "416",
+     "416 not asked for"),
+    (b"HTTP/1.1 304 Same\r\n\r\n", 1, "304", "304 not asked for"),
+    (b"HTTP/1.1 999 What\r\n\r\nx", 1, "999", "a status nobody knows"),
+    # Redirects.
+    (redirect(b"/file"), 1, "10 redirects", "redirects in a circle"),
+    (redirect(b""), 1, "10 redirects", "redirect to nowhere"),
+    (redirect(b"ftp://127.0.0.1/"), 1, "refused", "redirect to ftp"),
+    (redirect(b"file:///etc/passwd"), 1, "refused", "redirect to a file"),
+    (redirect(b"http://me@127.0.0.1/"), 1, "refused", "redirect with a user"),
+    (redirect(b"http://127.0.0.1:x/"), 1, "refused", "redirect to no port"),
+    (redirect(b"http://a b/"), 1, "refused", "redirect to no host"),
+    (redirect(b"http://[::1/"), 1, "refused", "redirect to half an address"),
+    (redirect(b"/" + b"x" * 60000), 1, "10 redirects", "long redirects"),
+    (redirect(b"/a\tb"), 1, "refused", "redirect with a control character"),
+    (then_endless(redirect(b"/file"), b"x" * 4096), 1, "10 redirects",
+     "redirects with endless content"),
+    # Codings.
+    (GZIP_HEAD + BOMB, 4, "expands", "bomb"),
+    (GZIP_HEAD + gzip.compress(PROBE)[:-6], 4, "gzip", "gzip cut off"),
+    (GZIP_HEAD + b"\x1f\x8bxxxxxxxxxxxx", 4, "gzip", "no gzip"),
+    (GZIP_HEAD + gzip.compress(PROBE) + b"junk", 4, "gzip", "gzip and junk"),
+    (head_with(b"Content-Encoding: br") + b"x", 4, "coding", "unknown coding"),
+    (head_with(b"Content-Encoding: gzip, gzip") + b"x", 4, "coding",
+     "coded twice"),
+    # Digests.
+    (ok(b"x", b"Repr-Digest: sha-256=:%s:" % base64.b64encode(bytes(32))), 4,
+     "sha-256", "wrong digest"),
+    (ok(b"x", b"Repr-Digest: sha-256=:AA==:"), 0, "", "a digest that is none"),
+]
+assert len(HOSTILE) >= 50
+
+
+@rows(HOSTILE)
+def test_get_hostile(a, b, c, tmp_path):
+    """Each ends as documented, in time, and leaves no wrong file."""
+    (tmp_path / "t").write_bytes(b"old")
+    began = time.monotonic()
+    result = fetch_from(a, "--timeout", "0.5", "-o", str(tmp_path / "t"))
+    assert time.monotonic() - began < 10    # of that 0.5 s are the timeout's
+    assert (result.status, result.out) == (b, b""), result
+    if b:
+        assert c in message(result)
+        assert (tmp_path / "t").read_bytes() == b"old"
+    left = sorted(os.listdir(str(tmp_path)))
+    assert left in (["t"], ["t", "t.part"]), left
+    if len(left) == 2:
+        assert "kept in" in message(result)
 
 
 def test_get_stalls_and_resets():
     start = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
-
-    def then_stall(sock):
-        sock.sendall(start)
-        stall(sock)
-
     started = time.monotonic()
-    result = fetch_from(then_stall, "--timeout", "0.3")
+    result = fetch_from(then_stall(start), "--timeout", "0.3")
     assert time.monotonic() - started < 8   # a second and a slow machine
     assert (result.status, result.out) == (4, b"hello"), result
     assert "5 of 10" in message(result) and "0.3 s" in message(result)
@@ -7316,8 +7416,7 @@ def test_get_drip_is_no_stall():
 def test_get_interrupted_keeps_the_part(tmp_path):
     part = tmp_path / "t.part"
     start = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
-    with ScriptedServer(lambda sock: (sock.sendall(start), stall(sock))
-                        ) as server:
+    with ScriptedServer(then_stall(start)) as server:
         process = start_httpget("-o", str(tmp_path / "t"), server.host,
                                 str(server.port), preexec_fn=hear_ctrl_c)
         wait_until(lambda: part.exists() and part.stat().st_size == 5,
