@@ -7072,30 +7072,58 @@ def test_get_from_standard_input():
     assert out == b"x"
 
 
+MEBIBYTE = bytes(2 ** 20)
+PART_HEAD = (b"HTTP/1.1 206 Partial Content\r\nETag: \"x\"\r\n"
+             b"Content-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n\r\n"
+             % (200 << 20, 200 << 20, (400 << 20) - 1, 400 << 20))
+
+
 @pytest.mark.skipif(PYPY, reason="its collector needs 300 MiB, see the test"
                     " with five GiB")
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
-@pytest.mark.parametrize("head,start,end", [
-    (CLOSE_HEAD, b"", b""), (CHUNKED_HEAD, b"100000\r\n", b"\r\n")])
-def test_get_memory_is_flat(head, start, end):
-    block = start + bytes(2 ** 20) + end
+@rows([
+    (CLOSE_HEAD, MEBIBYTE, b"", [], "until the end"),
+    (CHUNKED_HEAD, b"100000\r\n" + MEBIBYTE + b"\r\n", b"0\r\n\r\n", [],
+     "chunked"),
+    (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n",
+     gzip.compress(os.urandom(2 ** 15) + MEBIBYTE[2 ** 15:]), b"", [], "gzip"),
+    (CLOSE_HEAD, MEBIBYTE, b"", ["--tls", "--insecure"], "TLS"),
+    (PART_HEAD, MEBIBYTE, b"", ["-c"], "resumed"),
+    (CLOSE_HEAD, MEBIBYTE, b"", ["-r"], "a folder"),
+])
+def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     peak = []
 
     def answer(sock):
-        sock.sendall(head)
-        for _ in range(200):
-            sock.sendall(block)
-        with open("/proc/%d/status" % process.pid) as file:
-            peak.append(int(re.search("VmHWM:\\s+(\\d+)", file.read())[1]))
-        sock.sendall(b"0\r\n\r\n" if start else b"")
+        if b" / HTTP" in server.requests[-1] and "-r" in d:
+            sock.sendall(ok(b'[{"name": "t", "type": "file"}]',
+                            b"Content-Type: application/json",
+                            b"Connection: close"))
+        elif b"bytes=0-0" in server.requests[-1]:   # what digest it has
+            sock.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n")
+        else:
+            sock.sendall(a)
+            for _ in range(200):
+                sock.sendall(b)
+            peak.append(memory_of(process.pid, "VmHWM"))
+            sock.sendall(c)
 
-    with ScriptedServer(answer) as server:
-        process = start_httpget(server.host, str(server.port),
+    options = d + {"-r": ["-P", str(tmp_path)],
+                   "-c": ["-o", str(tmp_path / "t")]}.get("".join(d), [])
+    with (TLSServer(answer, certificate) if "--tls" in d
+          else ScriptedServer(answer)) as server:
+        if "-c" in d:
+            write_large(tmp_path / "t.part", 200, b"x")
+            (tmp_path / "t.part.json").write_text(json.dumps({
+                "url": "http://%s:%d/" % (server.host, server.port),
+                "validator": '"x"', "length": 400 << 20}))
+        process = start_httpget(server.host, str(server.port), *options,
                                 stdout=subprocess.DEVNULL)
         result = ended(process)
     assert result.status == 0, result
-    assert "%d bytes in" % (200 * 2 ** 20) in result.err
-    assert peak[0] < 48 * 1024      # KiB; Python itself takes 10 to 25 MiB
+    assert ("200.0 MiB in" if "-r" in d
+            else "%d bytes in" % (200 << 20)) in result.err
+    assert peak[0] < 40 * 1024      # KiB; Python itself takes 10 to 25 MiB
 
 
 # ---- httpget.py: failure ----------------------------------------------------
@@ -8075,52 +8103,96 @@ def test_get_range():
     assert (result.status, result.out) == (4, b""), result
 
 
-def test_get_from_a_server_that_is_killed_and_restarted(tmp_path):
-    """Five times, and it arrives byte for byte in one command."""
-    content = random.Random(5).getrandbits(8 << 22).to_bytes(4 << 20, "big")
-    (tmp_path / "site").mkdir()
-    with open(str(tmp_path / "site" / "file"), "wb") as file:
-        file.writelines(content for _ in range(64))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    part = tmp_path / "t.part"
+def write_large(path, mebibytes, mark):
+    """Write a sparse file of which no two MiB are the same."""
+    with open(str(path), "wb") as file:
+        for number in range(mebibytes):
+            file.seek(number << 20)
+            file.write(mark + b"%d " % number)
+        file.truncate(mebibytes << 20)
+
+
+def same_content(first, second):
+    """Return whether two files are the same, byte for byte."""
+    with open(str(first), "rb") as one, open(str(second), "rb") as other:
+        return all(a == b for a, b in itertools.zip_longest(
+            iter(lambda: one.read(1 << 20), b""),
+            iter(lambda: other.read(1 << 20), b"")))
+
+
+class BadWay(ScriptedServer):
+    """Passes requests on to httpd.py, whose answers often break off.
+
+    *random* decides after how many bytes, and how.  After each number of
+    bytes in *kills* the server is killed, and started again by start().
+    """
+
+    def __init__(self, start, kills, random):
+        super().__init__(self.relay)
+        self.start, self.kills, self.random = start, kills, random
+        self.server, self.port_behind = start()
+        self.count = self.breaks = 0
+
+    def relay(self, sock):
+        stop = self.count + self.random.randrange(16 << 20, 160 << 20)
+        with socket.create_connection(
+                ("127.0.0.1", self.port_behind)) as behind:
+            behind.sendall(self.requests[-1].replace(
+                b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            for data in iter(lambda: behind.recv(1 << 20), b""):
+                sock.sendall(data)
+                self.count += len(data)
+                if self.kills and self.count > self.kills[0]:
+                    del self.kills[0]
+                    self.server.kill()
+                    self.server.communicate()
+                    self.server, self.port_behind = self.start()
+                if self.count > stop:
+                    self.breaks += 1
+                    if self.random.randrange(2):
+                        reset(sock)
+                    return
+
+    def __exit__(self, *exc):
+        super().__exit__(*exc)
+        self.server.kill()
+        self.server.communicate()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mebibytes,changes", [(1024, False), (256, True)])
+def test_get_over_a_bad_way_from_a_bad_server(tmp_path, mebibytes, changes):
+    """The server is killed five times, connections break at random.
+
+    All of it arrives in one command; if the file changes meanwhile, the new
+    one does.
+    """
+    source = tmp_path / "site" / "file"
+    source.parent.mkdir()
+    write_large(source, mebibytes, b"old")
+    wait_until_settled(source)
+    starts = []
 
     def start():
-        return subprocess.Popen(
-            [sys.executable, HTTPD, "-q", "-d", str(tmp_path / "site"),
-             "-b", "127.0.0.1", str(port)], stderr=subprocess.DEVNULL)
-
-    def answers():
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return True
-    server = start()
-    try:
-        wait_until(answers, "the server")
-        process = start_httpget("-o", str(tmp_path / "t"), "127.0.0.1",
-                                str(port), "file")
-        size = 0
-        for _ in range(5):
-            wait_until(lambda size=size: process.poll() is not None
-                       or part.exists() and part.stat().st_size > size,
-                       "progress")
-            process.send_signal(signal.SIGSTOP)     # lest it be done before
-            server.kill()
-            server.wait()
-            size = part.stat().st_size + (4 << 20)
-            process.send_signal(signal.SIGCONT)
-            server = start()
-        result = ended(process)
-    finally:
-        server.kill()
-        server.wait()
+        starts.append(1)
+        if changes and len(starts) == 4:
+            new = tmp_path / "new"
+            write_large(new, mebibytes, b"new")
+            wait_until_settled(new)
+            os.replace(str(new), str(source))
+        server = subprocess.Popen(
+            [sys.executable, HTTPD, "-q", "-d", str(source.parent),
+             "-b", "127.0.0.1", "0"], stderr=subprocess.PIPE)
+        return server, int(re.search(rb"http://127.0.0.1:([0-9]+)/",
+                                     server.stderr.readline()).group(1))
+    kills = [(mebibytes << 20) * number // 6 for number in range(1, 6)]
+    with BadWay(start, kills, random.Random(5)) as way:
+        result = ended(start_httpget("-o", str(tmp_path / "t"), "127.0.0.1",
+                                     str(way.port), "file"), 240)
     assert result.status == 0, result
+    assert len(starts) == 6 and (way.breaks > 2 or changes), way.breaks
     assert "verified sha-256" in result.err and "going on in 1 s" in result.err
-    with open(str(tmp_path / "t"), "rb") as file:
-        for _ in range(64):
-            assert file.read(4 << 20) == content
-        assert not file.read()
+    assert same_content(source, tmp_path / "t")
 
 
 # ---- httpget.py: more than one file, redirects, names -----------------------
@@ -8280,7 +8352,7 @@ class TLSServer(ScriptedServer):
                             do_handshake_on_connect=False) as tls:
                         tls.do_handshake()
                         self.requests.append(tls.recv(65536))
-                        tls.sendall(self.script)
+                        self.answer(tls)
                         if not self.ragged:
                             tls.unwrap()
                 if self.leaving:
