@@ -34,10 +34,11 @@ What it does not do
 
 Limits
     A head of 64 KiB, 64 interim (1xx) responses, chunk sizes of 16 digits,
-    10 redirects, gzip content of 100 times its coded size, a listing of
-    64 MiB, folders 64 deep; 30 s to connect to each address, for a head, and
-    between bytes (--timeout); 5 breaks in a row (--retries).  Content has no
-    limit, and memory stays the same whatever its size.
+    10 redirects, gzip content of 100 times its coded size, listings of
+    16 MiB and 200,000 names, folders 64 deep; 30 s to connect to each
+    address, for a head, and between bytes (--timeout); 5 breaks in a row
+    (--retries).  Content has no limit, and memory stays the same whatever
+    its size.
 
 Exit status
     0    success
@@ -67,6 +68,7 @@ Map of the sections
     Command line
 """
 
+import errno
 import os
 import re
 import selectors
@@ -75,6 +77,7 @@ import stat
 import sys
 import time
 from collections import OrderedDict
+from contextlib import contextmanager
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
@@ -82,11 +85,12 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
                         Iterator, List, Optional, Sequence, Tuple, Union)
+    from typing import Set  # noqa: F401 - in type comments
     Block = Union[bytes, memoryview]
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
-    Job = Tuple["URL", str, "Entry", int]
+    Job = Tuple["URL", str, int, "Entry"]   # where it is listed; see Mirror
 
 __version__ = "1.0"
 
@@ -114,6 +118,7 @@ TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster, and what
                                 # PyPy collects too rarely
 DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for the next
+DISCARD_WAIT = 1        # seconds for them: a new connection takes less
 EXPANDED_BLOCK = 256 * KIB      # bytes of decoded content at a time
 EXPANSION_MAX = 100             # times what was sent; text has 3 to 20
 EXPANSION_FREE = 16 * MIB       # bytes that are decoded whatever was sent
@@ -127,7 +132,10 @@ COLUMNS = 80            # of a terminal that does not tell
 
 # Copying a folder.
 CONNECTIONS = 4
-LISTING_MAX = 64 * MIB  # bytes; 100,000 names have 10
+LISTING_MAX = 16 * MIB  # bytes; 100,000 names have 10
+ENTRY_MAX = 8 * KIB     # bytes of one in JSON; a name has 255, or six times so
+JOBS_MAX = 200000       # files and folders that wait; each takes 300 bytes
+LINKS_MAX = JOBS_MAX    # of a page, wherever they lead; that takes 20 s
 LISTING_WAIT = 0.01     # seconds between two looks for more to do
 DEPTH_MAX = 64          # folders in folders
 DIGEST_ASKED_MAX = MIB  # bytes that a server hashes without much delay
@@ -183,10 +191,17 @@ class DigestError(ResponseError):
     """The content is not what the server has."""
 
 
+class UsageError(Failure):
+    """The user has not said all that is needed."""
+
+    exit_status = 2
+
+
 class OutputError(Failure):
     """The content could not be written."""
 
     exit_status = 5
+    disk_full = False       # or not to be written to at all
 
 
 class Interrupted(Failure):
@@ -346,9 +361,9 @@ def parse_url(text: str) -> URL:
                          % printable(text))
     scheme, authority, path, query = match.groups()
     scheme = scheme.lower()
-    if "@" in authority:
-        raise ValueError("a user's name in the URL '%s'; use --auth"
-                         % printable(text))
+    if "@" in authority:    # and perhaps a password, which is not to be shown
+        raise ValueError("a user's name in the URL of '%s'; use --auth"
+                         % printable(authority.rpartition("@")[2] + path))
     host, port = authority, ""
     if not authority.endswith("]"):
         before, colon, after = authority.rpartition(":")
@@ -389,7 +404,10 @@ def joined(url: URL, reference: str) -> URL:
     """
     from urllib.parse import urljoin
     refuse_controls(reference, "the reference")
-    return parse_url(urljoin(str(url), reference))
+    new = parse_url(urljoin(str(url), reference))
+    if new.authority == url.authority:
+        new.host = url.host     # with its zone, which no URL has
+    return new
 
 
 # ---- Request ----------------------------------------------------------------
@@ -407,12 +425,20 @@ def parse_field(text: str) -> "Tuple[str, str]":
 
     Raise ValueError when it is none, or one that is not for users to set.
     """
-    try:
-        ((name, value),) = parse_fields([text.encode("latin-1")]).items()
-    except (ResponseError, UnicodeEncodeError):
-        raise ValueError("'%s' is not 'Name: value'" % printable(text))
-    if name in OWN_FIELDS:
+    name, value = checked_field(text)
+    if name.lower() in OWN_FIELDS:
         raise ValueError("%s is not to be set by -H" % printable(name))
+    return name, value
+
+
+def checked_field(text: str) -> "Tuple[str, str]":
+    """Return (name, value) of the field *text*, or raise ValueError."""
+    try:
+        (value,) = parse_fields([text.encode("latin-1")]).values()
+    except (ResponseError, UnicodeEncodeError):
+        # The value may be a secret.
+        raise ValueError("field '%s' is not 'Name: value'"
+                         % printable(text.partition(":")[0]))
     return text.partition(":")[0], value
 
 
@@ -437,16 +463,16 @@ _NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
 RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
 
 
-def render_request(url: URL, fields: "Fields") -> bytes:
-    """Return the head of the GET request for *url*, with *fields*.
+def render_request(url: URL, fields: "Fields", method: str = "GET") -> bytes:
+    """Return the head of a request for *url*, with *fields*.
 
     They replace fields of ours of the same name.
-    Source: RFC 9112, 3; RFC 9110, 9.3.1.
+    Source: RFC 9112, 3; RFC 9110, 9.3.
     """
     own = [("Host", url.authority), ("User-Agent", "httpget.py/"
                                      + __version__), ("Accept", "*/*")]
     names = {name.lower() for name, _ in fields}
-    lines = ["GET %s HTTP/1.1" % url.target]
+    lines = ["%s %s HTTP/1.1" % (method, url.target)]
     lines += ["%s: %s" % field for field in own
               if field[0].lower() not in names]
     lines += ["%s: %s" % field for field in fields]
@@ -549,17 +575,16 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
     before the colon, a continuation line (obs-fold) and control characters
     are refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
     """
-    fields = {}  # type: Dict[str, str]
+    fields = {}  # type: Dict[str, List[str]]
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not TOKEN.fullmatch(name):
             raise malformed("field line", line)
         if NOT_FIELD_CONTENT.search(value):
             raise malformed("field value", line)
-        key = name.decode("ascii").lower()
-        text = value.strip(b" \t").decode("latin-1")
-        fields[key] = fields[key] + ", " + text if key in fields else text
-    return fields
+        fields.setdefault(name.decode("ascii").lower(), []).append(
+            value.strip(b" \t").decode("latin-1"))
+    return {name: ", ".join(values) for name, values in fields.items()}
 
 
 def malformed(what: str, data: bytes) -> ResponseError:
@@ -825,8 +850,12 @@ def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
 
 CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
                            % (_NUMBER, _NUMBER, _NUMBER))
+# IMF-fixdate, and the two forms of old; RFC 9110, 5.6.7.
+HTTP_DATE = re.compile(
+    "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
+    "|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
+    "|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
-HTTP_DATE = re.compile("[A-Za-z0-9 ,:-]{1,64}")     # and not more than that
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
 
@@ -839,10 +868,12 @@ def http_time(value: str) -> "Optional[int]":
     (784111777, None)
     """
     from email.utils import mktime_tz, parsedate_tz
+    if not HTTP_DATE.fullmatch(value):  # of others Python makes all sorts
+        return None
     try:
         parts = parsedate_tz(value)
         seconds = int(mktime_tz(parts)) if parts else -1
-    except (ValueError, OverflowError, IndexError, TypeError):
+    except (ValueError, OverflowError):
         return None
     return seconds if 0 <= seconds <= TIME_MAX else None
 
@@ -870,9 +901,12 @@ def is_validator(text: str) -> bool:
 
 
 def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
-    """Return whether a response with *fields* may be of that version."""
+    """Return whether a response with *fields* is of the version *validator*.
+
+    It has to say so: a server that does not know If-Range may not, either.
+    """
     name = "etag" if validator.startswith('"') else "last-modified"
-    return fields.get(name, validator) == validator
+    return validator != "" and fields.get(name) == validator
 
 
 class Have:
@@ -895,45 +929,41 @@ class Have:
 
 
 # What is to be done with a response.
-APPEND, RESTART, WHOLE, AGAIN = range(4)
+APPEND, RESTART, AGAIN = range(3)
 
 
 def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
          coded: bool, have: Have) -> "Tuple[int, int, Optional[int]]":
     """Return (what to do, bytes to skip, bytes that must come then).
 
-    APPEND to what is there; RESTART with this; all is there, WHOLE, or it
-    must be asked for AGAIN, from the start.  *length* is the body's, *coded*
-    whether it has a content coding.  The last is None where nobody knows.
-    Raise ResponseError for what was not asked for.  So two versions of a
-    file are never joined, and none is taken for whole that is not.
-    Source: RFC 9110, 13.1.5, 14.4, 15.3.7 and 15.5.17.
+    APPEND to what is there; RESTART with this; or the file must be asked for
+    AGAIN, from its start.  *length* is the body's, *coded* whether it has a
+    content coding.  The last is None where nobody knows.  Raise ResponseError
+    for what was not asked for.  So two versions of a file are never joined,
+    and none is taken for whole that is not.
     """
-    same = have.validator != "" and is_same_version(fields, have.validator)
-    found = parse_content_range(fields.get("content-range", ""))
-    if status == 206:
-        if (not found or not have.asked or coded or not same
-                or found[0] != have.asked
-                or have.length is not None and found[2] not in (
-                    -1, have.length)
-                or found[2] not in (-1, found[1] + 1)
+    if status == 206:           # RFC 9110, 14.4 and 15.3.7
+        found = parse_content_range(fields.get("content-range", ""))
+        if (not found or not have.asked or coded or found[0] != have.asked
                 or length not in (None, found[1] + 1 - found[0])):
             raise other_part(fields)
-        return APPEND, 0, found[1] + 1 - found[0]
-    if status in (204, 205) and have.written:
-        raise ResponseError("the server has no content any more, of which"
-                            " some has come; try again")
-    if status == 416:
-        if (found and same and found[2] == have.asked
-                and have.length in (None, have.asked)):
-            return WHOLE, 0, 0
+        total = have.length if found[2] < 0 else found[2]
+        if (not is_same_version(fields, have.validator)
+                or total != found[1] + 1
+                or have.length not in (None, total)):
+            return AGAIN, 0, None
+        return APPEND, have.written - have.asked, total - have.written
+    if status == 416:           # RFC 9110, 15.5.17: it is shorter now
         return AGAIN, 0, None
+    if status not in (200, 203) and have.written:
+        raise ResponseError("the server answered %d, which is not the rest of"
+                            " the file; try again" % status)
     total = None if coded else length
-    if (have.asked and not coded and status == 200
+    if (have.written and not coded and have.validator != ""
             and strong_validator(fields) == have.validator
             and (total is None or have.length in (None, total))
             and (total is None or total >= have.written)):
-        # A server without ranges.
+        # RFC 9110, 14.2: a server without ranges sends all of it.
         total = have.length if total is None else total
         return APPEND, have.written, (None if total is None
                                       else total - have.written)
@@ -1028,17 +1058,41 @@ class Entry:
         self.mtime = mtime      # seconds since 1970
 
 
-def parse_json_listing(text: str) -> "List[Entry]":
-    """Return the entries of a listing as nginx's or caddy's JSON has it.
+def parse_json_listing(text: str) -> "Iterator[Entry]":
+    """Yield the entries of a listing as nginx's or caddy's JSON has it.
 
-    Raise ResponseError when it is none.
+    One at a time: all together take fifty times what the text does.  Raise
+    ResponseError when it is none.
     """
     import json
+    decode = json.JSONDecoder().raw_decode
     try:
-        found = json.loads(text)
-        return [json_entry(item) for item in found]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        start = after_space(text, 0)
+        separator = "["
+        while text[start] == separator:
+            start = after_space(text, start + 1)
+            if text[start] != "]" or separator == ",":
+                item, length = decode(text[start:start + ENTRY_MAX])
+                yield json_entry(item)
+                start = after_space(text, start + length)
+            separator = ","
+        whole = text[start] == "]" and after_space(text, start + 1) == len(
+            text)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError,
+            RecursionError):
+        whole = False
+    if not whole:
         raise ResponseError("this is no listing of a folder")
+
+
+JSON_SPACE = re.compile("[ \t\r\n]*")
+
+
+def after_space(text: str, start: int) -> int:
+    """Return the position of what follows JSON's white space at *start*."""
+    match = JSON_SPACE.match(text, start)
+    assert match, "it matches nothing, too"
+    return match.end()
 
 
 def json_entry(item: "Dict[str, Any]") -> Entry:
@@ -1057,21 +1111,26 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
                  http_time(mtime) if isinstance(mtime, str) else None)
 
 
-def parse_html_listing(text: str, url: URL) -> "List[Entry]":
-    """Return what an index page at *url* links to that is right below it.
+def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
+    """Yield what an index page at *url* links to that is right below it.
 
     Links to a parent, another origin, or anything deeper are left out, as
     are those with a query, by which pages sort themselves.
     """
     from html import unescape
-    entries = OrderedDict()  # type: OrderedDict[str, Entry]
+    links = set()  # type: Set[str]
     for match in LINK.finditer(text):
-        name = name_below(url, unescape(match.group(1).strip("\"'")))
+        link = match.group(1)
+        if link in links:
+            continue
+        links.add(link)
+        if len(links) > LINKS_MAX:
+            raise ResponseError("more than %d links on a page" % LINKS_MAX)
+        if link[0] in "\"'":
+            link = link[1:-1]
+        name = name_below(url, unescape(link))
         if name:
-            is_folder = name.endswith("/")
-            name = decoded(name.rstrip("/"))
-            entries.setdefault(name, Entry(name, is_folder))
-    return list(entries.values())
+            yield Entry(decoded(name.rstrip("/")), name.endswith("/"))
 
 
 # <a ... href=...>, the value quoted or not; each part of it bounded.
@@ -1306,11 +1365,13 @@ class Connection:
         """Return the monotonic time until which something must happen."""
         return time.monotonic() + self.timeout
 
-    def when_ready(self, until: float, event: int, call: "Callable[..., Any]",
-                   *args: object) -> "Task":
+    def when_ready(self, until: "Optional[float]", event: int,
+                   call: "Callable[..., Any]", *args: object) -> "Task":
         """Return call(*args), as soon as it need not wait for the socket.
 
         Raise OSError, or socket.timeout where that is not before *until*.
+        None: where nothing happens for one timeout.  What happens need not
+        be enough for a record of TLS, which has up to 16 KiB.
         """
         while True:
             try:
@@ -1319,25 +1380,26 @@ class Connection:
                 awaited = event_of(exc, event)
                 if not awaited:
                     raise
-            yield self.sock, awaited, until
+            yield self.sock, awaited, until or self.due()
 
     def send(self, data: bytes) -> "Task":
         """Send all of *data*, or raise ConnectionLost."""
         self.heard = False
         try:
             while data:
-                count = yield from self.when_ready(
-                    self.due(), WRITE, self.sock.send, data)
+                count = yield from self.when_ready(None, WRITE,
+                                                   self.sock.send, data)
                 data = data[count:]
         except OSError as exc:
             raise ConnectionLost("could not send the request: %s"
                                  % self._reason(exc))
 
-    def receive(self, until: float) -> "Task":
+    def receive(self, until: "Optional[float]") -> "Task":
         """Return the next bytes, which stay valid until the next call.
 
         Nothing means that the server closed the connection.  Raise
-        ConnectionLost when it breaks, or nothing comes before *until*.
+        ConnectionLost when it breaks, or nothing comes before *until*; see
+        when_ready().
         """
         if self.pending:
             data, self.pending = self.pending, self.buffer[:0]
@@ -1364,7 +1426,7 @@ class Connection:
         """
         data = bytearray()
         length = 0
-        until = self.due()
+        until = None  # type: Optional[float]
         while not length:
             try:
                 block = yield from self.receive(until)
@@ -1462,7 +1524,9 @@ def start_tls(connection: Connection, host: str,
     try:
         yield from connection.when_ready(connection.due(), READ,
                                          sock.do_handshake)
-    except ValueError as exc:   # CertificateError is one in Python 3.6
+    except OSError:
+        raise
+    except ValueError as exc:   # CertificateError is no OSError in Python 3.6
         raise OSError("its certificate is not to be trusted: %s" % exc)
 
 
@@ -1519,7 +1583,8 @@ class Settings:
                 raise ConnectError("this Python has no TLS; use http")
             except OSError as exc:
                 raise ConnectError("could not read the certificates in %s: %s"
-                                   % (self.cafile, reason_of(exc)))
+                                   % (printable(str(self.cafile)),
+                                      reason_of(exc)))
             if self.insecure:
                 self._context.check_hostname = False
                 self._context.verify_mode = ssl.CERT_NONE
@@ -1529,18 +1594,22 @@ class Settings:
 class Client:
     """Makes requests, one after another, and keeps a connection for the next.
 
-    report is told of what happens.
+    report is told of what happens.  Credentials are for the origin of *url*
+    alone.  A redirect is followed where *allowed* says so.
     """
 
-    def __init__(self, settings: Settings, report: "Report") -> None:
+    def __init__(self, settings: Settings, report: "Report", url: URL,
+                 allowed: "Callable[[URL], bool]" = lambda _: True
+                 ) -> None:
         self.settings = settings
         self.report = report
+        self.trusted = url.origin
+        self.allowed = allowed
         self.origin = None  # type: Optional[Tuple[str, str, int]]
-        self._first = None  # type: Optional[Tuple[str, str, int]]
         self._idle = None  # type: Optional[Connection]
 
-    def get(self, url: "URL", fields: "Fields",
-            aside: bool = False) -> "Task":
+    def get(self, url: "URL", fields: "Fields", aside: bool = False,
+            method: str = "GET") -> "Task":
         """Return the Response for *url*, redirects followed.
 
         *fields* are for this request, beside those of the settings.  One
@@ -1549,31 +1618,34 @@ class Client:
         """
         self.report.aside = aside
         for _ in range(REDIRECTS_MAX + 1):
-            response = yield from self._get_once(url, fields)
+            response = yield from self._get_once(url, fields, method)
             if response.status not in REDIRECTS or (
                     "location" not in response.fields):
                 return response
             yield from response.discard()
             url = redirected(url, response.fields["location"])
+            if not self.allowed(url):
+                raise StatusError("it leads out of the folder, to %s" % url)
             self.report.redirected(url)
         raise StatusError("more than %d redirects" % REDIRECTS_MAX)
 
-    def _get_once(self, url: "URL", fields: "Fields") -> "Task":
+    def _get_once(self, url: "URL", fields: "Fields", method: str) -> "Task":
         """Return the Response for *url*, whatever it is."""
-        self._first = self._first or url.origin
-        request = render_request(url, self._fields(url, fields))
+        request = render_request(url, self._fields(url, fields), method)
         connection = yield from self._connection(url)
         kept = connection.heard     # from an earlier request
         try:
             try:
-                return (yield from self._exchange(connection, url, request))
+                return (yield from self._exchange(connection, url, request,
+                                                  method))
             except ConnectError:
                 if not kept:
                     raise
                 # The server had closed it: that is what it may do.
                 connection.close()
                 connection = yield from self._connection(url)
-                return (yield from self._exchange(connection, url, request))
+                return (yield from self._exchange(connection, url, request,
+                                                  method))
         except BaseException:
             connection.close()
             raise
@@ -1591,7 +1663,7 @@ class Client:
         return connection
 
     def _exchange(self, connection: Connection, url: "URL",
-                  request: bytes) -> "Task":
+                  request: bytes, method: str) -> "Task":
         """Send *request*; return the Response, after the interim ones."""
         self.report.request(request)
         try:
@@ -1602,7 +1674,7 @@ class Client:
             head = parse_head((yield from connection.receive_head()))
             self.report.head(head)
             if not head.interim:
-                return Response(self, connection, url, head)
+                return Response(self, connection, url, head, method)
             if head.status == 101:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
@@ -1611,11 +1683,12 @@ class Client:
     def _fields(self, url: "URL", fields: "Fields") -> "Fields":
         """Return all fields of a request for *url*."""
         settings = self.settings
-        fields = [*fields, *settings.fields]
-        if settings.user and not any(name.lower() == "authorization"
-                                     for name, _ in fields):
-            fields.append(("Authorization", basic(*settings.user)))
-        if url.origin != self._first:
+        if settings.user:
+            fields = [*fields, ("Authorization", basic(*settings.user))]
+        said = {name.lower() for name, _ in settings.fields}
+        fields = [field for field in fields if field[0].lower() not in said]
+        fields += settings.fields
+        if url.origin != self.trusted:
             fields = [field for field in fields
                       if field[0].lower() not in CREDENTIALS]
         return fields
@@ -1641,7 +1714,7 @@ class Response:
     """
 
     def __init__(self, client: Client, connection: Connection, url: "URL",
-                 head: "Head") -> None:
+                 head: "Head", method: str) -> None:
         self.client = client
         self.connection = connection
         self.url = url
@@ -1649,7 +1722,7 @@ class Response:
         self.status = head.status
         self.reason = head.reason
         self.fields = head.fields
-        self.decoder = make_decoder(body_length("GET", head.status,
+        self.decoder = make_decoder(body_length(method, head.status,
                                                 head.fields))
         self.length = self.decoder.length
         coding = head.fields.get("content-encoding", "").strip().lower()
@@ -1658,6 +1731,7 @@ class Response:
             self.coding = GzipDecoder()
         self._unknown = coding not in ("", "identity", "gzip", "x-gzip")
         self._ended = False
+        self._failure = None  # type: Optional[Failure]
         if self.decoder.done:
             self._end()
 
@@ -1673,10 +1747,7 @@ class Response:
         the content is malformed, or BrokenOff, with the number of bytes so
         far, when it ends too early.
         """
-        if self._unknown and not self.client.settings.raw:
-            raise ResponseError("unknown content coding '%s'; --raw saves it"
-                                " as it is" % printable(
-                                    self.fields["content-encoding"]))
+        self.check_coding()
         while True:
             if self.coding:
                 content = self.coding.more()
@@ -1692,6 +1763,13 @@ class Response:
             elif block:
                 return block
 
+    def check_coding(self) -> None:
+        """Raise ResponseError for a content coding that cannot be decoded."""
+        if self._unknown and not self.client.settings.raw:
+            raise ResponseError("unknown content coding '%s'; --raw saves it"
+                                " as it is" % printable(
+                                    self.fields["content-encoding"]))
+
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
 
@@ -1706,19 +1784,30 @@ class Response:
             block = yield from self.read()
         return True
 
-    def _read_body(self) -> "Task":
-        """Return the next block of the body, b"" where it only ended."""
+    def _read_body(self, until: "Optional[float]" = None) -> "Task":
+        """Return the next block of the body, b"" where it only ended.
+
+        For *until* see Connection.when_ready().
+        """
         decoder = self.decoder
+        if self._failure:   # it is no end, however often one asks
+            raise self._failure
         try:
-            data = yield from self.connection.receive(self.connection.due())
+            data = yield from self.connection.receive(until)
             block = decoder.decode(data) if data else b""
             if not data and not decoder.close():
                 raise ConnectionLost("the server closed the connection")
         except ConnectionLost as exc:
-            self.close()
+            self.connection.close()
             whole = "" if self.length is None else " of %d" % self.length
-            raise BrokenOff("the response broke off after %d%s bytes: %s;"
-                            " try again" % (self.count, whole, exc))
+            self._failure = BrokenOff(
+                "the response broke off after %d%s bytes: %s; try again" % (
+                    self.count, whole, exc))
+            raise self._failure
+        except Failure as exc:
+            self.connection.close()
+            self._failure = exc
+            raise
         except BaseException:
             self.close()
             raise
@@ -1739,12 +1828,13 @@ class Response:
 
     def discard(self) -> "Task":
         """Read what is left, if that is little; else close the connection."""
+        until = time.monotonic() + min(DISCARD_WAIT, self.connection.timeout)
         while not self._ended:
             if self.count > DISCARD_MAX or (self.length or 0) > DISCARD_MAX:
                 self.close()
                 return
             try:
-                yield from self._read_body()
+                yield from self._read_body(until)
             except Failure:
                 return
 
@@ -1783,9 +1873,12 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     followed.  Raise ValueError for what is no URL, Failure when there is no
     proper response; so does the iteration.
     """
+    for name, value in fields:
+        checked_field("%s: %s" % (name, value))
+    where = parse_url(url)
     client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
-                    Report(False, True))
-    response = run(client.get(parse_url(url), []))
+                    Report(False, True), where)
+    response = run(client.get(where, []))
     assert isinstance(response, Response)
     return response
 
@@ -1808,6 +1901,10 @@ for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)     # a FIFO must not hold us up
 WINDOWS = os.name == "nt"
+EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
+                       errno.ENOMEM])
+DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
+    errno, "EDQUOT", errno.ENOSPC)])
 CREATE_FLAGS = OPEN_FLAGS | NOFOLLOW | os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
@@ -1817,6 +1914,7 @@ class Output:
     written    bytes of content that are there
     validator  by which to ask for the rest of the same version, "" for none
     length     bytes of that version, None where nobody knows
+    source     the URL that it came from, after redirects
     """
 
     # Whether it can begin anew although something is written.
@@ -1826,7 +1924,7 @@ class Output:
         self.fd = fd
         self.name = name
         self.written = 0
-        self.validator = ""
+        self.validator = self.source = ""
         self.length = None  # type: Optional[int]
 
     def write(self, block: "Block") -> None:
@@ -1848,9 +1946,10 @@ class Output:
                 raise not_written(self.name, exc)
             block = block[count:]
 
-    def remember(self, validator: str, length: "Optional[int]") -> None:
+    def remember(self, validator: str, length: "Optional[int]",
+                 source: str) -> None:
         """Note which version is being written."""
-        self.validator, self.length = validator, length
+        self.validator, self.length, self.source = validator, length, source
 
     def blocks(self) -> "Iterator[bytes]":
         """Yield what an earlier run has written."""
@@ -1943,16 +2042,19 @@ class FileOutput(Output):
     is_file = True
 
     def __init__(self, name: str, mode: int, url: str = "",
-                 resume: bool = False, prefix: str = "") -> None:
+                 resume: bool = False, prefix: str = "",
+                 replace: bool = True) -> None:
         """Prepare for a part with permissions *mode* less the umask.
 
         restart() creates it.  *resume*: or go on with the one that is there,
         if it is noted to be one of *url*.  The part's name begins with
-        *prefix*.  Raise OutputError when another program is writing it.
+        *prefix*.  *replace*: whether it may become NAME where there is one.
+        Raise OutputError when another program is writing it.
         """
         super().__init__(-1, name)
         self.mode = mode
         self.url = url
+        self.replace = replace
         self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
         if resume:
@@ -1964,7 +2066,9 @@ class FileOutput(Output):
         try:
             notes = json.loads(read_small(self.notes))
             validator, length = notes["validator"], notes["length"]
-            if (notes["url"] != self.url or not isinstance(validator, str)
+            source = notes["source"]
+            if (notes["url"] != self.url or not isinstance(source, str)
+                    or not isinstance(validator, str)
                     or not is_validator(validator)
                     or not isinstance(length, (int, type(None)))):
                 return
@@ -1979,35 +2083,34 @@ class FileOutput(Output):
             return
         self.fd = fd
         self._lock()
-        self.validator, self.length = validator, length
+        super().remember(validator, length, source)
         self.written = os.lseek(fd, 0, os.SEEK_END)
 
     def _lock(self) -> None:
         """Raise OutputError if another program writes this part."""
         try:
-            import fcntl
-        except ImportError:     # Windows
-            return
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self.fd)
         except BlockingIOError:
             self._close()
-            raise OutputError("another program is writing %s; wait for it"
-                              % printable(self.part))
-        except OSError:
-            pass    # a file system without locks
+            raise self._in_use()
 
-    def remember(self, validator: str, length: "Optional[int]") -> None:
+    def _in_use(self) -> OutputError:
+        return OutputError("another program is writing %s; wait for it"
+                           % printable(self.part))
+
+    def remember(self, validator: str, length: "Optional[int]",
+                 source: str) -> None:
         """Note which version is being written."""
         import json
-        super().remember(validator, length)
+        super().remember(validator, length, source)
         try:
             remove(self.notes)
             if validator:
                 fd = os.open(self.notes, CREATE_FLAGS, 0o600)
                 with open(fd, "w", encoding="utf-8") as file:
-                    json.dump({"url": self.url, "validator": validator,
-                               "length": length}, file)
+                    json.dump({"url": self.url, "source": source,
+                               "validator": validator, "length": length},
+                              file)
         except OSError as exc:
             raise not_written(self.notes, exc)
 
@@ -2035,9 +2138,12 @@ class FileOutput(Output):
         self._close()
         try:
             remove(self.notes)
-            remove(self.part)
+            with locked(self.part):
+                remove(self.part)
             # O_EXCL: what is opened is new, nobody's link or device.
             self.fd = os.open(self.part, CREATE_FLAGS, self.mode)
+        except BlockingIOError:
+            raise self._in_use()
         except OSError as exc:
             raise not_written(exc.filename, exc)
         self._lock()
@@ -2056,8 +2162,15 @@ class FileOutput(Output):
             mtime = http_time(modified)
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
-            os.replace(self.part, self.name)
+            if self.replace:
+                os.replace(self.part, self.name)
+            else:
+                rename(self.part, self.name)
             remove(self.notes)
+        except FileExistsError:
+            raise OutputError("%s is there already; --force replaces it; all"
+                              " of the new one is in %s" % (
+                                  printable(self.name), printable(self.part)))
         except OSError as exc:
             raise not_written(self.name, exc)
 
@@ -2065,32 +2178,82 @@ class FileOutput(Output):
         """Close the part; keep it if there is anything in it."""
         if self.fd < 0:
             return ""
-        try:
+        size = os.fstat(self.fd).st_size
+        if not size:
+            self.destroy()
+        elif self._is_mine():
             self._close()
-            size = os.stat(self.part).st_size
-            if size:
-                return "; %s kept in %s" % (size_text(size),
-                                            printable(self.part))
-            remove(self.part)
-            remove(self.notes)
-        except (OSError, OutputError):
-            return "; %s may be left over" % printable(self.part)
+            return "; %s kept in %s" % (size_text(size), printable(self.part))
         return ""
 
     def destroy(self) -> None:
         """Give up, and leave nothing, for it is wrong."""
         if self.fd < 0:
             return
+        mine = self._is_mine()
+        self._close()
         try:
-            self._close()
-            remove(self.part)
-            remove(self.notes)
+            if mine:
+                remove(self.part)
+                remove(self.notes)
         except OSError as exc:
             raise not_written(self.part, exc)
 
     def _is_mine(self) -> bool:
         """Whether the part's name still means the file that is open."""
-        return os.path.samestat(os.lstat(self.part), os.fstat(self.fd))
+        try:
+            return os.path.samestat(os.lstat(self.part), os.fstat(self.fd))
+        except FileNotFoundError:
+            return False
+
+
+def lock_file(fd: int) -> None:
+    """Raise BlockingIOError if another program has locked the file *fd*."""
+    try:
+        import fcntl
+    except ImportError:     # Windows
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass    # a file system without locks
+
+
+@contextmanager
+def locked(path: str) -> "Iterator[None]":
+    """Hold the lock of the file at *path*, if it is one.
+
+    Raise BlockingIOError where another program holds it.
+    """
+    try:
+        # Windows has no locks of this kind, nor removes what is open.
+        fd = -1 if WINDOWS else os.open(path, OPEN_FLAGS | NOFOLLOW | NONBLOCK)
+    except OSError:
+        fd = -1
+    if fd < 0:
+        yield
+        return
+    try:
+        lock_file(fd)
+        yield
+    finally:
+        os.close(fd)
+
+
+def rename(old: str, new: str) -> None:
+    """Rename file *old*; raise FileExistsError where *new* is there."""
+    try:
+        os.link(old, new)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):   # a file system without links
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+        os.replace(old, new)
+    else:
+        os.unlink(old)
 
 
 def remove(path: str) -> None:
@@ -2125,11 +2288,12 @@ def part_name(name: str, prefix: str = "") -> str:
     return os.path.join(folder, prefix + base + PART_SUFFIX)
 
 
-def open_output(name: "Optional[str]", url: str = "",
-                resume: bool = False) -> Output:
+def open_output(name: "Optional[str]", url: str = "", resume: bool = False,
+                replace: bool = True) -> Output:
     """Return the Output for -o *name*; None means that -o was not given.
 
-    *resume*: go on with a part of *url*.  Raise OutputError.
+    *resume*: go on with a part of *url*.  *replace*: whether a file that is
+    there may be replaced.  Raise OutputError.
     """
     if name is None or name == "-":
         if sys.stdout is None:
@@ -2145,20 +2309,26 @@ def open_output(name: "Optional[str]", url: str = "",
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
     except FileNotFoundError:
-        return FileOutput(name, 0o666, url, resume)
+        return FileOutput(name, 0o666, url, resume, replace=replace)
     except OSError as exc:
         raise not_written(name, exc)
     if sys.stdout is not None and os.path.samestat(state, os.fstat(STDOUT)):
         # As /dev/stdout, whose link must not be replaced.
         return Output(STDOUT, name)
-    # What was private stays private.
-    return FileOutput(name, stat.S_IMODE(state.st_mode) & 0o777, url, resume)
+    return FileOutput(name, permissions(state), url, resume, replace=replace)
+
+
+def permissions(state: os.stat_result) -> int:
+    """Return those of a file that is replaced: the private stays private."""
+    return stat.S_IMODE(state.st_mode) & 0o777
 
 
 def not_written(name: str, exc: OSError) -> OutputError:
     """Return the error that says that *name* could not be written."""
-    return OutputError("could not write %s: %s; make room or choose another"
-                       " -o FILE" % (printable(name), reason_of(exc)))
+    error = OutputError("could not write %s: %s; make room or choose another"
+                        " -o FILE" % (printable(name), reason_of(exc)))
+    error.disk_full = exc.errno in DISK_FULL
+    return error
 
 
 # ---- Transfer ---------------------------------------------------------------
@@ -2168,9 +2338,11 @@ class Transfer:
 
     wanted    value of a Range field, or "" for the whole file
     retries   breaks in a row, without a byte between, that are coped with
+    fields    for each request
     digest    SHA-256 of what is written, or None for a range
     response  the last one that was of use
     refused   the status of one that was not
+    came      bytes of content that were fetched
     """
 
     def __init__(self, client: Client, url: URL, output: Output,
@@ -2185,11 +2357,11 @@ class Transfer:
         self.fields = fields
         self.digest = None if wanted else hashlib.sha256()
         self.response = None  # type: Optional[Response]
-        self.coded = False
         self.refused = 0
+        self.came = 0
 
     def run(self) -> "Task":
-        """Write the content; return "", "verified sha-256" or "unchanged".
+        """Write the content; return "verified sha-256", or "" without proof.
 
         Raise Failure, whose text then says what became of the part.
         """
@@ -2197,12 +2369,9 @@ class Transfer:
             for block in self.output.blocks():
                 if self.digest:
                     self.digest.update(bytearray(block))
-            yield from self._fetch()
+            self.client.report.begin(self.output.written)
+            proof = yield from self._fetch()
             assert self.response
-            if self.response.status == 304:
-                self.output.destroy()
-                return "unchanged"
-            proof = yield from self._prove()
             self.output.finish(self.response.fields.get("last-modified", ""))
             return proof
         except KeyboardInterrupt:
@@ -2214,20 +2383,22 @@ class Transfer:
             self.output.abandon()
             raise
         except Failure as exc:
-            raise type(exc)(str(exc) + self.output.abandon())
+            exc.args = (str(exc) + self.output.abandon(),)
+            raise
 
     def _fetch(self) -> "Task":
-        """Make requests until all is written."""
+        """Make requests until all is written; return its proof."""
         breaks = 0
+        most = self.output.written
         while True:
-            before = self.output.written
             try:
-                while not (yield from self._attempt()):
+                while not (yield from self._attempt(breaks > 1)):
                     pass
-                return
+                return (yield from self._prove())
             except (BrokenOff, ConnectError, Unavailable) as exc:
-                if self.output.written > before:
-                    breaks = 0
+                # To begin anew is no progress: that could go on for ever.
+                if self.output.written > most:
+                    breaks, most = 0, self.output.written
                 if breaks == self.retries or not self._can_go_on():
                     raise
                 delay = min(RETRY_DELAY * 2**breaks, RETRY_DELAY_MAX)
@@ -2241,75 +2412,76 @@ class Transfer:
                 and (self.output.is_file or not self.output.written
                      or self.output.validator != ""))
 
-    def _attempt(self) -> "Task":
+    def _attempt(self, stuck: bool) -> "Task":
         """Make one request and write its content.
 
         Return whether all is there now; else another one must be made.
+        The rest is asked for where the beginning came from, unless that is
+        *stuck*: a redirect may lead to another mirror each time.
         """
         output = self.output
-        asked = output.written if output.validator and not self.wanted else 0
+        url = self.url
         fields = [*self.fields]
+        asked = 0
+        coding = "identity"
         if self.wanted:
             fields.append(("Range", self.wanted))
-        elif asked:
+        elif output.written and output.validator:
+            # With the last byte that is there: if it was all, then what comes
+            # is that byte, and with it what is to be known of the file.
+            asked = output.written - 1
             fields += [("Range", "bytes=%d-" % asked),
                        ("If-Range", output.validator)]
+            if self.response and not stuck:
+                url = self.response.url
         elif not (self.client.settings.raw or output.is_file):
-            fields.append(("Accept-Encoding", "gzip"))
-        response = yield from self.client.get(self.url, fields)
+            coding = "gzip"
+        fields.append(("Accept-Encoding", coding))
+        response = yield from self.client.get(url, fields)
         try:
-            if not self._is_of_use(response, asked):
-                yield from self._refuse(response)
+            if not (response.head.success or asked and response.status == 416):
+                yield from self._refuse(response, url is not self.url)
             action, skip, expected = self._plan(response, asked)
             if action == AGAIN:
                 return False
-            if action != WHOLE and response.status != 304:
-                yield from self._copy(response, skip, expected)
+            self.response = response
+            yield from self._copy(response, skip, expected)
         finally:
             response.close()
         return True
-
-    def _is_of_use(self, response: Response, asked: int) -> bool:
-        """Whether *response* has the content, or says that it is there."""
-        if response.status == 416:
-            return asked > 0
-        if response.status == 304:
-            return any(name == "If-Modified-Since" for name, _ in self.fields)
-        return response.head.success
 
     def _plan(self, response: Response,
               asked: int) -> "Tuple[int, int, Optional[int]]":
         """Prepare the output for *response*; return what plan() says."""
         output = self.output
+        response.check_coding()
         coded = response.coding is not None
         if self.wanted:
             expected = self._selected(response)
             output.restart()
-            found = RESTART, 0, expected  # type: Tuple[int, int, Optional[int]]
-        elif response.status == 304:
-            found = WHOLE, 0, None
-        else:
-            found = plan(response.status, response.fields, response.length,
-                         coded, Have(output.written, asked, output.validator,
-                                     output.length))
-            if found[0] == AGAIN:
-                self.client.report.note(
-                    "%s is not a part of what the server has; beginning anew"
-                    % printable(output.name))
-                self._restart("", None)
-            elif found[0] == RESTART:
-                self._restart("" if coded else strong_validator(
-                    response.fields), found[2])
-        if found[0] != AGAIN:
-            self.response, self.coded = response, coded
+            return RESTART, 0, expected
+        same = output.source in ("", str(response.url))
+        found = plan(response.status, response.fields, response.length, coded,
+                     Have(output.written, asked,
+                          output.validator if same else "", output.length))
+        if found[0] == AGAIN:
+            self.client.report.note(
+                "%s is not a part of what the server has; beginning anew"
+                % printable(output.name))
+            self._restart("", None, "")
+        elif found[0] == RESTART:
+            self._restart("" if coded else strong_validator(response.fields),
+                          found[2], str(response.url))
         return found
 
-    def _restart(self, validator: str, length: "Optional[int]") -> None:
+    def _restart(self, validator: str, length: "Optional[int]",
+                 source: str) -> None:
         """Begin anew, with this version of the file."""
         import hashlib
         self.output.restart()
-        self.output.remember(validator, length)
+        self.output.remember(validator, length, source)
         self.digest = hashlib.sha256()
+        self.client.report.begin(0)
 
     def _selected(self, response: Response) -> int:
         """Return how many bytes the 206 for the wanted range has.
@@ -2342,6 +2514,7 @@ class Transfer:
             if came > 0:
                 block = block[max(0, len(block) - came):]
                 self.output.write(block)
+                self.came += len(block)
                 if self.digest:
                     # A copy, for PyPy makes one of anything but a bytearray,
                     # which it collects too rarely.
@@ -2354,8 +2527,12 @@ class Transfer:
                             " shorter than it said; try again"
                             % self.output.written)
 
-    def _refuse(self, response: Response) -> "Task":
-        """Show the content of an error, and raise the StatusError for it."""
+    def _refuse(self, response: Response, redirected: bool) -> "Task":
+        """Show the content of an error, and raise the StatusError for it.
+
+        It is Unavailable where another request may do better: of a server in
+        trouble, or of the one to which the first request was *redirected*.
+        """
         if self.client.report.verbose:
             yield from show_error(self.client.report, response)
         else:
@@ -2363,7 +2540,7 @@ class Transfer:
         text = "the server answered %s for %s" % (
             shown(response.head.lines[0].partition(b" ")[2]),
             response.url.target)
-        if self.response and response.status >= 500:
+        if self.response and (response.status >= 500 or redirected):
             raise Unavailable(text)
         self.refused = response.status
         raise StatusError(text)
@@ -2371,14 +2548,15 @@ class Transfer:
     def _prove(self) -> "Task":
         """Compare with the server's digest, where it has one.
 
-        Return "verified sha-256", or "" without one; raise DigestError.
+        Return "verified sha-256", or "" without one; raise DigestError, or
+        BrokenOff where the file turns out to be longer.
         """
         response = self.response
         assert response
         if not self.digest:
             return ""
         digest = None
-        if not self.coded and response.status != 416:
+        if not response.coding:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
@@ -2393,9 +2571,10 @@ class Transfer:
 
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte."""
+        validator = self.output.validator
         fields = []
-        if self.output.validator.startswith('"'):
-            fields.append(("If-Match", self.output.validator))
+        if validator.startswith('"'):
+            fields.append(("If-Match", validator))
         try:
             found = yield from ask_version(self.client, response.url, fields)
         except Failure:     # the content is there; only the proof is not
@@ -2403,8 +2582,14 @@ class Transfer:
         if not found:
             return None
         answer, length, digest = found
+        if length != self.output.written and is_same_version(
+                answer.fields, validator):
+            raise BrokenOff("the response broke off after %d of %d bytes"
+                            " without a sign; try again" % (
+                                self.output.written, length))
         # Of a coding made here the ETag is another one.
-        names = ["last-modified"] if self.coded else ["last-modified", "etag"]
+        names = ["last-modified"] if response.coding else [
+            "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
         if length != self.output.written or not same or not all(same):
@@ -2445,20 +2630,26 @@ def show_error(report: "Report", response: Response) -> "Task":
 class Mirror:
     """Copies what a server lists below a folder into a folder here.
 
-    jobs      (address, where to, what the listing said) still to be done
+    jobs      (URL and path of a folder, its depth, an entry of its listing),
+              still to be done
     failures  one line for each thing that could not be copied
     """
 
-    def __init__(self, url: URL, folder: str, settings: Settings,
+    def __init__(self, url: URL, folder: str, name: str, settings: Settings,
                  report: "Report", retries: int) -> None:
+        """Prepare to copy *url* as *name* in *folder*, "" for right there."""
         self.url = url
+        self.folder = folder
         self.settings = settings
         self.report = report
         self.retries = retries
-        self.jobs = [(url, folder, Entry("", True), 0)]  # type: List[Job]
+        path = os.path.join(folder, name) if name else folder
+        self.jobs = [(url, path, 0, Entry("", True))]  # type: List[Job]
         self.busy = 0           # tasks that may find more jobs
         self.failures = []  # type: List[str]
         self.fetched = self.unchanged = self.bytes = 0
+        self.breaks = 0         # in a row, of the server
+        self.until = 0.0        # when it is to be asked again
 
     def run(self) -> None:
         """Copy everything; raise Failure when something could not be."""
@@ -2482,28 +2673,69 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, Report(False, True))
+        client = Client(self.settings, Report(False, True), self.url,
+                        self._is_inside)
         try:
             while self.jobs or self.busy:
                 if not self.jobs:
                     yield from pause(LISTING_WAIT)
                     continue
                 self.busy += 1
-                url, path, entry, depth = self.jobs.pop()
                 try:
-                    if entry.is_folder:
-                        yield from self._folder(client, url, path, depth)
-                    else:
-                        yield from self._file(client, url, path, entry)
-                except Interrupted:
-                    raise
-                except Failure as exc:
-                    self.failures.append("%s: %s" % (url, exc))
+                    yield from self._do(client, self.jobs.pop())
                 finally:
                     self.busy -= 1
                 self.report.copied(self.fetched, self.unchanged, self.bytes)
         finally:
             client.close()
+
+    def _do(self, client: Client, job: "Job") -> "Task":
+        """Do *job*, or note why it could not be done."""
+        base, folder, depth, entry = job
+        target, _, _ = base.target.partition("?")
+        if entry.name:
+            target = (target.rpartition("/")[0] + "/" + percent_encode(
+                entry.name, NAME_BYTES) + ("/" if entry.is_folder else ""))
+        url = URL(base.scheme, base.host, base.port, target)
+        # In the file system's own encoding, whatever that is.
+        name = os.fsdecode(local_name(entry.name, WINDOWS).encode(
+            "utf-8", "surrogateescape"))
+        path = os.path.join(folder, name) if name else folder
+        try:
+            if entry.is_folder:
+                yield from self._folder(client, url, path, depth)
+            else:
+                yield from self._file(client, url, path, entry)
+            self.breaks = 0
+        except ConnectError as exc:
+            if self._ask_again(job):
+                yield from pause(self.until - time.monotonic())
+            else:
+                self.failures.append("%s: %s" % (url, exc))
+        except Interrupted:
+            raise
+        except Failure as exc:
+            if isinstance(exc, OutputError) and exc.disk_full:
+                raise       # no other file would fare better
+            self.failures.append("%s: %s" % (url, exc))
+
+    def _ask_again(self, job: "Job") -> bool:
+        """Put *job* back, unless the server never came, or is gone for good.
+
+        Of the tasks that notice so at the same time the first counts.
+        """
+        if not (self.fetched or self.unchanged):
+            return False
+        now = time.monotonic()
+        if now >= self.until:
+            if self.breaks >= self.retries:
+                return False
+            delay = min(RETRY_DELAY * 2**self.breaks, RETRY_DELAY_MAX)
+            self.breaks += 1
+            self.until = now + delay
+            self.report.note("the server is gone; going on in %g s" % delay)
+        self.jobs.append(job)
+        return True
 
     def _folder(self, client: Client, url: URL, path: str,
                 depth: int) -> "Task":
@@ -2513,30 +2745,34 @@ class Mirror:
         try:
             if response.status != 200:
                 raise StatusError("the server answered %d" % response.status)
-            if not self._is_inside(response.url):
-                raise StatusError("it leads out of %s" % self.url)
             data = bytearray()
             if not (yield from response.read_into(data, LISTING_MAX)):
                 raise ResponseError("the listing is longer than %d bytes"
                                     % LISTING_MAX)
         finally:
             response.close()
-        base = response.url
-        text = bytes(data).decode("utf-8", "surrogateescape")
-        is_json = "json" in response.fields.get("content-type", "")
-        if is_json:
-            entries = parse_json_listing(text)
-        else:
-            entries = parse_html_listing(text, base)
-            if all(entry.name != INDEX for entry in entries):
-                entries.append(Entry(INDEX, False))     # perhaps this page
-        make_folder(path)
+        if path != self.folder:     # which may be a link: the user named it
+            make_folder(path)
         if depth == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        for entry in OrderedDict((entry.name, entry)
-                                 for entry in entries).values():
-            self._add(base, path, entry, depth + 1)
+        base = response.url
+        text = bytes(data).decode("utf-8", "surrogateescape")
+        is_json = "json" in response.fields.get("content-type", "")
+        entries = OrderedDict()  # type: OrderedDict[str, Entry]
+        for entry in (parse_json_listing(text) if is_json
+                      else parse_html_listing(text, base)):
+            entries[entry.name] = entry
+            if len(entries) + len(self.jobs) > JOBS_MAX:
+                raise ResponseError("more than %d names are listed" % JOBS_MAX)
+        if not is_json:
+            entries.setdefault(INDEX, Entry(INDEX, False))  # perhaps this page
+        for name, entry in entries.items():
+            if is_name(name):
+                self.jobs.append((base, path, depth + 1, entry))
+            else:
+                self.failures.append("%s: it lists '%s', which is no name"
+                                     % (base, printable(name)))
 
     def _is_inside(self, url: URL) -> bool:
         """Whether *url* is in the folder that is copied."""
@@ -2545,26 +2781,10 @@ class Mirror:
                 and (url.target + "/").startswith(top)
                 and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.target))
 
-    def _add(self, base: URL, folder: str, entry: Entry, depth: int) -> None:
-        """Note the job of *entry*, listed at *base*."""
-        name = entry.name
-        if (name in ("", ".", "..") or "/" in name or "\0" in name
-                or re.search("[\ud800-\udc7f\udd00-\udfff]", name)):
-            self.failures.append("%s: it lists '%s', which is no name"
-                                 % (base, printable(name)))
-            return
-        target = (base.target.partition("?")[0].rpartition("/")[0] + "/"
-                  + percent_encode(name, NAME_BYTES))
-        if entry.is_folder:
-            target += "/"
-        url = URL(base.scheme, base.host, base.port, target)
-        path = os.path.join(folder, local_name(name, WINDOWS))
-        self.jobs.append((url, path, entry, depth))
-
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":
         """Copy one file, unless the copy that is there is as new."""
-        fields = []  # type: Fields
+        mode = 0o666
         try:
             state = os.lstat(path)
         except FileNotFoundError:
@@ -2574,31 +2794,48 @@ class Mirror:
         else:
             if not stat.S_ISREG(state.st_mode):
                 raise OutputError("%s is there and no file" % printable(path))
-            if entry.size in (None, state.st_size):
-                if (entry.size is not None and entry.mtime is not None
-                        and int(state.st_mtime) == int(entry.mtime)):
-                    self.unchanged += 1
-                    return
-                from email.utils import formatdate
-                fields.append(("If-Modified-Since", formatdate(
-                    int(state.st_mtime), usegmt=True)))
+            if (yield from self._is_current(client, url, entry, state)):
+                self.unchanged += 1
+                return
+            mode = permissions(state)
+        fields = []  # type: Fields
         if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
             fields.append(("Want-Repr-Digest", "sha-256=10"))
         # No name in a copy begins with a dot, so that of no part is one.
-        output = FileOutput(path, 0o666, str(url), True, ".")
+        output = FileOutput(path, mode, str(url), True, ".")
         transfer = Transfer(client, url, output, "", self.retries, fields)
         try:
-            outcome = yield from transfer.run()
+            yield from transfer.run()
         except StatusError:
             if entry.name == INDEX and entry.size is None and (
                     transfer.refused == 404):
                 return      # the page was a listing
             raise
-        if outcome == "unchanged":
-            self.unchanged += 1
-        else:
-            self.fetched += 1
-            self.bytes += transfer.output.written
+        self.fetched += 1
+        self.bytes += transfer.came
+
+    def _is_current(self, client: Client, url: URL, entry: Entry,
+                    state: os.stat_result) -> "Task":
+        """Return whether the file that is there has the same size and time.
+
+        The server is asked for what the listing does not tell of them.
+        """
+        size, mtime = entry.size, entry.mtime
+        if size is None or size == state.st_size and mtime is None:
+            answer = yield from client.get(url, [], method="HEAD")
+            if answer.status != 200:
+                return False
+            length = body_length("GET", 200, answer.fields)
+            size = length if length >= 0 else None
+            mtime = http_time(answer.fields.get("last-modified", ""))
+        return (size == state.st_size and mtime is not None
+                and int(mtime) == int(state.st_mtime))
+
+
+def is_name(text: str) -> bool:
+    """Return whether a file can have the name *text* on some system."""
+    return text not in ("", ".", "..") and not re.search(
+        "[/\0\ud800-\udc7f\udd00-\udfff]", text)
 
 
 def make_folder(path: str) -> None:
@@ -2646,8 +2883,12 @@ class Report:
         self.aside = False      # whether the request is one of our own
         self._shown = 0         # characters of the progress line
         self._due = 0.0         # when it is to be shown again
+        self.begin(0)
+
+    def begin(self, count: int) -> None:
+        """A transfer begins, with *count* bytes that are there."""
         self._began = time.monotonic()
-        self._before = -1       # bytes that were there when it began
+        self._before = count
 
     def connected(self, url: URL, sock: socket.socket) -> None:
         """Say where the connection goes, and from where."""
@@ -2701,8 +2942,6 @@ class Report:
         now = time.monotonic()
         if not self.bar or now < self._due:
             return
-        if self._before < 0:
-            self._before = count
         self._line(progress_text(count, length, count - self._before,
                                  now - self._began))
 
@@ -2849,7 +3088,10 @@ def add_options(first: "ArgumentParser") -> None:
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or exit with a message."""
     first, parser = make_parsers()
-    known, words = first.parse_known_args(argv)
+    # argparse would take the "-5" behind "--range" for an option.
+    line = "\0".join(sys.argv[1:] if argv is None else argv)
+    line = re.sub("(^|\0)--range\0-", r"\1--range=-", line)
+    known, words = first.parse_known_args(line.split("\0") if line else [])
     options = parser.parse_args(words, known)
     try:
         options.urls = parse_words(options.words, options.tls)
@@ -2884,11 +3126,31 @@ def check_combination(options: "Namespace") -> None:
         raise ValueError("--range does not go with -c or -r")
     if options.recursive and (options.output or options.remote_name):
         raise ValueError("-r takes names from the server; use -P DIR")
+    if options.auth and ":" in options.auth:    # RFC 7617, 2
+        raise ValueError("the user of --auth has no colon; the password is"
+                         " asked for, or in HTTPGET_PASSWORD")
     if options.remote_name:
         for word, _ in options.urls:
             if not safe_name(word):
                 raise ValueError("'%s' ends with no name for -O; use -o FILE"
                                  % printable(word))
+    check_names(options)
+
+
+def check_names(options: "Namespace") -> None:
+    """Raise ValueError where two files would be saved as the same one."""
+    names = []  # type: List[str]
+    for word, url in options.urls:
+        if options.remote_name:
+            name = safe_name(word)
+            part = part_name(name)
+            names += [name, part, part + NOTES_SUFFIX]
+        elif options.recursive:
+            names.append(copy_name(url))
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError("two of these would be saved as '%s'"
+                             % printable(name))
 
 
 def parse_words(words: "Sequence[str]",
@@ -2927,17 +3189,14 @@ def get_all(options: "Namespace") -> int:
 
     Raise Failure when the only file was not fetched.
     """
-    on_terminal = os.isatty(STDERR) and not (
-        options.output is None and not options.remote_name
-        and os.isatty(STDOUT))
     report = Report(options.verbose, options.quiet,
-                    on_terminal and not options.quiet)
+                    not options.quiet and os.isatty(STDERR))
     user = None
     if options.auth:
         user = options.auth, password_of(options.auth)
     settings = Settings(options.timeout, options.family, options.fields, user,
                         options.cafile, options.insecure, options.raw)
-    client = Client(settings, report)
+    client = Client(settings, report, options.urls[0][1])
     status = 0
     try:
         for word, url in options.urls:
@@ -2962,11 +3221,20 @@ def get(client: Client, word: str, url: URL, options: "Namespace") -> None:
         folder = options.folder or "."
         if not os.path.isdir(folder):
             raise OutputError("there is no folder %s" % printable(folder))
-        name = local_name(decoded(url.target.partition("?")[0].strip("/")
-                                  .rpartition("/")[2]), WINDOWS)
-        Mirror(as_folder(url), os.path.join(folder, name) if name else folder,
-               client.settings, client.report, options.retries).run()
-        return
+        Mirror(as_folder(url), folder, copy_name(url), client.settings,
+               client.report, options.retries).run()
+    else:
+        save(client, word, url, options)
+
+
+def copy_name(url: URL) -> str:
+    """Return the name of a copy of the folder *url*, "" for that of "/"."""
+    path = url.target.partition("?")[0]
+    return local_name(decoded(path.strip("/").rpartition("/")[2]), WINDOWS)
+
+
+def save(client: Client, word: str, url: URL, options: "Namespace") -> None:
+    """Fetch one file, which the user calls *word*; raise Failure."""
     name = options.output
     if options.remote_name:
         name = os.path.join(options.folder or "", safe_name(word))
@@ -2977,13 +3245,15 @@ def get(client: Client, word: str, url: URL, options: "Namespace") -> None:
     if options.remote_name and os.path.lexists(name) and not options.force:
         raise OutputError("%s is there already; --force replaces it"
                           % printable(name))
-    output = open_output(name, str(url), options.resume)
-    before = output.written
-    proof = run(Transfer(client, url, output, options.wanted or "",
-                         options.retries).run())
+    output = open_output(name, str(url), options.resume,
+                         options.force or not options.remote_name)
+    client.report.bar = (not options.quiet and os.isatty(STDERR)
+                         and not (output.fd >= 0 and os.isatty(output.fd)))
+    transfer = Transfer(client, url, output, options.wanted or "",
+                        options.retries)
+    proof = run(transfer.run())
     client.report.clear()
-    client.report.end(output.written - min(before, output.written),
-                      time.monotonic() - started, name, proof)
+    client.report.end(transfer.came, time.monotonic() - started, name, proof)
 
 
 def as_folder(url: URL) -> URL:
@@ -3036,11 +3306,16 @@ def password_of(user: str) -> str:
     password = os.environ.get("HTTPGET_PASSWORD")
     if password is None:
         import getpass
+        import warnings
         try:
-            password = getpass.getpass("Password of %s: " % user)
-        except EOFError:
-            raise OutputError("no password; set HTTPGET_PASSWORD")
+            with warnings.catch_warnings():     # without a terminal
+                warnings.simplefilter("error", getpass.GetPassWarning)
+                password = getpass.getpass("Password of %s: " % user)
+        except (EOFError, getpass.GetPassWarning):
+            raise UsageError("no terminal to ask for the password of %s at;"
+                             " set HTTPGET_PASSWORD" % printable(user))
     return password
+
 
 
 def fill_standard_descriptors() -> None:
@@ -3092,6 +3367,11 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     except Failure as exc:
         say("httpget.py: %s" % exc)
         return exc.exit_status
+    except OSError as exc:
+        if exc.errno not in EXHAUSTED:
+            raise
+        say("httpget.py: %s; close other programs" % reason_of(exc))
+        return OutputError.exit_status
     except KeyboardInterrupt:
         say("httpget.py: interrupted")
         return Interrupted.exit_status
