@@ -2676,14 +2676,24 @@ def has_room(fd: int, until: float) -> bool:
     return bool(poll.poll(max(0, until - time.monotonic()) * 1000))
 
 
+def open_log_file(path: str) -> int:
+    """Return a descriptor that appends to the file *path*."""
+    # O_NONBLOCK: a FIFO without a reader is an error, nothing to wait for.
+    flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
+             | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, flags, 0o640)
+
+
 class AccessLog:
     """Lines for a descriptor, written once a turn and never waited for.
 
     A pipe or a terminal is written to only when it has room; lines wait in a
-    bounded buffer, and those that find no place there are counted.
+    bounded buffer, and those that find no place there are counted.  *path*
+    is that of the file which reopen() opens, None for what has no name.
     """
 
-    def __init__(self, fd: int, form: str = "combined"):
+    def __init__(self, fd: int, form: str = "combined",
+                 path: "Optional[str]" = None):
         self.rest = NCSA_FORMATS.get(form)  # None for JSON
         if not self.rest:  # later, descriptors may have run out
             import json  # noqa: F401
@@ -2691,6 +2701,7 @@ class AccessLog:
         self._lost = 0
         self._fails = False
         self._at_line_end = True
+        self._path = path
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
             # Room for one byte counts as room there.  A descriptor of our
@@ -2716,6 +2727,21 @@ class AccessLog:
         self._write_waiting(0.0)
         if self._lost and not (self.waiting or self._fails):
             self._tell_lost()
+
+    def reopen(self) -> None:
+        """Go on in a new file where the old one was given another name."""
+        if self._path is None:
+            return
+        try:
+            fd = open_log_file(self._path)
+        except OSError as exc:
+            tell("cannot reopen the access log %s: %s; it goes on in the file"
+                 " that was open" % (self._path, exc.strerror))
+            return
+        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        os.dup2(fd, self._fd, False)
+        os.close(fd)
+        self._fails, self._at_line_end = False, True
 
     def close(self) -> None:
         """Write what waits, unless its reader stalls, and say what is lost."""
@@ -2785,7 +2811,8 @@ class Waker:
 
     state = WAKING
 
-    def __init__(self) -> None:
+    def __init__(self, woken: "Callable[[], None]") -> None:
+        self.woken = woken
         self.reader, self.writer = socket.socketpair()
         self.reader.setblocking(False)
         self.writer.setblocking(False)
@@ -2800,6 +2827,7 @@ class Waker:
     def on_ready(self) -> None:
         """Take the wake-ups; what they were for stands elsewhere."""
         self.reader.recv(RECV_SIZE)
+        self.woken()
 
     def close(self) -> None:
         """Close both ends."""
@@ -2902,6 +2930,7 @@ class Server:
         self._due = self.now
         self._paused_until = 0.0
         self._stops = 0
+        self._reload_asked = False
         self._handles_signals = False
         self._drain_until = None  # type: Optional[float]
         self._thread = None  # type: Optional[threading.Thread]
@@ -2914,7 +2943,7 @@ class Server:
         self.urls = [url_of(listener.sock) for listener in self._listeners]
         self.url = self.urls[0]
         self._selector = selectors.DefaultSelector()
-        self._waker = Waker()
+        self._waker = Waker(self._reload_if_asked)
         self._selector.register(self._waker.reader, READ, self._waker)
         self._accepting = False
         self._set_accepting(True)
@@ -2960,6 +2989,14 @@ class Server:
         self._stops += 1
         self._waker.wake()
 
+    def reload(self) -> None:
+        """Ask for the access log to be opened anew, by its name.
+
+        Safe in any thread and in signal handlers; returns immediately.
+        """
+        self._reload_asked = True
+        self._waker.wake()
+
     def is_stopping(self) -> bool:
         """Return whether stop() was called."""
         return self._stops > 0
@@ -2984,12 +3021,17 @@ class Server:
         self._selector.close()
 
     def handle_signals(self) -> None:
-        """Let SIGINT and SIGTERM stop() the server.  In the main thread."""
+        """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
+
+        In the main thread.
+        """
         # The wake-up reaches select() also where the signal came just before.
         signal.set_wakeup_fd(self._waker.writer.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: self.reload())
 
     # The turn.
 
@@ -3046,6 +3088,13 @@ class Server:
             if self.access_log.waiting:
                 self._wake_by(self.now + LOG_RETRY)
         self.log_lines.clear()
+
+    def _reload_if_asked(self) -> None:
+        """Do what reload() has asked for; any wake-up comes here."""
+        if self._reload_asked:
+            self._reload_asked = False
+            if self.access_log:
+                self.access_log.reopen()
 
     def _attend(self, connection: Connection,
                 step: "Callable[[Connection], None]") -> None:
@@ -3623,12 +3672,9 @@ def seconds(text: str) -> float:
 
 def open_log(path: "Optional[str]", form: str) -> AccessLog:
     """Return the access log in the file *path*, None for standard output."""
-    if path in (None, "-"):
+    if path is None or path == "-":
         return AccessLog(STDOUT, form)
-    # O_NONBLOCK: a FIFO without a reader is an error, nothing to wait for.
-    flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
-             | getattr(os, "O_NONBLOCK", 0))
-    return AccessLog(os.open(str(path), flags, 0o640), form)
+    return AccessLog(open_log_file(path), form, os.path.abspath(path))
 
 
 def fill_standard_descriptors() -> None:

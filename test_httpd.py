@@ -54,6 +54,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 HTTPD = os.path.join(HERE, "httpd.py")
 HTTPGET = os.path.join(HERE, "httpget.py")
 PYPY = sys.implementation.name == "pypy"
+# Where daemons are; not in every user's PATH.
+SBIN = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 PATIENCE = 20       # seconds until a test that waits for an event gives up
 
 # ---- Helpers ----------------------------------------------------------------
@@ -5652,6 +5654,134 @@ def test_log_reader_that_goes_away(site):
         with Wire(running.port) as wire:
             for _ in range(5):
                 assert wire.get("/probe.txt").content == PROBE
+
+
+def test_log_is_reopened_at_sighup(site, tmp_path):
+    """As logrotate does it: rename, signal; no line is lost."""
+    path, count = tmp_path / "log", 2000
+    with Running(site, "--log-file", str(path)) as running:
+        with Wire(running.port) as wire:
+            for number in range(count):
+                assert wire.get("/probe.txt").content == PROBE
+                if number % 500 == 100:
+                    path.rename(tmp_path / ("log.%d" % number))
+                    running.process.send_signal(signal.SIGHUP)
+                    wait_until(path.exists, "a new log")
+    logs = list(tmp_path.iterdir())
+    assert len(logs) == 5
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    assert len(lines) == count
+    assert all(line.endswith('200 6 "-" "-"') for line in lines)
+
+
+def test_log_that_cannot_be_reopened_goes_on(site, tmp_path):
+    path, old = tmp_path / "log", tmp_path / "old"
+    with Running(site, "--log-file", str(path)) as running:
+        path.rename(old)
+        path.mkdir()
+        running.process.send_signal(signal.SIGHUP)
+        assert re.fullmatch(
+            rb"httpd\.py: cannot reopen the access log \S*/log: .*\n",
+            running.process.stderr.readline())
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt")
+    assert old.read_text().count("GET /probe.txt") == 1
+
+
+def test_sighup_without_a_log_file_is_no_end(site):
+    with Running(site) as running:
+        running.process.send_signal(signal.SIGHUP)
+        with Wire(running.port) as wire:
+            for _ in range(3):
+                assert wire.get("/probe.txt").content == PROBE
+        assert len(running.log(3)) == 3
+
+
+@pytest.mark.skipif(not shutil.which("goaccess"),
+                    reason="goaccess is not installed")
+def test_goaccess_reads_every_line(site, tmp_path):
+    """Hostile requests, too; but for those without a request line."""
+    path, invalid = tmp_path / "log", tmp_path / "invalid"
+    chance = random.Random(FUZZ_SEED)
+    count = 300
+    with Running(site, "--log-file", str(path)) as running:
+        with Wire(running.port) as wire:
+            for _ in range(count):
+                name = bytes(chance.randrange(128, 256) for _ in range(5))
+                agent = "".join(map(chr, chance.choices(
+                    range(32, 256), k=chance.randrange(60))))
+                wire.get(b"/" + name, "User-Agent: " + agent.replace(
+                    "\x7f", ""), 'Referer: "\\" ' + agent[::-1].replace(
+                    "\x7f", ""))
+            wire.get("/probe.txt?" + "a" * 3000)  # it reads lines of 4 KiB
+    assert len(path.read_text().splitlines()) == count + 1
+    done = subprocess.run(
+        ["goaccess", str(path), "--log-format=COMBINED", "-o",
+         str(tmp_path / "report.json"), "--no-global-config",
+         "--invalid-requests=" + str(invalid)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert done.returncode == 0, done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["general"]["failed_requests"] == 0, invalid.read_text()
+    assert report["general"]["total_requests"] == count + 1
+
+
+@pytest.mark.skipif(not shutil.which("logrotate", path=SBIN),
+                    reason="logrotate is not installed")
+def test_readme_logrotate(site, tmp_path):
+    path = tmp_path / "httpd.log"
+    with Running(site, "--log-file", str(path)) as running:
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt?old")
+            running_log = wait_until(path.read_text, "a log line")
+            (block,) = readme_blocks("logrotate")
+            block = block.replace("/var/log/httpd/access.log", str(path))
+            block, count = re.subn("systemctl .*", "kill -HUP %d"
+                                   % running.pid, block)
+            assert count == 1 and str(path) in block
+            block = re.sub("create .*", "create", block)  # who is there
+            config = tmp_path / "logrotate.conf"
+            config.write_text(block)
+            config.chmod(0o600)
+            tmp_path.chmod(0o755)
+            done = subprocess.run(
+                [shutil.which("logrotate", path=SBIN), "-f", "-s",
+                 str(tmp_path / "state"), str(config)],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            assert (done.returncode, done.stdout) == (0, b"")
+            old = tmp_path / "httpd.log.1"
+
+            def is_in_the_new_one():
+                wire.get("/probe.txt?new")
+                return "?new" in path.read_text()
+            wait_until(is_in_the_new_one, "a line in the new log")
+    assert old.read_text().startswith(running_log)
+
+
+def test_log_to_a_fifo_whose_reader_stalls_and_leaves(site, tmp_path):
+    """Serving goes on; a reader that comes later gets whole lines."""
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    says = rb"(httpd\.py: the access log has lost [0-9]+ lines\n)?"
+    with Running(site, "--log-file", path, says=says) as running:
+        with Wire(running.port) as wire:
+            for _ in range(2000):
+                assert wire.get("/probe.txt").content == PROBE
+            os.close(reader)
+            for _ in range(10):
+                assert wire.get("/probe.txt").content == PROBE
+            assert b"fails: Broken pipe" in running.process.stderr.readline()
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            assert wire.get("/probe.txt?last").content == PROBE
+            with open(reader, "rb", 0) as file:
+                lines = []
+
+                def last_line():
+                    lines.extend((file.read() or b"").splitlines(True))
+                    return lines and b"?last" in lines[-1]
+                wait_until(last_line, "the last line")
+    assert all(line.endswith(b'" 200 6 "-" "-"\n') for line in lines)
 
 
 # ---- Limits and faults ------------------------------------------------------
