@@ -135,6 +135,8 @@ READ_TRIES = 3                  # of a file that changes while it is read
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
+LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
+SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
 
 # A file's times tick coarsely.  Until it has rested for this long, its next
@@ -1294,11 +1296,11 @@ def combined_rest(date: str, request: Request, status: int, size: int) -> str:
         date, request.log_line, status, size, request.log_agents)
 
 
-def json_line(peer: "Tuple[str, int]", date: str, request: Request,
-              status: int, size: int, seconds: float, aborted: bool) -> str:
+def json_line(peer: "Tuple[str, Optional[int]]", date: str,
+              request: Request, status: int, size: int, seconds: float, aborted: bool) -> str:
     """Return an access log line as a JSON object.
 
-    peer        the client's address and port
+    peer        the client's address and port, None where it has none
     seconds     from the request's last byte to the response's last one
     aborted     the client went away, or was cut off, before the end
     """
@@ -2317,7 +2319,7 @@ class Connection:
                  "queue", "sent", "since", "began")
 
     def __init__(self, server: "Server", sock: socket.socket,
-                 peer: "Tuple[str, int]"):
+                 peer: "Tuple[str, Optional[int]]"):
         self.server = server
         self.sock = sock
         self.address, self.port = peer  # a tuple would take 64 bytes more
@@ -2328,7 +2330,7 @@ class Connection:
         self.since = self.began = 0.0
 
     def __repr__(self) -> str:
-        return "<Connection %s:%d %s, %d bytes in, %d messages out>" % (
+        return "<Connection %s:%s %s, %d bytes in, %d messages out>" % (
             self.address, self.port, STATE_NAMES[self.state],
             len(self.buffer), len(self.queue))
 
@@ -2711,8 +2713,9 @@ class AccessLog:
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
 
-    def line(self, peer: "Tuple[str, int]", date: str, request: Request,
-             status: int, size: int, seconds: float, aborted: bool) -> str:
+    def line(self, peer: "Tuple[str, Optional[int]]", date: str,
+             request: Request, status: int, size: int, seconds: float,
+             aborted: bool) -> str:
         """Return a line in the log's format; for the arguments see there."""
         if self.rest:
             return peer[0] + self.rest(date, request, status, size)
@@ -2781,6 +2784,9 @@ class AccessLog:
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
+UNIX_PEER = ("unix:", None)     # its clients have no address; as nginx logs it
+
 class Listener:
     """A listening socket; when it is ready, its connections wait for us."""
 
@@ -2789,6 +2795,7 @@ class Listener:
     def __init__(self, server: "Server", sock: socket.socket):
         self.server = server
         self.sock = sock
+        sock.setblocking(False)
 
     def on_ready(self) -> None:
         """Accept at the end of the turn: then idle connections are idle."""
@@ -2865,7 +2872,9 @@ class Server:
     directory           the folder that is served
     port                0 for a free one; see url
     bind                address or name, or several, to listen at; "::" is
-                        every address of both families
+                        every address of both families, "unix:PATH" a socket
+                        in the file system
+    sockets             sockets that listen already, in place of port and bind
     listing, dotfiles, follow_symlinks
                         list folders; serve hidden names; follow links that
                         lead out of the folder
@@ -2888,6 +2897,7 @@ class Server:
 
     def __init__(self, directory: str = ".", port: int = PORT,
                  bind: "Union[str, Sequence[str]]" = LOOPBACK, *,
+                 sockets: "Optional[Sequence[socket.socket]]" = None,
                  listing: bool = True,
                  dotfiles: bool = False, follow_symlinks: bool = False,
                  spa: bool = False, head: bool = False,
@@ -2899,10 +2909,7 @@ class Server:
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
         self.headers = headers
-        if not stat.S_ISDIR(os.stat(directory).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
-        if not os.access(directory, os.R_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "no right to read", directory)
+        check_folder(directory)
         self.access_log = access_log
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
@@ -2936,10 +2943,10 @@ class Server:
         self._thread = None  # type: Optional[threading.Thread]
         self._stopped = threading.Event()
         self._stopped.set()
-        self._listeners = [Listener(self, sock)
-                           for sock in listening_sockets(
-                               [bind] if isinstance(bind, str) else bind,
-                               port)]
+        made = [] if sockets else listening_sockets(
+            [bind] if isinstance(bind, str) else bind, port)
+        self._socket_files = socket_files(made)
+        self._listeners = [Listener(self, sock) for sock in sockets or made]
         self.urls = [url_of(listener.sock) for listener in self._listeners]
         self.url = self.urls[0]
         self._selector = selectors.DefaultSelector()
@@ -3014,6 +3021,7 @@ class Server:
         self._close_files()
         for listener in self._listeners:
             listener.sock.close()
+        remove_socket_files(self._socket_files)
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
@@ -3220,7 +3228,9 @@ class Server:
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
-        peer = (unmapped(address[0]), address[1])
+        peer = UNIX_PEER  # type: Tuple[str, Optional[int]]
+        if isinstance(address, tuple):
+            peer = (unmapped(address[0]), address[1])
         try:
             client.setblocking(False)
         except OSError as exc:
@@ -3456,6 +3466,14 @@ class Server:
                 and not any(self.connections))
 
 
+def check_folder(directory: str) -> None:
+    """Raise OSError unless *directory* is a folder that may be read."""
+    if not stat.S_ISDIR(os.stat(directory).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "no right to read", directory)
+
+
 def connections_possible() -> int:
     """Raise the open-file limit as far as allowed; return what it leaves.
 
@@ -3496,6 +3514,7 @@ def listening_sockets(bind: "Sequence[str]",
                 raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
             return socks
         except OSError as exc:
+            remove_socket_files(socket_files(socks))
             for sock in socks:
                 sock.close()
             # The port that was free at one address is taken at another.
@@ -3512,6 +3531,8 @@ def sockets_at(address: str, port: int,
     """
     socks = []  # type: List[socket.socket]
     try:
+        if address.startswith("unix:"):
+            return [unix_socket(address[5:])]
         for family, sockaddr in addresses_of(address):
             sockaddr = (sockaddr[0], port or port_of(socks)) + sockaddr[2:]
             socks.append(listening_socket(family, sockaddr))
@@ -3521,13 +3542,14 @@ def sockets_at(address: str, port: int,
         if optional and exc.errno in (errno.EADDRNOTAVAIL,
                                       errno.EAFNOSUPPORT):
             return []
-        raise OSError(exc.errno, exc.strerror, address)
+        raise OSError(exc.errno or 0, exc.strerror or str(exc), address)
     return socks
 
 
 def port_of(socks: "Sequence[socket.socket]") -> int:
     """Return the port at which *socks* listen, 0 without any."""
-    return int(socks[0].getsockname()[1]) if socks else 0
+    ports = [sock.getsockname()[1] for sock in socks if sock.family != AF_UNIX]
+    return int(ports[0]) if ports else 0
 
 
 def addresses_of(address: str) -> "List[Tuple[int, Any]]":
@@ -3554,10 +3576,107 @@ def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind(sockaddr)
         sock.listen(LISTEN_BACKLOG)
-        sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
+    return sock
+
+
+def unix_socket(path: str) -> socket.socket:
+    """Return a socket that listens at *path*, in place of a stale one."""
+    if not AF_UNIX:
+        raise OSError(errno.EAFNOSUPPORT, "this platform lacks such sockets")
+    sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
+    try:
+        remove_stale_socket(path)
+        sock.bind(path)
+        os.chmod(path, SOCKET_MODE)  # nobody can connect before listen()
+        sock.listen(LISTEN_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def remove_stale_socket(path: str) -> None:
+    """Remove the socket at *path* if nobody listens at it any more.
+
+    Raise OSError(EADDRINUSE) if somebody does, or if it is no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EADDRINUSE, "it is there and is no socket")
+        with socket.socket(AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            with contextlib.suppress(BlockingIOError):  # its queue is full
+                probe.connect(path)
+        raise OSError(errno.EADDRINUSE, "it is in use")
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def socket_files(socks: "Sequence[socket.socket]"
+                 ) -> "Dict[str, Tuple[int, int]]":
+    """Return the paths of those *socks* that have one, with their inodes."""
+    files = {}
+    for sock in socks:
+        if sock.family == AF_UNIX:
+            path = sock.getsockname()
+            status = os.lstat(path)
+            files[path] = status.st_dev, status.st_ino
+    return files
+
+
+def remove_socket_files(files: "Dict[str, Tuple[int, int]]") -> None:
+    """Remove those *files* that nobody has replaced since."""
+    for path, inode in files.items():
+        with contextlib.suppress(OSError):  # gone, or no right to, any more
+            status = os.lstat(path)
+            if (status.st_dev, status.st_ino) == inode:
+                os.unlink(path)
+
+
+def inherited_sockets() -> "List[socket.socket]":
+    """Return the listening sockets that systemd hands over, if it does.
+
+    Raise OSError when what it hands over is something else.
+    Source: sd_listen_fds(3).
+    """
+    pid, count = [os.environ.pop(name, "")
+                  for name in ("LISTEN_PID", "LISTEN_FDS")]
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if not count or pid != str(os.getpid()):
+        return []  # for another process
+    if not re.fullmatch("[1-9][0-9]{0,2}", count):
+        raise OSError(errno.EINVAL, "%r is no number of sockets" % count,
+                      "LISTEN_FDS")
+    return [inherited_socket(fd) for fd in range(
+        LISTEN_FDS_START, LISTEN_FDS_START + int(count))]
+
+
+def inherited_socket(fd: int) -> socket.socket:
+    """Return the listening socket with descriptor *fd*."""
+    try:
+        os.set_inheritable(fd, False)
+        # Python 3.6 does not look at the family itself.
+        with socket.socket(fileno=os.dup(fd)) as unknown:
+            kind = unknown.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+            listens = unknown.getsockopt(socket.SOL_SOCKET,
+                                         socket.SO_ACCEPTCONN)
+            name = unknown.getsockname()
+    except OSError as exc:
+        raise OSError(exc.errno, "descriptor %d: %s" % (fd, exc.strerror),
+                      "LISTEN_FDS")
+    if kind != socket.SOCK_STREAM or not listens:
+        raise OSError(errno.EINVAL, "descriptor %d is no stream socket that"
+                      " listens" % fd, "LISTEN_FDS")
+    if not isinstance(name, tuple):
+        return socket.socket(AF_UNIX, fileno=fd)
+    sock = socket.socket(
+        socket.AF_INET6 if len(name) == 4 else socket.AF_INET, fileno=fd)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
@@ -3568,7 +3687,9 @@ def unmapped(address: str) -> str:
 
 
 def url_of(sock: socket.socket) -> str:
-    """Return the URL of what *sock* listens at."""
+    """Return the URL of what *sock* listens at; of a path, unix:PATH."""
+    if sock.family == AF_UNIX:
+        return "unix:" + os.fsdecode(sock.getsockname())
     host, port = sock.getsockname()[:2]
     return "http://%s:%d/" % ("[%s]" % host if ":" in host else host, port)
 
@@ -3594,8 +3715,8 @@ def make_parser() -> "argparse.ArgumentParser":
     add("port", nargs="?", type=port_number, default=PORT,
         help="TCP port; 0 picks a free one (default: %(default)s)")
     add("-b", "--bind", action="append", metavar="ADDRESS",
-        help="address or name to listen at, repeatable; :: is every address"
-        " (default: 127.0.0.1 and ::1, this machine alone)")
+        help="address or name to listen at, or unix:PATH; repeatable; :: is"
+        " every address (default: 127.0.0.1 and ::1, this machine alone)")
     add("-d", "--directory", metavar="DIR",
         help="folder to serve (default: ./htdocs if there is one, else .)")
     add("--no-listing", action="store_true",
@@ -3691,7 +3812,7 @@ def fill_standard_descriptors() -> None:
 
 def is_loopback(url: str) -> bool:
     """Return whether only this machine can reach *url*."""
-    return url.startswith(("http://127.", "http://[::1]"))
+    return url.startswith(("http://127.", "http://[::1]", "unix:"))
 
 
 def why_not(exc: OSError, args: "argparse.Namespace") -> str:
@@ -3704,6 +3825,12 @@ def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
                 " read: -d DIR" % (args.directory or "''", reason))
+    if exc.filename == "LISTEN_FDS":
+        return ("cannot use the sockets of LISTEN_FDS: %s. Let a socket unit"
+                " with ListenStream= start it." % reason)
+    if str(exc.filename).startswith("unix:"):
+        return ("cannot listen at %s: %s. Name a path where a socket can be"
+                " made." % (exc.filename, reason))
     if exc.errno == errno.EADDRINUSE and args.port:
         return ("cannot listen at %s port %d: it is in use. Stop what uses it,"
                 " or choose another port: httpd.py %d"
@@ -3737,9 +3864,9 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
                       else open_log(args.log_file, args.log_format))
         server = Server(
             args.directory, args.port, args.bind or LOOPBACK,
-            listing=not args.no_listing, dotfiles=args.dotfiles,
-            follow_symlinks=args.follow_symlinks, spa=args.spa,
-            head=args.head, headers=args.header, access_log=access_log,
+            sockets=inherited_sockets(), listing=not args.no_listing,
+            dotfiles=args.dotfiles, follow_symlinks=args.follow_symlinks,
+            spa=args.spa, head=args.head, headers=args.header, access_log=access_log,
             max_connections=args.max_connections,
             idle_timeout=args.idle_timeout,
             request_timeout=args.request_timeout)

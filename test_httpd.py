@@ -6748,6 +6748,147 @@ def test_bind(site, address, hosts):
             assert running.logged("?" + host).startswith(source + " ")
 
 
+needs_unix_sockets = pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX"), reason="no such sockets here")
+
+
+class UnixWire(Wire):
+    """A raw connection to the socket at *path*."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(str(path))
+        self.received = b""
+
+
+@needs_unix_sockets
+def test_bind_to_a_path(site, tmp_path):
+    """Beside a port; the socket is its owner's and a group's alone."""
+    path = tmp_path / "socket"
+    with Running(site, "-b", "unix:%s" % path, "-b", "127.0.0.1",
+                 "--log-format", "json") as running:
+        assert ("at unix:%s\n" % path).encode() in running.start_message
+        assert stat.S_IMODE(os.lstat(str(path)).st_mode) == 0o660
+        with UnixWire(path) as wire, Wire(running.port) as other:
+            for _ in range(2):
+                assert wire.get("/probe.txt").content == PROBE
+            entry = json.loads(running.log(2)[0])
+            assert (entry["address"], entry["port"]) == ("unix:", None)
+            assert other.get("/probe.txt").content == PROBE
+    assert not path.exists()
+
+
+@needs_unix_sockets
+def test_stale_socket_is_replaced_and_a_live_one_refused(site, tmp_path):
+    path = tmp_path / "socket"
+    options = ["-b", "unix:%s" % path, "-b", "127.0.0.1"]
+    dead = Running(site, *options)
+    dead.stop(signal.SIGKILL)
+    assert path.exists()
+    with Running(site, *options):
+        status, message = httpd_fails("-b", "unix:%s" % path)
+        assert (status, message.count("\n")) == (1, 1)
+        assert str(path) in message and "in use" in message
+        with UnixWire(path) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        path.rename(tmp_path / "other")
+        with Running(site, *options):
+            pass
+        path.write_text("another's")  # not to be removed at the end
+    assert path.read_text() == "another's"
+
+
+@needs_unix_sockets
+def test_failures_to_listen_at_a_path(site, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for path, words in [(tmp_path / "file", "no socket"),
+                        (tmp_path / "none" / "socket", "No such file"),
+                        (tmp_path / ("s" * 200), "too long")]:
+        status, message = httpd_fails("-b", "unix:%s" % path)
+        assert (status, message.count("\n")) == (1, 1), message
+        assert str(path) in message and words in message
+    assert (tmp_path / "file").read_text() == "precious"
+    # One that was made is removed when another address fails.
+    status, _ = httpd_fails("-b", "unix:%s" % (tmp_path / "socket"),
+                            "-b", "192.0.2.1")
+    assert status == 1 and not (tmp_path / "socket").exists()
+
+
+def handing_over(sock, pid="os.getpid()", count="1"):
+    """Return how httpd.py is to begin, to get *sock* as from systemd."""
+    return {"pass_fds": [sock.fileno()], "prelude":
+            "import os\nos.dup2(%d, 3)\nos.environ.update(LISTEN_PID=str(%s),"
+            " LISTEN_FDS='%s')" % (sock.fileno(), pid, count)}
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_ACCEPTCONN"), reason="no systemd")
+def test_sockets_of_systemd(site, tmp_path):
+    """They win over --bind, and outlive the server: nobody is refused."""
+    family = socket.AF_INET6 if has_ipv6() else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.bind(("::1" if has_ipv6() else "127.0.0.1", 0))
+        sock.listen(8)
+        host, port = sock.getsockname()[:2]
+        with Running(site, "-b", "192.0.2.1", **handing_over(sock)) as running:
+            assert running.port == port
+            for _ in range(2):
+                with Wire(port, host) as wire:
+                    assert wire.get("/probe.txt").content == PROBE
+            assert running.logged("probe").startswith(host + " ")
+        with Wire(port, host) as early:
+            early.send(request_for("/probe.txt"))
+            with Running(site, **handing_over(sock)):
+                assert early.response().content == PROBE
+        with Running(site, "-b", "127.0.0.1",
+                     **handing_over(sock, pid=1)) as running:
+            assert running.port != port     # meant for another process
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen(8)
+        with subprocess.Popen(
+                [sys.executable, "-c", handing_over(sock)["prelude"]
+                 + "\nimport sys\nos.execv(sys.argv[1], sys.argv[1:])",
+                 sys.executable, HTTPD, "-d", str(site)],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                pass_fds=[sock.fileno()]) as process:
+            with UnixWire(path) as wire:
+                assert wire.get("/probe.txt").content == PROBE
+            process.terminate()
+            assert b"Traceback" not in process.communicate()[1]
+        assert os.path.exists(path)     # it is systemd's
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_ACCEPTCONN"), reason="no systemd")
+def test_sockets_of_systemd_that_are_none(site):
+    with socket.socket() as plain, socket.socket(
+            type=socket.SOCK_DGRAM) as datagram, open(os.devnull) as file:
+        for given, count, words in [
+                (plain, "1", "descriptor 3"), (datagram, "1", "descriptor 3"),
+                (file, "1", "descriptor 3"), (plain, "1_0", "'1_0'"),
+                (plain, "-1", "'-1'"), (plain, "many", "'many'")]:
+            settings = handing_over(given, count=count)
+            done = subprocess.run(
+                [sys.executable, "-c", "import sys; sys.path.insert(0, %r)\n"
+                 "%s\nimport httpd\nsys.exit(httpd.main(['0']))"
+                 % (HERE, settings["prelude"])], stderr=subprocess.PIPE,
+                pass_fds=settings["pass_fds"], timeout=PATIENCE)
+            message = done.stderr.decode()
+            assert (done.returncode, message.count("\n")) == (1, 1), message
+            assert "LISTEN_FDS" in message and words in message
+
+
+def test_server_with_sockets_of_its_owner(site):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(8)
+        with httpd.Server(str(site), sockets=[sock]) as server:
+            assert port_of(server) == sock.getsockname()[1]
+            with urllib.request.urlopen(server.url + "probe.txt") as response:
+                assert response.read() == PROBE
+
+
 def has_ipv6():
     """Return whether ::1 can be listened at."""
     try:
