@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     # message's data.
     Answer = Tuple["Request", "Message", str, Optional["Stream"]]
     Facts = Dict[Tuple[Probe, bytes], object]
+    Peer = Tuple[str, Optional[int]]    # address and port, None without one
 
 __version__ = "1.0"
 
@@ -112,6 +113,7 @@ RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this is read whole and kept
 FILE_SLICE = MIB                # of a file, to one connection in one turn
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
+FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 RANGES_MAX = 64                 # in one request, for one answer
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
@@ -1250,6 +1252,8 @@ def listing_time(mtime: int) -> str:
 
 # ---- Access log line --------------------------------------------------------
 
+UNIX_PEER = ("unix:", None)     # who comes by a path has no address; as nginx
+
 UNSAFE = re.compile(r'[^ !#-\[\]-~]')
 
 
@@ -1296,8 +1300,7 @@ def combined_rest(date: str, request: Request, status: int, size: int) -> str:
         date, request.log_line, status, size, request.log_agents)
 
 
-def json_line(peer: "Tuple[str, Optional[int]]", date: str,
-              request: Request, status: int, size: int, seconds: float, aborted: bool) -> str:
+def json_line(peer: "Peer", date: str, request: Request, status: int, size: int, seconds: float, aborted: bool) -> str:
     """Return an access log line as a JSON object.
 
     peer        the client's address and port, None where it has none
@@ -1312,6 +1315,77 @@ def json_line(peer: "Tuple[str, Optional[int]]", date: str,
         ("user_agent", request.fields.get("user-agent")),
         ("duration_us", int(seconds * 1e6)), ("aborted", aborted)]))
     return text + "\n"
+
+
+# A member of X-Forwarded-For: an address; many proxies add a port.
+FORWARDED = re.compile(
+    r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})\]|(?P<v4>[0-9.]{7,15}))"
+    r"(?::(?P<port>[0-9]{1,5}))?|(?P<v6>[0-9A-Fa-f:.]{2,45})")
+
+
+def parse_forwarded(member: str) -> "Optional[Peer]":
+    """Return the (address, port) in *member*; None if it is no address.
+
+    >>> parse_forwarded("[2001:DB8::1]:80"), parse_forwarded("192.0.2.1")
+    (('2001:db8::1', 80), ('192.0.2.1', None))
+    >>> parse_forwarded("unknown")
+    """
+    import ipaddress
+    match = FORWARDED.fullmatch(member)
+    if not match:
+        return None
+    try:
+        address = ipaddress.ip_address(
+            match.group("bracketed") or match.group("v4") or match.group("v6"))
+    except ValueError:
+        return None
+    port = match.group("port")
+    if port and int(port) > 65535:
+        return None
+    mapped = address.version == 6 and address.ipv4_mapped
+    return str(mapped or address), int(port) if port else None
+
+
+class TrustedProxies:
+    """Those whose word about a client's address is taken.
+
+    *names* are addresses and networks, and "unix:" for all who come by a
+    path.  Raise ValueError where one is none of these.
+    """
+
+    def __init__(self, names: "Sequence[str]"):
+        import ipaddress
+        self._has_unix = UNIX_PEER[0] in names
+        self._networks = [ipaddress.ip_network(name) for name in names
+                          if name != UNIX_PEER[0]]
+
+    def __contains__(self, address: str) -> bool:
+        import ipaddress
+        if address == UNIX_PEER[0]:
+            return self._has_unix
+        found = ipaddress.ip_address(address.partition("%")[0])
+        return any(found in network for network in self._networks)
+
+    def client(self, peer: "Peer", forwarded: str) -> "Peer":
+        """Return the address and port of who asked *peer*, a proxy of these.
+
+        Each proxy adds the address of who asked it to the right of
+        *forwarded*, the value of X-Forwarded-For.  So it is read from there,
+        as far as it is the word of trusted proxies, and only to what is no
+        address; what is to the left of these, anybody can have written.
+        """
+        members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
+        for member in reversed(members):
+            member = member.strip(" \t")
+            if not member:
+                continue  # RFC 9110, 5.6.1
+            found = parse_forwarded(member)
+            if not found:
+                break
+            peer = found
+            if peer[0] not in self:
+                break
+        return peer
 
 
 NCSA_FORMATS = {"combined": combined_rest, "common": common_rest}
@@ -2319,7 +2393,7 @@ class Connection:
                  "queue", "sent", "since", "began")
 
     def __init__(self, server: "Server", sock: socket.socket,
-                 peer: "Tuple[str, Optional[int]]"):
+                 peer: "Peer"):
         self.server = server
         self.sock = sock
         self.address, self.port = peer  # a tuple would take 64 bytes more
@@ -2632,8 +2706,38 @@ class Connection:
         server = self.server
         if server.access_log:
             server.log_lines.append(server.access_log.line(
-                (self.address, self.port), server.log_date, request, status,
+                self.client(request), server.log_date, request, status,
                 size, time.monotonic() - self.since, aborted))
+
+    def client(self, request: Request) -> "Peer":
+        """Return whose *request* it is."""
+        return self.address, self.port
+
+
+class ProxyConnection(Connection):
+    """The same to a trusted proxy, whose requests are those of its clients.
+
+    Each log line has an address of its own, so the steps that all others
+    take with ready lines are left out.
+    """
+
+    __slots__ = ()
+
+    def answer(self) -> None:
+        """Answer what the buffer holds."""
+        self.answer_heads()
+
+    def log_sent(self, answer: "Answer") -> None:
+        """Write the access log line of an answer that is sent whole."""
+        request, message, _, _ = answer
+        self.log(request, message.response.status, message.size, False)
+
+    def client(self, request: Request) -> "Peer":
+        """Return whose *request* it is, as far as it can be trusted."""
+        assert self.server.trusted_proxies
+        return self.server.trusted_proxies.client(
+            (self.address, self.port),
+            request.fields.get("x-forwarded-for", ""))
 
 
 # ---- Log --------------------------------------------------------------------
@@ -2713,9 +2817,8 @@ class AccessLog:
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
 
-    def line(self, peer: "Tuple[str, Optional[int]]", date: str,
-             request: Request, status: int, size: int, seconds: float,
-             aborted: bool) -> str:
+    def line(self, peer: "Peer", date: str, request: Request, status: int,
+             size: int, seconds: float, aborted: bool) -> str:
         """Return a line in the log's format; for the arguments see there."""
         if self.rest:
             return peer[0] + self.rest(date, request, status, size)
@@ -2785,7 +2888,6 @@ class AccessLog:
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
-UNIX_PEER = ("unix:", None)     # its clients have no address; as nginx logs it
 
 class Listener:
     """A listening socket; when it is ready, its connections wait for us."""
@@ -2882,11 +2984,14 @@ class Server:
     headers             (name, value) pairs for every response, in place of
                         its own fields of these names
     access_log          an AccessLog, or None
+    trusted_proxies     addresses and networks of proxies, and "unix:": their
+                        X-Forwarded-For tells the client's address to the log
     max_connections     None for what the open-file limit allows
     idle_timeout, request_timeout
                         seconds, see STATES
 
-    Raise OSError when it cannot listen, or there is no such folder.
+    Raise OSError when it cannot listen, or there is no such folder;
+    ValueError when a trusted proxy is no address.
 
     serve_forever() and shutdown() are those of socketserver.  In a `with`
     statement the server runs in a thread of its own until the block ends:
@@ -2903,6 +3008,7 @@ class Server:
                  spa: bool = False, head: bool = False,
                  headers: "Sequence[Tuple[str, str]]" = (),
                  access_log: "Optional[AccessLog]" = None,
+                 trusted_proxies: "Sequence[str]" = (),
                  max_connections: "Optional[int]" = None,
                  idle_timeout: float = IDLE_TIMEOUT,
                  request_timeout: float = REQUEST_TIMEOUT):
@@ -2911,6 +3017,8 @@ class Server:
         self.headers = headers
         check_folder(directory)
         self.access_log = access_log
+        self.trusted_proxies = (TrustedProxies(trusted_proxies)
+                                if trusted_proxies else None)
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
         possible = connections_possible()
@@ -2949,11 +3057,7 @@ class Server:
         self._listeners = [Listener(self, sock) for sock in sockets or made]
         self.urls = [url_of(listener.sock) for listener in self._listeners]
         self.url = self.urls[0]
-        self._selector = selectors.DefaultSelector()
-        self._waker = Waker(self._reload_if_asked)
-        self._selector.register(self._waker.reader, READ, self._waker)
-        self._accepting = False
-        self._set_accepting(True)
+        self._open_loop()
 
     # What its owner calls.
 
@@ -3042,6 +3146,14 @@ class Server:
             signal.signal(signal.SIGHUP, lambda *_: self.reload())
 
     # The turn.
+
+    def _open_loop(self) -> None:
+        """Watch for what ends a select(): wake-ups and new connections."""
+        self._selector = selectors.DefaultSelector()
+        self._waker = Waker(self._reload_if_asked)
+        self._selector.register(self._waker.reader, READ, self._waker)
+        self._accepting = False
+        self._set_accepting(True)
 
     def _run(self) -> None:
         self._stopped.clear()
@@ -3228,7 +3340,7 @@ class Server:
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
-        peer = UNIX_PEER  # type: Tuple[str, Optional[int]]
+        peer = UNIX_PEER  # type: Peer
         if isinstance(address, tuple):
             peer = (unmapped(address[0]), address[1])
         try:
@@ -3237,7 +3349,9 @@ class Server:
             tell("a client is sent away: %s" % exc)
             client.close()
             return
-        connection = Connection(self, client, peer)
+        is_proxy = self.trusted_proxies and peer[0] in self.trusted_proxies
+        connection = (ProxyConnection if is_proxy else Connection)(
+            self, client, peer)
         connection.enter(ACCEPTED)
         self._attend(connection, Connection.begin)
 
@@ -3736,6 +3850,9 @@ def make_parser() -> "argparse.ArgumentParser":
     add("--log-file", metavar="PATH",
         help="append the access log to PATH (default: standard output)")
     add("-q", "--quiet", action="store_true", help="no access log")
+    add("--trusted-proxy", action="append", type=proxy, default=[],
+        metavar="ADDRESS", help="address or network of a proxy whose"
+        " X-Forwarded-For is believed, or unix:; repeatable")
     add("--max-connections", type=count_of, metavar="N",
         help="clients at once (default, and at most: as open files allow)")
     add("--idle-timeout", type=seconds, metavar="S",
@@ -3775,6 +3892,15 @@ def header(text: str) -> "Tuple[str, str]":
     if name in FRAMING:
         raise wrong("%s is not to be set by an option" % name)
     return text.partition(":")[0], value
+
+
+def proxy(text: str) -> str:
+    """Return *text*; ArgumentTypeError unless TrustedProxies takes it."""
+    try:
+        TrustedProxies([text])
+    except ValueError as exc:
+        raise wrong("%s; name an address, a network or unix:" % exc)
+    return text
 
 
 def count_of(text: str) -> int:
@@ -3867,6 +3993,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
             sockets=inherited_sockets(), listing=not args.no_listing,
             dotfiles=args.dotfiles, follow_symlinks=args.follow_symlinks,
             spa=args.spa, head=args.head, headers=args.header, access_log=access_log,
+            trusted_proxies=args.trusted_proxy,
             max_connections=args.max_connections,
             idle_timeout=args.idle_timeout,
             request_timeout=args.request_timeout)

@@ -3179,6 +3179,58 @@ def test_log_date(zone, expected, monkeypatch):
             time.tzset()
 
 
+@table("member, expected", [
+    ("192.0.2.1", ("192.0.2.1", None), "an address"),
+    ("192.0.2.1:65535", ("192.0.2.1", 65535), "with a port"),
+    ("192.0.2.1:65536", None, "no port"), ("192.0.2.1:", None, "empty port"),
+    ("2001:DB8:0::1", ("2001:db8::1", None), "IPv6"),
+    ("[::1]:123", ("::1", 123), "IPv6 with a port"),
+    ("[::1]", ("::1", None), "in brackets"), ("[::1", None, "half open"),
+    ("::ffff:192.0.2.1", ("192.0.2.1", None), "mapped"),
+    ("[192.0.2.1]", ("192.0.2.1", None), "IPv4 in brackets"),
+    ("unknown", None, "a word"), ("_hidden", None, "obfuscated"),
+    ("192.0.2.256", None, "out of range"), ("192.0.2", None, "too short"),
+    ("fe80::1%\x1b[2J", None, "a zone that is none"), ("\xb2", None, "digit"),
+    ('"192.0.2.1"', None, "quoted"), ("", None, "nothing"),
+    ("1" * 5000, None, "long")])
+def test_parse_forwarded(member, expected):
+    assert httpd.parse_forwarded(member) == expected
+
+
+PROXY = ("10.1.2.3", 5)
+
+
+@table("names, forwarded, expected", [
+    ("10.0.0.0/8", "192.0.2.1", ("192.0.2.1", None), "one"),
+    ("10.0.0.0/8", "6.6.6.6, 192.0.2.1", ("192.0.2.1", None), "forged"),
+    ("10.0.0.0/8", "192.0.2.1, 10.9.9.9", ("192.0.2.1", None), "two proxies"),
+    ("10.0.0.0/8 ::1", "192.0.2.1:7,[::1]:8\t, 10.9.9.9 ",
+     ("192.0.2.1", 7), "three, of both families"),
+    ("10.0.0.0/8", "10.5.5.5, 10.9.9.9", ("10.5.5.5", None), "all trusted"),
+    ("10.0.0.0/8", "192.0.2.1, nonsense", PROXY, "nonsense at the right"),
+    ("10.0.0.0/8", "192.0.2.1, nonsense, 10.9.9.9", ("10.9.9.9", None),
+     "nonsense between"),
+    ("10.0.0.0/8", "", PROXY, "no field"), ("10.0.0.0/8", " , ,", PROXY,
+                                             "nothing in it"),
+    ("10.0.0.0/8", "192.0.2.1,,", ("192.0.2.1", None), "empty members"),
+    ("10.0.0.0/8", "10.0.0.1," * 1000 + "10.0.0.2",
+     ("10.0.0.1", None), "more than are read"),
+    ("0.0.0.0/0", "::1", ("::1", None), "another family")])
+def test_client_behind_proxies(names, forwarded, expected):
+    trusted = httpd.TrustedProxies(names.split())
+    assert trusted.client(PROXY, forwarded) == expected
+
+
+@table("name, is_trusted", [
+    ("10.1.2.3", True, "itself"), ("10.0.0.0/8", True, "its network"),
+    ("10.1.2.4", False, "another"), ("::/0", False, "another family"),
+    ("unix:", False, "a path")])
+def test_trusted_proxies(name, is_trusted):
+    assert ("10.1.2.3" in httpd.TrustedProxies([name])) == is_trusted
+    assert ("unix:" in httpd.TrustedProxies([name])) == (name == "unix:")
+    assert "fe80::1%eth0" in httpd.TrustedProxies([name, "fe80::/10"])
+
+
 # ---- States of files --------------------------------------------------------
 
 MS = 10**6      # nanoseconds
@@ -5656,6 +5708,53 @@ def test_log_reader_that_goes_away(site):
                 assert wire.get("/probe.txt").content == PROBE
 
 
+@pytest.mark.parametrize("form", ["combined", "json"])
+def test_log_behind_a_trusted_proxy(site, form):
+    """Equal heads and others, kept and large ones, one by one and together."""
+    field = "X-Forwarded-For: 6.6.6.6, "
+    with Running(site, "--trusted-proxy", "127.0.0.1", "--trusted-proxy",
+                 "10.0.0.0/8", "--log-format", form) as running:
+        with Wire(running.port) as wire:
+            for number in range(50):
+                client = field + "192.0.2.%d:77" % (number % 2)
+                assert wire.get("/probe.txt?%d" % number, client,
+                                "X-Forwarded-For: 10.0.0.1").content == PROBE
+            wire.get("/big.bin", client)
+            wire.send(b"".join(request_for("/probe.txt", field + name)
+                               for name in ("::1", "nonsense", "::1")))
+            for _ in range(3):
+                assert wire.response().content == PROBE
+            wire.get("/probe.txt")
+        lines = running.log(55)
+    if form == "json":
+        entries = [json.loads(line) for line in lines]
+        assert [entry["port"] for entry in entries[:51]] == [77] * 51
+        assert entries[51]["port"] is None
+        lines = [entry["address"] + " " for entry in entries]
+    for number, line in enumerate(lines[:50]):
+        assert line.startswith("192.0.2.%d " % (number % 2))
+    assert [line.split()[0] for line in lines[50:]] == [
+        "192.0.2.1", "::1", "127.0.0.1", "::1", "127.0.0.1"]
+
+
+def test_log_believes_no_other_proxy(site, tmp_path):
+    path = tmp_path / "socket"
+    with Running(site, "--trusted-proxy", "192.0.2.0/24", "-b", "127.0.0.1",
+                 "-b", "unix:%s" % path) as running:
+        for wire in (Wire(running.port), UnixWire(path)):
+            with wire:
+                for _ in range(3):
+                    wire.get("/probe.txt", "X-Forwarded-For: 192.0.2.9")
+        assert sorted({line.split()[0] for line in running.log(6)}) == [
+            "127.0.0.1", "unix:"]
+    with Running(site, "--trusted-proxy", "unix:", "-b", "127.0.0.1",
+                 "-b", "unix:%s" % path) as running:
+        with UnixWire(path) as wire:
+            for _ in range(3):
+                wire.get("/probe.txt", "X-Forwarded-For: 192.0.2.9")
+        assert {line.split()[0] for line in running.log(3)} == {"192.0.2.9"}
+
+
 def test_log_is_reopened_at_sighup(site, tmp_path):
     """As logrotate does it: rename, signal; no line is lost."""
     path, count = tmp_path / "log", 2000
@@ -6698,7 +6797,8 @@ def test_failures_to_start_are_one_clear_line(server, tmp_path):
 @pytest.mark.parametrize("options", [
     ["-1"], ["65536"], ["http"], ["--nonsense"], ["80", "81"],
     ["--log-format", "x"], ["--idle-timeout", "0"], ["--idle-timeout", "nan"],
-    ["--max-connections", "0"], ["--request-timeout", "inf"]],
+    ["--max-connections", "0"], ["--request-timeout", "inf"],
+    ["--trusted-proxy", "proxy"], ["--trusted-proxy", "10.0.0.1/8"]],
     ids=lambda options: " ".join(options))
 def test_wrong_options_show_the_usage(options):
     status, message = httpd_fails(*options)
