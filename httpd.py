@@ -4,9 +4,10 @@
     python3 httpd.py [options] [port]
 
 Serves the files of one folder over HTTP/1.1 to many clients at once, from
-one process and one thread: a selectors loop over non-blocking sockets, with
-a buffer and a state machine for each connection.  Needs Python 3.6 or newer
-and nothing else; copy the file and run it.
+one process (or several, see --workers) and one thread in it: a selectors loop
+over non-blocking sockets, with a buffer and a state machine for each
+connection.  Needs Python 3.6 or newer and nothing else; copy the file and run
+it.
 
 What it does
     GET of files, with persistent connections and pipelining, preconditions
@@ -41,7 +42,8 @@ Map of the sections
     Limits and vocabulary, Grammar, Request, Response, Preconditions and
     ranges, Target path, Pages, Access log line
     - up to here pure: no socket, no file, no clock -
-    Site, Respond, Transport, Connection, Log, Server, Command line
+    Site, Respond, Transport, Connection, Log, Server, Processes,
+    Command line
 """
 
 import contextlib
@@ -108,11 +110,22 @@ DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
 PAUSE = 1                       # no accepting after running out of descriptors
 
+RESTART_WAIT = 0.1              # for another worker; doubled each time
+RESTART_WAIT_MAX = 30           # the longest
+STEADY = 5                      # a worker that lives for longer starts well
+KILL_AFTER = 5                  # for workers that should have ended
+SHARE_WAIT = 0.02               # for other workers to take a connection
+SHARE_LOOK = 0.002              # between looks whether they have
+
 # Bytes and counts.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this is read whole and kept
 FILE_SLICE = MIB                # of a file, to one connection in one turn
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
+WORKERS_MAX = 256               # no machine has use for more
+SHARE_SLACK = 1                 # connections more than its share, to a worker
+SHARE_STEP = 4                  # accepted by a worker in one turn
+LOG_LINE_REST = 256             # of a log line, but for what clients write
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 RANGES_MAX = 64                 # in one request, for one answer
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
@@ -1317,6 +1330,36 @@ def json_line(peer: "Peer", date: str, request: Request, status: int, size: int,
     return text + "\n"
 
 
+def shortened(line: str, size: int) -> str:
+    """Return a log *line* as it is, or in at most *size* bytes.
+
+    Then what a client has written is cut, in its middle: a request line keeps
+    its method and version.
+    """
+    if len(line) <= size:
+        return line
+    limit = (size - LOG_LINE_REST) // 3
+    if not line.startswith("{"):
+        return '"'.join(cut(part, limit) for part in line.split('"'))
+    import json
+    entry = json.loads(line, object_pairs_hook=OrderedDict)
+    for name, value in entry.items():
+        if isinstance(value, str):  # one character can take six bytes
+            entry[name] = cut(value, limit // 6)
+    return json.dumps(entry) + "\n"
+
+
+def cut(text: str, limit: int) -> str:
+    """Return *text* in at most *limit* characters, with both its ends.
+
+    >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
+    'GET /aaaaaaaaaaaaa... HTTP/1.1'
+    """
+    if len(text) <= limit:
+        return text
+    return text[:limit - 12] + "..." + text[-9:]
+
+
 # A member of X-Forwarded-For: an address; many proxies add a port.
 FORWARDED = re.compile(
     r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})\]|(?P<v4>[0-9.]{7,15}))"
@@ -2371,9 +2414,9 @@ MESSAGE = 1  # type: Final
 STREAM = 3  # type: Final
 
 # The states, in the order of a connection's life; STATES has their rules.
-# The last two are those of a Listener and of the Waker.
+# The last three are those of a Listener, of the Waker and of Orders.
 (ACCEPTED, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED,
- LISTENING, WAKING) = range(9)
+ LISTENING, WAKING, OBEYING) = range(10)
 
 
 class Connection:
@@ -2745,7 +2788,8 @@ class ProxyConnection(Connection):
 STDOUT = 1              # its descriptor
 LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
 LOG_CLOSE_TIMEOUT = 1   # seconds for a reader that is behind, at the end
-PIPE_BUF = 4096         # a pipe that has room has this much; Linux, pipe(7)
+# What a write puts into a pipe in one piece; one that has room has this much.
+PIPE_BUF = getattr(select, "PIPE_BUF", 512)     # POSIX: at least
 
 
 def tell(message: str) -> None:
@@ -2794,8 +2838,9 @@ class AccessLog:
     """Lines for a descriptor, written once a turn and never waited for.
 
     A pipe or a terminal is written to only when it has room; lines wait in a
-    bounded buffer, and those that find no place there are counted.  *path*
-    is that of the file which reopen() opens, None for what has no name.
+    bounded buffer, and those that find no place there are counted.  A write
+    is whole lines, so those of several processes do not mingle.  *path* is
+    that of the file which reopen() opens, None for what has no name.
     """
 
     def __init__(self, fd: int, form: str = "combined",
@@ -2807,6 +2852,7 @@ class AccessLog:
         self._lost = 0
         self._fails = False
         self._at_line_end = True
+        self._is_shared = False
         self._path = path
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
@@ -2824,8 +2870,23 @@ class AccessLog:
             return peer[0] + self.rest(date, request, status, size)
         return json_line(peer, date, request, status, size, seconds, aborted)
 
+    def share(self) -> None:
+        """Let several processes write: a line must fit into one write.
+
+        What one has seen to be free in a pipe another may fill; so it is
+        opened again, not to wait there.  O_NONBLOCK on the descriptor that is
+        there would hold for others, too.
+        """
+        self._is_shared = True
+        if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+            with contextlib.suppress(OSError):  # no /proc, or no right to
+                self._fd = os.open("/proc/self/fd/%d" % self._fd,
+                                   os.O_WRONLY | os.O_NONBLOCK)
+
     def write(self, lines: "List[str]") -> None:
         """Write what waits, and *lines*, as far as the reader takes it."""
+        if self._is_shared and not self._is_file:
+            lines = [shortened(line, PIPE_BUF) for line in lines]
         if len(self.waiting) < LOG_BACKLOG_MAX:
             self.waiting += "".join(lines).encode("ascii", "replace")
         else:
@@ -2859,11 +2920,14 @@ class AccessLog:
     def _write_waiting(self, until: float) -> None:
         """Write what waits; *until* then, wait for a reader to take it."""
         waiting, start = self.waiting, 0
-        size = len(waiting) if self._is_file else PIPE_BUF
         try:
             while start < len(waiting) and (self._is_file
                                             or has_room(self._fd, until)):
-                start += os.write(self._fd, waiting[start:start + size])
+                stop = len(waiting)
+                if stop - start > PIPE_BUF and not self._is_file:
+                    stop = start + PIPE_BUF
+                    stop = waiting.rfind(b"\n", start, stop) + 1 or stop
+                start += os.write(self._fd, waiting[start:stop])
                 self._at_line_end = waiting[start - 1:start] == b"\n"
                 self._fails = False
         except BlockingIOError:
@@ -2920,7 +2984,7 @@ class Waker:
 
     state = WAKING
 
-    def __init__(self, woken: "Callable[[], None]") -> None:
+    def __init__(self, woken: "Callable[[], object]") -> None:
         self.woken = woken
         self.reader, self.writer = socket.socketpair()
         self.reader.setblocking(False)
@@ -2944,6 +3008,80 @@ class Waker:
         self.writer.close()
 
 
+# What a supervisor writes to a worker.
+RELOAD, DRAIN, QUIT = b"r", b"d", b"q"
+
+
+class Orders:
+    """The end of the pipe from which a worker gets its supervisor's orders.
+
+    When the supervisor is gone, nobody would tell the worker to end.
+    """
+
+    state = OBEYING
+
+    def __init__(self, server: "Server", fd: int):
+        self.server = server
+        self.fd = fd
+
+    def on_ready(self) -> None:
+        """Do what the supervisor wants; twice the same is as once."""
+        orders = os.read(self.fd, RECV_SIZE)
+        if RELOAD in orders:
+            self.server.reload()
+        if not orders:
+            self.server.forget_orders()
+        if (orders.strip(RELOAD) or not orders) and (
+                not self.server.is_stopping()):
+            self.server.stop()
+        if QUIT in orders:
+            self.server.stop()
+
+
+class Share:
+    """How many connections each worker has, in memory that all of them see.
+
+    They accept from the same sockets, and whoever is awake takes what is
+    there: of 64 connections that come at once, one of two workers took 64, of
+    64 one by one up to 42.  (With sockets of their own, SO_REUSEPORT, the
+    kernel spreads by a hash, up to 47, and a worker that dies takes along
+    what waits at its own.)  So one that has more than its share leaves it to
+    the others for a moment; where none of them comes, a few are better taken
+    than left.  *index* is this worker's place.
+    """
+
+    ABSENT = 2**32 - 1      # no worker is in this place, or one that drains
+
+    def __init__(self, count: int):
+        import mmap
+        self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
+        for index in range(count):
+            self.tell(index, self.ABSENT)
+        self.index = 0
+        self._waits_until = 0.0
+        self._steps = 0
+
+    def tell(self, index: int, count: int) -> None:
+        """Let all know that the worker *index* has *count* connections."""
+        self._counts[index] = count
+
+    def takes(self, count: int, now: float) -> bool:
+        """Return whether this worker, which has *count*, takes another."""
+        self.tell(self.index, count)
+        counts = [count for count in self._counts if count != self.ABSENT]
+        fair = sum(counts) / len(counts)
+        if count <= fair + fair / 16 + SHARE_SLACK:
+            return True
+        if now < self._waits_until:
+            return False
+        if self._steps and now < self._waits_until + SHARE_WAIT:
+            self._steps -= 1
+            return True
+        self._waits_until = now + SHARE_WAIT
+        self._steps = SHARE_STEP
+        return False
+
+
 STATES = [
     # state, waits for, seconds, may be followed by, step
     # Until the next turn at the most: Server._welcome() calls begin().
@@ -2962,10 +3100,11 @@ STATES = [
     (CLOSED, 0, 0, set(), None),
     (LISTENING, READ, 0, set(), Listener.on_ready),
     (WAKING, READ, 0, set(), Waker.on_ready),
+    (OBEYING, READ, 0, set(), Orders.on_ready),
 ]
 _, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
 STATE_NAMES = ("ACCEPTED", "IDLE", "RECEIVING", "PREPARING", "SENDING",
-               "LINGERING", "CLOSED", "LISTENING", "WAKING")
+               "LINGERING", "CLOSED", "LISTENING", "WAKING", "OBEYING")
 
 
 class Server:
@@ -3048,6 +3187,8 @@ class Server:
         self._reload_asked = False
         self._handles_signals = False
         self._drain_until = None  # type: Optional[float]
+        self._share = None  # type: Optional[Share]
+        self._orders = None  # type: Optional[Orders]
         self._thread = None  # type: Optional[threading.Thread]
         self._stopped = threading.Event()
         self._stopped.set()
@@ -3057,7 +3198,7 @@ class Server:
         self._listeners = [Listener(self, sock) for sock in sockets or made]
         self.urls = [url_of(listener.sock) for listener in self._listeners]
         self.url = self.urls[0]
-        self._open_loop()
+        self.open_loop()
 
     # What its owner calls.
 
@@ -3120,17 +3261,14 @@ class Server:
         if self.access_log:
             self.access_log.write(self.log_lines)
             self.log_lines.clear()
-        self._set_accepting(False)
         self.site.close()
         self._close_files()
-        for listener in self._listeners:
-            listener.sock.close()
-        remove_socket_files(self._socket_files)
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
-        self._waker.close()
-        self._selector.close()
+        self.close_loop()
+        self.close_listeners()
+        remove_socket_files(self._socket_files)
 
     def handle_signals(self) -> None:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
@@ -3145,15 +3283,45 @@ class Server:
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self.reload())
 
-    # The turn.
+    # What its Supervisor calls.
 
-    def _open_loop(self) -> None:
+    def open_loop(self) -> None:
         """Watch for what ends a select(): wake-ups and new connections."""
         self._selector = selectors.DefaultSelector()
-        self._waker = Waker(self._reload_if_asked)
+        self._waker = Waker(self.reload_if_asked)
         self._selector.register(self._waker.reader, READ, self._waker)
         self._accepting = False
         self._set_accepting(True)
+
+    def close_loop(self) -> None:
+        """Watch nothing: a selector is not to be taken into another process.
+        """
+        self._set_accepting(False)
+        self._waker.close()
+        self._selector.close()
+
+    def close_listeners(self) -> None:
+        """Refuse new connections, unless another process listens, too."""
+        for listener in self._listeners:
+            listener.sock.close()
+
+    def become_worker(self, orders: int, share: Share) -> None:
+        """In a new process: obey what comes by the descriptor *orders*.
+
+        The files of sockets are the supervisor's to remove.
+        """
+        self._socket_files = {}
+        self._share = share
+        self._orders = Orders(self, orders)
+        self.open_loop()
+        self._selector.register(orders, READ, self._orders)
+
+    def forget_orders(self) -> None:
+        """There will be no more of them."""
+        assert self._orders
+        self._selector.unregister(self._orders.fd)
+
+    # The turn.
 
     def _run(self) -> None:
         self._stopped.clear()
@@ -3209,12 +3377,15 @@ class Server:
                 self._wake_by(self.now + LOG_RETRY)
         self.log_lines.clear()
 
-    def _reload_if_asked(self) -> None:
-        """Do what reload() has asked for; any wake-up comes here."""
-        if self._reload_asked:
-            self._reload_asked = False
-            if self.access_log:
-                self.access_log.reopen()
+    def reload_if_asked(self) -> bool:
+        """Do what reload() has asked for; any wake-up comes here.
+
+        Return whether it had.
+        """
+        asked, self._reload_asked = self._reload_asked, False
+        if asked and self.access_log:
+            self.access_log.reopen()
+        return asked
 
     def _attend(self, connection: Connection,
                 step: "Callable[[Connection], None]") -> None:
@@ -3295,6 +3466,8 @@ class Server:
             del self.connections[connection.state][connection]
             if state == CLOSED:
                 connection.sock.close()
+                if self._share:
+                    self._share.tell(self._share.index, self._count())
             if state in (CLOSED, IDLE):
                 self._resume_accepting()  # there is room, or could be made
             if state == CLOSED:
@@ -3317,8 +3490,12 @@ class Server:
 
     def _accept(self, sock: socket.socket) -> None:
         """Accept what waits at *sock*, as far as there is or can be room."""
-        for _ in range(ACCEPTS_PER_TURN):
-            is_full = sum(map(len, self.connections)) >= self.max_connections
+        for _ in range(SHARE_STEP if self._share else ACCEPTS_PER_TURN):
+            count = self._count()
+            if self._share and not self._share.takes(count, self.now):
+                self._pause(SHARE_LOOK)
+                return
+            is_full = count >= self.max_connections
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
                 # Until one closes or gets idle; or has been sending its head
@@ -3338,6 +3515,9 @@ class Server:
             if least_needed is not None:
                 self._attend(least_needed, Connection.end_of_input)
             self._welcome(client, address)
+
+    def _count(self) -> int:
+        return sum(map(len, self.connections))
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
         peer = UNIX_PEER  # type: Peer
@@ -3555,6 +3735,9 @@ class Server:
         if self._drain_until is None:
             self._drain_until = self.now + DRAIN_TIMEOUT
             self._wake_by(self._drain_until)
+            if self._share:
+                self._share.tell(self._share.index, Share.ABSENT)
+                self._share = None
             # From now on, answers say Connection: close.
             self.kept.clear()
             self._kept_size = 0
@@ -3562,8 +3745,7 @@ class Server:
             for listener in self._listeners:
                 self._accept(listener.sock)  # else they would be reset
             self._set_accepting(False)
-            for listener in self._listeners:
-                listener.sock.close()
+            self.close_listeners()
             self._waker.wake()
             return  # one more turn, for requests that have arrived already
         for state in (IDLE, RECEIVING):
@@ -3808,6 +3990,204 @@ def url_of(sock: socket.socket) -> str:
     return "http://%s:%d/" % ("[%s]" % host if ":" in host else host, port)
 
 
+# ---- Processes --------------------------------------------------------------
+
+
+class Worker:
+    """A worker as its supervisor sees it: a place, and who is in it.
+
+    pid     None while nobody is
+    orders  the descriptor by which to write to it
+    began   when it was forked
+    wait    seconds until another takes its place; 0 after a good start
+    due     when to fork it
+    """
+
+    __slots__ = ("index", "pid", "orders", "began", "wait", "due")
+
+    def __init__(self, index: int):
+        self.index = index
+        self.pid = None  # type: Optional[int]
+        self.orders = -1
+        self.began = self.wait = self.due = 0.0
+
+    def order(self, what: bytes) -> None:
+        """Write to it, if it is there."""
+        if self.pid is not None:
+            with contextlib.suppress(BrokenPipeError):  # it is ending
+                os.write(self.orders, what)
+
+    def kill(self) -> None:
+        """End it at once, if it is there: it hangs."""
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class Supervisor:
+    """Forks workers, each of which does what *server* would, and minds them.
+
+    It passes on the signals that it gets, and serves nobody itself.  A worker
+    takes SIGTERM as its drain too, once: it may come to a whole group of
+    processes, and from the supervisor as well.
+    """
+
+    def __init__(self, server: Server, count: int):
+        server.close_loop()
+        if server.access_log:
+            server.access_log.share()
+        self._server = server
+        self._workers = [Worker(index) for index in range(count)]
+        self._share = Share(count)
+        self._waker = Waker(self._pass_on)
+        self._stops = self._stops_passed_on = 0
+        self._kill_at = float("inf")
+
+    def handle_signals(self) -> None:
+        """Let signals end run(), or go to the workers."""
+        signal.set_wakeup_fd(self._waker.writer.fileno())
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: self._stop())
+        signal.signal(signal.SIGHUP, lambda *_: self._server.reload())
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # it ends a select()
+
+    def run(self) -> None:
+        """Return when a signal has come, and all workers have ended."""
+        while True:
+            due = self._mind()
+            if self._stops and not self._present():
+                break
+            patience = max(0, min(due - time.monotonic(), PATIENCE_MAX))
+            if select.select([self._waker.reader], [], [], patience)[0]:
+                self._waker.on_ready()
+        signal.set_wakeup_fd(-1)
+        self._waker.close()
+
+    def _mind(self) -> float:
+        """See who has ended, and start others; return when to look again."""
+        now = time.monotonic()
+        if now >= self._kill_at:
+            self._kill_at = float("inf")
+            for worker in self._workers:
+                worker.kill()
+        due = self._kill_at
+        for worker in self._workers:
+            if worker.pid is not None:
+                self._reap(worker)
+            elif worker.due <= now and not self._stops:
+                self._fork(worker)
+            if worker.pid is None and not self._stops:
+                due = min(due, worker.due)
+        return due
+
+    def _stop(self) -> None:
+        self._stops += 1
+        self._waker.wake()
+
+    def _present(self) -> "List[Worker]":
+        return [worker for worker in self._workers if worker.pid is not None]
+
+    def _pass_on(self) -> None:
+        """Tell the workers what signals have told the supervisor."""
+        if self._server.reload_if_asked():  # for workers to come
+            for worker in self._workers:
+                worker.order(RELOAD)
+        if self._stops > self._stops_passed_on:
+            self._stops_passed_on = self._stops
+            self._server.close_listeners()
+            for worker in self._workers:
+                worker.order(DRAIN if self._stops == 1 else QUIT)
+            self._kill_at = time.monotonic() + KILL_AFTER + (
+                DRAIN_TIMEOUT if self._stops == 1 else 0)
+
+    def _fork(self, worker: Worker) -> None:
+        """Put a new process in the place of *worker*; return in the old one.
+        """
+        reader, writer = os.pipe()
+        self._share.tell(worker.index, 0)
+        worker.began = time.monotonic()
+        # A signal to the new process waits until it has its own handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            os.close(reader)
+            os.close(writer)
+            self._lose(worker, "cannot be started: %s" % exc.strerror)
+            return
+        else:
+            if not pid:
+                os.close(writer)
+                self._work(worker, reader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        os.close(reader)
+        worker.pid, worker.orders = pid, writer
+
+    def _work(self, worker: Worker, orders: int) -> None:
+        """Be the process of *worker*, until its end."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            self._waker.close()
+            for other in self._present():
+                os.close(other.orders)
+            self._share.index = worker.index
+            server = self._server
+            server.become_worker(orders, self._share)
+            server.handle_signals()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal
+            signal.signal(signal.SIGTERM, lambda *_:
+                          None if server.is_stopping() else server.stop())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            serve(server)
+            status = 0
+        except BaseException:
+            tell_traceback()
+        finally:
+            os._exit(status)
+
+    def _reap(self, worker: Worker) -> None:
+        """See whether *worker* has ended; say so if it should not have."""
+        assert worker.pid is not None
+        pid, status = os.waitpid(worker.pid, os.WNOHANG)
+        if not pid:
+            return
+        os.close(worker.orders)
+        worker.pid = None
+        self._share.tell(worker.index, Share.ABSENT)
+        if not self._stops:
+            how = "ended with status %d" % (status >> 8)
+            if os.WIFSIGNALED(status):
+                how = "was killed by signal %d" % os.WTERMSIG(status)
+            self._lose(worker, "(process %d) %s" % (pid, how))
+
+    def _lose(self, worker: Worker, how: str) -> None:
+        """Say *how* a worker was lost, and when another comes."""
+        now = time.monotonic()
+        if now - worker.began > STEADY:
+            worker.wait = 0
+        else:
+            worker.wait = min(max(2 * worker.wait, RESTART_WAIT),
+                              RESTART_WAIT_MAX)
+        worker.due = now + worker.wait
+        tell("worker %d %s; another takes its place%s" % (
+            worker.index + 1, how,
+            " in %.1f s" % worker.wait if worker.wait else ""))
+
+
+def serve(server: Server) -> None:
+    """Serve until a signal ends it, and finish what is to be finished."""
+    try:
+        server.serve_forever()
+    finally:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # it is stopping already
+        server.server_close()
+        if server.access_log:
+            server.access_log.close()
+
+
 # ---- Command line -----------------------------------------------------------
 
 EXAMPLES = """examples:
@@ -3850,6 +4230,9 @@ def make_parser() -> "argparse.ArgumentParser":
     add("--log-file", metavar="PATH",
         help="append the access log to PATH (default: standard output)")
     add("-q", "--quiet", action="store_true", help="no access log")
+    add("-w", "--workers", type=workers, default=1, metavar="N",
+        help="processes that serve; auto is one for each core this one may"
+        " use (default: %(default)s)")
     add("--trusted-proxy", action="append", type=proxy, default=[],
         metavar="ADDRESS", help="address or network of a proxy whose"
         " X-Forwarded-For is believed, or unix:; repeatable")
@@ -3901,6 +4284,19 @@ def proxy(text: str) -> str:
     except ValueError as exc:
         raise wrong("%s; name an address, a network or unix:" % exc)
     return text
+
+
+def workers(text: str) -> int:
+    """Return the number of processes that *text* asks for."""
+    if text == "auto":
+        if hasattr(os, "sched_getaffinity"):
+            return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+        return min(os.cpu_count() or 1, WORKERS_MAX)
+    if not re.fullmatch("[0-9]{1,3}", text) or not (
+            0 < int(text) <= WORKERS_MAX):
+        raise wrong("'%s' is not auto or a number from 1 to %d"
+                    % (text, WORKERS_MAX))
+    return int(text)
 
 
 def count_of(text: str) -> int:
@@ -3982,6 +4378,10 @@ def announce(server: Server) -> None:
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     args = make_parser().parse_args(argv)
+    if args.workers > 1 and not hasattr(os, "fork"):
+        tell("cannot start %d workers: this platform has no fork(). Leave out"
+             " --workers." % args.workers)
+        return 1
     fill_standard_descriptors()
     if args.directory is None:
         args.directory = "htdocs" if os.path.isdir("htdocs") else "."
@@ -4000,16 +4400,16 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     except OSError as exc:
         tell(why_not(exc, args))
         return 1
-    server.handle_signals()
+    if args.workers == 1:
+        server.handle_signals()
+        announce(server)
+        serve(server)
+        return 0
+    supervisor = Supervisor(server, args.workers)
+    supervisor.handle_signals()
     announce(server)
-    try:
-        server.serve_forever()
-    finally:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # it is stopping already
-        server.server_close()
-        if access_log:
-            access_log.close()
+    supervisor.run()
+    server.server_close()
     return 0
 
 

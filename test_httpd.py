@@ -3231,6 +3231,37 @@ def test_trusted_proxies(name, is_trusted):
     assert "fe80::1%eth0" in httpd.TrustedProxies([name, "fe80::/10"])
 
 
+@pytest.mark.parametrize("form", ["combined", "common", "json"])
+@pytest.mark.parametrize("size", [4096, 512])
+def test_shortened(form, size):
+    for length in (10, 200, 5000):
+        for byte in (b"a", b'"', b"\xff"):
+            head = httpd.parse_request(head_of(
+                b"GET /" + b"x" * length + b" HTTP/1.1", b"Host: h",
+                b"Referer: " + byte * length, b"User-Agent: " + byte * length))
+            peer = ("2001:db8:1111:2222:3333:4444:5555:6666", 65535)
+            date = httpd.log_date(0)
+            if form == "json":
+                line = httpd.json_line(peer, date, head, 200, 10**12, 1, True)
+            else:
+                line = peer[0] + httpd.NCSA_FORMATS[form](date, head, 200,
+                                                          10**12)
+            short = httpd.shortened(line, size)
+            assert len(short) <= size and short.endswith("\n")
+            assert (short == line) == (len(line) <= size)
+            if form == "json":
+                entry = json.loads(short)
+                assert list(entry) == list(json.loads(line))
+                request = entry["request"]
+            else:
+                assert short.count('"') == line.count('"')
+                assert short.startswith(peer[0] + " - - [" + date + "] ")
+                request = short.split('"')[1]
+            if size == 4096:
+                assert request.startswith("GET /xxx")
+            assert request.endswith(" HTTP/1.1")
+
+
 # ---- States of files --------------------------------------------------------
 
 MS = 10**6      # nanoseconds
@@ -6798,6 +6829,7 @@ def test_failures_to_start_are_one_clear_line(server, tmp_path):
     ["-1"], ["65536"], ["http"], ["--nonsense"], ["80", "81"],
     ["--log-format", "x"], ["--idle-timeout", "0"], ["--idle-timeout", "nan"],
     ["--max-connections", "0"], ["--request-timeout", "inf"],
+    ["--workers", "0"], ["--workers", "257"], ["--workers", "all"],
     ["--trusted-proxy", "proxy"], ["--trusted-proxy", "10.0.0.1/8"]],
     ids=lambda options: " ".join(options))
 def test_wrong_options_show_the_usage(options):
@@ -7163,6 +7195,308 @@ def test_both_programs_read_fields_alike():
                 except error:
                     results.append("refused")
             assert results[0] == results[1], (first, second)
+
+
+# ---- Workers ----------------------------------------------------------------
+
+needs_workers = pytest.mark.skipif(
+    not os.path.exists("/proc/self/task") or not hasattr(os, "fork"),
+    reason="needs fork() and /proc")
+
+
+def children(pid):
+    """Return the processes that *pid* has forked."""
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+        return set(map(int, file.read().split()))
+
+
+def workers_of(running, count):
+    """Return the workers of *running*, once there are *count*."""
+    def workers():
+        found = children(running.pid)
+        return found if len(found) == count else None
+    return wait_until(workers, "%d workers" % count)
+
+
+def sockets_of(pid):
+    """Return how many sockets *pid* has open."""
+    count = 0
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink("/proc/%d/fd/%s" % (pid, fd)).startswith(
+                "socket:")
+    return count
+
+
+def is_alive(pid):
+    """Return whether *pid* is there, and no zombie."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@needs_workers
+@pytest.mark.parametrize("burst", [False, True],
+                         ids=["one by one", "at once"])
+def test_workers_share_connections(site, burst):
+    """64 within 60:40, and again when all of these are gone."""
+    with Running(site, "--workers", "2", "-b", "127.0.0.1") as running:
+        workers = workers_of(running, 2)
+        assert running.start_message.count(b"serving") == 1
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt")
+        for _ in range(2):
+            def none_left():
+                counts = {pid: sockets_of(pid) for pid in workers}
+                return counts if len(set(counts.values())) == 1 else None
+            idle = wait_until(none_left, "the end of all connections")
+            if burst:
+                for pid in workers:
+                    os.kill(pid, signal.SIGSTOP)
+            wires = []
+            for _ in range(64):
+                wires.append(Wire(running.port))
+                if not burst:
+                    assert wires[-1].get("/probe.txt").content == PROBE
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+            for wire in wires:
+                assert wire.get("/probe.txt").content == PROBE
+            counts = [sockets_of(pid) - idle[pid] for pid in workers]
+            assert sum(counts) == 64
+            assert min(counts) >= 64 * 0.4, counts
+            for wire in wires:
+                wire.sock.close()
+
+
+@needs_workers
+def test_connections_of_a_worker_that_hangs_are_taken_by_others(site):
+    with Running(site, "--workers", "2") as running:
+        stopped = workers_of(running, 2).pop()
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt")
+        os.kill(stopped, signal.SIGSTOP)
+        wires = []
+        for _ in range(40):
+            wires.append(Wire(running.port))
+            assert wires[-1].get("/probe.txt").content == PROBE
+        os.kill(stopped, signal.SIGCONT)
+        for wire in wires:
+            wire.sock.close()
+
+
+@needs_workers
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_worker_that_dies_is_replaced(site, number):
+    """And those who are connected to the others notice nothing."""
+    says = (rb"httpd\.py: worker [12] \(process %d\) [a-z 0-9]+; another takes"
+            rb" its place in 0\.1 s\n")
+    with Running(site, "--workers", "2", "-b", "127.0.0.1") as running:
+        workers = workers_of(running, 2)
+        wires = [Wire(running.port) for _ in range(20)]
+        for wire in wires:
+            assert wire.get("/probe.txt").content == PROBE
+        victim = min(workers)
+        running.says = says % victim
+        os.kill(victim, number)
+        wait_until(lambda: not is_alive(victim), "its end")
+        ended = 0
+        for wire in wires:
+            try:
+                assert wire.get("/probe.txt").content == PROBE
+            except (AssertionError, ConnectionError):
+                ended += 1
+        assert 0 < ended < 20
+        new = wait_until(lambda: children(running.pid) - workers, "another")
+        for pid in workers - {victim}:
+            os.kill(pid, signal.SIGSTOP)    # so the new one has to answer
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        for pid in workers - {victim}:
+            os.kill(pid, signal.SIGCONT)
+        assert len(new) == 1
+        for wire in wires:
+            wire.sock.close()
+
+
+@needs_workers
+def test_workers_that_keep_dying_are_started_less_and_less_often(site):
+    prelude = ("def fail(server, *args):\n raise SystemExit\n"
+               "httpd.Server.become_worker = fail\nhttpd.tell_traceback = "
+               "lambda: None")
+    says = rb"(httpd\.py: worker [12] .* in [0-9.]+ s\n)*"
+    with Running(site, "--workers", "2", prelude=prelude,
+                 says=says) as running:
+        waits = [re.search(rb"status 1; .* in ([0-9.]+) s\n",
+                           running.process.stderr.readline()).group(1)
+                 for _ in range(8)]
+        assert sorted(waits) == [b"0.1"] * 2 + [b"0.2"] * 2 + [
+            b"0.4"] * 2 + [b"0.8"] * 2
+
+
+@needs_workers
+def test_workers_end_when_their_supervisor_is_killed(site):
+    running = Running(site, "--workers", "2")
+    workers = workers_of(running, 2)
+    with Wire(running.port) as wire:
+        assert wire.get("/probe.txt").content == PROBE
+        assert running.stop(signal.SIGKILL) == b""
+        wire.end()
+        for pid in workers:
+            wait_until(lambda pid=pid: not is_alive(pid), "a worker's end")
+        with pytest.raises(ConnectionRefusedError):
+            Wire(running.port)
+
+
+@needs_workers
+@pytest.mark.parametrize("whom", ["supervisor", "group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_finish_what_is_in_flight(endless, number, whom):
+    """Also where the signal comes to all of them, as with Ctrl-C."""
+    with Running(endless, "--workers", "2", "-b", "127.0.0.1",
+                 start_new_session=True) as running:
+        workers_of(running, 2)
+        with contextlib.ExitStack() as stack:
+            busy = [stack.enter_context(Wire(running.port)) for _ in range(8)]
+            for wire in busy:
+                wire.send(request_for("/big")).head()
+            idle = stack.enter_context(Wire(running.port))
+            idle.get("/nothing")
+            if whom == "group":
+                os.killpg(running.pid, number)
+            else:
+                running.process.send_signal(number)
+            idle.end()
+
+            def refused():
+                try:
+                    Wire(running.port).sock.close()
+                except ConnectionRefusedError:
+                    return True
+                except ConnectionResetError:
+                    return False
+            wait_until(refused, "the end of accepting")
+            for wire in busy:
+                assert running.process.poll() is None
+                assert len(wire.received) + sum(map(len, wire.rest())) == BIG
+        assert running.process.wait(PATIENCE) == 0
+
+
+@needs_workers
+def test_second_signal_stops_workers_at_once(endless):
+    with Running(endless, "--workers", "2") as running:
+        workers_of(running, 2)
+        with Wire(running.port) as busy, Wire(running.port) as idle:
+            busy.send(request_for("/big")).head()
+            idle.get("/nothing")
+            running.process.send_signal(signal.SIGTERM)
+            idle.end()
+            running.process.send_signal(signal.SIGTERM)
+            assert running.process.wait(PATIENCE) == 0
+
+
+@needs_workers
+@pytest.mark.parametrize("where", ["pipe", "file", "redirected", "json"])
+def test_log_lines_of_workers_never_mingle(site, tmp_path, where):
+    """Long ones neither; into a pipe they are cut to fit."""
+    count, clients = 40, 12
+    path = tmp_path / "log"
+    reader, writer = os.pipe()
+    options = ["--workers", "3", "-b", "127.0.0.1"]
+    if where == "file":
+        options += ["--log-file", str(path)]
+    if where == "json":
+        options += ["--log-format", "json"]
+    lines = []
+    with contextlib.ExitStack() as stack:
+        output = (stack.enter_context(path.open("wb"))
+                  if where == "redirected" else writer)
+        running = stack.enter_context(Running(site, *options, stdout=output))
+        os.close(writer)
+
+        def collect():
+            with open(reader, "rb") as file:
+                lines.extend(file)
+        collector = threading.Thread(target=collect)
+        collector.start()
+
+        def ask(number):
+            with Wire(running.port) as wire:
+                for _ in range(count):
+                    wire.send(b"".join(request_for(
+                        "/probe.txt", "User-Agent: %d:%s" % (
+                            number, str(size % 10) * size))
+                        for size in (1, 900, 3800, 6000)))
+                    for _ in range(4):
+                        assert wire.response().content == PROBE
+        threads = [threading.Thread(target=ask, args=(number,))
+                   for number in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    collector.join()
+    if where in ("file", "redirected"):
+        with path.open("rb") as file:
+            lines = list(file)
+    assert len(lines) == count * clients * 4
+    for line in lines:
+        if where == "json":
+            agent = json.loads(line.decode())["user_agent"]
+        else:
+            agent = re.fullmatch(
+                rb'127\.0\.0\.1 - - \[[^]]*\] "GET /probe\.txt HTTP/1\.1" 200 6'
+                rb' "-" "(.*)"\n', line).group(1).decode()
+        assert re.fullmatch(r"[0-9]+:(1|0+(\.\.\.0+)?)", agent)
+
+
+@needs_workers
+def test_sighup_reopens_the_log_of_all_workers(site, tmp_path):
+    """And that of one which is forked later."""
+    path = tmp_path / "log"
+    with Running(site, "--workers", "2", "--log-file", str(path),
+                 says=rb"httpd\.py: worker [^\n]*\n") as running:
+        workers = workers_of(running, 2)
+        path.rename(tmp_path / "old")
+        running.process.send_signal(signal.SIGHUP)
+
+        def files(pid):
+            return {os.readlink("/proc/%d/fd/%s" % (pid, fd))
+                    for fd in os.listdir("/proc/%d/fd" % pid)}
+
+        def reopened():
+            return all(str(path) in files(pid)
+                       for pid in workers | {running.pid})
+        wait_until(reopened, "the new log")
+        os.kill(min(workers), signal.SIGKILL)
+        new = wait_until(lambda: children(running.pid) - workers, "another")
+        assert str(path) in files(new.pop())
+
+
+@needs_workers
+@needs_unix_sockets
+def test_workers_at_a_path(site, tmp_path):
+    """The socket is removed at the end of all, not of one."""
+    path = tmp_path / "socket"
+    with Running(site, "--workers", "2", "-b", "unix:%s" % path, "-b",
+                 "127.0.0.1", says=rb"httpd\.py: worker .*\n") as running:
+        workers = workers_of(running, 2)
+        os.kill(min(workers), signal.SIGTERM)
+        wait_until(lambda: children(running.pid) - workers, "another")
+        with UnixWire(path) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+    assert not path.exists()
+
+
+def test_workers_need_fork(site):
+    done = subprocess.run(
+        [sys.executable, "-c", "import os, sys\nsys.path.insert(0, %r)\n"
+         "del os.fork\nimport httpd\nsys.exit(httpd.main(['-w2', '0']))"
+         % HERE], stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert re.fullmatch(rb"httpd\.py: cannot start 2 workers: .*\n", done.stderr)
 
 
 # ---- Both programs together, and others -------------------------------------
