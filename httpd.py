@@ -3194,7 +3194,7 @@ class Server:
         self._stopped.set()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
-        self._socket_files = socket_files(made)
+        self.socket_files = socket_files(made)
         self._listeners = [Listener(self, sock) for sock in sockets or made]
         self.urls = [url_of(listener.sock) for listener in self._listeners]
         self.url = self.urls[0]
@@ -3268,7 +3268,7 @@ class Server:
             self._handles_signals = False
         self.close_loop()
         self.close_listeners()
-        remove_socket_files(self._socket_files)
+        remove_socket_files(self.socket_files)
 
     def handle_signals(self) -> None:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
@@ -3310,7 +3310,7 @@ class Server:
 
         The files of sockets are the supervisor's to remove.
         """
-        self._socket_files = {}
+        self.socket_files = {}
         self._share = share
         self._orders = Orders(self, orders)
         self.open_loop()
@@ -4225,6 +4225,8 @@ def make_parser() -> "argparse.ArgumentParser":
     add("--spa", action="store_true",
         help="/index.html for pages that do not exist")
     add("--head", action="store_true", help="answer HEAD, too")
+    add("--user", metavar="NAME",
+        help="become this user after binding, for good; for root alone")
     add("--log-format", choices=LOG_FORMATS, default="combined",
         help="form of the access log (default: %(default)s)")
     add("--log-file", metavar="PATH",
@@ -4332,6 +4334,61 @@ def fill_standard_descriptors() -> None:
             return
 
 
+def account_of(name: "Optional[str]") -> "Optional[Tuple[str, int, int]]":
+    """Return (name, user ID, group ID) of the user *name* to become.
+
+    Raise OSError, with "--user" as its filename, where that cannot be.
+    """
+    if name is None:
+        return None
+    try:
+        import pwd
+        found = pwd.getpwnam(name)
+    except ImportError:
+        why = "this platform has no such users"
+    except KeyError:
+        why = "there is no user of that name"
+    else:
+        if not found.pw_uid:
+            why = "that is root, whose rights are to be given up"
+        elif os.geteuid():
+            why = ("only root can become another user; start it as root, or"
+                   " leave out --user")
+        else:
+            return found.pw_name, found.pw_uid, found.pw_gid
+    raise OSError(errno.EPERM, "cannot become %s: %s." % (name, why), "--user")
+
+
+# What serving imports when it is needed.  All of a Python under /root is root's
+# alone to read.
+IMPORTED_LATER = ("base64", "datetime", "hashlib", "heapq", "ipaddress", "json",
+                  "mmap", "traceback", "urllib.parse", "zlib")
+
+
+def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"
+                   ) -> None:
+    """Become the user *account* for good, who also gets the socket *paths*.
+
+    Raise OSError unless that has worked.
+    """
+    for module in IMPORTED_LATER:
+        __import__(module)
+    name, uid, gid = account
+    for path in paths:
+        os.chown(path, uid, gid)
+    os.initgroups(name, gid)
+    os.setgid(gid)
+    os.setuid(uid)  # root's: the real, the effective and the saved one
+    try:
+        os.setuid(0)
+    except PermissionError:
+        if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) == (
+                uid, uid, gid, gid):
+            return
+    raise OSError(errno.EPERM, "cannot become %s: rights of root are left."
+                  % name, "--user")
+
+
 def is_loopback(url: str) -> bool:
     """Return whether only this machine can reach *url*."""
     return url.startswith(("http://127.", "http://[::1]", "unix:"))
@@ -4347,6 +4404,8 @@ def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
                 " read: -d DIR" % (args.directory or "''", reason))
+    if exc.filename == "--user":
+        return reason
     if exc.filename == "LISTEN_FDS":
         return ("cannot use the sockets of LISTEN_FDS: %s. Let a socket unit"
                 " with ListenStream= start it." % reason)
@@ -4375,6 +4434,32 @@ def announce(server: Server) -> None:
              " Ctrl-C stops.")
 
 
+def make_server(args: "argparse.Namespace") -> Server:
+    """Return the Server that *args* ask for, with the rights to serve only.
+
+    Raise OSError, see why_not().
+    """
+    account = account_of(args.user)
+    access_log = (None if args.quiet
+                  else open_log(args.log_file, args.log_format))
+    server = Server(
+        args.directory, args.port, args.bind or LOOPBACK,
+        sockets=inherited_sockets(), listing=not args.no_listing,
+        dotfiles=args.dotfiles, follow_symlinks=args.follow_symlinks,
+        spa=args.spa, head=args.head, headers=args.header,
+        access_log=access_log, trusted_proxies=args.trusted_proxy,
+        max_connections=args.max_connections,
+        idle_timeout=args.idle_timeout, request_timeout=args.request_timeout)
+    if account:
+        try:
+            give_up_rights(account, server.socket_files)
+            check_folder(args.directory)
+        except OSError:
+            server.server_close()
+            raise
+    return server
+
+
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     args = make_parser().parse_args(argv)
@@ -4386,17 +4471,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     if args.directory is None:
         args.directory = "htdocs" if os.path.isdir("htdocs") else "."
     try:
-        access_log = (None if args.quiet
-                      else open_log(args.log_file, args.log_format))
-        server = Server(
-            args.directory, args.port, args.bind or LOOPBACK,
-            sockets=inherited_sockets(), listing=not args.no_listing,
-            dotfiles=args.dotfiles, follow_symlinks=args.follow_symlinks,
-            spa=args.spa, head=args.head, headers=args.header, access_log=access_log,
-            trusted_proxies=args.trusted_proxy,
-            max_connections=args.max_connections,
-            idle_timeout=args.idle_timeout,
-            request_timeout=args.request_timeout)
+        server = make_server(args)
     except OSError as exc:
         tell(why_not(exc, args))
         return 1

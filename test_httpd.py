@@ -7197,6 +7197,114 @@ def test_both_programs_read_fields_alike():
             assert results[0] == results[1], (first, second)
 
 
+# ---- Rights -----------------------------------------------------------------
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user can read; those above it, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        with open(os.path.join(folder, "probe.txt"), "wb") as file:
+            file.write(PROBE)
+        yield folder
+
+
+def identity(pid):
+    """Return the real, effective, saved IDs of *pid*, and its groups."""
+    with open("/proc/%d/status" % pid) as file:
+        text = file.read()
+    return [re.search(name + r":\s+(.*)", text).group(1).split()[:3]
+            for name in ("Uid", "Gid")] + [
+        set(re.search("Groups:(.*)", text).group(1).split())]
+
+
+@needs_root
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_user(open_folder, tmp_path, count):
+    """It has no right of root's, but the log and the socket it got as root."""
+    import pwd
+    account = pwd.getpwnam("nobody")
+    path = os.path.join(open_folder, "socket")
+    log = tmp_path / "log"
+    private = os.path.join(open_folder, "private.txt")
+    with open(private, "w"):
+        os.chmod(private, 0o600)
+    with Running(open_folder, "--user", "nobody", "-b", "127.0.0.1", "-w",
+                 count, "-b", "unix:%s" % path, "--log-file",
+                 str(log)) as running:
+        pids = [running.pid]
+        if count != "1":
+            pids += workers_of(running, int(count))
+        for pid in pids:
+            users, groups, others = identity(pid)
+            assert users == [str(account.pw_uid)] * 3
+            assert groups == [str(account.pw_gid)] * 3
+            assert others <= {str(account.pw_gid)}
+        assert os.stat(path).st_uid == account.pw_uid
+        for wire in (Wire(running.port), UnixWire(path)):
+            with wire:
+                assert wire.get("/probe.txt").content == PROBE
+                assert wire.get("/private.txt").status == 403
+                wire.get("/", "Accept: application/json")
+    assert log.read_text().count("\n") == 6
+
+
+def test_what_is_imported_later_is_known():
+    """Else it is missing where only root can read Python's own files."""
+    with open(HTTPD) as file:
+        tree = ast.parse(file.read())
+    found = set()
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    found.add(node.module)
+    # Needed before.
+    assert found - {"argparse", "pwd", "resource"} == set(
+        httpd.IMPORTED_LATER)
+
+
+@needs_root
+def test_user_who_cannot_read_the_folder(open_folder):
+    os.chmod(open_folder, 0o700)
+    path = os.path.join(open_folder, "socket")
+    status, message = httpd_fails("--user", "nobody", "-d", open_folder, "-b",
+                                  "unix:" + path)
+    assert (status, message.count("\n")) == (1, 1)
+    assert "cannot serve " + open_folder in message
+
+
+def test_users_that_one_cannot_become(site):
+    rows = [("no such user", "no such user: there is no user"),
+            ("root", "that is root")]
+    if os.geteuid():
+        rows.append(("nobody", "only root"))
+    for name, words in rows:
+        status, message = httpd_fails("--user", name, "0")
+        assert (status, message.count("\n")) == (1, 1)
+        assert words in message
+
+
+@needs_root
+def test_only_root_can_become_another_user(open_folder):
+    shutil.copy(HTTPD, open_folder)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, os\nsys.path.insert(0, %r)\n"
+         "import httpd, argparse, gettext, locale, pwd, shutil\n"
+         "httpd.make_parser().format_help()\nos.setuid(65534)\n"
+         "sys.exit(httpd.main(['--user', 'nobody', '0']))" % HERE],
+        stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert re.fullmatch(rb"httpd\.py: cannot become nobody: only root .*\n",
+                        done.stderr)
+
+
 # ---- Workers ----------------------------------------------------------------
 
 needs_workers = pytest.mark.skipif(
