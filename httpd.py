@@ -150,6 +150,10 @@ READ_TRIES = 3                  # of a file that changes while it is read
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
+EXPOSED_NAMES = 10000           # of the folder's entries, looked at at start
+EXPOSED_KEYS = 100              # files read, in search of private keys
+EXPOSED_SIZE = 16 * KIB         # of each
+EXPOSED_SHOWN = 5               # of what was found
 LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
@@ -4421,6 +4425,54 @@ def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     return "cannot listen at %s: %s." % (exc.filename or "''", reason)
 
 
+# Folders in which people have theirs.
+HOMES = (b"/home", b"/Users", b"/export/home")
+# What is not meant for others, and what may hold a private key.
+PRIVATE = frozenset([b".env", b".git", b".hg", b".svn", b".ssh", b".gnupg",
+                     b".aws", b".netrc", b".htpasswd"])
+KEY_NAME = re.compile(rb".*\.(pem|key)|id_[a-z0-9_]+")
+
+
+def private_things(root: bytes) -> "List[str]":
+    """Return what about the folder *root* is hardly meant for others.
+
+    It looks at the first names in the folder itself, in no order.
+    """
+    real = os.path.realpath(root)
+    if real == os.path.dirname(real):
+        return ["it is the whole file system"]
+    found = []
+    if os.path.dirname(real) in HOMES or real == os.path.realpath(
+            os.path.expanduser(b"~")):
+        found.append("it is a home folder")
+    names, keys = [], 0
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
+        for _, entry in zip(range(EXPOSED_NAMES), entries):
+            if KEY_NAME.fullmatch(entry.name) and keys < EXPOSED_KEYS:
+                keys += 1
+                is_private = holds_key(entry.path)
+            else:
+                is_private = entry.name in PRIVATE
+            if is_private:
+                names.append(ascii(os.fsdecode(entry.name))[1:-1])
+    if names:
+        more = len(names) - EXPOSED_SHOWN
+        found.append("it holds " + ", ".join(sorted(names)[:EXPOSED_SHOWN])
+                     + (" and %d more" % more if more > 0 else ""))
+    return found
+
+
+def holds_key(path: bytes) -> bool:
+    """Return whether the file *path* begins with a private key."""
+    try:
+        fd = os.open(path, FILE_FLAGS)
+        with open(fd, "rb", 0) as file:
+            return (stat.S_ISREG(os.fstat(fd).st_mode)
+                    and b"PRIVATE KEY-----" in file.read(EXPOSED_SIZE))
+    except OSError:
+        return False
+
+
 def announce(server: Server) -> None:
     """Say where the server listens, what it serves and who can come."""
     root = os.fsdecode(server.site.root)
@@ -4430,6 +4482,8 @@ def announce(server: Server) -> None:
         tell("only this machine can connect; --bind :: opens it to others."
              " Ctrl-C stops.")
     else:
+        for thing in private_things(server.site.root):
+            tell("WARNING: %s." % thing)
         tell("WARNING: other machines can connect and read this folder."
              " Ctrl-C stops.")
 

@@ -6865,6 +6865,38 @@ def test_start_message(site):
         assert b"WARNING" in running.start_message
 
 
+def warnings_of(folder, *options, **settings):
+    """Return what the server warns of at its start."""
+    with Running(folder, *options, **settings) as running:
+        return re.findall(r"WARNING: (.*)\.\n",
+                          running.start_message.decode())
+
+
+def test_warning_of_what_is_exposed(tmp_path):
+    """What was found is named; only when others can connect."""
+    key = "-----BEGIN EC PRIVATE KEY-----\n"
+    everybody = ("-b", "0.0.0.0")
+    assert len(warnings_of(tmp_path, *everybody)) == 1
+    for name, content in [
+            ("server.key", key), ("id_ed25519", "x\n" + key), ("all.pem", key),
+            ("cert.pem", "-----BEGIN CERTIFICATE-----"), ("talk.key", "x"),
+            ("key.txt", key), (".env", "SECRET=1"), ("id_rsa.pub", key)]:
+        (tmp_path / name).write_text(content)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "dir.pem").mkdir()
+    os.mkfifo(str(tmp_path / "fifo.key"))
+    assert warnings_of(tmp_path, *everybody)[0] == (
+        "it holds .env, .git, all.pem, id_ed25519, server.key")
+    assert warnings_of(tmp_path) == []
+    (tmp_path / "a\x1b.pem").write_text(key)
+    assert warnings_of(tmp_path, *everybody)[0] == (
+        "it holds .env, .git, a\\x1b.pem, all.pem, id_ed25519 and 1 more")
+    home = warnings_of(tmp_path, *everybody,
+                       env=dict(os.environ, HOME=str(tmp_path)))
+    assert home[0] == "it is a home folder"
+    assert warnings_of("/", *everybody)[0] == "it is the whole file system"
+
+
 @pytest.mark.parametrize("address, hosts", [
     ("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"]),
     ("::", ["::1", "127.0.0.1"]), ("localhost", ["127.0.0.1"]),
