@@ -86,12 +86,13 @@ class Running:
         shell_limit = settings.pop("shell_limit", None)
         prelude = settings.pop("prelude", None)
         self.says = settings.pop("says", rb"")
+        port = str(settings.pop("port", 0))
         program = [HTTPD]
         if prelude:  # what to change in the module first
             program = ["-c", "import sys\nsys.path.insert(0, %r)\nimport httpd"
                        "\n%s\nsys.exit(httpd.main())" % (HERE, prelude)]
         command = [sys.executable] + flags + program + [
-            "-d", str(directory)] + list(options) + ["0"]
+            "-d", str(directory)] + list(options) + [port]
         if shell_limit:
             command = ["sh", "-c", shell_limit, "sh"] + command
         settings.setdefault("stdout", self.log_file)
@@ -7810,6 +7811,225 @@ def test_site_in_a_browser_without_an_error(tmp_path):
                         line], console
         running.logged('"GET /style.css HTTP/1.1" 200')
         running.logged('"GET /icon.svg HTTP/1.1" 200')
+
+
+# ---- Beyond one machine -----------------------------------------------------
+
+
+def free_ports(count):
+    """Return ports of 127.0.0.1 that are free, for programs that need one."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in socks]
+
+
+@contextlib.contextmanager
+def program(command, port):
+    """Run *command* until the end of the block, once it is at *port*."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+
+    def listens():
+        assert process.poll() is None, process.stdout.read()
+        with contextlib.suppress(OSError):
+            Wire(port).sock.close()
+            return True
+    try:
+        wait_until(listens, command[0])
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+def readme_config(language, folder, ports):
+    """Write README's configuration for *folder* and *ports*; return it."""
+    (block,) = readme_blocks(language)
+    for old, new in (("192.0.2.11:8080", "127.0.0.1:%d" % ports[0]),
+                     ("192.0.2.12:8080", "127.0.0.1:%d" % ports[1])):
+        assert block.count(old) == 1
+        block = block.replace(old, new)
+    block, count = re.subn("(bind|listen) :?80(?=;|$)",
+                           r"\1 127.0.0.1:%d" % ports[2], block,
+                           flags=re.MULTILINE)
+    assert count == 1
+    path = folder / "conf"
+    path.write_text(block.replace("/var/cache/nginx", str(folder)))
+    return path
+
+
+@pytest.fixture
+def replicas(tmp_path):
+    """Two folders with the same files, of the same times."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    folders[0].mkdir()
+    (folders[0] / "probe.txt").write_bytes(PROBE)
+    (folders[0] / "style.css").write_bytes(b"body { color: red }" * 500)
+    wait_until_settled(folders[0] / "style.css")
+    shutil.copytree(str(folders[0]), str(folders[1]))     # as cp -p
+    wait_until_settled(folders[1] / "style.css")
+    return folders
+
+
+class Load:
+    """Clients of *port* that ask for *target* until the end of a block."""
+
+    def __init__(self, port, target, content, clients=8):
+        self.port, self.target, self.content = port, target, content
+        self.done = [0] * clients
+        self.failures = []
+        self.stop = threading.Event()
+        self.threads = [threading.Thread(target=self.ask, args=(number,))
+                        for number in range(clients)]
+
+    def ask(self, number):
+        """Be one client."""
+        try:
+            while not self.stop.is_set():
+                with Wire(self.port) as wire:
+                    closes = False
+                    while not (self.stop.is_set() or closes):
+                        answer = wire.get(self.target)
+                        assert answer.status == 200, answer.head
+                        assert answer.content == self.content
+                        self.done[number] += 1
+                        closes = answer.fields.get("connection") == "close"
+        except Exception as exc:
+            self.failures.append(exc)
+
+    def wait_for(self, count):
+        """Wait until *count* more answers have come."""
+        start = sum(self.done)
+        wait_until(lambda: sum(self.done) >= start + count or self.failures,
+                   "%d answers" % count)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        assert not self.failures
+
+
+@pytest.mark.skipif(not shutil.which("haproxy", path=SBIN),
+                    reason="haproxy is not installed")
+def test_behind_haproxy_no_request_fails(tmp_path, replicas):
+    """10,000 of them, while instances are killed, restarted and upgraded."""
+    ports = free_ports(3)
+    config = readme_config("haproxy", tmp_path, ports)
+
+    def start(number):
+        running = Running(
+            replicas[number], "-b", "127.0.0.1", "--trusted-proxy",
+            "127.0.0.1", port=ports[number])
+        stack.callback(running.stop)
+        return running
+    with contextlib.ExitStack() as stack:
+        instances = [start(0), start(1)]
+        stack.enter_context(program(
+            [shutil.which("haproxy", path=SBIN), "-db", "-f",
+             str(config)], ports[2]))
+        with Wire(ports[0]) as one, Wire(ports[1]) as two:
+            assert one.get("/style.css", "Accept-Encoding: gzip").same_as(
+                two.get("/style.css", "Accept-Encoding: gzip"))
+        with Load(ports[2], "/probe.txt", PROBE) as load:
+            load.wait_for(1000)
+            instances[0].stop(signal.SIGKILL)
+            load.wait_for(2000)
+            instances[0] = start(0)
+            wait_until(lambda: any("/probe.txt" in line for line in
+                                   instances[0].log_lines()), "its return")
+            load.wait_for(1000)
+            for number in (1, 0):       # an upgrade
+                instances[number].process.terminate()
+                assert instances[number].process.wait(PATIENCE) == 0
+                instances[number] = start(number)
+                wait_until(lambda number=number: any(
+                    "/probe.txt" in line for line in
+                    instances[number].log_lines()), "its return")
+                load.wait_for(1000)
+            load.wait_for(max(1, 10000 - sum(load.done)))
+        with Wire(ports[2]) as wire:    # another client, as the log has it
+            wire.sock.close()
+            wire.sock = socket.create_connection(
+                ("127.0.0.1", ports[2]), PATIENCE, ("127.0.0.5", 0))
+            assert wire.get("/probe.txt?other").content == PROBE
+        wait_until(lambda: [line for running in instances
+                            for line in running.log_lines()
+                            if line.startswith("127.0.0.5 ")
+                            and "?other" in line], "the client's address")
+
+
+@pytest.mark.skipif(not shutil.which("nginx", path=SBIN),
+                    reason="nginx is not installed")
+def test_nginx_caches_and_revalidates(tmp_path, replicas):
+    """And goes on from what it has when both instances are away."""
+    ports = free_ports(3)
+    config = readme_config("nginx", tmp_path, ports)
+    site = tmp_path / "site.conf"
+    config.rename(site)
+    config.write_text(
+        "daemon off; worker_processes 1; pid %s/pid; %s error_log stderr crit;"
+        "events { } http { access_log off; %s include %s; }" % (
+            tmp_path, "" if os.geteuid() else "user root;", "".join(
+                "%s_temp_path %s/%s; " % (name, tmp_path, name) for name in (
+                    "client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
+            site))
+    with contextlib.ExitStack() as stack:
+        instances = [stack.enter_context(Running(
+            folder, "-b", "127.0.0.1", "-H", "Cache-Control: max-age=1",
+            "--trusted-proxy", "127.0.0.1", port=port))
+            for folder, port in zip(replicas, ports)]
+        stack.enter_context(program(
+            [shutil.which("nginx", path=SBIN), "-e", "stderr", "-p",
+             str(tmp_path), "-c", str(config)], ports[2]))
+        wire = stack.enter_context(Wire(ports[2]))
+
+        def ask(*lines):
+            answer = wire.get("/style.css", *lines)
+            assert answer.status == 200
+            seen.append(answer.fields["x-cache-status"])
+            return answer
+        seen = []
+        first = ask()
+        assert "HIT" in [ask() and seen[-1] for _ in range(3)]
+        wait_until(lambda: ask() and seen[-1] == "REVALIDATED", "old age")
+        assert ask().fields["etag"] == first.fields["etag"]
+        wait_until(lambda: any('" 304 0 ' in line for running in instances
+                               for line in running.log_lines()), "a 304")
+        coded = ask("Accept-Encoding: gzip")
+        assert coded.fields["content-encoding"] == "gzip"
+        assert gzip.decompress(coded.content) == ask().content
+        for running in instances:
+            running.process.terminate()
+            running.process.wait(PATIENCE)
+        wait_until(lambda: ask() and seen[-1] == "STALE", "old age")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"),
+                    reason="systemd-analyze is not installed")
+def test_systemd_takes_the_units(tmp_path):
+    for block, name in zip(readme_blocks("ini"), ("socket", "service")):
+        program = re.search("ExecStart=(.*)", block)
+        if program:     # what it runs must be there
+            command = program.group(1).split()
+            done = subprocess.run(
+                [sys.executable, HTTPD] + command[2:-1] + ["/nonexistent/log"],
+                stderr=subprocess.PIPE, timeout=PATIENCE)
+            assert done.returncode == 1 and b"access log" in done.stderr
+            block = block.replace(command[0], sys.executable)
+        (tmp_path / ("httpd." + name)).write_text(block)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / "httpd.service"),
+         str(tmp_path / "httpd.socket")], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, b"")
 
 
 # ---- httpget.py: success ----------------------------------------------------
