@@ -27,9 +27,14 @@ Limits
     60 s idle between requests, 60 s without progress in sending, as many
     connections as the limit of open files allows.
 
+Signals
+    SIGINT, SIGTERM  finish what is in flight, and end; again: end at once
+    SIGHUP           open the log file anew, by its name
+
 Exit status
     0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
-    1  could not start: port in use, no such folder, no right to bind
+    1  could not start: port in use, no such folder, no right to bind, no
+       such user
     2  wrong option
 
 In a program
@@ -4051,8 +4056,8 @@ class Supervisor:
         signal.set_wakeup_fd(self._waker.writer.fileno())
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self._stop())
-        signal.signal(signal.SIGHUP, lambda *_: self._server.reload())
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # it ends a select()
+        signal.signal(signal.SIGHUP, lambda *_: self._reload())
+        signal.signal(signal.SIGCHLD, lambda *_: self._waker.wake())
 
     def run(self) -> None:
         """Return when a signal has come, and all workers have ended."""
@@ -4085,6 +4090,10 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stops += 1
+        self._waker.wake()
+
+    def _reload(self) -> None:
+        self._server.reload()
         self._waker.wake()
 
     def _present(self) -> "List[Worker]":

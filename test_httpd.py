@@ -6980,6 +6980,25 @@ def test_failures_to_listen_at_a_path(site, tmp_path):
     assert status == 1 and not (tmp_path / "socket").exists()
 
 
+@needs_unix_sockets
+def test_server_at_a_path_in_a_program(site, tmp_path):
+    path = str(tmp_path / "socket")
+    reader, writer = os.pipe()
+    log = httpd.AccessLog(writer)
+    with httpd.Server(str(site), bind="unix:" + path, access_log=log,
+                      trusted_proxies=["unix:"]) as server:
+        assert server.url == "unix:" + path
+        with UnixWire(path) as wire:
+            answer = wire.get("/probe.txt", "X-Forwarded-For: 192.0.2.1")
+            assert answer.content == PROBE
+    os.close(writer)
+    with open(reader, "rb") as file:
+        assert file.read().startswith(b"192.0.2.1 - - ")
+    assert not os.path.exists(path)
+    with pytest.raises(ValueError):
+        httpd.Server(str(site), 0, trusted_proxies=["nonsense"])
+
+
 def handing_over(sock, pid="os.getpid()", count="1"):
     """Return how httpd.py is to begin, to get *sock* as from systemd."""
     return {"pass_fds": [sock.fileno()], "prelude":
@@ -7359,14 +7378,18 @@ def workers_of(running, count):
     return wait_until(workers, "%d workers" % count)
 
 
+def files_of(pid):
+    """Return what *pid* has open, as /proc names it."""
+    names = []
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        with contextlib.suppress(FileNotFoundError):    # closed meanwhile
+            names.append(os.readlink("/proc/%d/fd/%s" % (pid, fd)))
+    return names
+
+
 def sockets_of(pid):
     """Return how many sockets *pid* has open."""
-    count = 0
-    for fd in os.listdir("/proc/%d/fd" % pid):
-        with contextlib.suppress(FileNotFoundError):
-            count += os.readlink("/proc/%d/fd/%s" % (pid, fd)).startswith(
-                "socket:")
-    return count
+    return sum(name.startswith("socket:") for name in files_of(pid))
 
 
 def is_alive(pid):
@@ -7603,17 +7626,13 @@ def test_sighup_reopens_the_log_of_all_workers(site, tmp_path):
         path.rename(tmp_path / "old")
         running.process.send_signal(signal.SIGHUP)
 
-        def files(pid):
-            return {os.readlink("/proc/%d/fd/%s" % (pid, fd))
-                    for fd in os.listdir("/proc/%d/fd" % pid)}
-
         def reopened():
-            return all(str(path) in files(pid)
+            return all(str(path) in files_of(pid)
                        for pid in workers | {running.pid})
         wait_until(reopened, "the new log")
         os.kill(min(workers), signal.SIGKILL)
         new = wait_until(lambda: children(running.pid) - workers, "another")
-        assert str(path) in files(new.pop())
+        assert str(path) in files_of(new.pop())
 
 
 @needs_workers
@@ -7629,6 +7648,28 @@ def test_workers_at_a_path(site, tmp_path):
         with UnixWire(path) as wire:
             assert wire.get("/probe.txt").content == PROBE
     assert not path.exists()
+
+
+@needs_workers
+def test_stalled_log_reader_stalls_no_worker(site):
+    """Neither where both have seen the same room in the pipe."""
+    reader, writer = os.pipe()
+    agent = "User-Agent: " + "a" * 3000
+    says = rb"(httpd\.py: the access log has lost [0-9]+ lines\n)*"
+    with Running(site, "--workers", "2", "-b", "127.0.0.1", stdout=writer,
+                 says=says) as running:
+        os.close(writer)
+        with contextlib.ExitStack() as stack:
+            wires = [stack.enter_context(Wire(running.port))
+                     for _ in range(16)]
+            for _ in range(60):
+                for wire in wires:
+                    wire.send(request_for("/probe.txt", agent))
+                for wire in wires:
+                    assert wire.response().content == PROBE
+    with open(reader, "rb") as file:
+        lines = list(file)
+    assert lines and all(line.endswith(b'a"\n') for line in lines)
 
 
 def test_workers_need_fork(site):
