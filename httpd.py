@@ -4115,26 +4115,26 @@ class Supervisor:
     def _fork(self, worker: Worker) -> None:
         """Put a new process in the place of *worker*; return in the old one.
         """
-        reader, writer = os.pipe()
-        self._share.tell(worker.index, 0)
         worker.began = time.monotonic()
+        try:
+            reader, writer = os.pipe()
+        except OSError as exc:
+            self._lose(worker, "cannot be started: %s" % exc.strerror)
+            return
         # A signal to the new process waits until it has its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             pid = os.fork()
-        except OSError as exc:
-            os.close(reader)
-            os.close(writer)
-            self._lose(worker, "cannot be started: %s" % exc.strerror)
-            return
-        else:
             if not pid:
                 os.close(writer)
                 self._work(worker, reader)
+            worker.pid, worker.orders = pid, writer
+        except OSError as exc:
+            os.close(writer)
+            self._lose(worker, "cannot be started: %s" % exc.strerror)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        os.close(reader)
-        worker.pid, worker.orders = pid, writer
+            os.close(reader)
 
     def _work(self, worker: Worker, orders: int) -> None:
         """Be the process of *worker*, until its end."""
@@ -4145,6 +4145,7 @@ class Supervisor:
             for other in self._present():
                 os.close(other.orders)
             self._share.index = worker.index
+            self._share.tell(worker.index, 0)
             server = self._server
             server.become_worker(orders, self._share)
             server.handle_signals()

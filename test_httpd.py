@@ -7501,6 +7501,22 @@ def test_workers_that_keep_dying_are_started_less_and_less_often(site):
 
 
 @needs_workers
+def test_worker_that_cannot_be_forked_is_tried_again(site):
+    prelude = ("import os\nfork, tries = os.fork, []\ndef fail():\n"
+               " tries.append(1)\n if len(tries) in (1, 3):\n"
+               "  raise OSError(11, 'no more processes')\n return fork()\n"
+               "os.fork = fail")
+    says = (rb"httpd\.py: worker 1 cannot be started: no more processes;"
+            rb" another takes its place in 0\.1 s\n"
+            rb"httpd\.py: worker 1 [^\n]* in 0\.2 s\n")
+    with Running(site, "--workers", "2", prelude=prelude,
+                 says=says) as running:
+        workers_of(running, 2)
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+
+
+@needs_workers
 def test_workers_end_when_their_supervisor_is_killed(site):
     running = Running(site, "--workers", "2")
     workers = workers_of(running, 2)
