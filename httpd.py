@@ -53,6 +53,7 @@ Map of the sections
 
 import contextlib
 import errno
+import functools
 import html
 import os
 import re
@@ -132,6 +133,8 @@ SHARE_SLACK = 1                 # connections more than its share, to a worker
 SHARE_STEP = 4                  # accepted by a worker in one turn
 LOG_LINE_REST = 256             # of a log line, but for what clients write
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
+FORWARDED_KNOWN = 1024          # values of it that are remembered
+FORWARDED_KNOWN_SIZE = KIB      # bytes of one; longer ones are read anew
 RANGES_MAX = 64                 # in one request, for one answer
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
@@ -1410,6 +1413,8 @@ class TrustedProxies:
         self._has_unix = UNIX_PEER[0] in names
         self._networks = [ipaddress.ip_network(name) for name in names
                           if name != UNIX_PEER[0]]
+        # Reading an address takes as long as answering two requests.
+        self._known = functools.lru_cache(FORWARDED_KNOWN)(self._named)
 
     def __contains__(self, address: str) -> bool:
         import ipaddress
@@ -1426,6 +1431,13 @@ class TrustedProxies:
         as far as it is the word of trusted proxies, and only to what is no
         address; what is to the left of these, anybody can have written.
         """
+        is_short = len(forwarded) <= FORWARDED_KNOWN_SIZE
+        named = self._known if is_short else self._named
+        return named(forwarded) or peer
+
+    def _named(self, forwarded: str) -> "Optional[Peer]":
+        """Return whom *forwarded* names; None if that is no address."""
+        client = None
         members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
         for member in reversed(members):
             member = member.strip(" \t")
@@ -1434,10 +1446,10 @@ class TrustedProxies:
             found = parse_forwarded(member)
             if not found:
                 break
-            peer = found
-            if peer[0] not in self:
+            client = found
+            if client[0] not in self:
                 break
-        return peer
+        return client
 
 
 NCSA_FORMATS = {"combined": combined_rest, "common": common_rest}
@@ -2769,8 +2781,8 @@ class Connection:
 class ProxyConnection(Connection):
     """The same to a trusted proxy, whose requests are those of its clients.
 
-    Each log line has an address of its own, so the steps that all others
-    take with ready lines are left out.
+    Each log line has the address of its request, so the steps that answer()
+    takes in one for all others are taken one by one.
     """
 
     __slots__ = ()
@@ -2781,8 +2793,11 @@ class ProxyConnection(Connection):
 
     def log_sent(self, answer: "Answer") -> None:
         """Write the access log line of an answer that is sent whole."""
-        request, message, _, _ = answer
-        self.log(request, message.response.status, message.size, False)
+        request, message, log_rest, _ = answer
+        if log_rest and self.since == self.server.now:  # in the same turn
+            self.server.log_lines.append(self.client(request)[0] + log_rest)
+        else:
+            self.log(request, message.response.status, message.size, False)
 
     def client(self, request: Request) -> "Peer":
         """Return whose *request* it is, as far as it can be trusted."""
