@@ -1325,7 +1325,8 @@ def combined_rest(date: str, request: Request, status: int, size: int) -> str:
         date, request.log_line, status, size, request.log_agents)
 
 
-def json_line(peer: "Peer", date: str, request: Request, status: int, size: int, seconds: float, aborted: bool) -> str:
+def json_line(peer: "Peer", date: str, request: Request, status: int,
+              size: int, seconds: float, aborted: bool) -> str:
     """Return an access log line as a JSON object.
 
     peer        the client's address and port, None where it has none
@@ -2977,6 +2978,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
 
+
 class Listener:
     """A listening socket; when it is ready, its connections wait for us."""
 
@@ -4388,10 +4390,10 @@ def account_of(name: "Optional[str]") -> "Optional[Tuple[str, int, int]]":
     raise OSError(errno.EPERM, "cannot become %s: %s." % (name, why), "--user")
 
 
-# What serving imports when it is needed.  All of a Python under /root is root's
-# alone to read.
-IMPORTED_LATER = ("base64", "datetime", "hashlib", "heapq", "ipaddress", "json",
-                  "mmap", "traceback", "urllib.parse", "zlib")
+# What serving imports when it is needed: a Python under /root is root's alone
+# to read.
+IMPORTED_LATER = ("base64", "datetime", "hashlib", "heapq", "ipaddress",
+                  "json", "mmap", "traceback", "urllib.parse", "zlib")
 
 
 def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"

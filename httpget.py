@@ -101,7 +101,7 @@ KIB, MIB = 1024, 1024 * 1024
 HOST = "127.0.0.1"
 PORT = 8080             # as httpd.py
 
-TIMEOUT = 30.0          # seconds to connect, for a head, and between bytes
+TIMEOUT = 30.0          # seconds to connect, for a head, between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
 RETRIES = 5             # breaks in a row, without a byte between
 RETRY_DELAY = 1         # seconds after the first; each is twice as long
@@ -117,7 +117,7 @@ CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
 TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster, and what
                                 # PyPy collects too rarely
-DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for the next
+DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for others
 DISCARD_WAIT = 1        # seconds for them: a new connection takes less
 EXPANDED_BLOCK = 256 * KIB      # bytes of decoded content at a time
 EXPANSION_MAX = 100             # times what was sent; text has 3 to 20
