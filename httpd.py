@@ -2907,10 +2907,12 @@ class Server:
         self._thread = None  # type: Optional[threading.Thread]
         self._stopped = threading.Event()
         self._stopped.set()
+        self._listen([bind] if isinstance(bind, str) else bind, port)
+
+    def _listen(self, bind: "Sequence[str]", port: int) -> None:
+        """Begin to listen at *port* of the addresses *bind*."""
         self._listeners = [Listener(self, sock)
-                           for sock in listening_sockets(
-                               [bind] if isinstance(bind, str) else bind,
-                               port)]
+                           for sock in listening_sockets(bind, port)]
         self.urls = [url_of(listener.sock) for listener in self._listeners]
         self.url = self.urls[0]
         self._selector = selectors.DefaultSelector()
