@@ -9,11 +9,12 @@ a buffer and a state machine for each connection.  Needs Python 3.6 or newer
 and nothing else; copy the file and run it.
 
 What it does
-    GET of files, with persistent connections and pipelining, preconditions
-    and byte ranges, content codings (files beside the original, or gzip made
-    once), digests, default files (index.html, index.htm), a listing for
-    folders without one, and an access log line for every request.  An answer
-    is never stale: it shows the file as it was after the request had arrived.
+    GET of files, over TLS too, with persistent connections and pipelining,
+    preconditions and byte ranges, content codings (files beside the original,
+    or gzip made once), digests, default files (index.html, index.htm), a
+    listing for folders without one, and an access log line for every request.
+    An answer is never stale: it shows the file as it was after the request
+    had arrived.
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
@@ -22,13 +23,14 @@ What it does not do
     is ever opened.
 
 Limits
-    Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a whole head,
-    60 s idle between requests, 60 s without progress in sending, as many
-    connections as the limit of open files allows.
+    Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a TLS handshake,
+    10 s for a whole head, 60 s idle between requests, 60 s without progress
+    in sending, as many connections as the limit of open files allows.
 
 Exit status
     0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
-    1  could not start: port in use, no such folder, no right to bind
+    1  could not start: port in use, no such folder, no right to bind, a
+       certificate of no use
     2  wrong option
 
 In a program
@@ -63,6 +65,7 @@ from operator import attrgetter
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
     import argparse
+    import ssl
     from typing import Final  # novm - in type comments  # noqa: F401
     from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
                         List, Optional, Sequence, Set, Tuple, Union)
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     # message's data.
     Answer = Tuple["Request", "Message", str, Optional["Stream"]]
     Facts = Dict[Tuple[Probe, bytes], object]
+    Transport = Union[socket.socket, "TLSSocket"]
 
 __version__ = "1.0"
 
@@ -96,6 +100,7 @@ HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
 # Seconds.  A state's limit is constant, see STATES.
+HANDSHAKE_TIMEOUT = 10          # for TLS's, after connecting
 REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
 IDLE_TIMEOUT = 60               # between two requests
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
@@ -111,6 +116,10 @@ PAUSE = 1                       # no accepting after running out of descriptors
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this is read whole and kept
 FILE_SLICE = MIB                # of a file, to one connection in one turn
+TLS_BACKLOG_MAX = 256 * KIB     # encrypted bytes, for who does not read
+PASSWORD_MAX = 1024             # bytes; OpenSSL takes no more for a key
+TLS_SLICE = 128 * KIB           # encrypted at a time: about 50 us
+HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 RANGES_MAX = 64                 # in one request, for one answer
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
@@ -2148,31 +2157,231 @@ class ContentLost(Exception):
     """A file became shorter than its head has announced."""
 
 
-def send_file(sock: socket.socket, fd: int, offset: int, count: int) -> int:
+def send_file(sock: "Transport", fd: int, offset: int, count: int) -> int:
     """Send up to *count* bytes of *fd* from *offset*; return how many.
 
     Raise BlockingIOError, ContentLost at the file's end, or OSError.
     """
+    if isinstance(sock, TLSSocket):
+        return sock.send_file(fd, offset, count)
     if not hasattr(os, "sendfile"):
-        return _read_and_send(sock, fd, offset, count)
+        return sock.send(read_file(fd, offset, min(count, SMALL)))
     try:
         sent = os.sendfile(sock.fileno(), fd, offset, count)
     except OSError as exc:
         if exc.errno not in NO_SENDFILE:
             raise
-        return _read_and_send(sock, fd, offset, count)
+        return sock.send(read_file(fd, offset, min(count, SMALL)))
     if not sent:
         raise ContentLost
     return sent
 
 
-def _read_and_send(sock: socket.socket, fd: int, offset: int,
-                   count: int) -> int:
+def read_file(fd: int, offset: int, count: int) -> bytes:
+    """Return up to *count* bytes of *fd* from *offset*, or raise ContentLost.
+    """
     os.lseek(fd, offset, os.SEEK_SET)
-    block = os.read(fd, min(count, SMALL))
+    block = os.read(fd, count)
     if not block:
         raise ContentLost
-    return sock.send(block)
+    return block
+
+
+TLS_HANDSHAKE = b"\x16"     # the first byte of a client (RFC 8446, 5.1)
+
+
+class BadFile(ValueError):
+    """A file that the owner has named is of no use; the text says why."""
+
+
+def tls_context(cert: str, key: "Optional[str]" = None,
+                password_file: "Optional[str]" = None) -> "ssl.SSLContext":
+    """Return what makes TLS connections with the certificate in *cert*.
+
+    *key* is the file of its private key, None where *cert* has both;
+    *password_file* has the password of an encrypted key in its first line.
+    Raise OSError, with the file's name, or BadFile.
+    """
+    import ssl
+    key = key or cert
+    for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
+        with open(path, "rb") as file:  # OpenSSL would not name it
+            if word not in file.read():
+                raise BadFile("%s has no PEM %s in it." % (
+                    path, word.decode("ascii").strip("-").lower()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if hasattr(context, "minimum_version"):  # novm
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # novm
+    else:  # Python 3.6
+        context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+    context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)
+    context.set_alpn_protocols(["http/1.1"])
+    password = KeyPassword(password_file)
+    try:
+        context.load_cert_chain(cert, key, password)
+    except ssl.SSLError as exc:
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            raise BadFile("the key in %s is not that of the certificate in %s."
+                          % (key, cert))
+        if password.was_asked and password_file is None:
+            raise BadFile("the key in %s is encrypted: name the file of its"
+                          " password by --tls-password-file." % key)
+        if password.was_asked:
+            raise BadFile("the password in %s does not open the key in %s."
+                          % (password_file, key))
+        raise BadFile("cannot use the certificate in %s with the key in %s: %s"
+                      % (cert, key, exc))
+    return context
+
+
+class KeyPassword:
+    """Gives the password of an encrypted key; OpenSSL alone would prompt.
+
+    It is the first line of the file at *path*, None for a wrong one.
+    """
+
+    def __init__(self, path: "Optional[str]"):
+        self.was_asked = False
+        self._password = b""
+        if path is not None:
+            with open(path, "rb") as file:
+                line = file.readline(PASSWORD_MAX + 1)
+            self._password = line.rstrip(b"\r\n")[:PASSWORD_MAX]
+
+    def __call__(self) -> bytes:
+        self.was_asked = True
+        return self._password
+
+
+def tls_error(exc: OSError) -> OSError:
+    """Return what a socket would raise in place of ssl's *exc*."""
+    import ssl
+    if isinstance(exc, ssl.SSLWantReadError):
+        return BlockingIOError(errno.EAGAIN, "a part of a TLS record")
+    return ConnectionAbortedError(errno.ECONNABORTED, str(exc))
+
+
+class TLSSocket:
+    """A non-blocking socket that speaks TLS, as far as a server needs it.
+
+    OpenSSL sees memory alone, so that nothing here waits for anything but
+    *sock*: recv() and send() raise BlockingIOError as a socket's do, and what
+    is wrong in the TLS is a ConnectionAbortedError.
+
+    _waiting  encrypted bytes that the socket has not taken yet
+    _owed     how many bytes of the next send()'s data are encrypted in them
+    """
+
+    __slots__ = ("sock", "_tls", "_incoming", "_outgoing", "_waiting", "_owed")
+
+    def __init__(self, sock: socket.socket, context: "ssl.SSLContext"):
+        import ssl
+        self.sock = sock
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, True)
+        self._waiting = b""
+        self._owed = 0
+
+    def handshake(self) -> None:
+        """Read, and go on with the handshake until it is complete."""
+        data = self.sock.recv(RECV_SIZE)
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "no handshake")
+        self._incoming.write(data)
+        try:
+            self._tls.do_handshake()
+        except OSError as exc:
+            self.push()  # our part, or an alert that says what is wrong
+            raise tls_error(exc)
+        self.push()
+
+    def push(self) -> bool:
+        """Send what is encrypted; return whether all of it has left."""
+        self._waiting += self._outgoing.read()
+        if len(self._waiting) > TLS_BACKLOG_MAX:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "it never reads")
+        with contextlib.suppress(BlockingIOError):
+            while self._waiting:
+                sent = self.sock.send(self._waiting)
+                self._waiting = self._waiting[sent:]
+        return not self._waiting
+
+    def recv(self, size: int) -> bytes:
+        """Return what has come, a record at least; b"" when no more will."""
+        if not self._incoming.pending:  # a handshake may leave some there
+            data = self.sock.recv(size)
+            if not data:
+                return b""
+            self._incoming.write(data)
+        try:
+            data = self._tls.read(size)
+        except OSError as exc:
+            self.push()
+            raise tls_error(exc)
+        if data and (self._incoming.pending or self._tls.pending()):
+            data += self._read_rest(size)
+        return data
+
+    def _read_rest(self, size: int) -> bytes:
+        """Return what else is whole, for nothing would tell of it later."""
+        blocks = []
+        try:
+            while self._incoming.pending or self._tls.pending():
+                blocks.append(self._tls.read(size))
+                if not blocks[-1]:  # close_notify: make that show again
+                    self.sock.shutdown(socket.SHUT_RD)
+                    break
+        except OSError as exc:
+            if not isinstance(tls_error(exc), BlockingIOError):
+                self.sock.shutdown(socket.SHUT_RD)
+        return b"".join(blocks)
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        """Encrypt and send; return how many bytes of *data* are done with.
+
+        What is not done with must be what the next call's data begin with.
+        """
+        if not self._owed:
+            try:
+                self._owed = self._tls.write(data[:TLS_SLICE])
+            except OSError as exc:
+                raise tls_error(exc)
+            self._waiting += self._outgoing.read()
+        sent = self.sock.send(self._waiting, flags)
+        if sent == len(self._waiting):
+            sent, self._owed, self._waiting = self._owed, 0, b""
+            return sent
+        self._waiting = self._waiting[sent:]
+        sent = min(sent, self._owed - 1)  # the last one only with all of it
+        self._owed -= sent
+        return sent
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send of a file; see the function of this name."""
+        return self.send(b"" if self._owed else read_file(
+            fd, offset, min(count, TLS_SLICE)))
+
+    def close_notify(self) -> bool:
+        """Say that nothing follows; return whether that has left.
+
+        Without it the client cannot tell the end from a cut (RFC 8446, 6.1).
+        """
+        with contextlib.suppress(OSError):  # it would wait for the answer
+            self._tls.unwrap()
+        return self.push()
+
+    def shutdown(self, how: int) -> None:
+        """Shut the socket down."""
+        self.sock.shutdown(how)
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket, without a word."""
+        self.sock.close()
 
 
 class SharedFile:
@@ -2215,7 +2424,7 @@ class FileStream:
         """Return whether all is sent."""
         return self.sent == self.length
 
-    def send(self, sock: socket.socket) -> None:
+    def send(self, sock: "Transport") -> None:
         """Send a slice of the first piece; see send_file() for what it raises.
         """
         pieces = self.pieces
@@ -2264,7 +2473,7 @@ class GeneratedStream:
         """Return whether all is made and sent."""
         return self._done and not self._waiting
 
-    def send(self, sock: socket.socket) -> None:
+    def send(self, sock: "Transport") -> None:
         """Send what waits, or make more and send that."""
         if not self._waiting:
             block = self._begun or next(self._blocks, None)
@@ -2296,8 +2505,8 @@ STREAM = 3  # type: Final
 
 # The states, in the order of a connection's life; STATES has their rules.
 # The last two are those of a Listener and of the Waker.
-(ACCEPTED, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED,
- LISTENING, WAKING) = range(9)
+(ACCEPTED, HANDSHAKE, GREETING, IDLE, RECEIVING, PREPARING, SENDING, FINISHING,
+ LINGERING, CLOSED, LISTENING, WAKING) = range(12)
 
 
 class Connection:
@@ -2319,7 +2528,7 @@ class Connection:
     def __init__(self, server: "Server", sock: socket.socket,
                  peer: "Tuple[str, int]"):
         self.server = server
-        self.sock = sock
+        self.sock = sock  # type: Transport
         self.address, self.port = peer  # a tuple would take 64 bytes more
         self.state = ACCEPTED
         self.buffer = b""
@@ -2354,6 +2563,45 @@ class Connection:
             pass
         if self.state == ACCEPTED and HEAD_END not in self.buffer:
             self.enter(RECEIVING)
+
+    def await_handshake(self) -> None:
+        """Wait for TLS instead: nothing comes with the connection alone."""
+        self.enter(HANDSHAKE)
+
+    def handshake(self) -> None:
+        """HANDSHAKE: answer the client's part of it, as it comes."""
+        if not self.server.has_turn_for_handshake():
+            return  # the next turn finds it as ready
+        if not isinstance(self.sock, TLSSocket):
+            first = self.sock.recv(1, socket.MSG_PEEK)
+            if first != TLS_HANDSHAKE:
+                self.refuse_plain()
+                return
+            assert self.server.tls
+            self.sock = TLSSocket(self.sock, self.server.tls)
+        try:
+            self.sock.handshake()
+        except BlockingIOError:
+            if not self.sock.push():
+                self.enter(GREETING)
+            return
+        self.enter(RECEIVING)
+        self.receive()
+
+    def greet(self) -> None:
+        """GREETING: send the rest of our part of the handshake."""
+        assert isinstance(self.sock, TLSSocket)
+        if self.sock.push():
+            self.enter(HANDSHAKE)
+
+    def refuse_plain(self) -> None:
+        """Answer a client that has begun without TLS, and close."""
+        self.buffer = self.sock.recv(RECV_SIZE)
+        if self.buffer:
+            self.refuse(HTTPError(400, "This port speaks HTTPS: the address"
+                                  " begins with https://"))
+        else:
+            self.enter(CLOSED)
 
     def receive(self) -> None:
         """ACCEPTED, IDLE, RECEIVING: read; ask to answer a whole head."""
@@ -2556,16 +2804,27 @@ class Connection:
         elif not (is_last or self.server.is_stopping()):
             self.await_request(last is not None)
         elif (self.buffer or self.state in (PREPARING, SENDING)
-                or last and last[REQUEST].has_body):
+                or last and last[REQUEST].has_body
+                or isinstance(self.sock, TLSSocket)):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
             # in flight.
-            self.buffer = b""
-            self.since = self.server.now
-            self.sock.shutdown(socket.SHUT_WR)
-            self.enter(LINGERING)
+            self.finish()
         else:
             self.enter(CLOSED)
+
+    def finish(self) -> None:
+        """FINISHING: say that nothing follows; then read to the client's end.
+        """
+        self.buffer = b""
+        self.since = self.server.now
+        if isinstance(self.sock, TLSSocket):
+            if not self.sock.close_notify():
+                self.enter(FINISHING)
+                return
+            self.sock = self.sock.sock  # nobody wants what is yet to come
+        self.sock.shutdown(socket.SHUT_WR)
+        self.enter(LINGERING)
 
     def await_request(self, answered: bool) -> None:
         """Go to the state that fits what the buffer holds of the next one."""
@@ -2595,6 +2854,14 @@ class Connection:
             self.refuse(HTTPError(408, "The head took too long to arrive."))
         elif self.state == PREPARING:
             self.refuse(HTTPError(503, "This takes too long to prepare."))
+        else:
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        """End what has no answer in the making."""
+        if self.state in (IDLE, RECEIVING) and isinstance(self.sock,
+                                                          TLSSocket):
+            self.finish()
         else:
             self.abort()
 
@@ -2781,11 +3048,15 @@ def kept_size(key: str, message: Message) -> int:
 
 
 class Waker:
-    """A socket pair by which signals and other threads end a select()."""
+    """A socket pair by which signals and other threads end a select().
+
+    *woken* is called in the turn after that.
+    """
 
     state = WAKING
 
-    def __init__(self) -> None:
+    def __init__(self, woken: "Callable[[], None]") -> None:
+        self.woken = woken
         self.reader, self.writer = socket.socketpair()
         self.reader.setblocking(False)
         self.writer.setblocking(False)
@@ -2800,6 +3071,7 @@ class Waker:
     def on_ready(self) -> None:
         """Take the wake-ups; what they were for stands elsewhere."""
         self.reader.recv(RECV_SIZE)
+        self.woken()
 
     def close(self) -> None:
         """Close both ends."""
@@ -2811,15 +3083,25 @@ STATES = [
     # state, waits for, seconds, may be followed by, step
     # Until the next turn at the most: Server._welcome() calls begin().
     (ACCEPTED, 0, REQUEST_TIMEOUT,
-     {IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, None),
+     {HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED},
+     None),
+    (HANDSHAKE, READ, HANDSHAKE_TIMEOUT,
+     {GREETING, RECEIVING, SENDING, LINGERING, CLOSED}, Connection.handshake),
+    (GREETING, WRITE, HANDSHAKE_TIMEOUT,
+     {HANDSHAKE, CLOSED}, Connection.greet),
     (IDLE, READ, IDLE_TIMEOUT,
-     {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, Connection.receive),
+     {RECEIVING, PREPARING, SENDING, FINISHING, LINGERING, CLOSED},
+     Connection.receive),
     (RECEIVING, READ, REQUEST_TIMEOUT,
-     {IDLE, PREPARING, SENDING, LINGERING, CLOSED}, Connection.receive),
+     {IDLE, PREPARING, SENDING, FINISHING, LINGERING, CLOSED},
+     Connection.receive),
     (PREPARING, 0, PREPARE_TIMEOUT,
-     {IDLE, RECEIVING, SENDING, LINGERING, CLOSED}, None),
+     {IDLE, RECEIVING, SENDING, FINISHING, LINGERING, CLOSED}, None),
     (SENDING, WRITE, SEND_TIMEOUT,
-     {IDLE, RECEIVING, PREPARING, LINGERING, CLOSED}, Connection.send),
+     {IDLE, RECEIVING, PREPARING, FINISHING, LINGERING, CLOSED},
+     Connection.send),
+    (FINISHING, WRITE, SEND_TIMEOUT,
+     {LINGERING, CLOSED}, Connection.finish),
     (LINGERING, READ, LINGER_TIMEOUT,
      {CLOSED}, Connection.linger),
     (CLOSED, 0, 0, set(), None),
@@ -2827,8 +3109,9 @@ STATES = [
     (WAKING, READ, 0, set(), Waker.on_ready),
 ]
 _, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
-STATE_NAMES = ("ACCEPTED", "IDLE", "RECEIVING", "PREPARING", "SENDING",
-               "LINGERING", "CLOSED", "LISTENING", "WAKING")
+STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "GREETING", "IDLE", "RECEIVING",
+               "PREPARING", "SENDING", "FINISHING", "LINGERING", "CLOSED",
+               "LISTENING", "WAKING")
 
 
 class Server:
@@ -2848,8 +3131,11 @@ class Server:
     max_connections     None for what the open-file limit allows
     idle_timeout, request_timeout
                         seconds, see STATES
+    tls_cert, tls_key, tls_password_file
+                        names of files, see tls_context(); None for plain HTTP
 
-    Raise OSError when it cannot listen, or there is no such folder.
+    Raise OSError when it cannot listen, or there is no such folder or file;
+    BadFile, a ValueError, when a file is of no use.
 
     serve_forever() and shutdown() are those of socketserver.  In a `with`
     statement the server runs in a thread of its own until the block ends:
@@ -2867,7 +3153,10 @@ class Server:
                  access_log: "Optional[AccessLog]" = None,
                  max_connections: "Optional[int]" = None,
                  idle_timeout: float = IDLE_TIMEOUT,
-                 request_timeout: float = REQUEST_TIMEOUT):
+                 request_timeout: float = REQUEST_TIMEOUT,
+                 tls_cert: "Optional[str]" = None,
+                 tls_key: "Optional[str]" = None,
+                 tls_password_file: "Optional[str]" = None):
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
         self.headers = headers
@@ -2875,6 +3164,9 @@ class Server:
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
         if not os.access(directory, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no right to read", directory)
+        self._tls_files = tls_cert, tls_key, tls_password_file
+        self.tls = None  # type: Optional[ssl.SSLContext]
+        self._load_files()
         self.access_log = access_log
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
@@ -2900,6 +3192,8 @@ class Server:
         self._second = -1
         self._tell_time()
         self._due = self.now
+        self._handshakes = (0, 0)  # in which turn, how many
+        self._reloads = False
         self._paused_until = 0.0
         self._stops = 0
         self._handles_signals = False
@@ -2913,10 +3207,12 @@ class Server:
         """Begin to listen at *port* of the addresses *bind*."""
         self._listeners = [Listener(self, sock)
                            for sock in listening_sockets(bind, port)]
-        self.urls = [url_of(listener.sock) for listener in self._listeners]
+        scheme = "https" if self.tls else "http"
+        self.urls = [url_of(listener.sock, scheme)
+                     for listener in self._listeners]
         self.url = self.urls[0]
         self._selector = selectors.DefaultSelector()
-        self._waker = Waker()
+        self._waker = Waker(self._woken)
         self._selector.register(self._waker.reader, READ, self._waker)
         self._accepting = False
         self._set_accepting(True)
@@ -2962,6 +3258,15 @@ class Server:
         self._stops += 1
         self._waker.wake()
 
+    def reload(self) -> None:
+        """Ask for the files that were named to be read again, soon.
+
+        Open connections go on.  A file of no use is said on standard error,
+        and what it had before stays.  Safe as stop() is.
+        """
+        self._reloads = True
+        self._waker.wake()
+
     def is_stopping(self) -> bool:
         """Return whether stop() was called."""
         return self._stops > 0
@@ -2986,12 +3291,39 @@ class Server:
         self._selector.close()
 
     def handle_signals(self) -> None:
-        """Let SIGINT and SIGTERM stop() the server.  In the main thread."""
+        """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload().
+
+        In the main thread.
+        """
         # The wake-up reaches select() also where the signal came just before.
         signal.set_wakeup_fd(self._waker.writer.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: self.reload())
+
+    def _load_files(self) -> None:
+        """Read the files that were named; all of them, or change nothing.
+
+        Raise OSError or BadFile.
+        """
+        cert, key, password_file = self._tls_files
+        if cert is not None:
+            self.tls = tls_context(cert, key, password_file)
+
+    def _woken(self) -> None:
+        """Do what reload() has asked for."""
+        if not self._reloads:
+            return
+        self._reloads = False
+        try:
+            self._load_files()
+        except OSError as exc:
+            tell("cannot read %s: %s. What it had before stays."
+                 % (exc.filename, exc.strerror))
+        except BadFile as exc:
+            tell("%s What it had before stays." % exc)
 
     # The turn.
 
@@ -3172,6 +3504,17 @@ class Server:
                 self._attend(least_needed, Connection.end_of_input)
             self._welcome(client, address)
 
+    def has_turn_for_handshake(self) -> bool:
+        """Return whether a step of one may be done in this turn; count it.
+
+        So that a storm of them does not hold up who is being served.
+        """
+        turn, count = self._handshakes
+        if turn != self.turn:
+            count = 0
+        self._handshakes = self.turn, count + 1
+        return count < HANDSHAKES_PER_TURN
+
     def _welcome(self, client: socket.socket, address: "Any") -> None:
         peer = (unmapped(address[0]), address[1])
         try:
@@ -3182,15 +3525,18 @@ class Server:
             return
         connection = Connection(self, client, peer)
         connection.enter(ACCEPTED)
-        self._attend(connection, Connection.begin)
+        self._attend(connection, Connection.await_handshake if self.tls
+                     else Connection.begin)
 
     def _least_needed(self) -> "Optional[Connection]":
         """Return the longest idle connection; where none is idle, the one
-        that has been sending its head for longest; None without either.
+        that has been sending its head for longest, or its handshake; None
+        without either.
 
         None that was answered in this very turn, or has just come.
         """
-        for state, grace in ((IDLE, 0), (RECEIVING, HEAD_GRACE)):
+        for state, grace in ((IDLE, 0), (RECEIVING, HEAD_GRACE),
+                             (HANDSHAKE, HEAD_GRACE), (GREETING, HEAD_GRACE)):
             oldest = next(iter(self.connections[state]), None)
             if oldest and oldest.began + grace < self.now:
                 return oldest
@@ -3395,10 +3741,10 @@ class Server:
                 listener.sock.close()
             self._waker.wake()
             return  # one more turn, for requests that have arrived already
-        for state in (IDLE, RECEIVING):
+        for state in (HANDSHAKE, GREETING, IDLE, RECEIVING):
             for connection in list(self.connections[state]):
                 if not connection.buffer:
-                    self._attend(connection, Connection.abort)
+                    self._attend(connection, Connection.dismiss)
         if self._stops > 1 or self.now >= self._drain_until:
             for connections in self.connections:
                 for connection in list(connections):
@@ -3520,10 +3866,11 @@ def unmapped(address: str) -> str:
     return address[7:] if mapped else address
 
 
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, scheme: str) -> str:
     """Return the URL of what *sock* listens at."""
     host, port = sock.getsockname()[:2]
-    return "http://%s:%d/" % ("[%s]" % host if ":" in host else host, port)
+    return "%s://%s:%d/" % (scheme, "[%s]" % host if ":" in host else host,
+                            port)
 
 
 # ---- Command line -----------------------------------------------------------
@@ -3576,6 +3923,12 @@ def make_parser() -> "argparse.ArgumentParser":
     add("--request-timeout", type=seconds, metavar="S",
         default=REQUEST_TIMEOUT,
         help="seconds for a whole request head (default: %(default)s)")
+    add("--tls-cert", metavar="FILE",
+        help="serve HTTPS with this certificate, PEM, its chain after it")
+    add("--tls-key", metavar="FILE",
+        help="private key of it (default: in the same file)")
+    add("--tls-password-file", metavar="FILE",
+        help="its first line is the password of an encrypted key")
     add("--version", action="version", version="httpd.py " + __version__)
     return parser
 
@@ -3647,7 +4000,7 @@ def fill_standard_descriptors() -> None:
 
 def is_loopback(url: str) -> bool:
     """Return whether only this machine can reach *url*."""
-    return url.startswith(("http://127.", "http://[::1]"))
+    return url.partition("://")[2].startswith(("127.", "[::1]"))
 
 
 def why_not(exc: OSError, args: "argparse.Namespace") -> str:
@@ -3657,6 +4010,9 @@ def why_not(exc: OSError, args: "argparse.Namespace") -> str:
         if exc.errno == errno.ELOOP:
             reason = "it is a link; name the file that it leads to"
         return "cannot write the access log %s: %s." % (args.log_file, reason)
+    if exc.filename in (args.tls_cert, args.tls_key, args.tls_password_file,
+                        ) and exc.filename is not None:
+        return "cannot read %s: %s." % (exc.filename, reason)
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
                 " read: -d DIR" % (args.directory or "''", reason))
@@ -3684,7 +4040,10 @@ def announce(server: Server) -> None:
 
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.tls_cert is None and (args.tls_key or args.tls_password_file):
+        parser.error("--tls-key and --tls-password-file need --tls-cert")
     fill_standard_descriptors()
     if args.directory is None:
         args.directory = "htdocs" if os.path.isdir("htdocs") else "."
@@ -3698,9 +4057,13 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
             head=args.head, headers=args.header, access_log=access_log,
             max_connections=args.max_connections,
             idle_timeout=args.idle_timeout,
-            request_timeout=args.request_timeout)
+            request_timeout=args.request_timeout, tls_cert=args.tls_cert,
+            tls_key=args.tls_key, tls_password_file=args.tls_password_file)
     except OSError as exc:
         tell(why_not(exc, args))
+        return 1
+    except BadFile as exc:
+        tell(str(exc))
         return 1
     server.handle_signals()
     announce(server)

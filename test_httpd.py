@@ -100,7 +100,7 @@ class Running:
             self.start_message += line
             if b"Ctrl-C" in line:
                 break
-        found = re.search(rb"http://\S+:([0-9]+)/", self.start_message)
+        found = re.search(rb"https?://\S+:([0-9]+)/", self.start_message)
         assert found, self.start_message
         self.port = int(found.group(1))
 
@@ -263,6 +263,25 @@ class Wire:
         """Assert that the server closes, and sends nothing before."""
         assert self.received == b""
         assert self.sock.recv(1000) == b""
+
+
+class TLSWire(Wire):
+    """The same over TLS; an end that TLS does not vouch for is an error."""
+
+    def __init__(self, port, cafile, host="127.0.0.1", **settings):
+        super().__init__(port, host)
+        import ssl
+        context = ssl.create_default_context(cafile=cafile)
+        for name, value in settings.items():
+            setattr(context, name, value)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        try:
+            self.sock = context.wrap_socket(
+                self.sock, server_hostname="localhost",
+                suppress_ragged_eofs=False)
+        except BaseException:
+            self.sock.close()
+            raise
 
 
 def request_for(target, *lines, **settings):
@@ -4226,14 +4245,42 @@ def ask_bytewise(port, request):
         return wire.response(request.split()[0].decode())
 
 
+def ask_over_tls(port, cafile, request):
+    """Send *request* over TLS, then *request* again as the last one."""
+    head, end, _ = request.partition(b"\r\n\r\n")
+    method = request.split()[0].decode()
+    with TLSWire(port, cafile) as wire:
+        answer = wire.send(request).response(method)
+        wire.send(head + b"\r\nConnection: close" + end)
+        closing = wire.response(method)
+        wire.end()
+    assert closing.fields.pop("connection") == "close"
+    assert closing.same_as(answer)
+    return answer
+
+
 @pytest.fixture(params=[ask_closing, ask_kept_alive, ask_pipelined,
-                        ask_bytewise], ids=lambda way: way.__name__[4:])
+                        ask_bytewise, ask_over_tls],
+                ids=lambda way: way.__name__[4:])
 def ask(request, server):
     """The way to ask the common server: ask(target, *field lines)."""
+    place = [server.port]
+    if request.param is ask_over_tls:
+        place = [request.getfixturevalue("tls_server").port,
+                 request.getfixturevalue("certificate")[0]]
+
     def ask(target, *lines, **settings):
-        return request.param(server.port,
-                             request_for(target, *lines, **settings))
+        return request.param(*place + [request_for(target, *lines,
+                                                   **settings)])
     return ask
+
+
+@pytest.fixture(scope="session")
+def tls_server(site, certificate):
+    """A server of the site over TLS."""
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        yield running
 
 
 def test_file_with_its_fields(ask, site):
@@ -5139,6 +5186,358 @@ def test_clients_that_go_away_leave_nothing_behind(site):
         wait_until(lambda: running.descriptors() <= before, "closing")
 
 
+# ---- TLS --------------------------------------------------------------------
+
+
+class TLSRecords:
+    """A TLS client whose bytes on the wire are the test's own matter."""
+
+    def __init__(self, port, cafile):
+        import ssl
+        self.ssl = ssl
+        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = ssl.create_default_context(cafile=cafile).wrap_bio(
+            self.incoming, self.outgoing, server_hostname="localhost")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.sock.close()
+
+    def _until_done(self, call, send):
+        """Return what call() does, feeding it; send() what it has to send."""
+        while True:
+            try:
+                return call()
+            except self.ssl.SSLWantReadError:
+                send(self.outgoing.read())
+                data = self.sock.recv(65536)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+
+    def hello(self):
+        """Return the bytes that a handshake begins with."""
+        with pytest.raises(self.ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self.outgoing.read()
+
+    def handshake(self, send):
+        """Do the handshake but for its last bytes: return those."""
+        self._until_done(self.tls.do_handshake, send)
+        return self.outgoing.read()
+
+    def encrypt(self, data):
+        """Return the record that *data* is sent in."""
+        self.tls.write(data)
+        return self.outgoing.read()
+
+    def close_notify(self):
+        """Return the record that ends what we send."""
+        with contextlib.suppress(self.ssl.SSLError):
+            self.tls.unwrap()
+        return self.outgoing.read()
+
+    def read_to_end(self):
+        """Return all that comes before a close_notify."""
+        return b"".join(iter(lambda: self._until_done(
+            lambda: self.tls.read(65536), self.sock.sendall), b""))
+
+
+def s_client(port, certificate, *options, **settings):
+    """Run openssl's client; return what it prints."""
+    return subprocess.run(
+        ["openssl", "s_client", "-connect", "127.0.0.1:%d" % port, "-CAfile",
+         certificate[0]] + list(options), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=PATIENCE, **settings).stdout
+
+
+def test_tls_versions(tls_server, certificate):
+    request = request_for("/probe.txt", "Connection: close")
+    for option, name in [("-tls1_2", b"TLSv1.2"), ("-tls1_3", b"TLSv1.3")]:
+        shown = s_client(tls_server.port, certificate, option, "-ign_eof",
+                         "-alpn", "h2,http/1.1", input=request)
+        assert b"HTTP/1.1 200 OK" in shown and PROBE in shown
+        assert b"New, " + name in shown or name + b", Cipher" in shown, shown
+        assert b"Verify return code: 0 (ok)" in shown
+        assert b"ALPN protocol: http/1.1" in shown
+        assert b"unexpected eof" not in shown
+    for option in ("-tls1", "-tls1_1"):
+        shown = s_client(tls_server.port, certificate, option, "-cipher",
+                         "ALL:@SECLEVEL=0", input=request)
+        assert b"HTTP/1.1" not in shown and b"(NONE)" in shown
+        assert b"protocol version" in shown, "an alert, not a cut"
+
+
+def test_no_renegotiation(tls_server, certificate):
+    """One that the client asks for is refused, and hurts nobody."""
+    process = subprocess.Popen(
+        ["openssl", "s_client", "-connect", "127.0.0.1:%d" % tls_server.port,
+         "-tls1_2", "-CAfile", certificate[0]], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    shown = b""
+    while b"---" not in shown.rpartition(b"Verify return code")[2]:
+        shown += os.read(process.stdout.fileno(), 65536)
+    shown = process.communicate(b"R\n", timeout=PATIENCE)[0]
+    assert b"RENEGOTIATING" in shown and b"no renegotiation" in shown, shown
+    with TLSWire(tls_server.port, certificate[0]) as wire:
+        assert wire.get("/probe.txt").content == PROBE
+
+
+@pytest.mark.parametrize("command", [
+    ["curl", "-sS", "--fail", "--cacert"],
+    [sys.executable, HTTPGET, "-q", "--cafile"]],
+    ids=lambda command: os.path.basename(command[-3]))
+def test_other_clients_over_tls(tls_server, site, certificate, command):
+    if not shutil.which(command[0]):
+        pytest.skip(command[0] + " is not installed")
+    for name in ("big.bin", "empty.txt", "hello.txt"):
+        out = subprocess.run(
+            command + [certificate[0], "https://127.0.0.1:%d/%s" % (
+                tls_server.port, name)], stdout=subprocess.PIPE, check=True,
+            timeout=PATIENCE).stdout
+        assert out == (site / name).read_bytes()
+    assert tls_server.logged("GET /hello.txt")
+
+
+def test_handshake_byte_by_byte(tls_server, certificate):
+    def bytewise(data):
+        for i in range(len(data)):
+            client.sock.sendall(data[i:i + 1])
+    with TLSRecords(tls_server.port, certificate[0]) as client:
+        bytewise(client.handshake(bytewise))
+        bytewise(client.encrypt(request_for("/probe.txt")))
+        bytewise(client.encrypt(request_for("/x", "Connection: close")))
+        received = client.read_to_end()
+    assert received.count(b"HTTP/1.1 ") == 2 and PROBE in received
+
+
+@pytest.mark.parametrize("together", [False, True],
+                         ids=["after the handshake", "with its end"])
+def test_many_records_in_one_segment(tls_server, certificate, together):
+    """What the TLS object holds is not forgotten: nothing more will come."""
+    with TLSRecords(tls_server.port, certificate[0]) as client:
+        last = client.handshake(client.sock.sendall)
+        if not together:
+            client.sock.sendall(last)
+            last = client.encrypt(request_for("/probe.txt"))
+        requests = (request_for("/probe.txt") * 3
+                    + request_for("/hello.txt", "Connection: close"))
+        client.sock.sendall(last + b"".join(
+            client.encrypt(requests[i:i + 7])
+            for i in range(0, len(requests), 7)))
+        received = client.read_to_end()
+    assert received.count(PROBE) == (3 if together else 4)
+    assert received.endswith(b"hello, world\n")
+
+
+def test_half_closed_tls_client_gets_its_answers(site, certificate):
+    cert, key = certificate
+    whole = (site / "big.bin").read_bytes()
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        before = running.descriptors()
+        with TLSRecords(running.port, cert) as client:
+            client.sock.sendall(
+                client.handshake(client.sock.sendall)
+                + client.encrypt(request_for("/big.bin")
+                                 + request_for("/hello.txt"))
+                + client.close_notify())
+            received = b""
+            while not received.endswith(b"hello, world\n"):
+                received += client._until_done(
+                    lambda: client.tls.read(65536), client.sock.sendall)
+            assert whole in received
+            wait_until(lambda: running.descriptors() == before,
+                       "the server's close")
+
+
+def test_stalled_handshakes_end_and_hold_nobody_up(site, certificate):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key,
+                 prelude="httpd.SECONDS = [1 if state == httpd.HANDSHAKE else"
+                 " seconds for state, seconds in enumerate(httpd.SECONDS)]"
+                 ) as running:
+        before = running.descriptors()
+        with contextlib.ExitStack() as stack:
+            stalled = [stack.enter_context(TLSRecords(running.port, cert))
+                       for _ in range(30)]
+            for i, client in enumerate(stalled):
+                hello = client.hello()
+                client.sock.sendall(hello[:i * len(hello) // 29])
+            for _ in range(3):
+                with TLSWire(running.port, cert) as wire:
+                    assert wire.get("/probe.txt").content == PROBE
+            for client in stalled:
+                while client.sock.recv(65536):
+                    pass
+        wait_until(lambda: running.descriptors() == before, "descriptors")
+        running.log(3)
+
+
+@pytest.mark.parametrize("data", [
+    b"\x16", b"\x16\x03\x01\x00\x05hello", b"\x16" * 1000,
+    b"\x16\x03\x01\x40\x00" + bytes(100000), b""],
+    ids=["its first byte", "garbage", "more of it", "too much", "nothing"])
+def test_what_is_no_handshake_ends_quietly(site, certificate, data):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        with Wire(running.port) as wire:
+            with contextlib.suppress(ConnectionError):
+                wire.send(data)
+                wire.sock.shutdown(socket.SHUT_WR)
+                assert b"HTTP" not in b"".join(wire.rest())
+        with TLSWire(running.port, cert) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        running.log(1)
+
+
+@pytest.mark.parametrize("data", [
+    request_for("/probe.txt"), b"G", b"\r\n\r\n", b"x" * 60000],
+    ids=["a request", "a part of one", "empty lines", "no request"])
+def test_plain_http_on_a_tls_port(site, certificate, data):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        with Wire(running.port) as wire:
+            answer = wire.send(data).response()
+            assert answer.status == 400 and b"https://" in answer.content
+            wire.end()
+        (line,) = running.log(1)
+        assert '" 400 ' in line
+
+
+def test_slow_reader_of_a_large_file_over_tls(endless, certificate):
+    cert, key = certificate
+    with open(str(endless / "big"), "rb") as file:
+        expected = hashlib.sha256(file.read()).digest()
+    with Running(endless, "--tls-cert", cert, "--tls-key", key) as running:
+        with TLSWire(running.port, cert) as slow:
+            slow.send(request_for("/big", "Connection: close"))
+            head = slow.head()
+            for _ in range(100):
+                slow.received += slow.sock.recv(1000)
+                with TLSWire(running.port, cert) as other:
+                    assert other.get("/nothing").status == 404
+            content = slow.received + b"".join(slow.rest())  # to its end
+            assert b"Content-Length: %d\r\n" % len(content) in head
+            assert hashlib.sha256(content).digest() == expected
+
+
+def test_tls_client_that_goes_away_leaves_nothing_behind(endless,
+                                                         certificate):
+    cert, key = certificate
+    with Running(endless, "--tls-cert", cert, "--tls-key", key) as running:
+        before = running.descriptors()
+        for _ in range(10):
+            with TLSWire(running.port, cert) as wire:
+                wire.send(request_for("/big")).head()
+                reset(wire.sock)
+        wait_until(lambda: running.descriptors() == before, "descriptors")
+        assert all('" 200 ' in line for line in running.log(10))
+
+
+def test_end_of_an_idle_tls_connection_is_vouched_for(site, certificate):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key,
+                 "--idle-timeout", "0.2") as running:
+        with TLSWire(running.port, cert) as idle:
+            idle.get("/probe.txt")
+            idle.end()
+        with TLSWire(running.port, cert) as stopped:
+            stopped.get("/probe.txt")
+            running.process.send_signal(signal.SIGTERM)
+            stopped.end()
+
+
+def make_certificate(folder, name, *options):
+    """Make another certificate for localhost; return its file and its key's.
+    """
+    cert, key = str(folder / (name + ".cert")), str(folder / (name + ".key"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-days", "2", "-subj", "/CN=" + name,
+         "-newkey", "rsa:2048", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", key, "-out", cert] + list(options),
+        check=True, stderr=subprocess.DEVNULL)
+    return cert, key
+
+
+def test_certificate_is_reloaded(site, certificate, tmp_path):
+    """By SIGHUP, for new connections; one of no use changes nothing."""
+    other = make_certificate(tmp_path, "localhost", "-nodes")
+    place = str(tmp_path / "place")
+
+    def put(*names):
+        with open(place, "wb") as file:
+            for name in names:
+                with open(name, "rb") as part:
+                    file.write(part.read())
+    put(*certificate)
+    with Running(site, "--tls-cert", place) as running:
+        with TLSWire(running.port, certificate[0]) as wire:
+            wire.get("/probe.txt")
+            put(HTTPD)
+            running.process.send_signal(signal.SIGHUP)
+            said = running.process.stderr.readline()
+            assert place.encode() in said and b"stays" in said
+            TLSWire(running.port, certificate[0]).sock.close()
+            put(*other)
+            running.process.send_signal(signal.SIGHUP)
+
+            def has_new():
+                with contextlib.suppress(OSError):
+                    TLSWire(running.port, other[0]).sock.close()
+                    return True
+            wait_until(has_new, "the new certificate")
+            assert wire.get("/probe.txt").content == PROBE
+
+
+def test_encrypted_key(site, certificate, tmp_path):
+    cert, key = make_certificate(tmp_path, "localhost", "-passout",
+                                 "pass:open sesame")
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("open sesame\n")
+    wrong.write_text("open\n")
+    tls = ["--tls-cert", cert, "--tls-key", key]
+    with Running(site, "--tls-password-file", str(right), *tls) as running:
+        with TLSWire(running.port, cert) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+    missing, key_of_other = str(tmp_path / "none"), certificate[1]
+    for options, words in [
+            (tls, [key, "--tls-password-file"]),
+            (tls + ["--tls-password-file", str(wrong)], [key, str(wrong)]),
+            (tls + ["--tls-password-file", missing], [missing]),
+            (["--tls-cert", missing], [missing, "No such file"]),
+            (["--tls-cert", cert], [cert, "private key"]),
+            (["--tls-cert", key], [key, "certificate"]),
+            (["--tls-cert", str(site)], [str(site), "directory"]),
+            (["--tls-cert", cert, "--tls-key", missing], [missing]),
+            (["--tls-cert", cert, "--tls-key", key_of_other],
+             [cert, key_of_other, "not that of"])]:
+        status, message = httpd_fails("-d", str(site), "0", *options)
+        assert status == 1, message
+        assert message.count("\n") == 1 and "Traceback" not in message
+        for word in words:
+            assert word in message
+
+
+def test_tls_server_in_a_program(site, certificate):
+    import ssl
+    cert, key = certificate
+    with httpd.Server(str(site), 0, tls_cert=cert, tls_key=key) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        with urllib.request.urlopen(
+                server.url + "probe.txt", context=ssl.create_default_context(
+                    cafile=cert)) as response:
+            assert response.read() == PROBE
+    with pytest.raises(httpd.BadFile):
+        httpd.Server(str(site), 0, tls_cert=str(site / "hello.txt"))
+    with httpd.Server(str(site), 0) as server:
+        assert server.tls is None
+
+
 # ---- Freshness --------------------------------------------------------------
 
 
@@ -5959,8 +6358,8 @@ class Scripted:
     def __getattr__(self, name):
         return getattr(self.sock, name)
 
-    def recv(self, size):
-        return self.fault.at("recv") or self.sock.recv(size)
+    def recv(self, size, flags=0):
+        return self.fault.at("recv") or self.sock.recv(size, flags)
 
     def send(self, data, flags=0):
         if self.fault.at("send"):
@@ -5985,9 +6384,17 @@ class Fault:
         return name == "send"
 
 
-@pytest.fixture
-def faulty(site, monkeypatch, capfd):
+@pytest.fixture(params=[False, True], ids=["plain", "TLS"])
+def faulty(request, site, monkeypatch, capfd):
     """faulty(number, error): what three requests bring when a call fails."""
+    tls = {}
+    if request.param:
+        cert, key = request.getfixturevalue("certificate")
+        tls = {"tls_cert": cert, "tls_key": key}
+
+    def connect(port):
+        return TLSWire(port, tls["tls_cert"]) if tls else Wire(port)
+
     def run(number, error):
         fault = Fault(number, error)
         plain = httpd.Connection.__init__
@@ -6004,10 +6411,10 @@ def faulty(site, monkeypatch, capfd):
             patch.setattr(httpd.Connection, "__init__", scripted)
             patch.setattr(os, "sendfile", scripted_sendfile)
             before = len(os.listdir("/proc/self/fd"))
-            with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+            with httpd.Server(str(site), 0, ["127.0.0.1"], **tls) as server:
                 port = port_of(server)
                 received = b""
-                with Wire(port) as wire, contextlib.suppress(OSError):
+                with contextlib.suppress(OSError), connect(port) as wire:
                     wire.send(request_for("/big.bin"))
                     wire.send(request_for("/probe.txt"))
                     wire.send(request_for("/x", "Connection: close"))
@@ -6117,9 +6524,9 @@ class Counted(Scripted):
         self.sock = sock
         self.calls = calls
 
-    def recv(self, size):
+    def recv(self, size, flags=0):
         self.calls.append("recv")
-        return self.sock.recv(size)
+        return self.sock.recv(size, flags)
 
     def send(self, data, flags=0):
         self.calls.append("send")
@@ -6190,6 +6597,30 @@ def test_system_calls_of_a_kept_answer(site, system_calls, tmp_path):
     finally:
         server.server_close()
         os.close(log)
+
+
+def test_system_calls_of_a_kept_answer_over_tls(site, system_calls,
+                                                certificate):
+    """One recv and one send here, too: OpenSSL sees memory alone."""
+    cert, key = certificate
+    server = httpd.Server(str(site), 0, ["127.0.0.1"], tls_cert=cert,
+                          tls_key=key)
+    try:
+        with TLSRecords(port_of(server), cert) as client:
+            def send(data):
+                client.sock.sendall(data)
+                wait_until(lambda: select.select([client.sock], [], [], 0)[0]
+                           or server._turn_once(), "an answer")
+            client.sock.sendall(client.handshake(send))
+            for _ in range(2):
+                del system_calls[:]
+                client.tls.write(request_for("/probe.txt"))
+                answer = client._until_done(lambda: client.tls.read(65536),
+                                            send)
+                assert answer.endswith(PROBE)
+            assert system_calls == ["recv", "lstat", "send"]
+    finally:
+        server.server_close()
 
 
 def test_system_calls_of_a_connection_for_one_request(site, system_calls):
@@ -8067,7 +8498,7 @@ def test_get_from_a_program():
         httpget.fetch("ftp://h/")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A certificate for localhost, and its key, in one file."""
     if not shutil.which("openssl"):
