@@ -30,7 +30,7 @@ Limits
 Exit status
     0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
     1  could not start: port in use, no such folder, no right to bind, a
-       certificate of no use
+       certificate or a file of users of no use
     2  wrong option
 
 In a program
@@ -41,9 +41,9 @@ Licence: MIT
 
 Map of the sections
     Limits and vocabulary, Grammar, Request, Response, Preconditions and
-    ranges, Target path, Pages, Access log line
+    ranges, Target path, Passwords, Pages, Access log line
     - up to here pure: no socket, no file, no clock -
-    Site, Respond, Transport, Connection, Log, Server, Command line
+    Site, Users, Respond, Transport, Connection, Log, Server, Command line
 """
 
 import contextlib
@@ -118,6 +118,14 @@ SMALL = 64 * KIB                # content up to this is read whole and kept
 FILE_SLICE = MIB                # of a file, to one connection in one turn
 TLS_BACKLOG_MAX = 256 * KIB     # encrypted bytes, for who does not read
 PASSWORD_MAX = 1024             # bytes; OpenSSL takes no more for a key
+SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
+SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s
+SCRYPT_MEMORY_MAX = 64 * MIB    # bytes, 128 * n * r
+SALT_SIZE, HASH_SIZE = 16, 32   # bytes of new ones
+LET_IN_MAX = 1000               # credentials that are remembered as right
+LET_IN_SECONDS = 300            # until they are verified again
+REFUSED_MAX = 1000              # credentials that are remembered as wrong
+CHECKS_MAX = 100                # hashes that wait to be made; then it is 503
 TLS_SLICE = 128 * KIB           # encrypted at a time: about 50 us
 HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
@@ -179,6 +187,7 @@ REASONS = {
     301: "Moved Permanently",
     304: "Not Modified",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -527,7 +536,8 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 
 
 class Request:
-    """A request head, parsed.  Nothing else reads the head; never changed.
+    """A request head, parsed.  Nothing else reads the head; never changed
+    but for its user.
 
     line        the request line as received, latin-1
     method      "" where the head could not be parsed
@@ -540,16 +550,18 @@ class Request:
     codings     acceptable_codings() of it
     key         requests with equal keys get equal answers
     log_line, log_agents    escaped for the access log
+    user        who it is from, in latin-1: "" until that is verified
     """
 
     __slots__ = ("line", "method", "path", "query", "minor", "fields",
                  "connection", "has_body", "codings", "key", "log_line",
-                 "log_agents")
+                 "log_agents", "user")
 
     def __init__(self, line: str, method: str, path: str, query: str,
                  minor: int, fields: "Dict[str, str]", connection: str,
                  has_body: bool):
         self.line = line
+        self.user = ""
         self.minor = minor
         self.method = method
         self.path = path
@@ -1068,6 +1080,113 @@ def media_type(name: bytes) -> str:
     return kind + "; charset=utf-8" if kind.startswith("text/") else kind
 
 
+# ---- Passwords --------------------------------------------------------------
+
+
+class PasswordHash:
+    """What scrypt (RFC 7914) made of a password, and how: *n*, *r*, *p*.
+
+    Raise ValueError if that would take too much time or memory, or none.
+    """
+
+    __slots__ = ("n", "r", "p", "salt", "hash")
+
+    def __init__(self, n: int, r: int, p: int, salt: bytes, hashed: bytes):
+        if (n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX
+                or 128 * n * r > SCRYPT_MEMORY_MAX):
+            raise ValueError("scrypt's n, r and p are not as they may be")
+        self.n, self.r, self.p = n, r, p
+        self.salt = salt
+        self.hash = hashed
+
+    def cost(self) -> int:
+        """Return what the time that it takes is in proportion to."""
+        return self.n * self.r * self.p
+
+    def make(self, password: bytes) -> bytes:
+        """Return what *password* becomes in the same way."""
+        import hashlib
+        return hashlib.scrypt(
+            password, salt=self.salt, n=self.n, r=self.r, p=self.p,
+            maxmem=2 * SCRYPT_MEMORY_MAX, dklen=len(self.hash))
+
+    def is_of(self, password: bytes) -> bool:
+        """Return whether it is that of *password*, in constant time."""
+        import hmac
+        return hmac.compare_digest(self.make(password), self.hash)
+
+
+_BASE64 = "((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)"
+_NUMBER = r"([0-9]{1,7})\$"
+PASSWORD_HASH = r"scrypt\$" + 3 * _NUMBER + _BASE64 + r"\$" + _BASE64
+CONTROL = re.compile(rb"[\x00-\x1f\x7f]")    # in neither (RFC 7617, 2)
+# credentials = "Basic" 1*SP token68 (RFC 7617, 2; RFC 9110, 11.4)
+BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
+
+
+def parse_password_hash(text: str) -> PasswordHash:
+    """Return the PasswordHash in *text*, or raise ValueError.
+
+    >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 22 * "A" + "==").n
+    2
+    """
+    import base64
+    match = re.fullmatch(PASSWORD_HASH, text)
+    if not match:
+        raise ValueError("it is not 'scrypt$n$r$p$salt$hash'")
+    salt, hashed = map(base64.b64decode, match.group(4, 5))
+    if not (SALT_SIZE // 2 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
+        raise ValueError("the salt or the hash is too short or too long")
+    n, r, p = map(int, match.group(1, 2, 3))
+    return PasswordHash(n, r, p, salt, hashed)
+
+
+def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
+    """Return the users in *data*: lines of user ":" hash, comments after "#".
+
+    Raise ValueError, which names the line but shows nothing of it.
+
+    >>> parse_users(b"# none\\n\\n")
+    {}
+    """
+    users = {}  # type: Dict[bytes, PasswordHash]
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        user, _, text = line.partition(b":")
+        try:
+            if not user or CONTROL.search(user) or user in users:
+                raise ValueError("the user's name is missing, has a control"
+                                 " character or is there twice")
+            users[user] = parse_password_hash(text.decode("latin-1").strip())
+        except ValueError as exc:
+            raise ValueError("line %d: %s" % (number, exc))
+    return users
+
+
+def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
+    """Return (user, password) in an Authorization field's *value*.
+
+    None if there is nothing of the kind in it.  Raise HTTPError(400) if the
+    field was there twice.  Source: RFC 7617, 2.
+
+    >>> parse_credentials("basic bWU6OmE=")
+    (b'me', b':a')
+    >>> parse_credentials("Basic bWU="), parse_credentials("Bearer bWU6OmE=")
+    (None, None)
+    """
+    import base64
+    if re.match("(?i)basic ", value) and "," in value:
+        raise HTTPError(400, "The Authorization field is there twice.")
+    match = re.fullmatch(BASIC_CREDENTIALS, value)
+    if not match:
+        return None
+    user, colon, password = base64.b64decode(match.group(1)).partition(b":")
+    if not colon or CONTROL.search(user + password):
+        return None
+    return user, password
+
+
 # ---- Pages ------------------------------------------------------------------
 
 HTML = "text/html; charset=utf-8"
@@ -1288,19 +1407,26 @@ def log_date(seconds: int) -> str:
 # clients that get the same answer in the same second.
 
 
+def log_user(request: Request) -> str:
+    """Return the user as one word of a log line, "-" for none."""
+    return escape(request.user).replace(" ", "\\x20") or "-"
+
+
 def common_rest(date: str, request: Request, status: int, size: int) -> str:
     """Return what follows the address in NCSA's common log format.
 
     *date* is as log_date() gives it, *size* the bytes of content that were
     really sent.
     """
-    return ' - - [%s] "%s" %d %d\n' % (date, request.log_line, status, size)
+    return ' - %s [%s] "%s" %d %d\n' % (
+        log_user(request), date, request.log_line, status, size)
 
 
 def combined_rest(date: str, request: Request, status: int, size: int) -> str:
     """Return the same for the combined format: with Referer, User-Agent."""
-    return ' - - [%s] "%s" %d %d %s\n' % (
-        date, request.log_line, status, size, request.log_agents)
+    return ' - %s [%s] "%s" %d %d %s\n' % (
+        log_user(request), date, request.log_line, status, size,
+        request.log_agents)
 
 
 def json_line(peer: "Tuple[str, int]", date: str, request: Request,
@@ -1314,6 +1440,8 @@ def json_line(peer: "Tuple[str, int]", date: str, request: Request,
     import json
     text = json.dumps(OrderedDict([
         ("time", date), ("address", peer[0]), ("port", peer[1]),
+        ("user", request.user.encode("latin-1").decode("utf-8", "replace")
+         or None),
         ("request", request.line), ("status", status), ("bytes", size),
         ("referer", request.fields.get("referer")),
         ("user_agent", request.fields.get("user-agent")),
@@ -1764,8 +1892,105 @@ class Site:
         return None
 
 
+# ---- Users ------------------------------------------------------------------
+
+
+class BadFile(ValueError):
+    """A file that the owner has named is of no use; the text says why."""
+
+
+def need_scrypt(what: str) -> None:
+    """Raise BadFile if this Python cannot do what *what* needs."""
+    import hashlib
+    if not hasattr(hashlib, "scrypt"):
+        raise BadFile("%s needs hashlib.scrypt, which this Python lacks. Take"
+                      " CPython with OpenSSL 1.1 or newer." % what)
+
+
+class Users:
+    """Those whose requests are answered: who is in the file at *path*.
+
+    A password is verified by a job, one in a turn, and its outcome kept, by a
+    digest with a key of our own: what is right for LET_IN_SECONDS.
+    Raise OSError or BadFile.
+    """
+
+    def __init__(self, path: str):
+        need_scrypt("--auth-file")
+        with open(path, "rb") as file:
+            data = file.read()
+        try:
+            self._hashes = parse_users(data)
+        except ValueError as exc:
+            raise BadFile("cannot use %s, %s." % (path, exc))
+        # As much work for a user who is not there.
+        costliest = max(self._hashes.values(), key=PasswordHash.cost,
+                        default=PasswordHash(*SCRYPT, salt=b"", hashed=b""))
+        self._nobody = PasswordHash(
+            costliest.n, costliest.r, costliest.p, os.urandom(SALT_SIZE),
+            os.urandom(HASH_SIZE))
+        self._key = os.urandom(HASH_SIZE)
+        # Digests of credentials; of those let in, until when.
+        self._let_in = OrderedDict()  # type: OrderedDict[bytes, float]
+        self._refused = OrderedDict()  # type: OrderedDict[bytes, None]
+
+    def let_in(self, request: Request, site: "Site") -> bool:
+        """Return whether *request* may be answered, and set its user then.
+
+        Raise NotReady until that is known, HTTPError(400 or 503).
+        """
+        credentials = parse_credentials(
+            request.fields.get("authorization", ""))
+        if credentials is None:
+            return False
+        user, password = credentials
+        digest = self._digest(user, password)
+        if digest in self._let_in:
+            request.user = user.decode("latin-1")
+            return True
+        if digest in self._refused:
+            return False
+        key = ("scrypt", digest, ())
+        waiting = [job for job in site.jobs if job[0] == "scrypt"]
+        if len(waiting) >= CHECKS_MAX and key not in site.jobs:
+            raise HTTPError(503, "Too many passwords wait to be verified.")
+        site.start(key, self._job(digest, user, password))
+        raise AssertionError("a job that yields first is not ready at once")
+
+    def due(self) -> float:
+        """Return when expire() has something to do, on the monotonic clock."""
+        if len(self._let_in) > LET_IN_MAX:
+            return 0.0
+        return next(iter(self._let_in.values()), float("inf"))
+
+    def expire(self, now: float) -> bool:
+        """Forget who was let in for long enough; return whether anyone was."""
+        before = len(self._let_in)
+        while self.due() <= now:
+            self._let_in.popitem(last=False)
+        return len(self._let_in) < before
+
+    def _digest(self, user: bytes, password: bytes) -> bytes:
+        import hashlib
+        return hashlib.blake2b(user + b":" + password, key=self._key,
+                               digest_size=HASH_SIZE).digest()
+
+    def _job(self, digest: bytes, user: bytes, password: bytes) -> "Job":
+        """Verify *password*, in a turn to come."""
+        yield
+        is_right = self._hashes.get(user, self._nobody).is_of(password)
+        if is_right and user in self._hashes:
+            self._let_in[digest] = time.monotonic() + LET_IN_SECONDS
+        else:
+            self._refused[digest] = None
+            if len(self._refused) > REFUSED_MAX:
+                self._refused.popitem(last=False)
+
+
 # ---- Respond ----------------------------------------------------------------
 
+# RFC 7617, 2 and 2.1: the charset of names and passwords.
+CHALLENGE = 'Basic realm="files", charset="UTF-8"'
 FRESH = ("Cache-Control", "no-cache")   # keep it, but ask each time
 NO_STORE = ("Cache-Control", "no-store")
 
@@ -2188,10 +2413,6 @@ def read_file(fd: int, offset: int, count: int) -> bytes:
 
 
 TLS_HANDSHAKE = b"\x16"     # the first byte of a client (RFC 8446, 5.1)
-
-
-class BadFile(ValueError):
-    """A file that the owner has named is of no use; the text says why."""
 
 
 def tls_context(cert: str, key: "Optional[str]" = None,
@@ -3133,6 +3354,7 @@ class Server:
                         seconds, see STATES
     tls_cert, tls_key, tls_password_file
                         names of files, see tls_context(); None for plain HTTP
+    auth_file           name of a file, see Users; None to answer everyone
 
     Raise OSError when it cannot listen, or there is no such folder or file;
     BadFile, a ValueError, when a file is of no use.
@@ -3156,7 +3378,8 @@ class Server:
                  request_timeout: float = REQUEST_TIMEOUT,
                  tls_cert: "Optional[str]" = None,
                  tls_key: "Optional[str]" = None,
-                 tls_password_file: "Optional[str]" = None):
+                 tls_password_file: "Optional[str]" = None,
+                 auth_file: "Optional[str]" = None):
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
         self.headers = headers
@@ -3164,9 +3387,9 @@ class Server:
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
         if not os.access(directory, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no right to read", directory)
-        self._tls_files = tls_cert, tls_key, tls_password_file
+        self.files = tls_cert, tls_key, tls_password_file, auth_file
         self.tls = None  # type: Optional[ssl.SSLContext]
-        self._load_files()
+        self.users = None  # type: Optional[Users]
         self.access_log = access_log
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
@@ -3201,6 +3424,7 @@ class Server:
         self._thread = None  # type: Optional[threading.Thread]
         self._stopped = threading.Event()
         self._stopped.set()
+        self._load_files()
         self._listen([bind] if isinstance(bind, str) else bind, port)
 
     def _listen(self, bind: "Sequence[str]", port: int) -> None:
@@ -3308,9 +3532,14 @@ class Server:
 
         Raise OSError or BadFile.
         """
-        cert, key, password_file = self._tls_files
+        cert, key, password_file, auth_file = self.files
+        tls = None  # "" is a name that is missing, nothing to do without
         if cert is not None:
-            self.tls = tls_context(cert, key, password_file)
+            tls = tls_context(cert, key, password_file)
+        if auth_file is not None:
+            self.users = Users(auth_file)
+        self.tls = tls
+        self._forget_heads()
 
     def _woken(self) -> None:
         """Do what reload() has asked for."""
@@ -3432,6 +3661,8 @@ class Server:
                 self._attend(connection, Connection.expire)
         if self._paused_until and self.now >= self._paused_until:
             self._resume_accepting()
+        if self.users and self.users.expire(self.now):
+            self._forget_heads()
         self._due = self._next_due()
 
     def _next_due(self) -> float:
@@ -3444,6 +3675,8 @@ class Server:
         due += filter(None, (self._paused_until, self._drain_until))
         if self._kept_files:
             due.append(self.now + 1)  # another second: see _close_files()
+        if self.users:
+            due.append(self.users.due())
         return min(due)
 
     # Connections.
@@ -3584,10 +3817,14 @@ class Server:
         head = self.known.get(data)
         if head is None:
             try:
-                head = self._know(data)
+                request = parse_request(data)
+                refusal = self._refusal(request)
             except HTTPError as error:
                 request = unparsed_request(data)
                 return request, self.render_error(request, error), "", None
+            if refusal:
+                return request, self.render(request, refusal), "", None
+            head = self._know(data, request)
         request, key = head.request, head.key
         message = self.kept_message(key) or self._make_message(request)
         if message.logged is head.logged:  # as nearly always
@@ -3600,12 +3837,28 @@ class Server:
             rest = self.line_rest(head, message)
         return request, message, rest, stream
 
-    def _know(self, data: bytes) -> Head:
-        """Return what the request head *data* is, and remember it.
+    def _refusal(self, request: Request) -> "Optional[Response]":
+        """Return the answer to who is not let in, whatever is asked for.
 
-        Raise HTTPError, see parse_request().
+        None if it is to be answered.  For what it raises see Users.let_in().
         """
-        head = Head(parse_request(data))
+        if self.users is None:
+            return None
+        if self.users.let_in(request, self.site):
+            self._wake_by(self.users.due())
+            return None
+        return error_response(HTTPError(
+            401, "This needs a user's name and password.",
+            [("WWW-Authenticate", CHALLENGE)]))
+
+    def _forget_heads(self) -> None:
+        """Forget known heads, for not all of them may still be let in."""
+        self.known.clear()
+        self._known_size = 0
+
+    def _know(self, data: bytes, request: Request) -> Head:
+        """Return what is kept of *data*, the head of *request*."""
+        head = Head(request)
         if len(data) <= KNOWN_HEAD_MAX:
             self.known[data] = head
             self._known_size += known_size(data)
@@ -3929,6 +4182,10 @@ def make_parser() -> "argparse.ArgumentParser":
         help="private key of it (default: in the same file)")
     add("--tls-password-file", metavar="FILE",
         help="its first line is the password of an encrypted key")
+    add("--auth-file", metavar="FILE",
+        help="answer only who is in it: lines of user:hash")
+    add("--hash-password", action="store_true",
+        help="ask for a password, print its hash for such a line, and end")
     add("--version", action="version", version="httpd.py " + __version__)
     return parser
 
@@ -4003,6 +4260,12 @@ def is_loopback(url: str) -> bool:
     return url.partition("://")[2].startswith(("127.", "[::1]"))
 
 
+def is_inside(path: str, folder: str) -> bool:
+    """Return whether *path* leads into *folder*, links followed."""
+    folder = os.path.join(os.path.realpath(folder), "")
+    return os.path.realpath(path).startswith(folder)
+
+
 def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     """Return what keeps the server from starting, and what to do."""
     reason = exc.strerror or str(exc)
@@ -4010,8 +4273,9 @@ def why_not(exc: OSError, args: "argparse.Namespace") -> str:
         if exc.errno == errno.ELOOP:
             reason = "it is a link; name the file that it leads to"
         return "cannot write the access log %s: %s." % (args.log_file, reason)
-    if exc.filename in (args.tls_cert, args.tls_key, args.tls_password_file,
-                        ) and exc.filename is not None:
+    if exc.filename is not None and exc.filename in (
+            args.tls_cert, args.tls_key, args.tls_password_file,
+            args.auth_file):
         return "cannot read %s: %s." % (exc.filename, reason)
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
@@ -4030,6 +4294,15 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
+    cert, key, password_file, auth_file = server.files
+    for path in filter(None, (key or cert, password_file, auth_file)):
+        if is_inside(path, root):
+            tell("WARNING: %s is in the folder that is served; keep it"
+                 " elsewhere." % path)
+    if server.users and not server.tls and not all(
+            map(is_loopback, server.urls)):
+        tell("WARNING: passwords travel in the clear, for all on the way to"
+             " read; --tls-cert encrypts them.")
     if all(map(is_loopback, server.urls)):
         tell("only this machine can connect; --bind :: opens it to others."
              " Ctrl-C stops.")
@@ -4038,12 +4311,56 @@ def announce(server: Server) -> None:
              " Ctrl-C stops.")
 
 
+def ask_password() -> bytes:
+    """Return a password: asked for twice, or standard input's first line.
+
+    Raise ValueError if it is none that anyone could send (RFC 7617, 2).
+    """
+    if sys.stdin is None:
+        raise EOFError
+    if sys.stdin.isatty():
+        import getpass
+        import unicodedata
+        text = getpass.getpass()
+        if getpass.getpass("Again: ") != text:
+            raise ValueError("the two passwords differ.")
+        password = unicodedata.normalize("NFC", text).encode("utf-8")
+    else:
+        line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
+        password = line.rstrip(b"\r\n")
+    if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
+        raise ValueError("a password has 1 to %d bytes, and no control"
+                         " characters." % PASSWORD_MAX)
+    return password
+
+
+def hash_password() -> int:
+    """Print the hash of a password; return the exit status."""
+    import base64
+    try:
+        need_scrypt("--hash-password")
+        salt = os.urandom(SALT_SIZE)
+        hashed = PasswordHash(*SCRYPT, salt=salt, hashed=bytes(HASH_SIZE)
+                              ).make(ask_password())
+    except (EOFError, KeyboardInterrupt):
+        tell("no password, no hash.")
+        return 1
+    except ValueError as exc:
+        tell(str(exc))
+        return 1
+    print("$".join(["scrypt"] + list(map(str, SCRYPT)) + [
+        base64.b64encode(data).decode("ascii") for data in (salt, hashed)]))
+    return 0
+
+
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.tls_cert is None and (args.tls_key or args.tls_password_file):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
+    if args.hash_password:
+        return hash_password()
     fill_standard_descriptors()
     if args.directory is None:
         args.directory = "htdocs" if os.path.isdir("htdocs") else "."
@@ -4058,7 +4375,8 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
             max_connections=args.max_connections,
             idle_timeout=args.idle_timeout,
             request_timeout=args.request_timeout, tls_cert=args.tls_cert,
-            tls_key=args.tls_key, tls_password_file=args.tls_password_file)
+            tls_key=args.tls_key, tls_password_file=args.tls_password_file,
+            auth_file=args.auth_file)
     except OSError as exc:
         tell(why_not(exc, args))
         return 1

@@ -3170,7 +3170,8 @@ def test_json_line(line, referer, agent):
                            0.25, True)
     assert text[-1:] == "\n" and is_plain(text[:-1])
     assert json.loads(text) == {
-        "time": "1994-11-06", "address": "::1", "port": 54321, "request": line,
+        "time": "1994-11-06", "address": "::1", "port": 54321, "user": None,
+        "request": line,
         "status": 206, "bytes": 7, "referer": referer, "user_agent": agent,
         "duration_us": 250000, "aborted": True}
 
@@ -3193,6 +3194,91 @@ def test_log_date(zone, expected, monkeypatch):
         finally:
             patch.undo()
             time.tzset()
+
+
+@table("user, word", [
+    ("", "-", "none"), ("me", "me", "plain"), ("a b", "a\\x20b", "a space"),
+    ("\"\n", "\\x22\\x0a", "quote and line end"),
+    ("\xc3\xa9", "\\xc3\\xa9", "UTF-8")])
+def test_log_user(user, word):
+    """One word, in any of the formats; JSON has it as text."""
+    request = logged_request("GET / HTTP/1.1", None, None)
+    request.user = user
+    for rest in (httpd.common_rest, httpd.combined_rest):
+        assert rest("date", request, 200, 5).startswith(
+            " - %s [date] " % word)
+    line = httpd.json_line(("::1", 1), "", request, 200, 5, 0, False)
+    assert (json.loads(line)["user"] or "") == (
+        user.encode("latin-1").decode("utf-8"))
+
+
+# ---- Passwords --------------------------------------------------------------
+
+
+def basic(user, password, scheme="Basic"):
+    """Return the Authorization field line of *user* with *password*."""
+    pair = ("%s:%s" % (user, password)).encode("utf-8")
+    return "Authorization: %s %s" % (scheme, base64.b64encode(pair).decode())
+
+
+@table("value, expected", [
+    ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", (b"Aladdin", b"open sesame"),
+     "the RFC's example"),
+    ("Basic dGVzdDoxMjPCow==", (b"test", "123\xa3".encode()), "UTF-8"),
+    ("bASIC  QTo=", (b"A", b""), "case, two spaces, no password"),
+    ("Basic OmE=", (b"", b"a"), "no user"),
+    ("Basic QTo6Yg==", (b"A", b":b"), "a colon in the password"),
+    ("Basic QQ==", None, "no colon"), ("Basic QToA", None, "NUL"),
+    ("Basic QTpiCg==", None, "LF"), ("Basic QToJ", None, "HTAB in it"),
+    ("", None, "nothing"),
+    ("Basic", None, "the scheme alone"), ("Basic ", None, "and a space"),
+    ("Basic\tQTo=", None, "HTAB"), ("Basic QTo", None, "no padding"),
+    ("Basic QTo= ", None, "space behind"), ("Basic QT_=", None, "alphabet"),
+    ("Basic QTo=QTo=", None, "padding in the middle"),
+    ("Bearer QTo=", None, "another scheme"), ("QTo=", None, "no scheme"),
+    ("Digest username=\"a\", uri=\"/\"", None, "a scheme with commas"),
+    ("Basic QTo=, Basic QTo=", 400, "twice"),
+    ("basic QTo=, Bearer x", 400, "twice, one of another scheme"),
+])
+def test_parse_credentials(value, expected):
+    assert outcome(httpd.parse_credentials, value) == expected
+
+
+GOOD_HASH = "scrypt$16$8$1$%s$%s" % (
+    base64.b64encode(b"s" * 16).decode(), base64.b64encode(b"h" * 32).decode())
+
+
+@table("line", [
+    ("me", "no colon"), (":" + GOOD_HASH, "no user"),
+    ("me:" + GOOD_HASH + "\nme:" + GOOD_HASH, "twice"),
+    ("m\x00e:" + GOOD_HASH, "a control character"),
+    ("me:secret", "no hash"), ("me:$6$x$y", "crypt's"),
+    ("me:" + GOOD_HASH.replace("$16$", "$17$"), "no power of two"),
+    ("me:" + GOOD_HASH.replace("$16$", "$1$"), "no work"),
+    ("me:" + GOOD_HASH.replace("$8$", "$0$"), "nothing"),
+    ("me:" + GOOD_HASH.replace("$16$", "$4194304$"), "too much memory"),
+    ("me:" + GOOD_HASH.replace("$1$", "$9999$").replace("$16$", "$4096$"),
+     "too much time"),
+    ("me:" + GOOD_HASH[:-24], "cut"), ("me:" + GOOD_HASH[:-2], "no padding"),
+    ("me:" + GOOD_HASH + "$", "more"),
+    ("me:" + GOOD_HASH.replace("c3N", ""), "base64")])
+def test_bad_line_of_users_is_named_but_not_shown(line):
+    data = "# secret\n\nother:%s\n%s\n" % (GOOD_HASH, line)
+    with pytest.raises(ValueError) as caught:
+        httpd.parse_users(data.encode())
+    number = 5 if "\n" in line else 4
+    assert str(caught.value).startswith("line %d: " % number)
+    assert "me" not in str(caught.value).replace("name", "")
+    assert "secret" not in str(caught.value)
+
+
+def test_parse_users():
+    users = httpd.parse_users(
+        ("# comment\r\n\r\n  \nme:%s \na b:%s\nj\xe9:%s" % (
+            GOOD_HASH, GOOD_HASH, GOOD_HASH)).encode())
+    assert sorted(users) == [b"a b", b"j\xc3\xa9", b"me"]
+    assert (users[b"me"].salt, users[b"me"].hash) == (b"s" * 16, b"h" * 32)
+    assert httpd.parse_users(b"") == {}
 
 
 # ---- States of files --------------------------------------------------------
@@ -3312,6 +3398,12 @@ WORST = [
     (lambda n: httpd.connection_option({"connection": "x," * (n // 2)}, 1,
                                        False), "connection: list"),
     (lambda n: httpd.unparsed_request(b"\r\n" * (n // 2)), "unparsed: CR LF"),
+    (lambda n: httpd.parse_credentials("Basic" + " " * n),
+     "credentials: spaces"),
+    (lambda n: httpd.parse_credentials("Basic " + "A" * (n // 4 * 4 + 1)),
+     "credentials: base64"),
+    (lambda n: httpd.parse_credentials("Basic " + "Og" * (n // 2)),
+     "credentials: colons"),
     (lambda n: httpd.unparsed_request(b"\0" * n), "unparsed: NULs"),
     (lambda n: httpd.check_partial(b"a" * n, 0), "partial: one word"),
     (lambda n: httpd.check_partial(b"\r\n" + b"\r" * n, 0), "partial: CRs"),
@@ -5538,6 +5630,344 @@ def test_tls_server_in_a_program(site, certificate):
         assert server.tls is None
 
 
+# ---- Passwords on the wire --------------------------------------------------
+
+needs_scrypt = pytest.mark.skipif(
+    not hasattr(hashlib, "scrypt"), reason="no hashlib.scrypt in this Python")
+USERS = {"Aladdin": "open sesame", "j\xe9 b": "123\xa3", "me": ":secret:"}
+
+
+def write_users(path, users):
+    """Write an --auth-file; its hashes take little time."""
+    lines = ["# users"]
+    for user, password in users.items():
+        salt = os.urandom(16)
+        hashed = hashlib.scrypt(password.encode(), salt=salt, n=16, r=8, p=1)
+        lines.append("%s:scrypt$16$8$1$%s$%s" % (
+            user, base64.b64encode(salt).decode(),
+            base64.b64encode(hashed).decode()))
+    path.write_bytes("\n".join(lines).encode("utf-8") + b"\n")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def users_file(tmp_path_factory):
+    return write_users(tmp_path_factory.mktemp("users") / "users", USERS)
+
+
+@pytest.fixture
+def guarded(site, users_file):
+    """A server that answers USERS alone."""
+    with Running(site, "--auth-file", users_file) as running:
+        yield running
+
+
+@needs_scrypt
+def test_users_get_what_they_ask_for(guarded):
+    for user, password in USERS.items():
+        field = basic(user, password)
+        with Wire(guarded.port) as wire:
+            for _ in range(3):
+                assert wire.get("/probe.txt", field).content == PROBE
+            assert wire.get("/nothing", field).status == 404
+            assert wire.get("/folder", field).status == 301
+            assert wire.get("/", basic(user, password, "bAsIc")).status == 200
+            wire.send(request_for("/probe.txt", field) * 3)
+            assert [wire.response().content for _ in range(3)] == [PROBE] * 3
+            assert wire.get("/probe.txt").status == 401, "the next without"
+    assert len(guarded.log(30)) == 30
+    for word in (" - Aladdin [", " - me [", " - j\\xc3\\xa9\\x20b ["):
+        assert sum(word in line for line in guarded.log_lines()) == 9
+    assert sum(' - - [' in line and '" 401 ' in line
+               for line in guarded.log_lines()) == 3
+
+
+REFUSED = [
+    ([], "nothing"), ([basic("me", "wrong")], "a wrong password"),
+    ([basic("nobody", ":secret:")], "no such user"),
+    ([basic("me", "")], "no password"), ([basic("", "")], "no user"),
+    ([basic("me", ":secret:\0")], "NUL"), ([basic("ME", ":secret:")], "case"),
+    (["Authorization: Basic ="], "no base64"),
+    (["Authorization: Basic bWU="], "no colon"),
+    (["Authorization: Bearer bWU6OnNlY3JldDo="], "another scheme"),
+    (["Authorization: " + "A" * 20000], "a long word"),
+    ([basic("me", "x" * 20000)], "a long password")]
+
+
+@needs_scrypt
+def test_refused_alike_whatever_is_there(guarded):
+    """Nothing is told of paths, methods or users before a right password."""
+    seen = set()
+    with Wire(guarded.port) as wire:
+        for lines, why in REFUSED:
+            for target in ("/probe.txt", "/nothing", "/folder", "/folder/",
+                           "/.hidden", "/link-out", "/%00", "/%2e%2e/", "/%zz"):
+                answer = wire.get(target, *lines)
+                assert answer.status == 401, (target, why)
+                seen.add(re.sub(b"Date: [^\r]*", b"", answer.head)
+                         + answer.content)
+        for method in ("POST", "DELETE", "BREW"):
+            wire.send(request_for("/probe.txt", method=method))
+            answer = wire.response()
+            seen.add(re.sub(b"Date: [^\r]*", b"", answer.head)
+                     + answer.content)
+    assert len(seen) == 1
+    assert answer.fields["www-authenticate"] == (
+        'Basic realm="files", charset="UTF-8"')
+    assert answer.fields["cache-control"] == "no-store"
+    assert all(" - - [" in line for line in guarded.log_lines())
+
+
+@needs_scrypt
+def test_authorization_twice_is_no_request(guarded):
+    field = basic("me", ":secret:")
+    for other in (field, basic("nobody", "x"), "Authorization: Bearer x"):
+        with Wire(guarded.port) as wire:
+            assert wire.get("/probe.txt", field, other).status == 400
+            wire.end()
+
+
+@needs_scrypt
+def test_user_in_json(site, users_file):
+    with Running(site, "--auth-file", users_file, "--log-format",
+                 "json") as running:
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt", basic("j\xe9 b", "123\xa3"))
+            wire.get("/probe.txt", basic("j\xe9 b", "no"))
+        assert [json.loads(line)["user"] for line in running.log(2)] == [
+            "j\xe9 b", None]
+
+
+@needs_scrypt
+def test_users_are_reloaded(site, tmp_path):
+    """Who was let in is so no longer, on a connection that is open, too."""
+    path = tmp_path / "users"
+    write_users(path, {"me": "old", "you": "same"})
+    with Running(site, "--auth-file", str(path)) as running:
+        with Wire(running.port) as wire:
+            for _ in range(2):
+                assert wire.get("/probe.txt", basic("me", "old")).status == 200
+            path.write_text("me:nonsense\n")
+            running.process.send_signal(signal.SIGHUP)
+            said = running.process.stderr.readline().decode()
+            assert str(path) in said and "line 1: " in said
+            assert "stays" in said and "nonsense" not in said
+            assert wire.get("/probe.txt", basic("me", "old")).status == 200
+            write_users(path, {"me": "new", "you": "same"})
+            running.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: wire.get(
+                "/probe.txt", basic("me", "old")).status == 401, "the new file")
+            assert wire.get("/probe.txt", basic("me", "new")).status == 200
+            assert wire.get("/probe.txt", basic("you", "same")).status == 200
+
+
+@pytest.fixture
+def hashes(monkeypatch):
+    """The passwords that are hashed in this process, one by one."""
+    made = []
+    plain = httpd.PasswordHash.make
+
+    def make(self, password):
+        made.append(password)
+        return plain(self, password)
+    monkeypatch.setattr(httpd.PasswordHash, "make", make)
+    return made
+
+
+@needs_scrypt
+def test_each_credential_costs_one_hash(site, users_file, hashes):
+    """As much for a user who is not there; none for what is no credential."""
+    with httpd.Server(str(site), 0, "127.0.0.1",
+                      auth_file=users_file) as server:
+        with Wire(port_of(server)) as wire:
+            for field in (basic("me", ":secret:"), basic("me", "wrong"),
+                          basic("nobody", "guess")):
+                for target in ("/probe.txt", "/nothing", "/probe.txt"):
+                    wire.get(target, field)
+        assert hashes == [b":secret:", b"wrong", b"guess"]
+        for lines, why in REFUSED[:1] + REFUSED[5:6] + REFUSED[7:11]:
+            with Wire(port_of(server)) as wire:
+                assert wire.get("/probe.txt", *lines).status == 401, why
+        assert len(hashes) == 3
+        nobody, someone = server.users._nobody, server.users._hashes[b"me"]
+        assert nobody.cost() == someone.cost()
+
+
+@needs_scrypt
+def test_what_was_right_is_verified_again_in_time(site, users_file, hashes,
+                                                  monkeypatch):
+    monkeypatch.setattr(httpd, "LET_IN_SECONDS", 0.3)
+    with httpd.Server(str(site), 0, "127.0.0.1",
+                      auth_file=users_file) as server:
+        with Wire(port_of(server)) as wire:
+            for number in (1, 2):
+                for _ in range(2):
+                    wire.get("/probe.txt", basic("me", ":secret:"))
+                assert len(hashes) == number
+                assert server.known
+                wait_until(lambda: not server.known, "its end")
+
+
+@needs_scrypt
+def test_what_is_remembered_of_passwords_is_bounded(site, users_file, hashes,
+                                                    monkeypatch):
+    monkeypatch.setattr(httpd, "LET_IN_MAX", 1)
+    monkeypatch.setattr(httpd, "REFUSED_MAX", 1)
+    with httpd.Server(str(site), 0, "127.0.0.1",
+                      auth_file=users_file) as server:
+        with Wire(port_of(server)) as wire:
+            for _ in range(2):
+                for user, password in sorted(USERS.items()):
+                    field = basic(user, password)
+                    assert wire.get("/probe.txt", field).status == 200
+                    field = basic(user, "wrong")
+                    assert wire.get("/probe.txt", field).status == 401
+            assert len(hashes) == 12
+            wait_until(lambda: len(server.users._let_in) == 1, "the turn")
+            assert len(server.users._refused) == 1
+
+
+@needs_scrypt
+def test_one_hash_a_turn(site, users_file, monkeypatch):
+    """Others are served between; what is too many is told to come later."""
+    turns = []
+    plain = httpd.PasswordHash.make
+
+    def make(self, password):
+        turns.append(server.turn)
+        until = time.perf_counter() + 1.5 * httpd.JOBS_SECONDS
+        while time.perf_counter() < until:
+            pass
+        return plain(self, password)
+    monkeypatch.setattr(httpd.PasswordHash, "make", make)
+    monkeypatch.setattr(httpd, "CHECKS_MAX", 10)
+    server = httpd.Server(str(site), 0, "127.0.0.1", auth_file=users_file)
+    with server, contextlib.ExitStack() as stack:
+        user = stack.enter_context(Wire(port_of(server)))
+        assert user.get("/probe.txt", basic("me", ":secret:")).status == 200
+        wires = [stack.enter_context(Wire(port_of(server)))
+                 for _ in range(30)]
+        for i, wire in enumerate(wires):
+            wire.send(request_for("/", basic("me", "guess %d" % i)))
+        while len(turns) < 5:
+            user.get("/probe.txt", basic("me", ":secret:"))
+        statuses = [wire.response().status for wire in wires]
+        assert set(statuses) <= {401, 503} and statuses.count(401) >= 10
+    assert len(turns) == len(set(turns)) == statuses.count(401) + 1
+
+
+@needs_scrypt
+def test_password_over_tls(site, users_file, certificate):
+    cert, key = certificate
+    with Running(site, "--auth-file", users_file, "--tls-cert", cert,
+                 "--tls-key", key, "--bind", "127.0.0.1") as running:
+        url = "https://127.0.0.1:%d/big.bin" % running.port
+        expected = (site / "big.bin").read_bytes()
+        out = subprocess.run(
+            [sys.executable, HTTPGET, "-q", "--cafile", cert, "--auth", "me",
+             url], env=dict(os.environ, HTTPGET_PASSWORD=":secret:"),
+            stdout=subprocess.PIPE, check=True, timeout=PATIENCE).stdout
+        assert out == expected
+        if shutil.which("curl"):
+            out = subprocess.run(
+                ["curl", "-sS", "--fail", "--cacert", cert, "-u",
+                 "Aladdin:open sesame", url], stdout=subprocess.PIPE,
+                check=True, timeout=PATIENCE).stdout
+            assert out == expected
+
+
+@needs_scrypt
+def test_warnings_about_passwords(site, users_file, certificate, tmp_path):
+    cert, key = certificate
+    clear = b"passwords travel in the clear"
+    with Running(site, "--auth-file", users_file) as running:
+        assert clear not in running.start_message
+    with Running(site, "--auth-file", users_file, "-b",
+                 "0.0.0.0") as running:
+        assert clear in running.start_message
+    with Running(site, "--auth-file", users_file, "-b", "0.0.0.0",
+                 "--tls-cert", cert, "--tls-key", key) as running:
+        assert clear not in running.start_message
+        assert b"folder that is served; keep" not in running.start_message
+    inside = write_users(tmp_path / ".users", USERS)
+    with Running(tmp_path, "--auth-file", inside) as running:
+        assert b"WARNING: %s is in the folder" % inside.encode() in (
+            running.start_message)
+
+
+@needs_scrypt
+def test_bad_users_file_does_not_start(site, tmp_path):
+    bad = tmp_path / "bad"
+    bad.write_text("# one\nme:open sesame\n")
+    for path, words in [(str(bad), [str(bad), "line 2: "]),
+                        (str(tmp_path / "none"), ["none", "No such file"]),
+                        ("", ["No such file"]),
+                        (str(site), [str(site), "directory"])]:
+        status, message = httpd_fails("--auth-file", path, "0")
+        assert status == 1 and message.count("\n") == 1, message
+        assert "sesame" not in message
+        for word in words:
+            assert word in message
+
+
+@needs_scrypt
+def test_hash_password(site, tmp_path):
+    """From standard input, and from a terminal, where it is asked for twice.
+    """
+    command = [sys.executable, HTTPD, "--hash-password"]
+    hashes = [subprocess.run(
+        command, input="s\xe9same\n".encode(), stdout=subprocess.PIPE,
+        check=True, timeout=PATIENCE).stdout for _ in range(2)]
+    assert hashes[0] != hashes[1]
+    users = tmp_path / "users"
+    users.write_bytes(b"me:" + hashes[0])
+    with Running(site, "--auth-file", str(users)) as running:
+        with Wire(running.port) as wire:
+            field = basic("me", "s\xe9same")
+            assert wire.get("/probe.txt", field).content == PROBE
+    for password in (b"", b"\n", b"a\tb\n", b"x" * 1025):
+        done = subprocess.run(command, input=password, timeout=PATIENCE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.count(b"\n") == 1
+
+
+@needs_scrypt
+@pytest.mark.parametrize("again, status", [("secret", 0), ("secrets", 1)])
+def test_hash_password_on_a_terminal(again, status):
+    import pty
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, HTTPD, "--hash-password"])
+    shown = b""
+    for prompt, text in ((b"Password: ", "secret"), (b"Again: ", again)):
+        while prompt not in shown:
+            shown += os.read(terminal, 1000)
+        os.write(terminal, text.encode() + b"\n")
+    with contextlib.suppress(OSError):  # EIO: the end
+        for data in iter(lambda: os.read(terminal, 1000), b""):
+            shown += data
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] >> 8 == status
+    assert b"secret" not in shown, "no echo"
+    assert (b"scrypt$" in shown) == (status == 0)
+
+
+def test_passwords_need_scrypt(site, tmp_path):
+    users = tmp_path / "users"
+    users.write_text("")
+    for options in (["--auth-file", str(users), "0"], ["--hash-password"]):
+        done = subprocess.run(
+            [sys.executable, "-c", "import hashlib, runpy, sys\n"
+             "vars(hashlib).pop('scrypt', None)\n"
+             "sys.argv = sys.argv[1:]\n"
+             "runpy.run_path(sys.argv[0], run_name='__main__')", HTTPD]
+            + options, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, timeout=PATIENCE)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.count(b"\n") == 1 and b"scrypt" in done.stderr
+
+
 # ---- Freshness --------------------------------------------------------------
 
 
@@ -5831,7 +6261,8 @@ def test_log_formats(site):
             assert 0 <= entry.pop("duration_us") < 10**7
             assert entry.pop("time")
             assert entry == {
-                "address": "127.0.0.1", "port": port, "status": 200,
+                "address": "127.0.0.1", "port": port, "user": None,
+                "status": 200,
                 "request": "GET /hello.txt HTTP/1.1", "bytes": 13,
                 "referer": None, "user_agent": "x\xe9\"", "aborted": False}
 
@@ -6886,8 +7317,9 @@ def test_memory_for_known_heads_is_bounded(site, fields, path):
         tracemalloc.start()
         number = 0
         while number == len(server.known):
-            server._know(b"GET %s?%d HTTP/1.1\r\nHost: h\r\n%s\r\n" % (
-                path, number, fields))
+            head = b"GET %s?%d HTTP/1.1\r\nHost: h\r\n%s\r\n" % (
+                path, number, fields)
+            server._know(head, httpd.parse_request(head))
             number += 1
         for head in server.known.values():  # as if each had been answered
             head.log_rest = httpd.combined_rest("x" * 26, head.request, 200, 1)
