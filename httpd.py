@@ -2592,10 +2592,6 @@ class TLSSocket:
             self._tls.unwrap()
         return self.push()
 
-    def shutdown(self, how: int) -> None:
-        """Shut the socket down."""
-        self.sock.shutdown(how)
-
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self.sock.fileno()
@@ -2860,6 +2856,8 @@ class Connection:
         if self.buffer.strip(b"\r\n"):
             self.since = self.server.now
             self.log(unparsed_request(self.buffer), 400, 0, True)
+        if isinstance(self.sock, TLSSocket):
+            self.sock.close_notify()
         self.enter(CLOSED)
 
     def answer(self) -> None:
