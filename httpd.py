@@ -9,12 +9,12 @@ a buffer and a state machine for each connection.  Needs Python 3.6 or newer
 and nothing else; copy the file and run it.
 
 What it does
-    GET of files, over TLS too, with persistent connections and pipelining,
-    preconditions and byte ranges, content codings (files beside the original,
-    or gzip made once), digests, default files (index.html, index.htm), a
-    listing for folders without one, and an access log line for every request.
-    An answer is never stale: it shows the file as it was after the request
-    had arrived.
+    GET of files, over TLS and for users with passwords if asked to, with
+    persistent connections and pipelining, preconditions and byte ranges,
+    content codings (files beside the original, or gzip made once), digests,
+    default files (index.html, index.htm), a listing for folders without one,
+    and an access log line for every request.  An answer is never stale: it
+    shows the file as it was after the request had arrived.
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.

@@ -5371,17 +5371,67 @@ def test_tls_versions(tls_server, certificate):
 
 def test_no_renegotiation(tls_server, certificate):
     """One that the client asks for is refused, and hurts nobody."""
-    process = subprocess.Popen(
-        ["openssl", "s_client", "-connect", "127.0.0.1:%d" % tls_server.port,
-         "-tls1_2", "-CAfile", certificate[0]], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    shown = b""
-    while b"---" not in shown.rpartition(b"Verify return code")[2]:
-        shown += os.read(process.stdout.fileno(), 65536)
-    shown = process.communicate(b"R\n", timeout=PATIENCE)[0]
+    shown = s_client(tls_server.port, certificate, "-tls1_2", input=b"R\n")
     assert b"RENEGOTIATING" in shown and b"no renegotiation" in shown, shown
     with TLSWire(tls_server.port, certificate[0]) as wire:
         assert wire.get("/probe.txt").content == PROBE
+
+
+def test_key_update(tls_server, certificate):
+    """The client asks for new keys, in both directions, before its request."""
+    with subprocess.Popen(
+            ["openssl", "s_client", "-connect",
+             "127.0.0.1:%d" % tls_server.port, "-tls1_3", "-CAfile",
+             certificate[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT) as process:
+        shown = b""
+        for command, effect in [
+                (b"K\n", b"KEYUPDATE"), (b"k\n", b"KEYUPDATE.*KEYUPDATE"),
+                (request_for("/probe.txt"), PROBE)]:
+            process.stdin.write(command)
+            process.stdin.flush()
+            while not re.search(effect, shown, re.DOTALL):
+                data = os.read(process.stdout.fileno(), 65536)
+                assert data, shown
+                shown += data
+        process.communicate(b"Q\n", timeout=PATIENCE)
+
+
+def test_storm_of_handshakes_has_few_steps_a_turn(site, certificate,
+                                                  monkeypatch):
+    cert, key = certificate
+    turns = []
+    plain = httpd.TLSSocket.handshake
+
+    def counted(self):
+        turns.append(server.turn)
+        plain(self)
+    monkeypatch.setattr(httpd.TLSSocket, "handshake", counted)
+    server = httpd.Server(str(site), 0, "127.0.0.1", tls_cert=cert,
+                          tls_key=key)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(TLSRecords(port_of(server), cert))
+                   for _ in range(30)]
+        for client in clients:
+            client.sock.sendall(client.hello())
+        with server:
+            for client in clients:
+                client.sock.sendall(client.handshake(client.sock.sendall)
+                                    + client.encrypt(request_for(
+                                        "/probe.txt", "Connection: close")))
+                assert client.read_to_end().endswith(PROBE)
+    counts = [turns.count(turn) for turn in set(turns)]
+    assert sum(counts) >= 60
+    assert max(counts) == httpd.HANDSHAKES_PER_TURN
+
+
+def test_plain_http_loads_no_ssl():
+    """Nor what else only passwords need; it would make each start slower."""
+    subprocess.run(
+        [sys.executable, "-c", "import httpd, sys\n"
+         "with httpd.Server(port=0):\n    pass\n"
+         "assert not {'ssl', 'hashlib', 'hmac', 'getpass'} & set(sys.modules)"
+         ], cwd=HERE, check=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("command", [
@@ -7805,8 +7855,11 @@ def test_with_other_clients(server, site, command):
                     reason="chromium is not installed")
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11),
                     reason="a browser start is slow: one Python is enough")
-def test_site_in_a_browser_without_an_error(tmp_path):
-    with Running(os.path.join(HERE, "htdocs")) as running:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_site_in_a_browser_without_an_error(tmp_path, certificate, scheme):
+    tls = ["--tls-cert", certificate[0], "--tls-key", certificate[1]]
+    with Running(os.path.join(HERE, "htdocs"),
+                 *(tls if scheme == "https" else [])) as running:
         for name in ("", "nothing-here"):
             done = subprocess.run(
                 ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
@@ -7814,7 +7867,8 @@ def test_site_in_a_browser_without_an_error(tmp_path):
                  "--disable-background-networking", "--enable-logging=stderr",
                  "--disable-component-update", "--dump-dom",
                  "--user-data-dir=" + str(tmp_path / "profile"),
-                 "http://127.0.0.1:%d/%s" % (running.port, name)],
+                 "--ignore-certificate-errors",
+                 "%s://127.0.0.1:%d/%s" % (scheme, running.port, name)],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
             assert b"</html>" in done.stdout
             console = [line for line in done.stderr.splitlines()
