@@ -2504,18 +2504,27 @@ class TLSSocket:
         self._waiting = b""
         self._owed = 0
 
-    def handshake(self) -> None:
-        """Read, and go on with the handshake until it is complete."""
+    def fetch(self) -> None:
+        """Read a part of the handshake."""
         data = self.sock.recv(RECV_SIZE)
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "no handshake")
         self._incoming.write(data)
+
+    def handshake(self) -> bool:
+        """Go on with the handshake; return whether it is complete.
+
+        Our part of it is for push() to send.
+        """
         try:
             self._tls.do_handshake()
         except OSError as exc:
-            self.push()  # our part, or an alert that says what is wrong
-            raise tls_error(exc)
-        self.push()
+            error = tls_error(exc)
+            if not isinstance(error, BlockingIOError):
+                self.push()  # the alert that says what is wrong
+                raise error
+            return False
+        return True
 
     def push(self) -> bool:
         """Send what is encrypted; return whether all of it has left."""
@@ -2796,20 +2805,21 @@ class Connection:
                 return
             assert self.server.tls
             self.sock = TLSSocket(self.sock, self.server.tls)
-        try:
-            self.sock.handshake()
-        except BlockingIOError:
-            if not self.sock.push():
-                self.enter(GREETING)
-            return
-        self.enter(RECEIVING)
-        self.receive()
+        self.sock.fetch()
+        self.greet()
 
     def greet(self) -> None:
-        """GREETING: send the rest of our part of the handshake."""
+        """GREETING, too: send our part of the handshake."""
         assert isinstance(self.sock, TLSSocket)
-        if self.sock.push():
-            self.enter(HANDSHAKE)
+        is_complete = self.sock.handshake()
+        if not self.sock.push():
+            state = GREETING
+        else:
+            state = RECEIVING if is_complete else HANDSHAKE
+        if state != self.state:
+            self.enter(state)
+        if state == RECEIVING:
+            self.receive()  # requests may have come with its end
 
     def refuse_plain(self) -> None:
         """Answer a client that has begun without TLS, and close."""
@@ -3307,7 +3317,7 @@ STATES = [
     (HANDSHAKE, READ, HANDSHAKE_TIMEOUT,
      {GREETING, RECEIVING, SENDING, LINGERING, CLOSED}, Connection.handshake),
     (GREETING, WRITE, HANDSHAKE_TIMEOUT,
-     {HANDSHAKE, CLOSED}, Connection.greet),
+     {HANDSHAKE, RECEIVING, CLOSED}, Connection.greet),
     (IDLE, READ, IDLE_TIMEOUT,
      {RECEIVING, PREPARING, SENDING, FINISHING, LINGERING, CLOSED},
      Connection.receive),

@@ -268,12 +268,14 @@ class Wire:
 class TLSWire(Wire):
     """The same over TLS; an end that TLS does not vouch for is an error."""
 
-    def __init__(self, port, cafile, host="127.0.0.1", **settings):
-        super().__init__(port, host)
+    def __init__(self, port, cafile, tls_1_2=False):
+        super().__init__(port)
         import ssl
         context = ssl.create_default_context(cafile=cafile)
-        for name, value in settings.items():
-            setattr(context, name, value)
+        if tls_1_2 and hasattr(context, "maximum_version"):
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        elif tls_1_2:  # Python 3.6
+            context.options |= ssl.OP_NO_TLSv1_3
         context.set_alpn_protocols(["h2", "http/1.1"])
         try:
             self.sock = context.wrap_socket(
@@ -5405,7 +5407,7 @@ def test_storm_of_handshakes_has_few_steps_a_turn(site, certificate,
 
     def counted(self):
         turns.append(server.turn)
-        plain(self)
+        return plain(self)
     monkeypatch.setattr(httpd.TLSSocket, "handshake", counted)
     server = httpd.Server(str(site), 0, "127.0.0.1", tls_cert=cert,
                           tls_key=key)
@@ -6867,16 +6869,19 @@ class Fault:
         return name == "send"
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "TLS"])
+@pytest.fixture(params=["plain", "TLS", "TLS 1.2"])
 def faulty(request, site, monkeypatch, capfd):
     """faulty(number, error): what three requests bring when a call fails."""
+    wait_until_settled(site / "probe.txt")
     tls = {}
-    if request.param:
+    if request.param != "plain":
         cert, key = request.getfixturevalue("certificate")
         tls = {"tls_cert": cert, "tls_key": key}
 
     def connect(port):
-        return TLSWire(port, tls["tls_cert"]) if tls else Wire(port)
+        if tls:  # in a handshake of 1.2 the server has the last word
+            return TLSWire(port, tls["tls_cert"], "1.2" in request.param)
+        return Wire(port)
 
     def run(number, error):
         fault = Fault(number, error)
