@@ -10,11 +10,12 @@ connection.  Needs Python 3.6 or newer and nothing else; copy the file and run
 it.
 
 What it does
-    GET of files, with persistent connections and pipelining, preconditions
-    and byte ranges, content codings (files beside the original, or gzip made
-    once), digests, default files (index.html, index.htm), a listing for
-    folders without one, and an access log line for every request.  An answer
-    is never stale: it shows the file as it was after the request had arrived.
+    GET of files, over TLS and for users with passwords if asked to, with
+    persistent connections and pipelining, preconditions and byte ranges,
+    content codings (files beside the original, or gzip made once), digests,
+    default files (index.html, index.htm), a listing for folders without one,
+    and an access log line for every request.  An answer is never stale: it
+    shows the file as it was after the request had arrived.
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
@@ -23,18 +24,19 @@ What it does not do
     is ever opened.
 
 Limits
-    Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a whole head,
-    60 s idle between requests, 60 s without progress in sending, as many
-    connections as the limit of open files allows.
+    Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a TLS handshake,
+    10 s for a whole head, 60 s idle between requests, 60 s without progress
+    in sending, as many connections as the limit of open files allows.
 
 Signals
     SIGINT, SIGTERM  finish what is in flight, and end; again: end at once
-    SIGHUP           open the log file anew, by its name
+    SIGHUP           open the log file anew, by its name; read the certificate,
+                     its key and the users again
 
 Exit status
     0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
     1  could not start: port in use, no such folder, no right to bind, no
-       such user
+       such user, a certificate or a file of users of no use
     2  wrong option
 
 In a program
@@ -45,9 +47,9 @@ Licence: MIT
 
 Map of the sections
     Limits and vocabulary, Grammar, Request, Response, Preconditions and
-    ranges, Target path, Pages, Access log line
+    ranges, Target path, Passwords, Pages, Access log line
     - up to here pure: no socket, no file, no clock -
-    Site, Respond, Transport, Connection, Log, Server, Processes,
+    Site, Users, Respond, Transport, Connection, Log, Server, Processes,
     Command line
 """
 
@@ -71,6 +73,7 @@ from operator import attrgetter
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
     import argparse
+    import ssl
     from typing import Final  # novm - in type comments  # noqa: F401
     from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
                         List, Optional, Sequence, Set, Tuple, Union)
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
     Answer = Tuple["Request", "Message", str, Optional["Stream"]]
     Facts = Dict[Tuple[Probe, bytes], object]
     Peer = Tuple[str, Optional[int]]    # address and port, None without one
+    Transport = Union[socket.socket, "TLSSocket"]
 
 __version__ = "1.0"
 
@@ -105,6 +109,7 @@ HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
 # Seconds.  A state's limit is constant, see STATES.
+HANDSHAKE_TIMEOUT = 10          # for TLS's, after connecting
 REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
 IDLE_TIMEOUT = 60               # between two requests
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
@@ -127,6 +132,18 @@ SHARE_LOOK = 0.002              # between looks whether they have
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this is read whole and kept
 FILE_SLICE = MIB                # of a file, to one connection in one turn
+TLS_BACKLOG_MAX = 256 * KIB     # encrypted bytes, for who does not read
+PASSWORD_MAX = 1024             # bytes; OpenSSL takes no more for a key
+SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
+SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s
+SCRYPT_MEMORY_MAX = 64 * MIB    # bytes, 128 * n * r
+SALT_SIZE, HASH_SIZE = 16, 32   # bytes of new ones
+LET_IN_MAX = 1000               # credentials that are remembered as right
+LET_IN_SECONDS = 300            # until they are verified again
+REFUSED_MAX = 1000              # credentials that are remembered as wrong
+CHECKS_MAX = 100                # hashes that wait to be made; then it is 503
+TLS_SLICE = 128 * KIB           # encrypted at a time: about 50 us
+HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 WORKERS_MAX = 256               # no machine has use for more
 SHARE_SLACK = 1                 # connections more than its share, to a worker
@@ -199,6 +216,7 @@ REASONS = {
     301: "Moved Permanently",
     304: "Not Modified",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -547,7 +565,8 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 
 
 class Request:
-    """A request head, parsed.  Nothing else reads the head; never changed.
+    """A request head, parsed.  Nothing else reads the head; never changed
+    but for its user.
 
     line        the request line as received, latin-1
     method      "" where the head could not be parsed
@@ -560,16 +579,18 @@ class Request:
     codings     acceptable_codings() of it
     key         requests with equal keys get equal answers
     log_line, log_agents    escaped for the access log
+    user        who it is from, in latin-1: "" until that is verified
     """
 
     __slots__ = ("line", "method", "path", "query", "minor", "fields",
                  "connection", "has_body", "codings", "key", "log_line",
-                 "log_agents")
+                 "log_agents", "user")
 
     def __init__(self, line: str, method: str, path: str, query: str,
                  minor: int, fields: "Dict[str, str]", connection: str,
                  has_body: bool):
         self.line = line
+        self.user = ""
         self.minor = minor
         self.method = method
         self.path = path
@@ -1088,6 +1109,113 @@ def media_type(name: bytes) -> str:
     return kind + "; charset=utf-8" if kind.startswith("text/") else kind
 
 
+# ---- Passwords --------------------------------------------------------------
+
+
+class PasswordHash:
+    """What scrypt (RFC 7914) made of a password, and how: *n*, *r*, *p*.
+
+    Raise ValueError if that would take too much time or memory, or none.
+    """
+
+    __slots__ = ("n", "r", "p", "salt", "hash")
+
+    def __init__(self, n: int, r: int, p: int, salt: bytes, hashed: bytes):
+        if (n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX
+                or 128 * n * r > SCRYPT_MEMORY_MAX):
+            raise ValueError("scrypt's n, r and p are not as they may be")
+        self.n, self.r, self.p = n, r, p
+        self.salt = salt
+        self.hash = hashed
+
+    def cost(self) -> int:
+        """Return what the time that it takes is in proportion to."""
+        return self.n * self.r * self.p
+
+    def make(self, password: bytes) -> bytes:
+        """Return what *password* becomes in the same way."""
+        import hashlib
+        return hashlib.scrypt(
+            password, salt=self.salt, n=self.n, r=self.r, p=self.p,
+            maxmem=2 * SCRYPT_MEMORY_MAX, dklen=len(self.hash))
+
+    def is_of(self, password: bytes) -> bool:
+        """Return whether it is that of *password*, in constant time."""
+        import hmac
+        return hmac.compare_digest(self.make(password), self.hash)
+
+
+_BASE64 = "((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)"
+_NUMBER = r"([0-9]{1,7})\$"
+PASSWORD_HASH = r"scrypt\$" + 3 * _NUMBER + _BASE64 + r"\$" + _BASE64
+CONTROL = re.compile(rb"[\x00-\x1f\x7f]")    # in neither (RFC 7617, 2)
+# credentials = "Basic" 1*SP token68 (RFC 7617, 2; RFC 9110, 11.4)
+BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
+
+
+def parse_password_hash(text: str) -> PasswordHash:
+    """Return the PasswordHash in *text*, or raise ValueError.
+
+    >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 22 * "A" + "==").n
+    2
+    """
+    import base64
+    match = re.fullmatch(PASSWORD_HASH, text)
+    if not match:
+        raise ValueError("it is not 'scrypt$n$r$p$salt$hash'")
+    salt, hashed = map(base64.b64decode, match.group(4, 5))
+    if not (SALT_SIZE // 2 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
+        raise ValueError("the salt or the hash is too short or too long")
+    n, r, p = map(int, match.group(1, 2, 3))
+    return PasswordHash(n, r, p, salt, hashed)
+
+
+def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
+    """Return the users in *data*: lines of user ":" hash, comments after "#".
+
+    Raise ValueError, which names the line but shows nothing of it.
+
+    >>> parse_users(b"# none\\n\\n")
+    {}
+    """
+    users = {}  # type: Dict[bytes, PasswordHash]
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        user, _, text = line.partition(b":")
+        try:
+            if not user or CONTROL.search(user) or user in users:
+                raise ValueError("the user's name is missing, has a control"
+                                 " character or is there twice")
+            users[user] = parse_password_hash(text.decode("latin-1").strip())
+        except ValueError as exc:
+            raise ValueError("line %d: %s" % (number, exc))
+    return users
+
+
+def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
+    """Return (user, password) in an Authorization field's *value*.
+
+    None if there is nothing of the kind in it.  Raise HTTPError(400) if the
+    field was there twice.  Source: RFC 7617, 2.
+
+    >>> parse_credentials("basic bWU6OmE=")
+    (b'me', b':a')
+    >>> parse_credentials("Basic bWU="), parse_credentials("Bearer bWU6OmE=")
+    (None, None)
+    """
+    import base64
+    if re.match("(?i)basic ", value) and "," in value:
+        raise HTTPError(400, "The Authorization field is there twice.")
+    match = re.fullmatch(BASIC_CREDENTIALS, value)
+    if not match:
+        return None
+    user, colon, password = base64.b64decode(match.group(1)).partition(b":")
+    if not colon or CONTROL.search(user + password):
+        return None
+    return user, password
+
+
 # ---- Pages ------------------------------------------------------------------
 
 HTML = "text/html; charset=utf-8"
@@ -1310,19 +1438,26 @@ def log_date(seconds: int) -> str:
 # clients that get the same answer in the same second.
 
 
+def log_user(request: Request) -> str:
+    """Return the user as one word of a log line, "-" for none."""
+    return escape(request.user).replace(" ", "\\x20") or "-"
+
+
 def common_rest(date: str, request: Request, status: int, size: int) -> str:
     """Return what follows the address in NCSA's common log format.
 
     *date* is as log_date() gives it, *size* the bytes of content that were
     really sent.
     """
-    return ' - - [%s] "%s" %d %d\n' % (date, request.log_line, status, size)
+    return ' - %s [%s] "%s" %d %d\n' % (
+        log_user(request), date, request.log_line, status, size)
 
 
 def combined_rest(date: str, request: Request, status: int, size: int) -> str:
     """Return the same for the combined format: with Referer, User-Agent."""
-    return ' - - [%s] "%s" %d %d %s\n' % (
-        date, request.log_line, status, size, request.log_agents)
+    return ' - %s [%s] "%s" %d %d %s\n' % (
+        log_user(request), date, request.log_line, status, size,
+        request.log_agents)
 
 
 def json_line(peer: "Peer", date: str, request: Request, status: int,
@@ -1336,6 +1471,8 @@ def json_line(peer: "Peer", date: str, request: Request, status: int,
     import json
     text = json.dumps(OrderedDict([
         ("time", date), ("address", peer[0]), ("port", peer[1]),
+        ("user", request.user.encode("latin-1").decode("utf-8", "replace")
+         or None),
         ("request", request.line), ("status", status), ("bytes", size),
         ("referer", request.fields.get("referer")),
         ("user_agent", request.fields.get("user-agent")),
@@ -1896,8 +2033,105 @@ class Site:
         return None
 
 
+# ---- Users ------------------------------------------------------------------
+
+
+class BadFile(ValueError):
+    """A file that the owner has named is of no use; the text says why."""
+
+
+def need_scrypt(what: str) -> None:
+    """Raise BadFile if this Python cannot do what *what* needs."""
+    import hashlib
+    if not hasattr(hashlib, "scrypt"):
+        raise BadFile("%s needs hashlib.scrypt, which this Python lacks. Take"
+                      " CPython with OpenSSL 1.1 or newer." % what)
+
+
+class Users:
+    """Those whose requests are answered: who is in the file at *path*.
+
+    A password is verified by a job, one in a turn, and its outcome kept, by a
+    digest with a key of our own: what is right for LET_IN_SECONDS.
+    Raise OSError or BadFile.
+    """
+
+    def __init__(self, path: str):
+        need_scrypt("--auth-file")
+        with open(path, "rb") as file:
+            data = file.read()
+        try:
+            self._hashes = parse_users(data)
+        except ValueError as exc:
+            raise BadFile("cannot use %s, %s." % (path, exc))
+        # As much work for a user who is not there.
+        costliest = max(self._hashes.values(), key=PasswordHash.cost,
+                        default=PasswordHash(*SCRYPT, salt=b"", hashed=b""))
+        self._nobody = PasswordHash(
+            costliest.n, costliest.r, costliest.p, os.urandom(SALT_SIZE),
+            os.urandom(HASH_SIZE))
+        self._key = os.urandom(HASH_SIZE)
+        # Digests of credentials; of those let in, until when.
+        self._let_in = OrderedDict()  # type: OrderedDict[bytes, float]
+        self._refused = OrderedDict()  # type: OrderedDict[bytes, None]
+
+    def let_in(self, request: Request, site: "Site") -> bool:
+        """Return whether *request* may be answered, and set its user then.
+
+        Raise NotReady until that is known, HTTPError(400 or 503).
+        """
+        credentials = parse_credentials(
+            request.fields.get("authorization", ""))
+        if credentials is None:
+            return False
+        user, password = credentials
+        digest = self._digest(user, password)
+        if digest in self._let_in:
+            request.user = user.decode("latin-1")
+            return True
+        if digest in self._refused:
+            return False
+        key = ("scrypt", digest, ())
+        waiting = [job for job in site.jobs if job[0] == "scrypt"]
+        if len(waiting) >= CHECKS_MAX and key not in site.jobs:
+            raise HTTPError(503, "Too many passwords wait to be verified.")
+        site.start(key, self._job(digest, user, password))
+        raise AssertionError("a job that yields first is not ready at once")
+
+    def due(self) -> float:
+        """Return when expire() has something to do, on the monotonic clock."""
+        if len(self._let_in) > LET_IN_MAX:
+            return 0.0
+        return next(iter(self._let_in.values()), float("inf"))
+
+    def expire(self, now: float) -> bool:
+        """Forget who was let in for long enough; return whether anyone was."""
+        before = len(self._let_in)
+        while self.due() <= now:
+            self._let_in.popitem(last=False)
+        return len(self._let_in) < before
+
+    def _digest(self, user: bytes, password: bytes) -> bytes:
+        import hashlib
+        return hashlib.blake2b(user + b":" + password, key=self._key,
+                               digest_size=HASH_SIZE).digest()
+
+    def _job(self, digest: bytes, user: bytes, password: bytes) -> "Job":
+        """Verify *password*, in a turn to come."""
+        yield
+        is_right = self._hashes.get(user, self._nobody).is_of(password)
+        if is_right and user in self._hashes:
+            self._let_in[digest] = time.monotonic() + LET_IN_SECONDS
+        else:
+            self._refused[digest] = None
+            if len(self._refused) > REFUSED_MAX:
+                self._refused.popitem(last=False)
+
+
 # ---- Respond ----------------------------------------------------------------
 
+# RFC 7617, 2 and 2.1: the charset of names and passwords.
+CHALLENGE = 'Basic realm="files", charset="UTF-8"'
 FRESH = ("Cache-Control", "no-cache")   # keep it, but ask each time
 NO_STORE = ("Cache-Control", "no-store")
 
@@ -2289,31 +2523,232 @@ class ContentLost(Exception):
     """A file became shorter than its head has announced."""
 
 
-def send_file(sock: socket.socket, fd: int, offset: int, count: int) -> int:
+def send_file(sock: "Transport", fd: int, offset: int, count: int) -> int:
     """Send up to *count* bytes of *fd* from *offset*; return how many.
 
     Raise BlockingIOError, ContentLost at the file's end, or OSError.
     """
+    if isinstance(sock, TLSSocket):
+        return sock.send_file(fd, offset, count)
     if not hasattr(os, "sendfile"):
-        return _read_and_send(sock, fd, offset, count)
+        return sock.send(read_file(fd, offset, min(count, SMALL)))
     try:
         sent = os.sendfile(sock.fileno(), fd, offset, count)
     except OSError as exc:
         if exc.errno not in NO_SENDFILE:
             raise
-        return _read_and_send(sock, fd, offset, count)
+        return sock.send(read_file(fd, offset, min(count, SMALL)))
     if not sent:
         raise ContentLost
     return sent
 
 
-def _read_and_send(sock: socket.socket, fd: int, offset: int,
-                   count: int) -> int:
+def read_file(fd: int, offset: int, count: int) -> bytes:
+    """Return up to *count* bytes of *fd* from *offset*, or raise ContentLost.
+    """
     os.lseek(fd, offset, os.SEEK_SET)
-    block = os.read(fd, min(count, SMALL))
+    block = os.read(fd, count)
     if not block:
         raise ContentLost
-    return sock.send(block)
+    return block
+
+
+TLS_HANDSHAKE = b"\x16"     # the first byte of a client (RFC 8446, 5.1)
+
+
+def tls_context(cert: str, key: "Optional[str]" = None,
+                password_file: "Optional[str]" = None) -> "ssl.SSLContext":
+    """Return what makes TLS connections with the certificate in *cert*.
+
+    *key* is the file of its private key, None where *cert* has both;
+    *password_file* has the password of an encrypted key in its first line.
+    Raise OSError, with the file's name, or BadFile.
+    """
+    import ssl
+    key = key or cert
+    for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
+        with open(path, "rb") as file:  # OpenSSL would not name it
+            if word not in file.read():
+                raise BadFile("%s has no PEM %s in it." % (
+                    path, word.decode("ascii").strip("-").lower()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if hasattr(context, "minimum_version"):  # novm
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # novm
+    else:  # Python 3.6
+        context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+    context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)
+    context.set_alpn_protocols(["http/1.1"])
+    password = KeyPassword(password_file)
+    try:
+        context.load_cert_chain(cert, key, password)
+    except ssl.SSLError as exc:
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            raise BadFile("the key in %s is not that of the certificate in %s."
+                          % (key, cert))
+        if password.was_asked and password_file is None:
+            raise BadFile("the key in %s is encrypted: name the file of its"
+                          " password by --tls-password-file." % key)
+        if password.was_asked:
+            raise BadFile("the password in %s does not open the key in %s."
+                          % (password_file, key))
+        raise BadFile("cannot use the certificate in %s with the key in %s: %s"
+                      % (cert, key, exc))
+    return context
+
+
+class KeyPassword:
+    """Gives the password of an encrypted key; OpenSSL alone would prompt.
+
+    It is the first line of the file at *path*, None for a wrong one.
+    """
+
+    def __init__(self, path: "Optional[str]"):
+        self.was_asked = False
+        self._password = b""
+        if path is not None:
+            with open(path, "rb") as file:
+                line = file.readline(PASSWORD_MAX + 1)
+            self._password = line.rstrip(b"\r\n")[:PASSWORD_MAX]
+
+    def __call__(self) -> bytes:
+        self.was_asked = True
+        return self._password
+
+
+def tls_error(exc: OSError) -> OSError:
+    """Return what a socket would raise in place of ssl's *exc*."""
+    import ssl
+    if isinstance(exc, ssl.SSLWantReadError):
+        return BlockingIOError(errno.EAGAIN, "a part of a TLS record")
+    return ConnectionAbortedError(errno.ECONNABORTED, str(exc))
+
+
+class TLSSocket:
+    """A non-blocking socket that speaks TLS, as far as a server needs it.
+
+    OpenSSL sees memory alone, so that nothing here waits for anything but
+    *sock*: recv() and send() raise BlockingIOError as a socket's do, and what
+    is wrong in the TLS is a ConnectionAbortedError.
+
+    _waiting  encrypted bytes that the socket has not taken yet
+    _owed     how many bytes of the next send()'s data are encrypted in them
+    """
+
+    __slots__ = ("sock", "_tls", "_incoming", "_outgoing", "_waiting", "_owed")
+
+    def __init__(self, sock: socket.socket, context: "ssl.SSLContext"):
+        import ssl
+        self.sock = sock
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, True)
+        self._waiting = b""
+        self._owed = 0
+
+    def fetch(self) -> None:
+        """Read a part of the handshake."""
+        data = self.sock.recv(RECV_SIZE)
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "no handshake")
+        self._incoming.write(data)
+
+    def handshake(self) -> bool:
+        """Go on with the handshake; return whether it is complete.
+
+        Our part of it is for push() to send.
+        """
+        try:
+            self._tls.do_handshake()
+        except OSError as exc:
+            error = tls_error(exc)
+            if not isinstance(error, BlockingIOError):
+                self.push()  # the alert that says what is wrong
+                raise error
+            return False
+        return True
+
+    def push(self) -> bool:
+        """Send what is encrypted; return whether all of it has left."""
+        self._waiting += self._outgoing.read()
+        if len(self._waiting) > TLS_BACKLOG_MAX:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "it never reads")
+        with contextlib.suppress(BlockingIOError):
+            while self._waiting:
+                sent = self.sock.send(self._waiting)
+                self._waiting = self._waiting[sent:]
+        return not self._waiting
+
+    def recv(self, size: int) -> bytes:
+        """Return what has come, a record at least; b"" when no more will."""
+        if not self._incoming.pending:  # a handshake may leave some there
+            data = self.sock.recv(size)
+            if not data:
+                return b""
+            self._incoming.write(data)
+        try:
+            data = self._tls.read(size)
+        except OSError as exc:
+            self.push()
+            raise tls_error(exc)
+        if data and (self._incoming.pending or self._tls.pending()):
+            data += self._read_rest(size)
+        return data
+
+    def _read_rest(self, size: int) -> bytes:
+        """Return what else is whole, for nothing would tell of it later."""
+        blocks = []
+        try:
+            while self._incoming.pending or self._tls.pending():
+                blocks.append(self._tls.read(size))
+                if not blocks[-1]:  # close_notify: make that show again
+                    self.sock.shutdown(socket.SHUT_RD)
+                    break
+        except OSError as exc:
+            if not isinstance(tls_error(exc), BlockingIOError):
+                self.sock.shutdown(socket.SHUT_RD)
+        return b"".join(blocks)
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        """Encrypt and send; return how many bytes of *data* are done with.
+
+        What is not done with must be what the next call's data begin with.
+        """
+        if not self._owed:
+            try:
+                self._owed = self._tls.write(data[:TLS_SLICE])
+            except OSError as exc:
+                raise tls_error(exc)
+            self._waiting += self._outgoing.read()
+        sent = self.sock.send(self._waiting, flags)
+        if sent == len(self._waiting):
+            sent, self._owed, self._waiting = self._owed, 0, b""
+            return sent
+        self._waiting = self._waiting[sent:]
+        sent = min(sent, self._owed - 1)  # the last one only with all of it
+        self._owed -= sent
+        return sent
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send of a file; see the function of this name."""
+        return self.send(b"" if self._owed else read_file(
+            fd, offset, min(count, TLS_SLICE)))
+
+    def close_notify(self) -> bool:
+        """Say that nothing follows; return whether that has left.
+
+        Without it the client cannot tell the end from a cut (RFC 8446, 6.1).
+        """
+        with contextlib.suppress(OSError):  # it would wait for the answer
+            self._tls.unwrap()
+        return self.push()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket, without a word."""
+        self.sock.close()
 
 
 class SharedFile:
@@ -2356,7 +2791,7 @@ class FileStream:
         """Return whether all is sent."""
         return self.sent == self.length
 
-    def send(self, sock: socket.socket) -> None:
+    def send(self, sock: "Transport") -> None:
         """Send a slice of the first piece; see send_file() for what it raises.
         """
         pieces = self.pieces
@@ -2405,7 +2840,7 @@ class GeneratedStream:
         """Return whether all is made and sent."""
         return self._done and not self._waiting
 
-    def send(self, sock: socket.socket) -> None:
+    def send(self, sock: "Transport") -> None:
         """Send what waits, or make more and send that."""
         if not self._waiting:
             block = self._begun or next(self._blocks, None)
@@ -2437,8 +2872,8 @@ STREAM = 3  # type: Final
 
 # The states, in the order of a connection's life; STATES has their rules.
 # The last three are those of a Listener, of the Waker and of Orders.
-(ACCEPTED, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED,
- LISTENING, WAKING, OBEYING) = range(10)
+(ACCEPTED, HANDSHAKE, GREETING, IDLE, RECEIVING, PREPARING, SENDING, FINISHING,
+ LINGERING, CLOSED, LISTENING, WAKING, OBEYING) = range(13)
 
 
 class Connection:
@@ -2460,7 +2895,7 @@ class Connection:
     def __init__(self, server: "Server", sock: socket.socket,
                  peer: "Peer"):
         self.server = server
-        self.sock = sock
+        self.sock = sock  # type: Transport
         self.address, self.port = peer  # a tuple would take 64 bytes more
         self.state = ACCEPTED
         self.buffer = b""
@@ -2495,6 +2930,46 @@ class Connection:
             pass
         if self.state == ACCEPTED and HEAD_END not in self.buffer:
             self.enter(RECEIVING)
+
+    def await_handshake(self) -> None:
+        """Wait for TLS instead: nothing comes with the connection alone."""
+        self.enter(HANDSHAKE)
+
+    def handshake(self) -> None:
+        """HANDSHAKE: answer the client's part of it, as it comes."""
+        if not self.server.has_turn_for_handshake():
+            return  # the next turn finds it as ready
+        if not isinstance(self.sock, TLSSocket):
+            first = self.sock.recv(1, socket.MSG_PEEK)
+            if first != TLS_HANDSHAKE:
+                self.refuse_plain()
+                return
+            assert self.server.tls
+            self.sock = TLSSocket(self.sock, self.server.tls)
+        self.sock.fetch()
+        self.greet()
+
+    def greet(self) -> None:
+        """GREETING, too: send our part of the handshake."""
+        assert isinstance(self.sock, TLSSocket)
+        is_complete = self.sock.handshake()
+        if not self.sock.push():
+            state = GREETING
+        else:
+            state = RECEIVING if is_complete else HANDSHAKE
+        if state != self.state:
+            self.enter(state)
+        if state == RECEIVING:
+            self.receive()  # requests may have come with its end
+
+    def refuse_plain(self) -> None:
+        """Answer a client that has begun without TLS, and close."""
+        self.buffer = self.sock.recv(RECV_SIZE)
+        if self.buffer:
+            self.refuse(HTTPError(400, "This port speaks HTTPS: the address"
+                                  " begins with https://"))
+        else:
+            self.enter(CLOSED)
 
     def receive(self) -> None:
         """ACCEPTED, IDLE, RECEIVING: read; ask to answer a whole head."""
@@ -2532,6 +3007,8 @@ class Connection:
         if self.buffer.strip(b"\r\n"):
             self.since = self.server.now
             self.log(unparsed_request(self.buffer), 400, 0, True)
+        if isinstance(self.sock, TLSSocket):
+            self.sock.close_notify()
         self.enter(CLOSED)
 
     def answer(self) -> None:
@@ -2697,16 +3174,27 @@ class Connection:
         elif not (is_last or self.server.is_stopping()):
             self.await_request(last is not None)
         elif (self.buffer or self.state in (PREPARING, SENDING)
-                or last and last[REQUEST].has_body):
+                or last and last[REQUEST].has_body
+                or isinstance(self.sock, TLSSocket)):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
             # in flight.
-            self.buffer = b""
-            self.since = self.server.now
-            self.sock.shutdown(socket.SHUT_WR)
-            self.enter(LINGERING)
+            self.finish()
         else:
             self.enter(CLOSED)
+
+    def finish(self) -> None:
+        """FINISHING: say that nothing follows; then read to the client's end.
+        """
+        self.buffer = b""
+        self.since = self.server.now
+        if isinstance(self.sock, TLSSocket):
+            if not self.sock.close_notify():
+                self.enter(FINISHING)
+                return
+            self.sock = self.sock.sock  # nobody wants what is yet to come
+        self.sock.shutdown(socket.SHUT_WR)
+        self.enter(LINGERING)
 
     def await_request(self, answered: bool) -> None:
         """Go to the state that fits what the buffer holds of the next one."""
@@ -2736,6 +3224,14 @@ class Connection:
             self.refuse(HTTPError(408, "The head took too long to arrive."))
         elif self.state == PREPARING:
             self.refuse(HTTPError(503, "This takes too long to prepare."))
+        else:
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        """End what has no answer in the making."""
+        if self.state in (IDLE, RECEIVING) and isinstance(self.sock,
+                                                          TLSSocket):
+            self.finish()
         else:
             self.abort()
 
@@ -3006,7 +3502,10 @@ def kept_size(key: str, message: Message) -> int:
 
 
 class Waker:
-    """A socket pair by which signals and other threads end a select()."""
+    """A socket pair by which signals and other threads end a select().
+
+    *woken* is called in the turn after that.
+    """
 
     state = WAKING
 
@@ -3112,15 +3611,25 @@ STATES = [
     # state, waits for, seconds, may be followed by, step
     # Until the next turn at the most: Server._welcome() calls begin().
     (ACCEPTED, 0, REQUEST_TIMEOUT,
-     {IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, None),
+     {HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED},
+     None),
+    (HANDSHAKE, READ, HANDSHAKE_TIMEOUT,
+     {GREETING, RECEIVING, SENDING, LINGERING, CLOSED}, Connection.handshake),
+    (GREETING, WRITE, HANDSHAKE_TIMEOUT,
+     {HANDSHAKE, RECEIVING, CLOSED}, Connection.greet),
     (IDLE, READ, IDLE_TIMEOUT,
-     {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}, Connection.receive),
+     {RECEIVING, PREPARING, SENDING, FINISHING, LINGERING, CLOSED},
+     Connection.receive),
     (RECEIVING, READ, REQUEST_TIMEOUT,
-     {IDLE, PREPARING, SENDING, LINGERING, CLOSED}, Connection.receive),
+     {IDLE, PREPARING, SENDING, FINISHING, LINGERING, CLOSED},
+     Connection.receive),
     (PREPARING, 0, PREPARE_TIMEOUT,
-     {IDLE, RECEIVING, SENDING, LINGERING, CLOSED}, None),
+     {IDLE, RECEIVING, SENDING, FINISHING, LINGERING, CLOSED}, None),
     (SENDING, WRITE, SEND_TIMEOUT,
-     {IDLE, RECEIVING, PREPARING, LINGERING, CLOSED}, Connection.send),
+     {IDLE, RECEIVING, PREPARING, FINISHING, LINGERING, CLOSED},
+     Connection.send),
+    (FINISHING, WRITE, SEND_TIMEOUT,
+     {LINGERING, CLOSED}, Connection.finish),
     (LINGERING, READ, LINGER_TIMEOUT,
      {CLOSED}, Connection.linger),
     (CLOSED, 0, 0, set(), None),
@@ -3129,8 +3638,9 @@ STATES = [
     (OBEYING, READ, 0, set(), Orders.on_ready),
 ]
 _, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
-STATE_NAMES = ("ACCEPTED", "IDLE", "RECEIVING", "PREPARING", "SENDING",
-               "LINGERING", "CLOSED", "LISTENING", "WAKING", "OBEYING")
+STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "GREETING", "IDLE", "RECEIVING",
+               "PREPARING", "SENDING", "FINISHING", "LINGERING", "CLOSED",
+               "LISTENING", "WAKING", "OBEYING")
 
 
 class Server:
@@ -3154,9 +3664,13 @@ class Server:
     max_connections     None for what the open-file limit allows
     idle_timeout, request_timeout
                         seconds, see STATES
+    tls_cert, tls_key, tls_password_file
+                        names of files, see tls_context(); None for plain HTTP
+    auth_file           name of a file, see Users; None to answer everyone
 
-    Raise OSError when it cannot listen, or there is no such folder;
-    ValueError when a trusted proxy is no address.
+    Raise OSError when it cannot listen, or there is no such folder or file;
+    ValueError when a trusted proxy is no address, or, as BadFile, when a file
+    is of no use.
 
     serve_forever() and shutdown() are those of socketserver.  In a `with`
     statement the server runs in a thread of its own until the block ends:
@@ -3176,11 +3690,18 @@ class Server:
                  trusted_proxies: "Sequence[str]" = (),
                  max_connections: "Optional[int]" = None,
                  idle_timeout: float = IDLE_TIMEOUT,
-                 request_timeout: float = REQUEST_TIMEOUT):
+                 request_timeout: float = REQUEST_TIMEOUT,
+                 tls_cert: "Optional[str]" = None,
+                 tls_key: "Optional[str]" = None,
+                 tls_password_file: "Optional[str]" = None,
+                 auth_file: "Optional[str]" = None):
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
         self.headers = headers
         check_folder(directory)
+        self.files = tls_cert, tls_key, tls_password_file, auth_file
+        self.tls = None  # type: Optional[ssl.SSLContext]
+        self.users = None  # type: Optional[Users]
         self.access_log = access_log
         self.trusted_proxies = (TrustedProxies(trusted_proxies)
                                 if trusted_proxies else None)
@@ -3208,6 +3729,7 @@ class Server:
         self._second = -1
         self._tell_time()
         self._due = self.now
+        self._handshakes = (0, 0)  # in which turn, how many
         self._paused_until = 0.0
         self._stops = 0
         self._reload_asked = False
@@ -3218,11 +3740,17 @@ class Server:
         self._thread = None  # type: Optional[threading.Thread]
         self._stopped = threading.Event()
         self._stopped.set()
+        self._load_files()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
-        self._listeners = [Listener(self, sock) for sock in sockets or made]
-        self.urls = [url_of(listener.sock) for listener in self._listeners]
+        self._listen(sockets or made)
+
+    def _listen(self, socks: "Sequence[socket.socket]") -> None:
+        """Begin to accept at *socks*."""
+        self._listeners = [Listener(self, sock) for sock in socks]
+        scheme = "https" if self.tls else "http"
+        self.urls = [url_of(sock, scheme) for sock in socks]
         self.url = self.urls[0]
         self.open_loop()
 
@@ -3268,9 +3796,11 @@ class Server:
         self._waker.wake()
 
     def reload(self) -> None:
-        """Ask for the access log to be opened anew, by its name.
+        """Ask for the files that were named to be read again, soon.
 
-        Safe in any thread and in signal handlers; returns immediately.
+        The access log is opened anew, by its name.  Open connections go on.
+        A file of no use is said on standard error, and what it had before
+        stays.  Safe as stop() is.
         """
         self._reload_asked = True
         self._waker.wake()
@@ -3347,6 +3877,20 @@ class Server:
         assert self._orders
         self._selector.unregister(self._orders.fd)
 
+    def _load_files(self) -> None:
+        """Read the files that were named; all of them, or change nothing.
+
+        Raise OSError or BadFile.
+        """
+        cert, key, password_file, auth_file = self.files
+        tls = None  # "" is a name that is missing, nothing to do without
+        if cert is not None:
+            tls = tls_context(cert, key, password_file)
+        if auth_file is not None:
+            self.users = Users(auth_file)
+        self.tls = tls
+        self._forget_heads()
+
     # The turn.
 
     def _run(self) -> None:
@@ -3409,9 +3953,22 @@ class Server:
         Return whether it had.
         """
         asked, self._reload_asked = self._reload_asked, False
-        if asked and self.access_log:
-            self.access_log.reopen()
+        if asked:
+            self._reload()
         return asked
+
+    def _reload(self) -> None:
+        if self.access_log:
+            self.access_log.reopen()
+        why = ""
+        try:
+            self._load_files()
+        except OSError as exc:
+            why = "cannot read %s: %s." % (exc.filename, exc.strerror)
+        except BadFile as exc:
+            why = str(exc)
+        if why and not self._orders:    # the supervisor says it for all
+            tell(why + " What it had before stays.")
 
     def _attend(self, connection: Connection,
                 step: "Callable[[Connection], None]") -> None:
@@ -3464,6 +4021,8 @@ class Server:
                 self._attend(connection, Connection.expire)
         if self._paused_until and self.now >= self._paused_until:
             self._resume_accepting()
+        if self.users and self.users.expire(self.now):
+            self._forget_heads()
         self._due = self._next_due()
 
     def _next_due(self) -> float:
@@ -3476,6 +4035,8 @@ class Server:
         due += filter(None, (self._paused_until, self._drain_until))
         if self._kept_files:
             due.append(self.now + 1)  # another second: see _close_files()
+        if self.users:
+            due.append(self.users.due())
         return min(due)
 
     # Connections.
@@ -3545,6 +4106,17 @@ class Server:
     def _count(self) -> int:
         return sum(map(len, self.connections))
 
+    def has_turn_for_handshake(self) -> bool:
+        """Return whether a step of one may be done in this turn; count it.
+
+        So that a storm of them does not hold up who is being served.
+        """
+        turn, count = self._handshakes
+        if turn != self.turn:
+            count = 0
+        self._handshakes = self.turn, count + 1
+        return count < HANDSHAKES_PER_TURN
+
     def _welcome(self, client: socket.socket, address: "Any") -> None:
         peer = UNIX_PEER  # type: Peer
         if isinstance(address, tuple):
@@ -3559,15 +4131,18 @@ class Server:
         connection = (ProxyConnection if is_proxy else Connection)(
             self, client, peer)
         connection.enter(ACCEPTED)
-        self._attend(connection, Connection.begin)
+        self._attend(connection, Connection.await_handshake if self.tls
+                     else Connection.begin)
 
     def _least_needed(self) -> "Optional[Connection]":
         """Return the longest idle connection; where none is idle, the one
-        that has been sending its head for longest; None without either.
+        that has been sending its head for longest, or its handshake; None
+        without either.
 
         None that was answered in this very turn, or has just come.
         """
-        for state, grace in ((IDLE, 0), (RECEIVING, HEAD_GRACE)):
+        for state, grace in ((IDLE, 0), (RECEIVING, HEAD_GRACE),
+                             (HANDSHAKE, HEAD_GRACE), (GREETING, HEAD_GRACE)):
             oldest = next(iter(self.connections[state]), None)
             if oldest and oldest.began + grace < self.now:
                 return oldest
@@ -3615,10 +4190,14 @@ class Server:
         head = self.known.get(data)
         if head is None:
             try:
-                head = self._know(data)
+                request = parse_request(data)
+                refusal = self._refusal(request)
             except HTTPError as error:
                 request = unparsed_request(data)
                 return request, self.render_error(request, error), "", None
+            if refusal:
+                return request, self.render(request, refusal), "", None
+            head = self._know(data, request)
         request, key = head.request, head.key
         message = self.kept_message(key) or self._make_message(request)
         if message.logged is head.logged:  # as nearly always
@@ -3631,12 +4210,28 @@ class Server:
             rest = self.line_rest(head, message)
         return request, message, rest, stream
 
-    def _know(self, data: bytes) -> Head:
-        """Return what the request head *data* is, and remember it.
+    def _refusal(self, request: Request) -> "Optional[Response]":
+        """Return the answer to who is not let in, whatever is asked for.
 
-        Raise HTTPError, see parse_request().
+        None if it is to be answered.  For what it raises see Users.let_in().
         """
-        head = Head(parse_request(data))
+        if self.users is None:
+            return None
+        if self.users.let_in(request, self.site):
+            self._wake_by(self.users.due())
+            return None
+        return error_response(HTTPError(
+            401, "This needs a user's name and password.",
+            [("WWW-Authenticate", CHALLENGE)]))
+
+    def _forget_heads(self) -> None:
+        """Forget known heads, for not all of them may still be let in."""
+        self.known.clear()
+        self._known_size = 0
+
+    def _know(self, data: bytes, request: Request) -> Head:
+        """Return what is kept of *data*, the head of *request*."""
+        head = Head(request)
         if len(data) <= KNOWN_HEAD_MAX:
             self.known[data] = head
             self._known_size += known_size(data)
@@ -3774,10 +4369,10 @@ class Server:
             self.close_listeners()
             self._waker.wake()
             return  # one more turn, for requests that have arrived already
-        for state in (IDLE, RECEIVING):
+        for state in (HANDSHAKE, GREETING, IDLE, RECEIVING):
             for connection in list(self.connections[state]):
                 if not connection.buffer:
-                    self._attend(connection, Connection.abort)
+                    self._attend(connection, Connection.dismiss)
         if self._stops > 1 or self.now >= self._drain_until:
             for connections in self.connections:
                 for connection in list(connections):
@@ -4008,12 +4603,13 @@ def unmapped(address: str) -> str:
     return address[7:] if mapped else address
 
 
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, scheme: str) -> str:
     """Return the URL of what *sock* listens at; of a path, unix:PATH."""
     if sock.family == AF_UNIX:
         return "unix:" + os.fsdecode(sock.getsockname())
     host, port = sock.getsockname()[:2]
-    return "http://%s:%d/" % ("[%s]" % host if ":" in host else host, port)
+    return "%s://%s:%d/" % (scheme, "[%s]" % host if ":" in host else host,
+                            port)
 
 
 # ---- Processes --------------------------------------------------------------
@@ -4277,6 +4873,16 @@ def make_parser() -> "argparse.ArgumentParser":
     add("--request-timeout", type=seconds, metavar="S",
         default=REQUEST_TIMEOUT,
         help="seconds for a whole request head (default: %(default)s)")
+    add("--tls-cert", metavar="FILE",
+        help="serve HTTPS with this certificate, PEM, its chain after it")
+    add("--tls-key", metavar="FILE",
+        help="private key of it (default: in the same file)")
+    add("--tls-password-file", metavar="FILE",
+        help="its first line is the password of an encrypted key")
+    add("--auth-file", metavar="FILE",
+        help="answer only who is in it: lines of user:hash")
+    add("--hash-password", action="store_true",
+        help="ask for a password, print its hash for such a line, and end")
     add("--version", action="version", version="httpd.py " + __version__)
     return parser
 
@@ -4392,8 +4998,9 @@ def account_of(name: "Optional[str]") -> "Optional[Tuple[str, int, int]]":
 
 # What serving imports when it is needed: a Python under /root is root's alone
 # to read.
-IMPORTED_LATER = ("base64", "datetime", "hashlib", "heapq", "ipaddress",
-                  "json", "mmap", "traceback", "urllib.parse", "zlib")
+IMPORTED_LATER = ("base64", "datetime", "hashlib", "heapq", "hmac",
+                  "ipaddress", "json", "mmap", "traceback", "urllib.parse",
+                  "zlib")
 
 
 def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"
@@ -4422,7 +5029,14 @@ def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"
 
 def is_loopback(url: str) -> bool:
     """Return whether only this machine can reach *url*."""
-    return url.startswith(("http://127.", "http://[::1]", "unix:"))
+    return url.startswith("unix:") or url.partition("://")[2].startswith(
+        ("127.", "[::1]"))
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Return whether *path* leads into *folder*, links followed."""
+    folder = os.path.join(os.path.realpath(folder), "")
+    return os.path.realpath(path).startswith(folder)
 
 
 def why_not(exc: OSError, args: "argparse.Namespace") -> str:
@@ -4432,6 +5046,10 @@ def why_not(exc: OSError, args: "argparse.Namespace") -> str:
         if exc.errno == errno.ELOOP:
             reason = "it is a link; name the file that it leads to"
         return "cannot write the access log %s: %s." % (args.log_file, reason)
+    if exc.filename is not None and exc.filename in (
+            args.tls_cert, args.tls_key, args.tls_password_file,
+            args.auth_file):
+        return "cannot read %s: %s." % (exc.filename, reason)
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
                 " read: -d DIR" % (args.directory or "''", reason))
@@ -4505,6 +5123,15 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
+    cert, key, password_file, auth_file = server.files
+    for path in filter(None, (key or cert, password_file, auth_file)):
+        if is_inside(path, root):
+            tell("WARNING: %s is in the folder that is served; keep it"
+                 " elsewhere." % path)
+    if server.users and not server.tls and not all(
+            map(is_loopback, server.urls)):
+        tell("WARNING: passwords travel in the clear, for all on the way to"
+             " read; --tls-cert encrypts them.")
     if all(map(is_loopback, server.urls)):
         tell("only this machine can connect; --bind :: opens it to others."
              " Ctrl-C stops.")
@@ -4518,7 +5145,7 @@ def announce(server: Server) -> None:
 def make_server(args: "argparse.Namespace") -> Server:
     """Return the Server that *args* ask for, with the rights to serve only.
 
-    Raise OSError, see why_not().
+    Raise OSError, see why_not(), or BadFile.
     """
     account = account_of(args.user)
     access_log = (None if args.quiet
@@ -4530,7 +5157,9 @@ def make_server(args: "argparse.Namespace") -> Server:
         spa=args.spa, head=args.head, headers=args.header,
         access_log=access_log, trusted_proxies=args.trusted_proxy,
         max_connections=args.max_connections,
-        idle_timeout=args.idle_timeout, request_timeout=args.request_timeout)
+        idle_timeout=args.idle_timeout, request_timeout=args.request_timeout,
+        tls_cert=args.tls_cert, tls_key=args.tls_key,
+        tls_password_file=args.tls_password_file, auth_file=args.auth_file)
     if account:
         try:
             give_up_rights(account, server.socket_files)
@@ -4541,9 +5170,56 @@ def make_server(args: "argparse.Namespace") -> Server:
     return server
 
 
+def ask_password() -> bytes:
+    """Return a password: asked for twice, or standard input's first line.
+
+    Raise ValueError if it is none that anyone could send (RFC 7617, 2).
+    """
+    if sys.stdin is None:
+        raise EOFError
+    if sys.stdin.isatty():
+        import getpass
+        import unicodedata
+        text = getpass.getpass()
+        if getpass.getpass("Again: ") != text:
+            raise ValueError("the two passwords differ.")
+        password = unicodedata.normalize("NFC", text).encode("utf-8")
+    else:
+        line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
+        password = line.rstrip(b"\r\n")
+    if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
+        raise ValueError("a password has 1 to %d bytes, and no control"
+                         " characters." % PASSWORD_MAX)
+    return password
+
+
+def hash_password() -> int:
+    """Print the hash of a password; return the exit status."""
+    import base64
+    try:
+        need_scrypt("--hash-password")
+        salt = os.urandom(SALT_SIZE)
+        hashed = PasswordHash(*SCRYPT, salt=salt, hashed=bytes(HASH_SIZE)
+                              ).make(ask_password())
+    except (EOFError, KeyboardInterrupt):
+        tell("no password, no hash.")
+        return 1
+    except ValueError as exc:
+        tell(str(exc))
+        return 1
+    print("$".join(["scrypt"] + list(map(str, SCRYPT)) + [
+        base64.b64encode(data).decode("ascii") for data in (salt, hashed)]))
+    return 0
+
+
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.tls_cert is None and (args.tls_key or args.tls_password_file):
+        parser.error("--tls-key and --tls-password-file need --tls-cert")
+    if args.hash_password:
+        return hash_password()
     if args.workers > 1 and not hasattr(os, "fork"):
         tell("cannot start %d workers: this platform has no fork(). Leave out"
              " --workers." % args.workers)
@@ -4555,6 +5231,9 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
         server = make_server(args)
     except OSError as exc:
         tell(why_not(exc, args))
+        return 1
+    except BadFile as exc:
+        tell(str(exc))
         return 1
     if args.workers == 1:
         server.handle_signals()

@@ -104,7 +104,7 @@ class Running:
             self.start_message += line
             if b"Ctrl-C" in line:
                 break
-        found = re.search(rb"http://\S+:([0-9]+)/", self.start_message)
+        found = re.search(rb"https?://\S+:([0-9]+)/", self.start_message)
         assert found, self.start_message
         self.port = int(found.group(1))
 
@@ -267,6 +267,27 @@ class Wire:
         """Assert that the server closes, and sends nothing before."""
         assert self.received == b""
         assert self.sock.recv(1000) == b""
+
+
+class TLSWire(Wire):
+    """The same over TLS; an end that TLS does not vouch for is an error."""
+
+    def __init__(self, port, cafile, tls_1_2=False):
+        super().__init__(port)
+        import ssl
+        context = ssl.create_default_context(cafile=cafile)
+        if tls_1_2 and hasattr(context, "maximum_version"):
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        elif tls_1_2:  # Python 3.6
+            context.options |= ssl.OP_NO_TLSv1_3
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        try:
+            self.sock = context.wrap_socket(
+                self.sock, server_hostname="localhost",
+                suppress_ragged_eofs=False)
+        except BaseException:
+            self.sock.close()
+            raise
 
 
 def request_for(target, *lines, **settings):
@@ -3155,7 +3176,8 @@ def test_json_line(line, referer, agent):
                            0.25, True)
     assert text[-1:] == "\n" and is_plain(text[:-1])
     assert json.loads(text) == {
-        "time": "1994-11-06", "address": "::1", "port": 54321, "request": line,
+        "time": "1994-11-06", "address": "::1", "port": 54321, "user": None,
+        "request": line,
         "status": 206, "bytes": 7, "referer": referer, "user_agent": agent,
         "duration_us": 250000, "aborted": True}
 
@@ -3261,6 +3283,91 @@ def test_shortened(form, size):
             if size == 4096:
                 assert request.startswith("GET /xxx")
             assert request.endswith(" HTTP/1.1")
+
+
+@table("user, word", [
+    ("", "-", "none"), ("me", "me", "plain"), ("a b", "a\\x20b", "a space"),
+    ("\"\n", "\\x22\\x0a", "quote and line end"),
+    ("\xc3\xa9", "\\xc3\\xa9", "UTF-8")])
+def test_log_user(user, word):
+    """One word, in any of the formats; JSON has it as text."""
+    request = logged_request("GET / HTTP/1.1", None, None)
+    request.user = user
+    for rest in (httpd.common_rest, httpd.combined_rest):
+        assert rest("date", request, 200, 5).startswith(
+            " - %s [date] " % word)
+    line = httpd.json_line(("::1", 1), "", request, 200, 5, 0, False)
+    assert (json.loads(line)["user"] or "") == (
+        user.encode("latin-1").decode("utf-8"))
+
+
+# ---- Passwords --------------------------------------------------------------
+
+
+def basic(user, password, scheme="Basic"):
+    """Return the Authorization field line of *user* with *password*."""
+    pair = ("%s:%s" % (user, password)).encode("utf-8")
+    return "Authorization: %s %s" % (scheme, base64.b64encode(pair).decode())
+
+
+@table("value, expected", [
+    ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", (b"Aladdin", b"open sesame"),
+     "the RFC's example"),
+    ("Basic dGVzdDoxMjPCow==", (b"test", "123\xa3".encode()), "UTF-8"),
+    ("bASIC  QTo=", (b"A", b""), "case, two spaces, no password"),
+    ("Basic OmE=", (b"", b"a"), "no user"),
+    ("Basic QTo6Yg==", (b"A", b":b"), "a colon in the password"),
+    ("Basic QQ==", None, "no colon"), ("Basic QToA", None, "NUL"),
+    ("Basic QTpiCg==", None, "LF"), ("Basic QToJ", None, "HTAB in it"),
+    ("", None, "nothing"),
+    ("Basic", None, "the scheme alone"), ("Basic ", None, "and a space"),
+    ("Basic\tQTo=", None, "HTAB"), ("Basic QTo", None, "no padding"),
+    ("Basic QTo= ", None, "space behind"), ("Basic QT_=", None, "alphabet"),
+    ("Basic QTo=QTo=", None, "padding in the middle"),
+    ("Bearer QTo=", None, "another scheme"), ("QTo=", None, "no scheme"),
+    ("Digest username=\"a\", uri=\"/\"", None, "a scheme with commas"),
+    ("Basic QTo=, Basic QTo=", 400, "twice"),
+    ("basic QTo=, Bearer x", 400, "twice, one of another scheme"),
+])
+def test_parse_credentials(value, expected):
+    assert outcome(httpd.parse_credentials, value) == expected
+
+
+GOOD_HASH = "scrypt$16$8$1$%s$%s" % (
+    base64.b64encode(b"s" * 16).decode(), base64.b64encode(b"h" * 32).decode())
+
+
+@table("line", [
+    ("me", "no colon"), (":" + GOOD_HASH, "no user"),
+    ("me:" + GOOD_HASH + "\nme:" + GOOD_HASH, "twice"),
+    ("m\x00e:" + GOOD_HASH, "a control character"),
+    ("me:secret", "no hash"), ("me:$6$x$y", "crypt's"),
+    ("me:" + GOOD_HASH.replace("$16$", "$17$"), "no power of two"),
+    ("me:" + GOOD_HASH.replace("$16$", "$1$"), "no work"),
+    ("me:" + GOOD_HASH.replace("$8$", "$0$"), "nothing"),
+    ("me:" + GOOD_HASH.replace("$16$", "$4194304$"), "too much memory"),
+    ("me:" + GOOD_HASH.replace("$1$", "$9999$").replace("$16$", "$4096$"),
+     "too much time"),
+    ("me:" + GOOD_HASH[:-24], "cut"), ("me:" + GOOD_HASH[:-2], "no padding"),
+    ("me:" + GOOD_HASH + "$", "more"),
+    ("me:" + GOOD_HASH.replace("c3N", ""), "base64")])
+def test_bad_line_of_users_is_named_but_not_shown(line):
+    data = "# secret\n\nother:%s\n%s\n" % (GOOD_HASH, line)
+    with pytest.raises(ValueError) as caught:
+        httpd.parse_users(data.encode())
+    number = 5 if "\n" in line else 4
+    assert str(caught.value).startswith("line %d: " % number)
+    assert "me" not in str(caught.value).replace("name", "")
+    assert "secret" not in str(caught.value)
+
+
+def test_parse_users():
+    users = httpd.parse_users(
+        ("# comment\r\n\r\n  \nme:%s \na b:%s\nj\xe9:%s" % (
+            GOOD_HASH, GOOD_HASH, GOOD_HASH)).encode())
+    assert sorted(users) == [b"a b", b"j\xc3\xa9", b"me"]
+    assert (users[b"me"].salt, users[b"me"].hash) == (b"s" * 16, b"h" * 32)
+    assert httpd.parse_users(b"") == {}
 
 
 # ---- States of files --------------------------------------------------------
@@ -3380,6 +3487,12 @@ WORST = [
     (lambda n: httpd.connection_option({"connection": "x," * (n // 2)}, 1,
                                        False), "connection: list"),
     (lambda n: httpd.unparsed_request(b"\r\n" * (n // 2)), "unparsed: CR LF"),
+    (lambda n: httpd.parse_credentials("Basic" + " " * n),
+     "credentials: spaces"),
+    (lambda n: httpd.parse_credentials("Basic " + "A" * (n // 4 * 4 + 1)),
+     "credentials: base64"),
+    (lambda n: httpd.parse_credentials("Basic " + "Og" * (n // 2)),
+     "credentials: colons"),
     (lambda n: httpd.unparsed_request(b"\0" * n), "unparsed: NULs"),
     (lambda n: httpd.check_partial(b"a" * n, 0), "partial: one word"),
     (lambda n: httpd.check_partial(b"\r\n" + b"\r" * n, 0), "partial: CRs"),
@@ -4319,14 +4432,42 @@ def ask_bytewise(port, request):
         return wire.response(request.split()[0].decode())
 
 
+def ask_over_tls(port, cafile, request):
+    """Send *request* over TLS, then *request* again as the last one."""
+    head, end, _ = request.partition(b"\r\n\r\n")
+    method = request.split()[0].decode()
+    with TLSWire(port, cafile) as wire:
+        answer = wire.send(request).response(method)
+        wire.send(head + b"\r\nConnection: close" + end)
+        closing = wire.response(method)
+        wire.end()
+    assert closing.fields.pop("connection") == "close"
+    assert closing.same_as(answer)
+    return answer
+
+
 @pytest.fixture(params=[ask_closing, ask_kept_alive, ask_pipelined,
-                        ask_bytewise], ids=lambda way: way.__name__[4:])
+                        ask_bytewise, ask_over_tls],
+                ids=lambda way: way.__name__[4:])
 def ask(request, server):
     """The way to ask the common server: ask(target, *field lines)."""
+    place = [server.port]
+    if request.param is ask_over_tls:
+        place = [request.getfixturevalue("tls_server").port,
+                 request.getfixturevalue("certificate")[0]]
+
     def ask(target, *lines, **settings):
-        return request.param(server.port,
-                             request_for(target, *lines, **settings))
+        return request.param(*place + [request_for(target, *lines,
+                                                   **settings)])
     return ask
+
+
+@pytest.fixture(scope="session")
+def tls_server(site, certificate):
+    """A server of the site over TLS."""
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        yield running
 
 
 def test_file_with_its_fields(ask, site):
@@ -5232,6 +5373,748 @@ def test_clients_that_go_away_leave_nothing_behind(site):
         wait_until(lambda: running.descriptors() <= before, "closing")
 
 
+# ---- TLS --------------------------------------------------------------------
+
+
+class TLSRecords:
+    """A TLS client whose bytes on the wire are the test's own matter."""
+
+    def __init__(self, port, cafile):
+        import ssl
+        self.ssl = ssl
+        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = ssl.create_default_context(cafile=cafile).wrap_bio(
+            self.incoming, self.outgoing, server_hostname="localhost")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.sock.close()
+
+    def _until_done(self, call, send):
+        """Return what call() does, feeding it; send() what it has to send."""
+        while True:
+            try:
+                return call()
+            except self.ssl.SSLWantReadError:
+                send(self.outgoing.read())
+                data = self.sock.recv(65536)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+
+    def hello(self):
+        """Return the bytes that a handshake begins with."""
+        with pytest.raises(self.ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self.outgoing.read()
+
+    def handshake(self, send):
+        """Do the handshake but for its last bytes: return those."""
+        self._until_done(self.tls.do_handshake, send)
+        return self.outgoing.read()
+
+    def encrypt(self, data):
+        """Return the record that *data* is sent in."""
+        self.tls.write(data)
+        return self.outgoing.read()
+
+    def close_notify(self):
+        """Return the record that ends what we send."""
+        with contextlib.suppress(self.ssl.SSLError):
+            self.tls.unwrap()
+        return self.outgoing.read()
+
+    def read_to_end(self):
+        """Return all that comes before a close_notify."""
+        blocks = []
+        with contextlib.suppress(self.ssl.SSLZeroReturnError):  # we, too
+            while not blocks or blocks[-1]:
+                blocks.append(self._until_done(
+                    lambda: self.tls.read(65536), self.sock.sendall))
+        return b"".join(blocks)
+
+
+def s_client(port, certificate, *options, **settings):
+    """Run openssl's client; return what it prints."""
+    return subprocess.run(
+        ["openssl", "s_client", "-connect", "127.0.0.1:%d" % port, "-CAfile",
+         certificate[0]] + list(options), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=PATIENCE, **settings).stdout
+
+
+def test_tls_versions(tls_server, certificate):
+    request = request_for("/probe.txt", "Connection: close")
+    for option, name in [("-tls1_2", b"TLSv1.2"), ("-tls1_3", b"TLSv1.3")]:
+        shown = s_client(tls_server.port, certificate, option, "-ign_eof",
+                         "-alpn", "h2,http/1.1", input=request)
+        assert b"HTTP/1.1 200 OK" in shown and PROBE in shown
+        assert b"New, " + name in shown or name + b", Cipher" in shown, shown
+        assert b"Verify return code: 0 (ok)" in shown
+        assert b"ALPN protocol: http/1.1" in shown
+        assert b"unexpected eof" not in shown
+    for option in ("-tls1", "-tls1_1"):
+        shown = s_client(tls_server.port, certificate, option, "-cipher",
+                         "ALL:@SECLEVEL=0", input=request)
+        assert b"HTTP/1.1" not in shown and b"(NONE)" in shown
+        assert b"protocol version" in shown, "an alert, not a cut"
+
+
+def test_no_renegotiation(tls_server, certificate):
+    """One that the client asks for is refused, and hurts nobody."""
+    shown = s_client(tls_server.port, certificate, "-tls1_2", input=b"R\n")
+    assert b"RENEGOTIATING" in shown and b"no renegotiation" in shown, shown
+    with TLSWire(tls_server.port, certificate[0]) as wire:
+        assert wire.get("/probe.txt").content == PROBE
+
+
+def test_key_update(tls_server, certificate):
+    """The client asks for new keys, in both directions, before its request."""
+    with subprocess.Popen(
+            ["openssl", "s_client", "-connect",
+             "127.0.0.1:%d" % tls_server.port, "-tls1_3", "-CAfile",
+             certificate[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT) as process:
+        shown = b""
+        for command, effect in [
+                (b"K\n", b"KEYUPDATE"), (b"k\n", b"KEYUPDATE.*KEYUPDATE"),
+                (request_for("/probe.txt"), PROBE)]:
+            process.stdin.write(command)
+            process.stdin.flush()
+            while not re.search(effect, shown, re.DOTALL):
+                data = os.read(process.stdout.fileno(), 65536)
+                assert data, shown
+                shown += data
+        process.communicate(b"Q\n", timeout=PATIENCE)
+
+
+def test_storm_of_handshakes_has_few_steps_a_turn(site, certificate,
+                                                  monkeypatch):
+    cert, key = certificate
+    turns = []
+    plain = httpd.TLSSocket.handshake
+
+    def counted(self):
+        turns.append(server.turn)
+        return plain(self)
+    monkeypatch.setattr(httpd.TLSSocket, "handshake", counted)
+    server = httpd.Server(str(site), 0, "127.0.0.1", tls_cert=cert,
+                          tls_key=key)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(TLSRecords(port_of(server), cert))
+                   for _ in range(30)]
+        for client in clients:
+            client.sock.sendall(client.hello())
+        with server:
+            for client in clients:
+                client.sock.sendall(client.handshake(client.sock.sendall)
+                                    + client.encrypt(request_for(
+                                        "/probe.txt", "Connection: close")))
+                assert client.read_to_end().endswith(PROBE)
+    counts = [turns.count(turn) for turn in set(turns)]
+    assert sum(counts) >= 60
+    assert max(counts) == httpd.HANDSHAKES_PER_TURN
+
+
+def test_plain_http_loads_no_ssl():
+    """Nor what else only passwords need; it would make each start slower."""
+    subprocess.run(
+        [sys.executable, "-c", "import httpd, sys\n"
+         "with httpd.Server(port=0):\n    pass\n"
+         "assert not {'ssl', 'hashlib', 'hmac', 'getpass'} & set(sys.modules)"
+         ], cwd=HERE, check=True, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("command", [
+    ["curl", "-sS", "--fail", "--cacert"],
+    [sys.executable, HTTPGET, "-q", "--cafile"]],
+    ids=lambda command: os.path.basename(command[-3]))
+def test_other_clients_over_tls(tls_server, site, certificate, command):
+    if not shutil.which(command[0]):
+        pytest.skip(command[0] + " is not installed")
+    for name in ("big.bin", "empty.txt", "hello.txt"):
+        out = subprocess.run(
+            command + [certificate[0], "https://127.0.0.1:%d/%s" % (
+                tls_server.port, name)], stdout=subprocess.PIPE, check=True,
+            timeout=PATIENCE).stdout
+        assert out == (site / name).read_bytes()
+    assert tls_server.logged("GET /hello.txt")
+
+
+def test_handshake_byte_by_byte(tls_server, certificate):
+    def bytewise(data):
+        for i in range(len(data)):
+            client.sock.sendall(data[i:i + 1])
+    with TLSRecords(tls_server.port, certificate[0]) as client:
+        bytewise(client.handshake(bytewise))
+        bytewise(client.encrypt(request_for("/probe.txt")))
+        bytewise(client.encrypt(request_for("/x", "Connection: close")))
+        received = client.read_to_end()
+    assert received.count(b"HTTP/1.1 ") == 2 and PROBE in received
+
+
+@pytest.mark.parametrize("together", [False, True],
+                         ids=["after the handshake", "with its end"])
+def test_many_records_in_one_segment(tls_server, certificate, together):
+    """What the TLS object holds is not forgotten: nothing more will come."""
+    with TLSRecords(tls_server.port, certificate[0]) as client:
+        last = client.handshake(client.sock.sendall)
+        if not together:
+            client.sock.sendall(last)
+            last = client.encrypt(request_for("/probe.txt"))
+        requests = (request_for("/probe.txt") * 3
+                    + request_for("/hello.txt", "Connection: close"))
+        client.sock.sendall(last + b"".join(
+            client.encrypt(requests[i:i + 7])
+            for i in range(0, len(requests), 7)))
+        received = client.read_to_end()
+    assert received.count(PROBE) == (3 if together else 4)
+    assert received.endswith(b"hello, world\n")
+
+
+def test_half_closed_tls_client_gets_its_answers(site, certificate):
+    cert, key = certificate
+    whole = (site / "big.bin").read_bytes()
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        before = running.descriptors()
+        with TLSRecords(running.port, cert) as client:
+            client.sock.sendall(
+                client.handshake(client.sock.sendall)
+                + client.encrypt(request_for("/big.bin")
+                                 + request_for("/hello.txt"))
+                + client.close_notify())
+            received = client.read_to_end()
+            assert whole in received
+            assert received.endswith(b"hello, world\n")
+            wait_until(lambda: running.descriptors() == before,
+                       "the server's close")
+
+
+def test_stalled_handshakes_end_and_hold_nobody_up(site, certificate):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key,
+                 prelude="httpd.SECONDS = [1 if state == httpd.HANDSHAKE else"
+                 " seconds for state, seconds in enumerate(httpd.SECONDS)]"
+                 ) as running:
+        before = running.descriptors()
+        with contextlib.ExitStack() as stack:
+            stalled = [stack.enter_context(TLSRecords(running.port, cert))
+                       for _ in range(30)]
+            for i, client in enumerate(stalled):
+                hello = client.hello()
+                client.sock.sendall(hello[:i * len(hello) // 29])
+            for _ in range(3):
+                with TLSWire(running.port, cert) as wire:
+                    assert wire.get("/probe.txt").content == PROBE
+            for client in stalled:
+                while client.sock.recv(65536):
+                    pass
+        wait_until(lambda: running.descriptors() == before, "descriptors")
+        running.log(3)
+
+
+@pytest.mark.parametrize("data", [
+    b"\x16", b"\x16\x03\x01\x00\x05hello", b"\x16" * 1000,
+    b"\x16\x03\x01\x40\x00" + bytes(100000), b""],
+    ids=["its first byte", "garbage", "more of it", "too much", "nothing"])
+def test_what_is_no_handshake_ends_quietly(site, certificate, data):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        with Wire(running.port) as wire:
+            with contextlib.suppress(ConnectionError):
+                wire.send(data)
+                wire.sock.shutdown(socket.SHUT_WR)
+                assert b"HTTP" not in b"".join(wire.rest())
+        with TLSWire(running.port, cert) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        running.log(1)
+
+
+@pytest.mark.parametrize("data", [
+    request_for("/probe.txt"), b"G", b"\r\n\r\n", b"x" * 60000],
+    ids=["a request", "a part of one", "empty lines", "no request"])
+def test_plain_http_on_a_tls_port(site, certificate, data):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        with Wire(running.port) as wire:
+            answer = wire.send(data).response()
+            assert answer.status == 400 and b"https://" in answer.content
+            wire.end()
+        (line,) = running.log(1)
+        assert '" 400 ' in line
+
+
+def test_slow_reader_of_a_large_file_over_tls(endless, certificate):
+    cert, key = certificate
+    with open(str(endless / "big"), "rb") as file:
+        expected = hashlib.sha256(file.read()).digest()
+    with Running(endless, "--tls-cert", cert, "--tls-key", key) as running:
+        with TLSWire(running.port, cert) as slow:
+            slow.send(request_for("/big", "Connection: close"))
+            head = slow.head()
+            for _ in range(100):
+                slow.received += slow.sock.recv(1000)
+                with TLSWire(running.port, cert) as other:
+                    assert other.get("/nothing").status == 404
+            content = slow.received + b"".join(slow.rest())  # to its end
+            assert b"Content-Length: %d\r\n" % len(content) in head
+            assert hashlib.sha256(content).digest() == expected
+
+
+def test_tls_client_that_goes_away_leaves_nothing_behind(endless,
+                                                         certificate):
+    cert, key = certificate
+    with Running(endless, "--tls-cert", cert, "--tls-key", key) as running:
+        before = running.descriptors()
+        for _ in range(10):
+            with TLSWire(running.port, cert) as wire:
+                wire.send(request_for("/big")).head()
+                reset(wire.sock)
+        wait_until(lambda: running.descriptors() == before, "descriptors")
+        assert all('" 200 ' in line for line in running.log(10))
+
+
+def test_end_of_an_idle_tls_connection_is_vouched_for(site, certificate):
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key,
+                 "--idle-timeout", "0.2") as running:
+        with TLSWire(running.port, cert) as idle:
+            idle.get("/probe.txt")
+            idle.end()
+        with TLSWire(running.port, cert) as stopped:
+            stopped.get("/probe.txt")
+            running.process.send_signal(signal.SIGTERM)
+            stopped.end()
+
+
+def make_certificate(folder, name, *options):
+    """Make another certificate for localhost; return its file and its key's.
+    """
+    cert, key = str(folder / (name + ".cert")), str(folder / (name + ".key"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-days", "2", "-subj", "/CN=" + name,
+         "-newkey", "rsa:2048", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", key, "-out", cert] + list(options),
+        check=True, stderr=subprocess.DEVNULL)
+    return cert, key
+
+
+def test_certificate_is_reloaded(site, certificate, tmp_path):
+    """By SIGHUP, for new connections; one of no use changes nothing."""
+    other = make_certificate(tmp_path, "localhost", "-nodes")
+    place = str(tmp_path / "place")
+
+    def put(*names):
+        with open(place, "wb") as file:
+            for name in names:
+                with open(name, "rb") as part:
+                    file.write(part.read())
+    put(*certificate)
+    with Running(site, "--tls-cert", place) as running:
+        with TLSWire(running.port, certificate[0]) as wire:
+            wire.get("/probe.txt")
+            put(HTTPD)
+            running.process.send_signal(signal.SIGHUP)
+            said = running.process.stderr.readline()
+            assert place.encode() in said and b"stays" in said
+            TLSWire(running.port, certificate[0]).sock.close()
+            put(*other)
+            running.process.send_signal(signal.SIGHUP)
+
+            def has_new():
+                with contextlib.suppress(OSError):
+                    TLSWire(running.port, other[0]).sock.close()
+                    return True
+            wait_until(has_new, "the new certificate")
+            assert wire.get("/probe.txt").content == PROBE
+
+
+def test_encrypted_key(site, certificate, tmp_path):
+    cert, key = make_certificate(tmp_path, "localhost", "-passout",
+                                 "pass:open sesame")
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("open sesame\n")
+    wrong.write_text("open\n")
+    tls = ["--tls-cert", cert, "--tls-key", key]
+    with Running(site, "--tls-password-file", str(right), *tls) as running:
+        with TLSWire(running.port, cert) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+    missing, key_of_other = str(tmp_path / "none"), certificate[1]
+    for options, words in [
+            (tls, [key, "--tls-password-file"]),
+            (tls + ["--tls-password-file", str(wrong)], [key, str(wrong)]),
+            (tls + ["--tls-password-file", missing], [missing]),
+            (["--tls-cert", missing], [missing, "No such file"]),
+            (["--tls-cert", cert], [cert, "private key"]),
+            (["--tls-cert", key], [key, "certificate"]),
+            (["--tls-cert", str(site)], [str(site), "directory"]),
+            (["--tls-cert", cert, "--tls-key", missing], [missing]),
+            (["--tls-cert", cert, "--tls-key", key_of_other],
+             [cert, key_of_other, "not that of"])]:
+        status, message = httpd_fails("-d", str(site), "0", *options)
+        assert status == 1, message
+        assert message.count("\n") == 1 and "Traceback" not in message
+        for word in words:
+            assert word in message
+
+
+def test_tls_server_in_a_program(site, certificate):
+    import ssl
+    cert, key = certificate
+    with httpd.Server(str(site), 0, tls_cert=cert, tls_key=key) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        with urllib.request.urlopen(
+                server.url + "probe.txt", context=ssl.create_default_context(
+                    cafile=cert)) as response:
+            assert response.read() == PROBE
+    with pytest.raises(httpd.BadFile):
+        httpd.Server(str(site), 0, tls_cert=str(site / "hello.txt"))
+    with httpd.Server(str(site), 0) as server:
+        assert server.tls is None
+
+
+# ---- Passwords on the wire --------------------------------------------------
+
+needs_scrypt = pytest.mark.skipif(
+    not hasattr(hashlib, "scrypt"), reason="no hashlib.scrypt in this Python")
+USERS = {"Aladdin": "open sesame", "j\xe9 b": "123\xa3", "me": ":secret:"}
+
+
+def write_users(path, users):
+    """Write an --auth-file; its hashes take little time."""
+    lines = ["# users"]
+    for user, password in users.items():
+        salt = os.urandom(16)
+        hashed = hashlib.scrypt(password.encode(), salt=salt, n=16, r=8, p=1)
+        lines.append("%s:scrypt$16$8$1$%s$%s" % (
+            user, base64.b64encode(salt).decode(),
+            base64.b64encode(hashed).decode()))
+    path.write_bytes("\n".join(lines).encode("utf-8") + b"\n")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def users_file(tmp_path_factory):
+    return write_users(tmp_path_factory.mktemp("users") / "users", USERS)
+
+
+@pytest.fixture
+def guarded(site, users_file):
+    """A server that answers USERS alone."""
+    with Running(site, "--auth-file", users_file) as running:
+        yield running
+
+
+@needs_scrypt
+def test_users_get_what_they_ask_for(guarded):
+    for user, password in USERS.items():
+        field = basic(user, password)
+        with Wire(guarded.port) as wire:
+            for _ in range(3):
+                assert wire.get("/probe.txt", field).content == PROBE
+            assert wire.get("/nothing", field).status == 404
+            assert wire.get("/folder", field).status == 301
+            assert wire.get("/", basic(user, password, "bAsIc")).status == 200
+            wire.send(request_for("/probe.txt", field) * 3)
+            assert [wire.response().content for _ in range(3)] == [PROBE] * 3
+            assert wire.get("/probe.txt").status == 401, "the next without"
+    assert len(guarded.log(30)) == 30
+    for word in (" - Aladdin [", " - me [", " - j\\xc3\\xa9\\x20b ["):
+        assert sum(word in line for line in guarded.log_lines()) == 9
+    assert sum(' - - [' in line and '" 401 ' in line
+               for line in guarded.log_lines()) == 3
+
+
+REFUSED = [
+    ([], "nothing"), ([basic("me", "wrong")], "a wrong password"),
+    ([basic("nobody", ":secret:")], "no such user"),
+    ([basic("me", "")], "no password"), ([basic("", "")], "no user"),
+    ([basic("me", ":secret:\0")], "NUL"), ([basic("ME", ":secret:")], "case"),
+    (["Authorization: Basic ="], "no base64"),
+    (["Authorization: Basic bWU="], "no colon"),
+    (["Authorization: Bearer bWU6OnNlY3JldDo="], "another scheme"),
+    (["Authorization: " + "A" * 20000], "a long word"),
+    ([basic("me", "x" * 20000)], "a long password")]
+
+
+@needs_scrypt
+def test_refused_alike_whatever_is_there(guarded):
+    """Nothing is told of paths, methods or users before a right password."""
+    seen = set()
+    with Wire(guarded.port) as wire:
+        for lines, why in REFUSED:
+            for target in ("/probe.txt", "/nothing", "/folder", "/folder/",
+                           "/.hidden", "/link-out", "/%00", "/%2e%2e/", "/%zz"):
+                answer = wire.get(target, *lines)
+                assert answer.status == 401, (target, why)
+                seen.add(re.sub(b"Date: [^\r]*", b"", answer.head)
+                         + answer.content)
+        for method in ("POST", "DELETE", "BREW"):
+            wire.send(request_for("/probe.txt", method=method))
+            answer = wire.response()
+            seen.add(re.sub(b"Date: [^\r]*", b"", answer.head)
+                     + answer.content)
+    assert len(seen) == 1
+    assert answer.fields["www-authenticate"] == (
+        'Basic realm="files", charset="UTF-8"')
+    assert answer.fields["cache-control"] == "no-store"
+    assert all(" - - [" in line for line in guarded.log_lines())
+
+
+@needs_scrypt
+def test_authorization_twice_is_no_request(guarded):
+    field = basic("me", ":secret:")
+    for other in (field, basic("nobody", "x"), "Authorization: Bearer x"):
+        with Wire(guarded.port) as wire:
+            assert wire.get("/probe.txt", field, other).status == 400
+            wire.end()
+
+
+@needs_scrypt
+def test_user_in_json(site, users_file):
+    with Running(site, "--auth-file", users_file, "--log-format",
+                 "json") as running:
+        with Wire(running.port) as wire:
+            wire.get("/probe.txt", basic("j\xe9 b", "123\xa3"))
+            wire.get("/probe.txt", basic("j\xe9 b", "no"))
+        assert [json.loads(line)["user"] for line in running.log(2)] == [
+            "j\xe9 b", None]
+
+
+@needs_scrypt
+def test_users_are_reloaded(site, tmp_path):
+    """Who was let in is so no longer, on a connection that is open, too."""
+    path = tmp_path / "users"
+    write_users(path, {"me": "old", "you": "same"})
+    with Running(site, "--auth-file", str(path)) as running:
+        with Wire(running.port) as wire:
+            for _ in range(2):
+                assert wire.get("/probe.txt", basic("me", "old")).status == 200
+            path.write_text("me:nonsense\n")
+            running.process.send_signal(signal.SIGHUP)
+            said = running.process.stderr.readline().decode()
+            assert str(path) in said and "line 1: " in said
+            assert "stays" in said and "nonsense" not in said
+            assert wire.get("/probe.txt", basic("me", "old")).status == 200
+            write_users(path, {"me": "new", "you": "same"})
+            running.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: wire.get(
+                "/probe.txt", basic("me", "old")).status == 401, "the new file")
+            assert wire.get("/probe.txt", basic("me", "new")).status == 200
+            assert wire.get("/probe.txt", basic("you", "same")).status == 200
+
+
+@pytest.fixture
+def hashes(monkeypatch):
+    """The passwords that are hashed in this process, one by one."""
+    made = []
+    plain = httpd.PasswordHash.make
+
+    def make(self, password):
+        made.append(password)
+        return plain(self, password)
+    monkeypatch.setattr(httpd.PasswordHash, "make", make)
+    return made
+
+
+@needs_scrypt
+def test_each_credential_costs_one_hash(site, users_file, hashes):
+    """As much for a user who is not there; none for what is no credential."""
+    with httpd.Server(str(site), 0, "127.0.0.1",
+                      auth_file=users_file) as server:
+        with Wire(port_of(server)) as wire:
+            for field in (basic("me", ":secret:"), basic("me", "wrong"),
+                          basic("nobody", "guess")):
+                for target in ("/probe.txt", "/nothing", "/probe.txt"):
+                    wire.get(target, field)
+        assert hashes == [b":secret:", b"wrong", b"guess"]
+        for lines, why in REFUSED[:1] + REFUSED[5:6] + REFUSED[7:11]:
+            with Wire(port_of(server)) as wire:
+                assert wire.get("/probe.txt", *lines).status == 401, why
+        assert len(hashes) == 3
+        nobody, someone = server.users._nobody, server.users._hashes[b"me"]
+        assert nobody.cost() == someone.cost()
+
+
+@needs_scrypt
+def test_what_was_right_is_verified_again_in_time(site, users_file, hashes,
+                                                  monkeypatch):
+    monkeypatch.setattr(httpd, "LET_IN_SECONDS", 0.3)
+    with httpd.Server(str(site), 0, "127.0.0.1",
+                      auth_file=users_file) as server:
+        with Wire(port_of(server)) as wire:
+            for number in (1, 2):
+                for _ in range(2):
+                    wire.get("/probe.txt", basic("me", ":secret:"))
+                assert len(hashes) == number
+                assert server.known
+                wait_until(lambda: not server.known, "its end")
+
+
+@needs_scrypt
+def test_what_is_remembered_of_passwords_is_bounded(site, users_file, hashes,
+                                                    monkeypatch):
+    monkeypatch.setattr(httpd, "LET_IN_MAX", 1)
+    monkeypatch.setattr(httpd, "REFUSED_MAX", 1)
+    with httpd.Server(str(site), 0, "127.0.0.1",
+                      auth_file=users_file) as server:
+        with Wire(port_of(server)) as wire:
+            for _ in range(2):
+                for user, password in sorted(USERS.items()):
+                    field = basic(user, password)
+                    assert wire.get("/probe.txt", field).status == 200
+                    field = basic(user, "wrong")
+                    assert wire.get("/probe.txt", field).status == 401
+            assert len(hashes) == 12
+            wait_until(lambda: len(server.users._let_in) == 1, "the turn")
+            assert len(server.users._refused) == 1
+
+
+@needs_scrypt
+def test_one_hash_a_turn(site, users_file, monkeypatch):
+    """Others are served between; what is too many is told to come later."""
+    turns = []
+    plain = httpd.PasswordHash.make
+
+    def make(self, password):
+        turns.append(server.turn)
+        until = time.perf_counter() + 1.5 * httpd.JOBS_SECONDS
+        while time.perf_counter() < until:
+            pass
+        return plain(self, password)
+    monkeypatch.setattr(httpd.PasswordHash, "make", make)
+    monkeypatch.setattr(httpd, "CHECKS_MAX", 10)
+    server = httpd.Server(str(site), 0, "127.0.0.1", auth_file=users_file)
+    with server, contextlib.ExitStack() as stack:
+        user = stack.enter_context(Wire(port_of(server)))
+        assert user.get("/probe.txt", basic("me", ":secret:")).status == 200
+        wires = [stack.enter_context(Wire(port_of(server)))
+                 for _ in range(30)]
+        for i, wire in enumerate(wires):
+            wire.send(request_for("/", basic("me", "guess %d" % i)))
+        while len(turns) < 5:
+            user.get("/probe.txt", basic("me", ":secret:"))
+        statuses = [wire.response().status for wire in wires]
+        assert set(statuses) <= {401, 503} and statuses.count(401) >= 10
+    assert len(turns) == len(set(turns)) == statuses.count(401) + 1
+
+
+@needs_scrypt
+def test_password_over_tls(site, users_file, certificate):
+    cert, key = certificate
+    with Running(site, "--auth-file", users_file, "--tls-cert", cert,
+                 "--tls-key", key, "--bind", "127.0.0.1") as running:
+        url = "https://127.0.0.1:%d/big.bin" % running.port
+        expected = (site / "big.bin").read_bytes()
+        out = subprocess.run(
+            [sys.executable, HTTPGET, "-q", "--cafile", cert, "--auth", "me",
+             url], env=dict(os.environ, HTTPGET_PASSWORD=":secret:"),
+            stdout=subprocess.PIPE, check=True, timeout=PATIENCE).stdout
+        assert out == expected
+        if shutil.which("curl"):
+            out = subprocess.run(
+                ["curl", "-sS", "--fail", "--cacert", cert, "-u",
+                 "Aladdin:open sesame", url], stdout=subprocess.PIPE,
+                check=True, timeout=PATIENCE).stdout
+            assert out == expected
+
+
+@needs_scrypt
+def test_warnings_about_passwords(site, users_file, certificate, tmp_path):
+    cert, key = certificate
+    clear = b"passwords travel in the clear"
+    with Running(site, "--auth-file", users_file) as running:
+        assert clear not in running.start_message
+    with Running(site, "--auth-file", users_file, "-b",
+                 "0.0.0.0") as running:
+        assert clear in running.start_message
+    with Running(site, "--auth-file", users_file, "-b", "0.0.0.0",
+                 "--tls-cert", cert, "--tls-key", key) as running:
+        assert clear not in running.start_message
+        assert b"folder that is served; keep" not in running.start_message
+    inside = write_users(tmp_path / ".users", USERS)
+    with Running(tmp_path, "--auth-file", inside) as running:
+        assert b"WARNING: %s is in the folder" % inside.encode() in (
+            running.start_message)
+
+
+@needs_scrypt
+def test_bad_users_file_does_not_start(site, tmp_path):
+    bad = tmp_path / "bad"
+    bad.write_text("# one\nme:open sesame\n")
+    for path, words in [(str(bad), [str(bad), "line 2: "]),
+                        (str(tmp_path / "none"), ["none", "No such file"]),
+                        ("", ["No such file"]),
+                        (str(site), [str(site), "directory"])]:
+        status, message = httpd_fails("--auth-file", path, "0")
+        assert status == 1 and message.count("\n") == 1, message
+        assert "sesame" not in message
+        for word in words:
+            assert word in message
+
+
+@needs_scrypt
+def test_hash_password(site, tmp_path):
+    """From standard input, and from a terminal, where it is asked for twice.
+    """
+    command = [sys.executable, HTTPD, "--hash-password"]
+    hashes = [subprocess.run(
+        command, input="s\xe9same\n".encode(), stdout=subprocess.PIPE,
+        check=True, timeout=PATIENCE).stdout for _ in range(2)]
+    assert hashes[0] != hashes[1]
+    users = tmp_path / "users"
+    users.write_bytes(b"me:" + hashes[0])
+    with Running(site, "--auth-file", str(users)) as running:
+        with Wire(running.port) as wire:
+            field = basic("me", "s\xe9same")
+            assert wire.get("/probe.txt", field).content == PROBE
+    for password in (b"", b"\n", b"a\tb\n", b"x" * 1025):
+        done = subprocess.run(command, input=password, timeout=PATIENCE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.count(b"\n") == 1
+
+
+@needs_scrypt
+@pytest.mark.parametrize("again, status", [("secret", 0), ("secrets", 1)])
+def test_hash_password_on_a_terminal(again, status):
+    import pty
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, HTTPD, "--hash-password"])
+    shown = b""
+    for prompt, text in ((b"Password: ", "secret"), (b"Again: ", again)):
+        while prompt not in shown:
+            shown += os.read(terminal, 1000)
+        os.write(terminal, text.encode() + b"\n")
+    with contextlib.suppress(OSError):  # EIO: the end
+        for data in iter(lambda: os.read(terminal, 1000), b""):
+            shown += data
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] >> 8 == status
+    assert b"secret" not in shown, "no echo"
+    assert (b"scrypt$" in shown) == (status == 0)
+
+
+def test_passwords_need_scrypt(site, tmp_path):
+    users = tmp_path / "users"
+    users.write_text("")
+    for options in (["--auth-file", str(users), "0"], ["--hash-password"]):
+        done = subprocess.run(
+            [sys.executable, "-c", "import hashlib, runpy, sys\n"
+             "vars(hashlib).pop('scrypt', None)\n"
+             "sys.argv = sys.argv[1:]\n"
+             "runpy.run_path(sys.argv[0], run_name='__main__')", HTTPD]
+            + options, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, timeout=PATIENCE)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.count(b"\n") == 1 and b"scrypt" in done.stderr
+
+
 # ---- Freshness --------------------------------------------------------------
 
 
@@ -5525,7 +6408,8 @@ def test_log_formats(site):
             assert 0 <= entry.pop("duration_us") < 10**7
             assert entry.pop("time")
             assert entry == {
-                "address": "127.0.0.1", "port": port, "status": 200,
+                "address": "127.0.0.1", "port": port, "user": None,
+                "status": 200,
                 "request": "GET /hello.txt HTTP/1.1", "bytes": 13,
                 "referer": None, "user_agent": "x\xe9\"", "aborted": False}
 
@@ -6227,8 +7111,8 @@ class Scripted:
     def __getattr__(self, name):
         return getattr(self.sock, name)
 
-    def recv(self, size):
-        return self.fault.at("recv") or self.sock.recv(size)
+    def recv(self, size, flags=0):
+        return self.fault.at("recv") or self.sock.recv(size, flags)
 
     def send(self, data, flags=0):
         if self.fault.at("send"):
@@ -6253,9 +7137,20 @@ class Fault:
         return name == "send"
 
 
-@pytest.fixture
-def faulty(site, monkeypatch, capfd):
+@pytest.fixture(params=["plain", "TLS", "TLS 1.2"])
+def faulty(request, site, monkeypatch, capfd):
     """faulty(number, error): what three requests bring when a call fails."""
+    wait_until_settled(site / "probe.txt")
+    tls = {}
+    if request.param != "plain":
+        cert, key = request.getfixturevalue("certificate")
+        tls = {"tls_cert": cert, "tls_key": key}
+
+    def connect(port):
+        if tls:  # in a handshake of 1.2 the server has the last word
+            return TLSWire(port, tls["tls_cert"], "1.2" in request.param)
+        return Wire(port)
+
     def run(number, error):
         fault = Fault(number, error)
         plain = httpd.Connection.__init__
@@ -6272,10 +7167,10 @@ def faulty(site, monkeypatch, capfd):
             patch.setattr(httpd.Connection, "__init__", scripted)
             patch.setattr(os, "sendfile", scripted_sendfile)
             before = len(os.listdir("/proc/self/fd"))
-            with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+            with httpd.Server(str(site), 0, ["127.0.0.1"], **tls) as server:
                 port = port_of(server)
                 received = b""
-                with Wire(port) as wire, contextlib.suppress(OSError):
+                with contextlib.suppress(OSError), connect(port) as wire:
                     wire.send(request_for("/big.bin"))
                     wire.send(request_for("/probe.txt"))
                     wire.send(request_for("/x", "Connection: close"))
@@ -6385,9 +7280,9 @@ class Counted(Scripted):
         self.sock = sock
         self.calls = calls
 
-    def recv(self, size):
+    def recv(self, size, flags=0):
         self.calls.append("recv")
-        return self.sock.recv(size)
+        return self.sock.recv(size, flags)
 
     def send(self, data, flags=0):
         self.calls.append("send")
@@ -6458,6 +7353,30 @@ def test_system_calls_of_a_kept_answer(site, system_calls, tmp_path):
     finally:
         server.server_close()
         os.close(log)
+
+
+def test_system_calls_of_a_kept_answer_over_tls(site, system_calls,
+                                                certificate):
+    """One recv and one send here, too: OpenSSL sees memory alone."""
+    cert, key = certificate
+    server = httpd.Server(str(site), 0, ["127.0.0.1"], tls_cert=cert,
+                          tls_key=key)
+    try:
+        with TLSRecords(port_of(server), cert) as client:
+            def send(data):
+                client.sock.sendall(data)
+                wait_until(lambda: select.select([client.sock], [], [], 0)[0]
+                           or server._turn_once(), "an answer")
+            client.sock.sendall(client.handshake(send))
+            for _ in range(2):
+                del system_calls[:]
+                client.tls.write(request_for("/probe.txt"))
+                answer = client._until_done(lambda: client.tls.read(65536),
+                                            send)
+                assert answer.endswith(PROBE)
+            assert system_calls == ["recv", "lstat", "send"]
+    finally:
+        server.server_close()
 
 
 def test_system_calls_of_a_connection_for_one_request(site, system_calls):
@@ -6723,8 +7642,9 @@ def test_memory_for_known_heads_is_bounded(site, fields, path):
         tracemalloc.start()
         number = 0
         while number == len(server.known):
-            server._know(b"GET %s?%d HTTP/1.1\r\nHost: h\r\n%s\r\n" % (
-                path, number, fields))
+            head = b"GET %s?%d HTTP/1.1\r\nHost: h\r\n%s\r\n" % (
+                path, number, fields)
+            server._know(head, httpd.parse_request(head))
             number += 1
         for head in server.known.values():  # as if each had been answered
             head.log_rest = httpd.combined_rest("x" * 26, head.request, 200, 1)
@@ -7317,9 +8237,9 @@ def test_what_is_imported_later_is_known():
                     found |= {alias.name for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     found.add(node.module)
-    # Needed before.
-    assert found - {"argparse", "pwd", "resource"} == set(
-        httpd.IMPORTED_LATER)
+    # Needed before; ssl makes its context by then.
+    assert found - {"argparse", "getpass", "pwd", "resource", "ssl",
+                    "unicodedata"} == set(httpd.IMPORTED_LATER)
 
 
 @needs_root
@@ -7850,8 +8770,11 @@ def test_with_other_clients(server, site, command):
                     reason="chromium is not installed")
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11),
                     reason="a browser start is slow: one Python is enough")
-def test_site_in_a_browser_without_an_error(tmp_path):
-    with Running(os.path.join(HERE, "htdocs")) as running:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_site_in_a_browser_without_an_error(tmp_path, certificate, scheme):
+    tls = ["--tls-cert", certificate[0], "--tls-key", certificate[1]]
+    with Running(os.path.join(HERE, "htdocs"),
+                 *(tls if scheme == "https" else [])) as running:
         for name in ("", "nothing-here"):
             done = subprocess.run(
                 ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
@@ -7859,7 +8782,8 @@ def test_site_in_a_browser_without_an_error(tmp_path):
                  "--disable-background-networking", "--enable-logging=stderr",
                  "--disable-component-update", "--dump-dom",
                  "--user-data-dir=" + str(tmp_path / "profile"),
-                 "http://127.0.0.1:%d/%s" % (running.port, name)],
+                 "--ignore-certificate-errors",
+                 "%s://127.0.0.1:%d/%s" % (scheme, running.port, name)],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
             assert b"</html>" in done.stdout
             console = [line for line in done.stderr.splitlines()
@@ -8423,8 +9347,10 @@ BOMB = gzip.compress(bytes(2 ** 25), 9)
 EXCESS = ok(b"12345") + b"HTTP/1.1 200 OK\r\n\r\nevil"
 
 # What is sent, the exit status, what the message says, why.
-HOSTILE = [(head + b"content", 4, "", why)
-           for head, parsed, why in HEADS if parsed is None] + [
+HOSTILE_RESPONSES = [
+    (head + b"content", 4, "", why)
+    for head, parsed, why in HEADS if parsed is None
+] + [
     # No response.
     (b"", 3, "no response", "closed at once"),
     (reset, 3, "no response", "reset at once"),
@@ -8516,10 +9442,10 @@ HOSTILE = [(head + b"content", 4, "", why)
      "sha-256", "wrong digest"),
     (ok(b"x", b"Repr-Digest: sha-256=:AA==:"), 0, "", "a digest that is none"),
 ]
-assert len(HOSTILE) >= 50
+assert len(HOSTILE_RESPONSES) >= 50
 
 
-@rows(HOSTILE)
+@rows(HOSTILE_RESPONSES)
 def test_get_hostile(a, b, c, tmp_path):
     """Each ends as documented, in time, and leaves no wrong file."""
     (tmp_path / "t").write_bytes(b"old")
@@ -9638,7 +10564,7 @@ def test_get_keeps_the_zone_of_an_address():
     assert httpget.name_below(url, "b") == "b"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A certificate for localhost, and its key, in one file."""
     if not shutil.which("openssl"):

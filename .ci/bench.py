@@ -68,6 +68,7 @@ import selectors
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -180,6 +181,7 @@ class Row(NamedTuple):
     # SERVERS, or `=` and the name of another row.
     targets: Mapping[str, tuple[float, float]] = {}
     p99_max: float = 0                  # ms, the target for 99 % of answers
+    tls: bool = False                   # over HTTPS
 
     @property
     def content(self):
@@ -280,6 +282,12 @@ WORK = [
         script=PIPELINE, targets={'=1k-64': (2, 2)}),
     Row('connect', 'a new connection for each request', '/1k.txt', 64, KIB,
         (('Connection', 'close'),), targets={'nginx': (1, 0.85)}),
+    Row('tls', '1 KiB file over TLS', '/1k.txt', 64, KIB, tls=True,
+        targets=over_nginx(1)),
+    Row('tls-1m', '1 MiB file over TLS, 16 connections', '/1m.bin', 16, MIB,
+        tls=True),
+    Row('tls-connect', 'a new TLS connection for each request', '/1k.txt', 64,
+        KIB, (('Connection', 'close'),), tls=True),
     Row('404', 'no such file', '/nothing', 64, status=404,
         targets=over_nginx(1.2)),
     Row('304', 'not modified', '/1k.txt', 64, 0,
@@ -312,10 +320,24 @@ class Place(NamedTuple):
     root: str       # folder to serve
     folder: str     # the server's own, for its configuration and its log
     port: int
+    tls: bool       # whether certificate() is to be used
 
     @property
     def log(self):
         return os.path.join(self.folder, 'access.log')
+
+    @property
+    def certificate(self):
+        """The file of a certificate and its key, made once for all."""
+        path = os.path.join(os.path.dirname(self.root), 'certificate.pem')
+        if not os.path.exists(path):
+            subprocess.run(
+                ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes',
+                 '-subj', '/CN=localhost', '-keyout', path, '-out',
+                 path + '.cert'], check=True, stderr=subprocess.DEVNULL)
+            with open(path, 'a') as both, open(path + '.cert') as cert:
+                both.write(cert.read())
+        return path
 
     def write(self, name, text):
         """Write *text* to the file *name* in the folder; return its path."""
@@ -341,8 +363,9 @@ class Server(NamedTuple):
 
 def httpd_command(python, path, place):
     """Return the command line for an httpd.py at *path*."""
+    tls = ['--tls-cert', place.certificate] if place.tls else []
     return [python, path, '--bind', '127.0.0.1', '-d', place.root,
-            '--log-file', place.log, str(place.port)]
+            '--log-file', place.log, *tls, str(place.port)]
 
 
 def httpd(name, python, path):
@@ -381,7 +404,8 @@ http {{
     scgi_temp_path {folder}/scgi;
     {options}
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
+        listen 127.0.0.1:{port} {ssl} backlog=1024;
+        {certificate}
         root {root};
         location /gzip/ {{
             gzip_types application/javascript;
@@ -393,10 +417,17 @@ http {{
 
 def nginx_command(place, log_options='', options=''):
     """Configure nginx as Debian does."""
+    certificate = ''
+    if place.tls:
+        certificate = (f'ssl_certificate {place.certificate}; '
+                       f'ssl_certificate_key {place.certificate}; '
+                       'ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3; '
+                       'ssl_prefer_server_ciphers on;')
     config = place.write('nginx.conf', NGINX.format(
         root=place.root, folder=place.folder, port=place.port, log=place.log,
         many=MANY_REQUESTS, connections=CONNECTIONS, log_options=log_options,
-        options=options))
+        options=options, ssl='ssl' if place.tls else '',
+        certificate=certificate))
     # -e: else it tries to open Debian's error log before it reads ours.
     return ['nginx', '-e', 'stderr', '-p', place.folder, '-c', config]
 
@@ -503,20 +534,23 @@ def http_server_command(place):
             place.root, str(place.port), place.log]
 
 
+# Those rows that nobody but httpd.py and nginx is configured for.
+TLS = tuple(row.name for row in WORK if row.tls)
+
 # What httpd.py is compared with.
 SERVERS = [
     Server('nginx', 'nginx', ('nginx', '-v'), nginx_command),
     Server('nginx-tuned', 'nginx', ('nginx', '-v'), nginx_tuned_command),
     # With so many open it answers nobody, whatever its limits.
     Server('lighttpd', 'lighttpd', ('lighttpd', '-v'), lighttpd_command,
-           ('10000-idle',)),
-    Server('h2o', 'h2o', ('h2o', '-v'), h2o_command),
-    Server('caddy', 'caddy', ('caddy', 'version'), caddy_command),
+           ('10000-idle', *TLS)),
+    Server('h2o', 'h2o', ('h2o', '-v'), h2o_command, TLS),
+    Server('caddy', 'caddy', ('caddy', 'version'), caddy_command, TLS),
     Server('http.server', 'python3', (sys.executable, '-V'),
            http_server_command,
            # No ranges, no content codings; a thread for each connection, and
            # five may wait to be accepted.
-           ('range-1k', 'range-16k', 'gzip', '1k-1000', '10000-idle')),
+           ('range-1k', 'range-16k', 'gzip', '1k-1000', '10000-idle', *TLS)),
 ]
 
 
@@ -634,7 +668,13 @@ end
 
 def check(row, port):
     """Raise Void unless the server at *port* answers *row* as expected."""
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=ANSWER)
+    if row.tls:
+        connection = http.client.HTTPSConnection(
+            '127.0.0.1', port, timeout=ANSWER,
+            context=ssl._create_unverified_context())
+    else:
+        connection = http.client.HTTPConnection('127.0.0.1', port,
+                                                timeout=ANSWER)
     try:
         # As wrk sends it, without an Accept-Encoding of http.client's own.
         connection.putrequest('GET', row.path, skip_accept_encoding=True)
@@ -671,7 +711,8 @@ def run_wrk(row, port, seconds, core, folder):
             '-s', script]
     for name, value in row.fields:
         argv += ['-H', f'{name}: {value}']
-    argv += [f'http://127.0.0.1:{port}{row.path}']
+    scheme = 'https' if row.tls else 'http'
+    argv += [f'{scheme}://127.0.0.1:{port}{row.path}']
     try:
         wrk = subprocess.run(
             pinned(core, argv), check=False, text=True,
@@ -860,7 +901,7 @@ def bench_row(bench, row, servers):
             if row.name in server.lacks:
                 continue
             with results[server.name].excused():
-                place = new_place(bench)
+                place = new_place(bench, row.tls)
                 process = stack.enter_context(
                     running(server, place, cores()[0]))
                 check(row, place.port)
@@ -882,10 +923,10 @@ def bench_row(bench, row, servers):
     return results
 
 
-def new_place(bench):
+def new_place(bench, tls=False):
     """Return the Place for a server about to be started."""
     return Place(os.path.join(bench.folder, 'root'),
-                 tempfile.mkdtemp(dir=bench.folder), free_port())
+                 tempfile.mkdtemp(dir=bench.folder), free_port(), tls)
 
 
 def write_files(root, files):
