@@ -31,7 +31,8 @@ Limits
 Signals
     SIGINT, SIGTERM  finish what is in flight, and end; again: end at once
     SIGHUP           open the log file anew, by its name; read the certificate,
-                     its key and the users again
+                     its key and the users again (but where its terminal was
+                     closed: as SIGTERM)
 
 Exit status
     0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
@@ -3306,7 +3307,7 @@ class ProxyConnection(Connection):
 
 # ---- Log --------------------------------------------------------------------
 
-STDOUT = 1              # its descriptor
+STDOUT, STDERR = 1, 2   # descriptors
 LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
 LOG_CLOSE_TIMEOUT = 1   # seconds for a reader that is behind, at the end
 # What a write puts into a pipe in one piece; one that has room has this much.
@@ -3473,6 +3474,17 @@ class AccessLog:
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
+
+
+def on_hangup(reload: "Callable[[], object]",
+              stop: "Callable[[], object]") -> "Callable[..., object]":
+    """Return a handler of SIGHUP, which means *reload* to who serves on.
+
+    But where it comes because the terminal was closed, it means *stop*.
+    """
+    had_terminal = os.isatty(STDERR)
+    return lambda *_: (stop() if had_terminal and not os.isatty(STDERR)
+                       else reload())
 
 
 class Listener:
@@ -3837,7 +3849,7 @@ class Server:
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
         if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, lambda *_: self.reload())
+            signal.signal(signal.SIGHUP, on_hangup(self.reload, self.stop))
 
     # What its Supervisor calls.
 
@@ -4669,7 +4681,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._waker.writer.fileno())
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self._stop())
-        signal.signal(signal.SIGHUP, lambda *_: self._reload())
+        signal.signal(signal.SIGHUP, on_hangup(self._reload, self._stop))
         signal.signal(signal.SIGCHLD, lambda *_: self._waker.wake())
 
     def run(self) -> None:

@@ -6703,6 +6703,37 @@ def test_log_that_cannot_be_reopened_goes_on(site, tmp_path):
     assert old.read_text().count("GET /probe.txt") == 1
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_closed_terminal_ends_the_server(site, workers):
+    """Else it would go on where nobody sees it, and hold its port."""
+    import fcntl
+    import pty
+    import termios
+    master, slave = pty.openpty()
+
+    def take_terminal():
+        os.setsid()
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    process = subprocess.Popen(
+        [sys.executable, HTTPD, "-d", str(site), "-w", workers, "0"],
+        stdout=slave, stderr=slave, preexec_fn=take_terminal)  # noqa: PLW1509
+    os.close(slave)
+    try:
+        shown = b""
+        while b"Ctrl-C" not in shown:
+            shown += os.read(master, 65536)
+        port = int(re.search(rb"127.0.0.1:([0-9]+)", shown).group(1))
+        with Wire(port) as wire:    # it is one more than its start
+            assert wire.get("/probe.txt").content == PROBE
+        os.close(master)
+        assert process.wait(PATIENCE) == 0
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_sighup_without_a_log_file_is_no_end(site):
     with Running(site) as running:
         running.process.send_signal(signal.SIGHUP)
