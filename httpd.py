@@ -143,7 +143,10 @@ LET_IN_MAX = 1000               # credentials that are remembered as right
 LET_IN_SECONDS = 300            # until they are verified again
 REFUSED_MAX = 1000              # credentials that are remembered as wrong
 CHECKS_MAX = 100                # hashes that wait to be made; then it is 503
+CHECKS_OF_ONE_MAX = 10          # of them, for one client's address
 TLS_SLICE = 128 * KIB           # encrypted at a time: about 50 us
+TLS_RECORD = 16 * KIB           # the largest one (RFC 8446, 5.1)
+TLS_BARREN_MAX = 64 * KIB       # a handshake has 2 to 10
 HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 WORKERS_MAX = 256               # no machine has use for more
@@ -1129,9 +1132,10 @@ class PasswordHash:
         self.salt = salt
         self.hash = hashed
 
-    def cost(self) -> int:
-        """Return what the time that it takes is in proportion to."""
-        return self.n * self.r * self.p
+    @property
+    def cost(self) -> "Tuple[int, int, int]":
+        """What the time that it takes depends on."""
+        return self.n, self.r, self.p
 
     def make(self, password: bytes) -> bytes:
         """Return what *password* becomes in the same way."""
@@ -1180,14 +1184,17 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
     {}
     """
     users = {}  # type: Dict[bytes, PasswordHash]
+    data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data   # a BOM
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip() or line.startswith(b"#"):
             continue
         user, _, text = line.partition(b":")
         try:
-            if not user or CONTROL.search(user) or user in users:
-                raise ValueError("the user's name is missing, has a control"
-                                 " character or is there twice")
+            if user != user.strip() or not user or user in users or (
+                    CONTROL.search(user)):
+                raise ValueError("the user's name is missing, is there twice,"
+                                 " or has a control character or spaces"
+                                 " around it")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
             raise ValueError("line %d: %s" % (number, exc))
@@ -2037,6 +2044,9 @@ class Site:
 # ---- Users ------------------------------------------------------------------
 
 
+AGAIN = [("Retry-After", "1")]  # RFC 9110, 10.2.3
+
+
 class BadFile(ValueError):
     """A file that the owner has named is of no use; the text says why."""
 
@@ -2052,9 +2062,15 @@ def need_scrypt(what: str) -> None:
 class Users:
     """Those whose requests are answered: who is in the file at *path*.
 
-    A password is verified by a job, one in a turn, and its outcome kept, by a
-    digest with a key of our own: what is right for LET_IN_SECONDS.
-    Raise OSError or BadFile.
+    A password is verified in turns to come, and the outcome kept, by a digest
+    with a key of our own.  Hashing gets a quarter of the time at the most,
+    and those who were let in before come first.  Raise OSError or BadFile.
+
+    _waiting   (user, password, client's address) of what is to be verified
+    _let_in    what was right, and until when that holds
+    _lapsed    what was right and is to be verified again
+    _refused   what was wrong
+    _failed    what could not be verified
     """
 
     def __init__(self, path: str):
@@ -2065,21 +2081,33 @@ class Users:
             self._hashes = parse_users(data)
         except ValueError as exc:
             raise BadFile("cannot use %s, %s." % (path, exc))
-        # As much work for a user who is not there.
-        costliest = max(self._hashes.values(), key=PasswordHash.cost,
-                        default=PasswordHash(*SCRYPT, salt=b"", hashed=b""))
-        self._nobody = PasswordHash(
-            costliest.n, costliest.r, costliest.p, os.urandom(SALT_SIZE),
-            os.urandom(HASH_SIZE))
+        if not self._hashes:
+            raise BadFile("%s has no user in it." % path)
+        # A hash of each cost, for those who have none of it: so all users,
+        # and who is not there, take the same time.
+        self._dummies = [
+            PasswordHash(n, r, p, os.urandom(SALT_SIZE), os.urandom(HASH_SIZE))
+            for n, r, p in {each.cost for each in self._hashes.values()}]
+        try:
+            for dummy in self._dummies:
+                dummy.make(b"")
+        except (ValueError, MemoryError) as exc:
+            raise BadFile("cannot use %s: scrypt refuses n, r and p of a hash"
+                          " in it: %s." % (path, exc or "too much memory"))
         self._key = os.urandom(HASH_SIZE)
-        # Digests of credentials; of those let in, until when.
+        self._waiting = OrderedDict(
+            )  # type: OrderedDict[bytes, Tuple[bytes, bytes, str]]
         self._let_in = OrderedDict()  # type: OrderedDict[bytes, float]
+        self._lapsed = OrderedDict()  # type: OrderedDict[bytes, None]
         self._refused = OrderedDict()  # type: OrderedDict[bytes, None]
+        self._failed = set()  # type: Set[bytes]
+        self._rest_until = 0.0
 
-    def let_in(self, request: Request, site: "Site") -> bool:
-        """Return whether *request* may be answered, and set its user then.
+    def let_in(self, request: Request, address: str) -> bool:
+        """Return whether *request*, from *address*, may be answered.
 
-        Raise NotReady until that is known, HTTPError(400 or 503).
+        Its user is set then.  Raise NotReady until that is known,
+        HTTPError(400 or 503).
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -2092,41 +2120,87 @@ class Users:
             return True
         if digest in self._refused:
             return False
-        key = ("scrypt", digest, ())
-        waiting = [job for job in site.jobs if job[0] == "scrypt"]
-        if len(waiting) >= CHECKS_MAX and key not in site.jobs:
-            raise HTTPError(503, "Too many passwords wait to be verified.")
-        site.start(key, self._job(digest, user, password))
-        raise AssertionError("a job that yields first is not ready at once")
+        if digest in self._failed:
+            self._failed.remove(digest)
+            raise HTTPError(503, "The password could not be verified.", AGAIN)
+        if digest not in self._waiting:
+            if digest not in self._lapsed:
+                self._make_room(address)
+            self._waiting[digest] = user, password, address
+            if digest in self._lapsed:
+                self._waiting.move_to_end(digest, last=False)
+        raise NotReady(("scrypt", digest, ()))
+
+    def _make_room(self, address: str) -> None:
+        """Raise HTTPError(503) if *address* has enough that waits, or all."""
+        own = [each for each in self._waiting.values() if each[2] == address]
+        if len(own) >= CHECKS_OF_ONE_MAX or len(self._waiting) >= CHECKS_MAX:
+            raise HTTPError(503, "Too many passwords wait to be verified.",
+                            AGAIN)
 
     def due(self) -> float:
-        """Return when expire() has something to do, on the monotonic clock."""
+        """Return when there is something to do, on the monotonic clock."""
         if len(self._let_in) > LET_IN_MAX:
             return 0.0
-        return next(iter(self._let_in.values()), float("inf"))
+        due = next(iter(self._let_in.values()), float("inf"))
+        return min(due, self._rest_until) if self._waiting else due
 
     def expire(self, now: float) -> bool:
-        """Forget who was let in for long enough; return whether anyone was."""
+        """Let pass who was let in for long enough; return whether any did."""
         before = len(self._let_in)
-        while self.due() <= now:
-            self._let_in.popitem(last=False)
+        while (len(self._let_in) > LET_IN_MAX
+               or self._let_in and next(iter(self._let_in.values())) <= now):
+            self._lapsed[self._let_in.popitem(last=False)[0]] = None
+            if len(self._lapsed) > LET_IN_MAX:
+                self._lapsed.popitem(last=False)
         return len(self._let_in) < before
+
+    def next_check(self, now: float) -> "Optional[JobKey]":
+        """Return the key of what is to be verified now, if anything is."""
+        if not self._waiting or now < self._rest_until:
+            return None
+        return "scrypt", next(iter(self._waiting)), ()
+
+    def drop_check(self) -> None:
+        """Forget what next_check() returned: nobody waits for it."""
+        self._waiting.popitem(last=False)
+
+    def check(self) -> None:
+        """Verify what next_check() returned."""
+        digest, (user, password, _) = self._waiting.popitem(last=False)
+        began = time.monotonic()
+        try:
+            is_right = self._is_right(user, password)
+        except (ValueError, MemoryError) as exc:
+            tell("a password could not be verified: %s" % (
+                exc or "out of memory"))
+            self._failed.add(digest)
+            self._rest_until = began + PAUSE
+            return
+        now = time.monotonic()
+        self._rest_until = now + 3 * (now - began)
+        self._lapsed.pop(digest, None)
+        if is_right:
+            self._let_in[digest] = now + LET_IN_SECONDS
+        else:
+            self._refused[digest] = None
+            if len(self._refused) > REFUSED_MAX:
+                self._refused.popitem(last=False)
+
+    def _is_right(self, user: bytes, password: bytes) -> bool:
+        own = self._hashes.get(user)
+        outcomes = []
+        for dummy in self._dummies:
+            if own and own.cost == dummy.cost:
+                outcomes.append(own.is_of(password))
+            else:
+                dummy.is_of(password)
+        return any(outcomes)
 
     def _digest(self, user: bytes, password: bytes) -> bytes:
         import hashlib
         return hashlib.blake2b(user + b":" + password, key=self._key,
                                digest_size=HASH_SIZE).digest()
-
-    def _job(self, digest: bytes, user: bytes, password: bytes) -> "Job":
-        """Verify *password*, in a turn to come."""
-        yield
-        is_right = self._hashes.get(user, self._nobody).is_of(password)
-        if is_right and user in self._hashes:
-            self._let_in[digest] = time.monotonic() + LET_IN_SECONDS
-        else:
-            self._refused[digest] = None
-            if len(self._refused) > REFUSED_MAX:
-                self._refused.popitem(last=False)
 
 
 # ---- Respond ----------------------------------------------------------------
@@ -2565,8 +2639,12 @@ def tls_context(cert: str, key: "Optional[str]" = None,
     *password_file* has the password of an encrypted key in its first line.
     Raise OSError, with the file's name, or BadFile.
     """
-    import ssl
-    key = key or cert
+    try:
+        import ssl
+    except ImportError:
+        raise BadFile("--tls-cert needs the ssl module, which this Python"
+                      " lacks.")
+    key = cert if key is None else key
     for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
         with open(path, "rb") as file:  # OpenSSL would not name it
             if word not in file.read():
@@ -2577,7 +2655,8 @@ def tls_context(cert: str, key: "Optional[str]" = None,
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # novm
     else:  # Python 3.6
         context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-    context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)
+    # By number for Python 3.6, which has no name for it.
+    context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0x40000000)
     context.set_alpn_protocols(["http/1.1"])
     password = KeyPassword(password_file)
     try:
@@ -2633,9 +2712,11 @@ class TLSSocket:
 
     _waiting  encrypted bytes that the socket has not taken yet
     _owed     how many bytes of the next send()'s data are encrypted in them
+    _barren   how many bytes have come without any data in them
     """
 
-    __slots__ = ("sock", "_tls", "_incoming", "_outgoing", "_waiting", "_owed")
+    __slots__ = ("sock", "_tls", "_incoming", "_outgoing", "_waiting", "_owed",
+                 "_barren")
 
     def __init__(self, sock: socket.socket, context: "ssl.SSLContext"):
         import ssl
@@ -2644,14 +2725,21 @@ class TLSSocket:
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, True)
         self._waiting = b""
-        self._owed = 0
+        self._owed = self._barren = 0
 
     def fetch(self) -> None:
         """Read a part of the handshake."""
-        data = self.sock.recv(RECV_SIZE)
-        if not data:
+        if not self._fetch(RECV_SIZE):
             raise ConnectionResetError(errno.ECONNRESET, "no handshake")
+
+    def _fetch(self, size: int) -> int:
+        """Take up to *size* encrypted bytes; return how many came."""
+        data = self.sock.recv(size)
+        self._barren += len(data)
+        if self._barren > TLS_BARREN_MAX:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "no data in TLS")
         self._incoming.write(data)
+        return len(data)
 
     def handshake(self) -> bool:
         """Go on with the handshake; return whether it is complete.
@@ -2681,16 +2769,15 @@ class TLSSocket:
 
     def recv(self, size: int) -> bytes:
         """Return what has come, a record at least; b"" when no more will."""
-        if not self._incoming.pending:  # a handshake may leave some there
-            data = self.sock.recv(size)
-            if not data:
-                return b""
-            self._incoming.write(data)
+        # A handshake may leave something there.
+        if not self._incoming.pending and not self._fetch(size):
+            return b""
         try:
             data = self._tls.read(size)
         except OSError as exc:
             self.push()
             raise tls_error(exc)
+        self._barren = 0
         if data and (self._incoming.pending or self._tls.pending()):
             data += self._read_rest(size)
         return data
@@ -2715,11 +2802,14 @@ class TLSSocket:
         What is not done with must be what the next call's data begin with.
         """
         if not self._owed:
-            try:
-                self._owed = self._tls.write(data[:TLS_SLICE])
-            except OSError as exc:
-                raise tls_error(exc)
-            self._waiting += self._outgoing.read()
+            # Record by record, for OpenSSL's memory never shrinks.
+            for start in range(0, min(len(data), TLS_SLICE), TLS_RECORD):
+                try:
+                    self._owed += self._tls.write(
+                        data[start:start + TLS_RECORD])
+                except OSError as exc:
+                    raise tls_error(exc)
+                self._waiting += self._outgoing.read()
         sent = self.sock.send(self._waiting, flags)
         if sent == len(self._waiting):
             sent, self._owed, self._waiting = self._owed, 0, b""
@@ -3070,7 +3160,7 @@ class Connection:
             if data == HEAD_END:
                 continue  # empty lines before a request line
             try:
-                answer = server.answer_to(data)
+                answer = server.answer_to(data, self)
             except NotReady as wait:
                 self.buffer = buffer[start - len(data):]
                 self.wait_for(wait.key, queue)
@@ -3937,9 +4027,7 @@ class Server:
                 self.site.close()  # nobody waits for them any more
                 self.waiting.clear()
             for job in self.site.run_jobs():
-                self.answerable += [
-                    connection for connection in self.waiting.pop(job, ())
-                    if connection.state == PREPARING]
+                self.answerable += self._take_waiting(job)
         for connection in self.answerable:
             try:
                 connection.answer()
@@ -3974,6 +4062,9 @@ class Server:
             self.access_log.reopen()
         why = ""
         try:
+            for path in filter(None, self.files):
+                if not stat.S_ISREG(os.stat(path).st_mode):
+                    raise BadFile("%s is no file any more." % path)
             self._load_files()
         except OSError as exc:
             why = "cannot read %s: %s." % (exc.filename, exc.strerror)
@@ -4033,9 +4124,28 @@ class Server:
                 self._attend(connection, Connection.expire)
         if self._paused_until and self.now >= self._paused_until:
             self._resume_accepting()
-        if self.users and self.users.expire(self.now):
-            self._forget_heads()
+        if self.users:
+            self._mind(self.users)
         self._due = self._next_due()
+
+    def _mind(self, users: Users) -> None:
+        """Let *users* forget, or verify a password that anyone waits for."""
+        if users.expire(self.now):
+            self._forget_heads()
+        key = users.next_check(self.now)
+        while key:
+            waiting = self._take_waiting(key)
+            if waiting:
+                users.check()
+                self.answerable += waiting
+                break
+            users.drop_check()
+            key = users.next_check(self.now)
+
+    def _take_waiting(self, key: "JobKey") -> "List[Connection]":
+        """Return the connections that have waited for *key*."""
+        return [connection for connection in self.waiting.pop(key, ())
+                if connection.state == PREPARING]
 
     def _next_due(self) -> float:
         """Return when something is due: all that _wake_by() was told of."""
@@ -4194,8 +4304,8 @@ class Server:
 
     # Answers.
 
-    def answer_to(self, data: bytes) -> "Answer":
-        """Return the answer to the request head *data*.
+    def answer_to(self, data: bytes, connection: Connection) -> "Answer":
+        """Return the answer to the request head *data* of *connection*.
 
         Raise NotReady when something must be made first that takes long.
         """
@@ -4203,7 +4313,7 @@ class Server:
         if head is None:
             try:
                 request = parse_request(data)
-                refusal = self._refusal(request)
+                refusal = self._refusal(request, connection)
             except HTTPError as error:
                 request = unparsed_request(data)
                 return request, self.render_error(request, error), "", None
@@ -4222,16 +4332,19 @@ class Server:
             rest = self.line_rest(head, message)
         return request, message, rest, stream
 
-    def _refusal(self, request: Request) -> "Optional[Response]":
+    def _refusal(self, request: Request,
+                 connection: Connection) -> "Optional[Response]":
         """Return the answer to who is not let in, whatever is asked for.
 
         None if it is to be answered.  For what it raises see Users.let_in().
         """
         if self.users is None:
             return None
-        if self.users.let_in(request, self.site):
+        try:
+            if self.users.let_in(request, connection.client(request)[0]):
+                return None
+        finally:
             self._wake_by(self.users.due())
-            return None
         return error_response(HTTPError(
             401, "This needs a user's name and password.",
             [("WWW-Authenticate", CHALLENGE)]))
@@ -4381,7 +4494,7 @@ class Server:
             self.close_listeners()
             self._waker.wake()
             return  # one more turn, for requests that have arrived already
-        for state in (HANDSHAKE, GREETING, IDLE, RECEIVING):
+        for state in (IDLE, RECEIVING):     # a handshake has a limit of its own
             for connection in list(self.connections[state]):
                 if not connection.buffer:
                     self._attend(connection, Connection.dismiss)
@@ -5176,6 +5289,10 @@ def make_server(args: "argparse.Namespace") -> Server:
         try:
             give_up_rights(account, server.socket_files)
             check_folder(args.directory)
+            for path in filter(None, server.files):
+                if not os.access(path, os.R_OK):
+                    tell("WARNING: %s cannot read %s: SIGHUP will leave it as"
+                         " it is now." % (args.user, path))
         except OSError:
             server.server_close()
             raise
@@ -5216,11 +5333,19 @@ def hash_password() -> int:
     except (EOFError, KeyboardInterrupt):
         tell("no password, no hash.")
         return 1
+    except UnicodeError:
+        tell("this locale cannot spell the password; give it by a pipe.")
+        return 1
     except ValueError as exc:
         tell(str(exc))
         return 1
-    print("$".join(["scrypt"] + list(map(str, SCRYPT)) + [
-        base64.b64encode(data).decode("ascii") for data in (salt, hashed)]))
+    line = "$".join(["scrypt"] + list(map(str, SCRYPT)) + [
+        base64.b64encode(data).decode("ascii") for data in (salt, hashed)])
+    try:
+        os.write(STDOUT, line.encode("ascii") + b"\n")
+    except OSError as exc:
+        tell("cannot write the hash: %s." % exc.strerror)
+        return 1
     return 0
 
 

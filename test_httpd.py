@@ -3339,6 +3339,7 @@ GOOD_HASH = "scrypt$16$8$1$%s$%s" % (
 
 @table("line", [
     ("me", "no colon"), (":" + GOOD_HASH, "no user"),
+    ("me :" + GOOD_HASH, "a space behind it"),
     ("me:" + GOOD_HASH + "\nme:" + GOOD_HASH, "twice"),
     ("m\x00e:" + GOOD_HASH, "a control character"),
     ("me:secret", "no hash"), ("me:$6$x$y", "crypt's"),
@@ -3368,6 +3369,8 @@ def test_parse_users():
     assert sorted(users) == [b"a b", b"j\xc3\xa9", b"me"]
     assert (users[b"me"].salt, users[b"me"].hash) == (b"s" * 16, b"h" * 32)
     assert httpd.parse_users(b"") == {}
+    assert list(httpd.parse_users(b"\xef\xbb\xbfme:" + GOOD_HASH.encode())
+                ) == [b"me"]
 
 
 # ---- States of files --------------------------------------------------------
@@ -5703,6 +5706,33 @@ def make_certificate(folder, name, *options):
     return cert, key
 
 
+def test_tls_needs_ssl(site, certificate):
+    done = subprocess.run(
+        [sys.executable, "-c", "import runpy, sys\n"
+         "sys.modules['ssl'] = None\n"
+         "sys.argv = sys.argv[1:]\n"
+         "runpy.run_path(sys.argv[0], run_name='__main__')", HTTPD,
+         "--tls-cert", certificate[0], "--tls-key", certificate[1], "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.count(b"\n") == 1 and b"ssl" in done.stderr
+
+
+def test_endless_handshake_is_cut_off(site, certificate):
+    """A ClientHello in thousands of records, each of which is looked at."""
+    cert, key = certificate
+    with Running(site, "--tls-cert", cert, "--tls-key", key) as running:
+        with socket.create_connection(("127.0.0.1", running.port),
+                                      PATIENCE) as sock:
+            hello = b"\x01\x01\x00\x00\x03\x03" + bytes(70000)
+            with pytest.raises(OSError):
+                for byte in hello:
+                    sock.sendall(b"\x16\x03\x01\x00\x01" + bytes([byte]))
+                while sock.recv(65536):
+                    pass
+                raise OSError("the end")
+
+
 def test_certificate_is_reloaded(site, certificate, tmp_path):
     """By SIGHUP, for new connections; one of no use changes nothing."""
     other = make_certificate(tmp_path, "localhost", "-nodes")
@@ -5931,13 +5961,36 @@ def test_each_credential_costs_one_hash(site, users_file, hashes):
                           basic("nobody", "guess")):
                 for target in ("/probe.txt", "/nothing", "/probe.txt"):
                     wire.get(target, field)
-        assert hashes == [b":secret:", b"wrong", b"guess"]
+        # The first at the start: whether scrypt takes what is in the file.
+        assert hashes == [b"", b":secret:", b"wrong", b"guess"]
         for lines, why in REFUSED[:1] + REFUSED[5:6] + REFUSED[7:11]:
             with Wire(port_of(server)) as wire:
                 assert wire.get("/probe.txt", *lines).status == 401, why
-        assert len(hashes) == 3
-        nobody, someone = server.users._nobody, server.users._hashes[b"me"]
-        assert nobody.cost() == someone.cost()
+        assert len(hashes) == 4
+
+
+@needs_scrypt
+def test_all_users_cost_the_same(tmp_path, monkeypatch):
+    """Also where their hashes differ; and who is not there."""
+    path = tmp_path / "users"
+    lines = []
+    for user, n in (("old", 16), ("new", 64), ("newer", 64)):
+        hashed = hashlib.scrypt(b"right", salt=b"s" * 16, n=n, r=8, p=1)
+        lines.append("%s:scrypt$%d$8$1$%s$%s" % (
+            user, n, base64.b64encode(b"s" * 16).decode(),
+            base64.b64encode(hashed).decode()))
+    path.write_text("\n".join(lines))
+    users = httpd.Users(str(path))
+    costs = []
+    plain = httpd.PasswordHash.make
+    monkeypatch.setattr(httpd.PasswordHash, "make", lambda self, password: (
+        costs.append(self.cost) or plain(self, password)))
+    for user in (b"old", b"new", b"newer", b"nobody"):
+        for password in (b"right", b"wrong"):
+            del costs[:]
+            assert users._is_right(user, password) == (
+                password == b"right" and user != b"nobody")
+            assert sorted(costs) == [(16, 8, 1), (64, 8, 1)]
 
 
 @needs_scrypt
@@ -5950,7 +6003,7 @@ def test_what_was_right_is_verified_again_in_time(site, users_file, hashes,
             for number in (1, 2):
                 for _ in range(2):
                     wire.get("/probe.txt", basic("me", ":secret:"))
-                assert len(hashes) == number
+                assert len(hashes) == 1 + number
                 assert server.known
                 wait_until(lambda: not server.known, "its end")
 
@@ -5969,26 +6022,33 @@ def test_what_is_remembered_of_passwords_is_bounded(site, users_file, hashes,
                     assert wire.get("/probe.txt", field).status == 200
                     field = basic(user, "wrong")
                     assert wire.get("/probe.txt", field).status == 401
-            assert len(hashes) == 12
+            assert len(hashes) == 1 + 12
             wait_until(lambda: len(server.users._let_in) == 1, "the turn")
             assert len(server.users._refused) == 1
 
 
-@needs_scrypt
-def test_one_hash_a_turn(site, users_file, monkeypatch):
-    """Others are served between; what is too many is told to come later."""
-    turns = []
+@pytest.fixture
+def slow_hashes(monkeypatch):
+    """When each hash in this process begins and ends; it takes a while."""
+    times = []
     plain = httpd.PasswordHash.make
 
     def make(self, password):
-        turns.append(server.turn)
-        until = time.perf_counter() + 1.5 * httpd.JOBS_SECONDS
-        while time.perf_counter() < until:
+        began = time.monotonic()
+        while time.monotonic() < began + 0.01:
             pass
-        return plain(self, password)
+        hashed = plain(self, password)
+        times.append((began, time.monotonic()))
+        return hashed
     monkeypatch.setattr(httpd.PasswordHash, "make", make)
-    monkeypatch.setattr(httpd, "CHECKS_MAX", 10)
+    return times
+
+
+@needs_scrypt
+def test_hashes_get_a_quarter_of_the_time(site, users_file, slow_hashes):
+    """Others are served between; what is too many is told to come later."""
     server = httpd.Server(str(site), 0, "127.0.0.1", auth_file=users_file)
+    del slow_hashes[:]
     with server, contextlib.ExitStack() as stack:
         user = stack.enter_context(Wire(port_of(server)))
         assert user.get("/probe.txt", basic("me", ":secret:")).status == 200
@@ -5996,11 +6056,89 @@ def test_one_hash_a_turn(site, users_file, monkeypatch):
                  for _ in range(30)]
         for i, wire in enumerate(wires):
             wire.send(request_for("/", basic("me", "guess %d" % i)))
-        while len(turns) < 5:
+        while len(slow_hashes) < 5:
             user.get("/probe.txt", basic("me", ":secret:"))
-        statuses = [wire.response().status for wire in wires]
-        assert set(statuses) <= {401, 503} and statuses.count(401) >= 10
-    assert len(turns) == len(set(turns)) == statuses.count(401) + 1
+        answers = [wire.response() for wire in wires]
+        statuses = [answer.status for answer in answers]
+        assert statuses.count(401) >= httpd.CHECKS_OF_ONE_MAX
+        assert statuses.count(401) + statuses.count(503) == 30
+        assert all("retry-after" in answer.fields for answer in answers
+                   if answer.status == 503)
+    assert len(slow_hashes) == statuses.count(401) + 1
+    for (began, ended), (following, _) in zip(slow_hashes, slow_hashes[1:]):
+        assert following - ended > 2.9 * (ended - began - 0.001)
+
+
+@needs_scrypt
+def test_flood_of_passwords_keeps_nobody_out(site, users_file, slow_hashes,
+                                             monkeypatch):
+    """One address has its share; who was let in before comes first."""
+    monkeypatch.setattr(httpd, "LET_IN_SECONDS", 0.5)
+    monkeypatch.setattr(httpd, "CHECKS_OF_ONE_MAX", 5)
+    monkeypatch.setattr(httpd, "CHECKS_MAX", 6)
+    server = httpd.Server(str(site), 0, "127.0.0.1", auth_file=users_file)
+    done = threading.Event()
+    right = basic("me", ":secret:")
+    numbers = itertools.count()
+
+    def guess(address):
+        while not done.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(
+                    server._listeners[0].sock.getsockname(), PATIENCE,
+                    (address, 0)) as sock:
+                sock.sendall(request_for("/", basic(
+                    "me", "guess %d" % next(numbers))))
+                sock.recv(65536)
+
+    with server, Wire(port_of(server)) as user:
+        assert user.get("/probe.txt", right).status == 200
+        threads = [threading.Thread(target=guess, args=("127.0.0.%d" % n,))
+                   for n in [2] * 8 + [3] * 8]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: len(server.users._waiting) == 6, "the flood")
+            until = time.monotonic() + 1.5      # it lapses twice
+            while time.monotonic() < until:
+                assert user.get("/probe.txt", right).status == 200
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+
+
+@needs_scrypt
+def test_password_that_cannot_be_verified(site, users_file, monkeypatch):
+    """For lack of memory, say: once, and not for ever."""
+    with httpd.Server(str(site), 0, "127.0.0.1",
+                      auth_file=users_file) as server:
+        def make(self, password):
+            calls.append(password)
+            raise MemoryError
+        calls = []
+        plain = httpd.PasswordHash.make
+        monkeypatch.setattr(httpd.PasswordHash, "make", make)
+        field = basic("me", ":secret:")
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/probe.txt", field).status == 503
+        assert len(calls) == 1
+        monkeypatch.setattr(httpd.PasswordHash, "make", plain)
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/probe.txt", field).status == 200
+
+
+@needs_scrypt
+def test_users_file_that_became_a_pipe(site, tmp_path):
+    """It is not opened, which could wait for ever."""
+    path = tmp_path / "users"
+    write_users(path, {"me": "x"})
+    with Running(site, "--auth-file", str(path)) as running:
+        path.unlink()
+        os.mkfifo(str(path))
+        running.process.send_signal(signal.SIGHUP)
+        assert b"stays" in running.process.stderr.readline()
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt", basic("me", "x")).status == 200
 
 
 @needs_scrypt
@@ -6046,7 +6184,13 @@ def test_warnings_about_passwords(site, users_file, certificate, tmp_path):
 def test_bad_users_file_does_not_start(site, tmp_path):
     bad = tmp_path / "bad"
     bad.write_text("# one\nme:open sesame\n")
+    empty = tmp_path / "empty"
+    empty.write_text("# nobody\n")
+    refused = tmp_path / "refused"  # n is too large for r: RFC 7914, 2
+    refused.write_text("me:" + GOOD_HASH.replace("$16$8$", "$65536$1$"))
     for path, words in [(str(bad), [str(bad), "line 2: "]),
+                        (str(empty), [str(empty), "no user"]),
+                        (str(refused), [str(refused), "scrypt refuses"]),
                         (str(tmp_path / "none"), ["none", "No such file"]),
                         ("", ["No such file"]),
                         (str(site), [str(site), "directory"])]:
@@ -6077,6 +6221,14 @@ def test_hash_password(site, tmp_path):
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert (done.returncode, done.stdout) == (1, b"")
         assert done.stderr.count(b"\n") == 1
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, input=b"x\n", timeout=PATIENCE,
+                              stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh"] + command,
+                          input=b"x\n", stderr=subprocess.PIPE,
+                          timeout=PATIENCE)
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
 
 
 @needs_scrypt
