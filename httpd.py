@@ -1559,6 +1559,10 @@ class TrustedProxies:
         self._has_unix = UNIX_PEER[0] in names
         self._networks = [ipaddress.ip_network(name) for name in names
                           if name != UNIX_PEER[0]]
+        for name in names:
+            if "%" in name or name.lower().startswith("::ffff:"):
+                raise ValueError("%r has a zone, or is IPv4 in IPv6's"
+                                 " clothing" % name)
         # Reading an address takes as long as answering two requests.
         self._known = functools.lru_cache(FORWARDED_KNOWN)(self._named)
 
@@ -3507,20 +3511,25 @@ class AccessLog:
         if self._lost and not (self.waiting or self._fails):
             self._tell_lost()
 
-    def reopen(self) -> None:
-        """Go on in a new file where the old one was given another name."""
+    def reopen(self) -> str:
+        """Go on in a new file where the old one was given another name.
+
+        Return why that was not possible, or "".
+        """
         if self._path is None:
-            return
+            return ""
         try:
             fd = open_log_file(self._path)
         except OSError as exc:
-            tell("cannot reopen the access log %s: %s; it goes on in the file"
-                 " that was open" % (self._path, exc.strerror))
-            return
+            return ("cannot reopen the access log %s: %s; it goes on in the"
+                    " file that was open" % (self._path, exc.strerror))
+        if not self._at_line_end:   # the rest of a line is the old file's
+            del self.waiting[:self.waiting.find(b"\n") + 1]
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         os.dup2(fd, self._fd, False)
         os.close(fd)
         self._fails, self._at_line_end = False, True
+        return ""
 
     def close(self) -> None:
         """Write what waits, unless its reader stalls, and say what is lost."""
@@ -3674,7 +3683,8 @@ class Share:
     kernel spreads by a hash, up to 47, and a worker that dies takes along
     what waits at its own.)  So one that has more than its share leaves it to
     the others for a moment; where none of them comes, a few are better taken
-    than left.  *index* is this worker's place.
+    than left, and twice as many each time, for another one may hang.  *index*
+    is this worker's place.
     """
 
     ABSENT = 2**32 - 1      # no worker is in this place, or one that drains
@@ -3686,7 +3696,8 @@ class Share:
             self.tell(index, self.ABSENT)
         self.index = 0
         self._waits_until = 0.0
-        self._steps = 0
+        self._steps = 0             # to be taken now
+        self._next_steps = SHARE_STEP
 
     def tell(self, index: int, count: int) -> None:
         """Let all know that the worker *index* has *count* connections."""
@@ -3698,6 +3709,7 @@ class Share:
         counts = [count for count in self._counts if count != self.ABSENT]
         fair = sum(counts) / len(counts)
         if count <= fair + fair / 16 + SHARE_SLACK:
+            self._next_steps = SHARE_STEP
             return True
         if now < self._waits_until:
             return False
@@ -3705,7 +3717,8 @@ class Share:
             self._steps -= 1
             return True
         self._waits_until = now + SHARE_WAIT
-        self._steps = SHARE_STEP
+        self._steps = self._next_steps
+        self._next_steps = min(2 * self._next_steps, LISTEN_BACKLOG)
         return False
 
 
@@ -3846,6 +3859,7 @@ class Server:
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
+        self._is_handed_on = bool(sockets)  # to who takes this one's place
         self._listen(sockets or made)
 
     def _listen(self, socks: "Sequence[socket.socket]") -> None:
@@ -4058,20 +4072,20 @@ class Server:
         return asked
 
     def _reload(self) -> None:
-        if self.access_log:
-            self.access_log.reopen()
-        why = ""
+        failures = [self.access_log.reopen() if self.access_log else ""]
         try:
             for path in filter(None, self.files):
                 if not stat.S_ISREG(os.stat(path).st_mode):
                     raise BadFile("%s is no file any more." % path)
             self._load_files()
         except OSError as exc:
-            why = "cannot read %s: %s." % (exc.filename, exc.strerror)
+            failures.append("cannot read %s: %s. What it had before stays."
+                            % (exc.filename, exc.strerror))
         except BadFile as exc:
-            why = str(exc)
-        if why and not self._orders:    # the supervisor says it for all
-            tell(why + " What it had before stays.")
+            failures.append("%s What it had before stays." % exc)
+        for failure in filter(None, failures):
+            if not self._orders:    # the supervisor says it for all
+                tell(failure)
 
     def _attend(self, connection: Connection,
                 step: "Callable[[Connection], None]") -> None:
@@ -4197,9 +4211,10 @@ class Server:
         else:
             self._selector.modify(connection.sock, new, connection)
 
-    def _accept(self, sock: socket.socket) -> None:
+    def _accept(self, sock: socket.socket,
+                most: int = ACCEPTS_PER_TURN) -> None:
         """Accept what waits at *sock*, as far as there is or can be room."""
-        for _ in range(SHARE_STEP if self._share else ACCEPTS_PER_TURN):
+        for _ in range(most):
             count = self._count()
             if self._share and not self._share.takes(count, self.now):
                 self._pause(SHARE_LOOK)
@@ -4488,13 +4503,14 @@ class Server:
             self.kept.clear()
             self._kept_size = 0
             self._close_files()
-            for listener in self._listeners:
-                self._accept(listener.sock)  # else they would be reset
+            if not self._is_handed_on:  # else they would be reset
+                for listener in self._listeners:
+                    self._accept(listener.sock, LISTEN_BACKLOG)
             self._set_accepting(False)
             self.close_listeners()
             self._waker.wake()
             return  # one more turn, for requests that have arrived already
-        for state in (IDLE, RECEIVING):     # a handshake has a limit of its own
+        for state in (IDLE, RECEIVING):  # a handshake has its own limit
             for connection in list(self.connections[state]):
                 if not connection.buffer:
                     self._attend(connection, Connection.dismiss)
@@ -4629,15 +4645,31 @@ def unix_socket(path: str) -> socket.socket:
     if not AF_UNIX:
         raise OSError(errno.EAFNOSUPPORT, "this platform lacks such sockets")
     sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o777 - SOCKET_MODE)
     try:
-        remove_stale_socket(path)
-        sock.bind(path)
-        os.chmod(path, SOCKET_MODE)  # nobody can connect before listen()
-        sock.listen(LISTEN_BACKLOG)
+        # Between bind() and listen() a socket looks stale: one at a time.
+        with locked_folder(os.path.dirname(path) or "."):
+            remove_stale_socket(path)
+            sock.bind(path)
+            sock.listen(LISTEN_BACKLOG)
     except BaseException:
         sock.close()
         raise
+    finally:
+        os.umask(mask)
     return sock
+
+
+@contextlib.contextmanager
+def locked_folder(path: str) -> "Iterator[None]":
+    """Let others that want the same of the folder *path* wait."""
+    import fcntl
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def remove_stale_socket(path: str) -> None:
@@ -4654,7 +4686,8 @@ def remove_stale_socket(path: str) -> None:
                 probe.connect(path)
         raise OSError(errno.EADDRINUSE, "it is in use")
     except ConnectionRefusedError:
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     except FileNotFoundError:
         pass
 
@@ -4689,8 +4722,8 @@ def inherited_sockets() -> "List[socket.socket]":
     pid, count = [os.environ.pop(name, "")
                   for name in ("LISTEN_PID", "LISTEN_FDS")]
     os.environ.pop("LISTEN_FDNAMES", None)
-    if not count or pid != str(os.getpid()):
-        return []  # for another process
+    if count in ("", "0") or pid != str(os.getpid()):
+        return []  # none, or for another process
     if not re.fullmatch("[1-9][0-9]{0,2}", count):
         raise OSError(errno.EINVAL, "%r is no number of sockets" % count,
                       "LISTEN_FDS")
@@ -4780,14 +4813,13 @@ class Supervisor:
 
     def __init__(self, server: Server, count: int):
         server.close_loop()
-        if server.access_log:
-            server.access_log.share()
         self._server = server
         self._workers = [Worker(index) for index in range(count)]
         self._share = Share(count)
         self._waker = Waker(self._pass_on)
         self._stops = self._stops_passed_on = 0
         self._kill_at = float("inf")
+        self.status = 0     # for exit(): 1 where a worker has not finished
 
     def handle_signals(self) -> None:
         """Let signals end run(), or go to the workers."""
@@ -4797,26 +4829,32 @@ class Supervisor:
         signal.signal(signal.SIGHUP, on_hangup(self._reload, self._stop))
         signal.signal(signal.SIGCHLD, lambda *_: self._waker.wake())
 
-    def run(self) -> None:
-        """Return when a signal has come, and all workers have ended."""
+    def run(self) -> int:
+        """Return the exit status, when a signal has come and all have ended.
+        """
         while True:
             due = self._mind()
             if self._stops and not self._present():
                 break
             patience = max(0, min(due - time.monotonic(), PATIENCE_MAX))
-            if select.select([self._waker.reader], [], [], patience)[0]:
-                self._waker.on_ready()
+            # Not kept: what epoll watches, a child would share.
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._waker.reader, READ)
+                if selector.select(patience):
+                    self._waker.on_ready()
+        ignore_stop_signals()
         signal.set_wakeup_fd(-1)
         self._waker.close()
+        return self.status
 
     def _mind(self) -> float:
         """See who has ended, and start others; return when to look again."""
         now = time.monotonic()
+        due = self._kill_at
         if now >= self._kill_at:
-            self._kill_at = float("inf")
             for worker in self._workers:
                 worker.kill()
-        due = self._kill_at
+            due = now + KILL_AFTER
         for worker in self._workers:
             if worker.pid is not None:
                 self._reap(worker)
@@ -4847,8 +4885,8 @@ class Supervisor:
             self._server.close_listeners()
             for worker in self._workers:
                 worker.order(DRAIN if self._stops == 1 else QUIT)
-            self._kill_at = time.monotonic() + KILL_AFTER + (
-                DRAIN_TIMEOUT if self._stops == 1 else 0)
+            patience = KILL_AFTER + (DRAIN_TIMEOUT if self._stops == 1 else 0)
+            self._kill_at = min(self._kill_at, time.monotonic() + patience)
 
     def _fork(self, worker: Worker) -> None:
         """Put a new process in the place of *worker*; return in the old one.
@@ -4908,11 +4946,16 @@ class Supervisor:
         os.close(worker.orders)
         worker.pid = None
         self._share.tell(worker.index, Share.ABSENT)
+        how = "(process %d) ended with status %d" % (pid, status >> 8)
+        if os.WIFSIGNALED(status):
+            how = "(process %d) was killed by signal %d" % (
+                pid, os.WTERMSIG(status))
         if not self._stops:
-            how = "ended with status %d" % (status >> 8)
-            if os.WIFSIGNALED(status):
-                how = "was killed by signal %d" % os.WTERMSIG(status)
-            self._lose(worker, "(process %d) %s" % (pid, how))
+            self._lose(worker, how)
+        elif status:
+            self.status = 1
+            tell("worker %d %s before it had finished" % (
+                worker.index + 1, how))
 
     def _lose(self, worker: Worker, how: str) -> None:
         """Say *how* a worker was lost, and when another comes."""
@@ -4928,13 +4971,18 @@ class Supervisor:
             " in %.1f s" % worker.wait if worker.wait else ""))
 
 
+def ignore_stop_signals() -> None:
+    """It is stopping already: Python's own end would leave them to kill."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def serve(server: Server) -> None:
     """Serve until a signal ends it, and finish what is to be finished."""
     try:
         server.serve_forever()
     finally:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # it is stopping already
+        ignore_stop_signals()
         server.server_close()
         if server.access_log:
             server.access_log.close()
@@ -5053,6 +5101,8 @@ def proxy(text: str) -> str:
 def workers(text: str) -> int:
     """Return the number of processes that *text* asks for."""
     if text == "auto":
+        if not hasattr(os, "fork"):
+            return 1
         if hasattr(os, "sched_getaffinity"):
             return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
         return min(os.cpu_count() or 1, WORKERS_MAX)
@@ -5137,11 +5187,15 @@ def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"
     for module in IMPORTED_LATER:
         __import__(module)
     name, uid, gid = account
-    for path in paths:
-        os.chown(path, uid, gid)
-    os.initgroups(name, gid)
-    os.setgid(gid)
-    os.setuid(uid)  # root's: the real, the effective and the saved one
+    try:
+        for path in paths:  # a link there is another one's
+            os.chown(path, uid, gid, follow_symlinks=False)
+        os.initgroups(name, gid)
+        os.setgid(gid)
+        os.setuid(uid)  # root's: the real, the effective and the saved one
+    except OSError as exc:
+        raise OSError(exc.errno, "cannot become %s: %s."
+                      % (name, exc.strerror), "--user")
     try:
         os.setuid(0)
     except PermissionError:
@@ -5212,8 +5266,8 @@ def private_things(root: bytes) -> "List[str]":
     if real == os.path.dirname(real):
         return ["it is the whole file system"]
     found = []
-    if os.path.dirname(real) in HOMES or real == os.path.realpath(
-            os.path.expanduser(b"~")):
+    if (real in HOMES or os.path.dirname(real) in HOMES
+            or real == os.path.realpath(os.path.expanduser(b"~"))):
         found.append("it is a home folder")
     names, keys = [], 0
     with contextlib.suppress(OSError), os.scandir(root) as entries:
@@ -5285,10 +5339,15 @@ def make_server(args: "argparse.Namespace") -> Server:
         idle_timeout=args.idle_timeout, request_timeout=args.request_timeout,
         tls_cert=args.tls_cert, tls_key=args.tls_key,
         tls_password_file=args.tls_password_file, auth_file=args.auth_file)
+    if access_log and args.workers > 1:
+        access_log.share()      # which another user could not
     if account:
         try:
             give_up_rights(account, server.socket_files)
-            check_folder(args.directory)
+            try:
+                check_folder(os.fsdecode(server.site.root))
+            except OSError as exc:
+                raise OSError(exc.errno, exc.strerror, args.directory)
             for path in filter(None, server.files):
                 if not os.access(path, os.R_OK):
                     tell("WARNING: %s cannot read %s: SIGHUP will leave it as"
@@ -5380,9 +5439,10 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     supervisor = Supervisor(server, args.workers)
     supervisor.handle_signals()
     announce(server)
-    supervisor.run()
-    server.server_close()
-    return 0
+    try:
+        return supervisor.run()
+    finally:
+        server.server_close()
 
 
 if __name__ == "__main__":

@@ -3249,6 +3249,9 @@ def test_client_behind_proxies(names, forwarded, expected):
     ("10.1.2.4", False, "another"), ("::/0", False, "another family"),
     ("unix:", False, "a path")])
 def test_trusted_proxies(name, is_trusted):
+    for strange in ("fe80::1%eth0", "::ffff:10.0.0.0/104", "10.0.0.1/8", ""):
+        with pytest.raises(ValueError):
+            httpd.TrustedProxies([strange])
     assert ("10.1.2.3" in httpd.TrustedProxies([name])) == is_trusted
     assert ("unix:" in httpd.TrustedProxies([name])) == (name == "unix:")
     assert "fe80::1%eth0" in httpd.TrustedProxies([name, "fe80::/10"])
@@ -6853,6 +6856,81 @@ def test_log_that_cannot_be_reopened_goes_on(site, tmp_path):
         with Wire(running.port) as wire:
             wire.get("/probe.txt")
     assert old.read_text().count("GET /probe.txt") == 1
+
+
+def children_of(pid):
+    """Return the processes that *pid* has started, and that still run."""
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+        return [int(child) for child in file.read().split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc")
+def test_worker_that_hangs_leaves_the_others_unhurt(site):
+    """They have more than their share, and take new connections all the same.
+    """
+    with Running(site, "--workers", "2") as running:
+        hung = wait_until(lambda: len(children_of(running.pid)) == 2
+                          and children_of(running.pid), "workers")[0]
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            with contextlib.ExitStack() as stack:
+                for _ in range(10):
+                    stack.enter_context(Wire(running.port)).get("/probe.txt")
+                began = time.monotonic()
+                for _ in range(600):
+                    with Wire(running.port) as wire:
+                        assert wire.get("/probe.txt").content == PROBE
+                # 70 a second would take eight.
+                assert time.monotonic() - began < 5
+        finally:
+            os.kill(hung, signal.SIGCONT)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc")
+def test_worker_that_hangs_is_killed_in_time(site):
+    """However often one asks; and it is said that it has not finished."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import sys\nsys.path.insert(0, %r)\n"
+             "import httpd\nhttpd.KILL_AFTER = 0.5\nsys.exit(httpd.main())"
+             % HERE, "-d", str(site), "--workers", "2", "0"],
+            stdout=log, stderr=subprocess.PIPE)
+        for line in iter(process.stderr.readline, b""):
+            if b"Ctrl-C" in line:
+                break
+        hung = wait_until(lambda: len(children_of(process.pid)) == 2
+                          and children_of(process.pid), "workers")[0]
+        os.kill(hung, signal.SIGSTOP)
+        for _ in range(100):
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                break
+        said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 1
+    assert b"was killed by signal 9 before it had finished" in said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_who_has_connected_before_the_end_is_answered(site, workers):
+    """However many: 64 of each listener were, the rest was reset."""
+    with Running(site, "--workers", workers, "-b", "127.0.0.1") as running:
+        processes = [running.pid]
+        if workers == "2":
+            processes += wait_until(lambda: len(children_of(
+                running.pid)) == 2 and children_of(running.pid), "workers")
+        with contextlib.ExitStack() as stack:
+            for pid in processes:
+                os.kill(pid, signal.SIGSTOP)
+            wires = [stack.enter_context(Wire(running.port))
+                     for _ in range(200)]
+            for wire in wires:
+                wire.send(request_for("/probe.txt"))
+            running.process.send_signal(signal.SIGTERM)
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
+            for wire in wires:
+                assert wire.response().content == PROBE
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
