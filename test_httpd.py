@@ -9027,30 +9027,130 @@ def test_with_other_clients(server, site, command):
         assert out == path.read_bytes()
 
 
-@pytest.mark.skipif(not shutil.which("chromium"),
-                    reason="chromium is not installed")
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11),
-                    reason="a browser start is slow: one Python is enough")
+class Browser:
+    """Headless Chromium, led over two pipes by its DevTools protocol."""
+
+    def __init__(self, profile):
+        import fcntl
+        pipes = [os.pipe(), os.pipe()]
+        (_, self.commands), (self.answers, _) = pipes
+        # Its ends, where its 3 and 4 cannot be in their way.
+        theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10)
+                  for fd in (pipes[0][0], pipes[1][1])]
+        self.received = b""
+        self.count = 0
+        self.session = {}
+        self.events = []    # since open(): (method, parameters)
+        self.process = subprocess.Popen(
+            # It reads commands from descriptor 3, and answers to 4.
+            [sys.executable, "-c", "import os, sys; os.dup2(%d, 3);"
+             " os.dup2(%d, 4); os.execvp(sys.argv[1], sys.argv[1:])"
+             % tuple(theirs), "chromium", "--headless", "--no-sandbox", "--disable-gpu",
+             "--disable-quic", "--no-first-run", "--disable-sync",
+             "--disable-background-networking", "--disable-component-update",
+             "--ignore-certificate-errors", "--remote-debugging-pipe", "--user-data-dir=" + str(profile)],
+            pass_fds=theirs, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        for fd in theirs + [pipes[0][0], pipes[1][1]]:
+            os.close(fd)
+
+    def __enter__(self):
+        return self
+
+    def attach(self):
+        """Open a page, and hear what happens on it."""
+        target = self.call("Target.createTarget", url="about:blank")
+        session = self.call("Target.attachToTarget", flatten=True, **target)
+        self.session = session
+        for domain in ("Page", "Log", "Runtime"):
+            self.call(domain + ".enable")
+
+    def __exit__(self, *exc_info):
+        self.session = {}
+        with contextlib.suppress(AssertionError, OSError):
+            self.call("Browser.close")
+        for fd in (self.commands, self.answers):
+            os.close(fd)
+        self.process.wait(PATIENCE)
+
+    def _message(self):
+        """Return the next message."""
+        while b"\0" not in self.received:
+            ready = select.select([self.answers], [], [], PATIENCE)[0]
+            data = os.read(self.answers, 1 << 20) if ready else b""
+            assert data, "Chromium says nothing"
+            self.received += data
+        message, _, self.received = self.received.partition(b"\0")
+        message = json.loads(message.decode())
+        self.events.append((message.get("method"), message.get("params")))
+        return message
+
+    def call(self, method, **params):
+        """Return the result of *method*."""
+        self.count += 1
+        message = dict(self.session, id=self.count, method=method,
+                       params=params)
+        os.write(self.commands, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._message()
+            if answer.get("id") == self.count:
+                assert "result" in answer, answer
+                return answer["result"]
+
+    def open(self, url, width=1280, scheme="light"):
+        """Show *url* in a window *width* pixels wide, and let it load."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width,
+                  height=800, deviceScaleFactor=1, mobile=width < 600)
+        self.call("Emulation.setEmulatedMedia", features=[
+            {"name": "prefers-color-scheme", "value": scheme}])
+        self.events.clear()
+        self.call("Page.navigate", url=url)
+        while "Page.loadEventFired" not in dict(self.events):
+            self._message()
+
+    def value(self, expression):
+        """Return what a JavaScript *expression* comes to."""
+        answer = self.call("Runtime.evaluate", expression=expression,
+                           returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key):
+        """Press a *key* and let go of it."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                      windowsVirtualKeyCode={"Tab": 9, "Enter": 13}[key])
+
+    def complaints(self):
+        """Return what the console says: errors, and what scripts print."""
+        self.value("0")     # what was said before comes before its answer
+        return [params for method, params in self.events if method in (
+            "Log.entryAdded", "Runtime.exceptionThrown",
+            "Runtime.consoleAPICalled")]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if not shutil.which("chromium"):
+        pytest.skip("chromium is not installed")
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("a browser start is slow: one Python is enough")
+    with Browser(tmp_path / "profile") as browser:
+        browser.attach()
+        yield browser
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_site_in_a_browser_without_an_error(tmp_path, certificate, scheme):
+def test_site_in_a_browser_without_an_error(browser, certificate, scheme):
     tls = ["--tls-cert", certificate[0], "--tls-key", certificate[1]]
     with Running(os.path.join(HERE, "htdocs"),
                  *(tls if scheme == "https" else [])) as running:
-        for name in ("", "nothing-here"):
-            done = subprocess.run(
-                ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
-                 "--disable-quic", "--no-first-run", "--disable-sync",
-                 "--disable-background-networking", "--enable-logging=stderr",
-                 "--disable-component-update", "--dump-dom",
-                 "--user-data-dir=" + str(tmp_path / "profile"),
-                 "--ignore-certificate-errors",
-                 "%s://127.0.0.1:%d/%s" % (scheme, running.port, name)],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
-            assert b"</html>" in done.stdout
-            console = [line for line in done.stderr.splitlines()
-                       if b"CONSOLE" in line]
-            assert not [line for line in console if b"/nothing-here" not in
-                        line], console
+        url = "%s://127.0.0.1:%d/" % (scheme, running.port)
+        browser.open(url)
+        assert browser.complaints() == []
+        browser.open(url + "nothing-here")
+        (said,) = browser.complaints()
+        assert said["entry"]["url"] == url + "nothing-here"
         running.logged('"GET /style.css HTTP/1.1" 200')
         running.logged('"GET /icon.svg HTTP/1.1" 200')
 
