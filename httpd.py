@@ -1227,21 +1227,61 @@ def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
 # ---- Pages ------------------------------------------------------------------
 
 HTML = "text/html; charset=utf-8"
+# The colours are those of htdocs/style.css; a test computes the contrasts.
 STYLE = """
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       font: 1rem/1.5 system-ui, sans-serif }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere }
-table { border-collapse: collapse; width: 100% }
-th { text-align: left }
-td, th { padding: .2rem .5rem; overflow-wrap: anywhere }
-td + td, th + th { text-align: right; white-space: nowrap }
-th[aria-sort=ascending]::after { content: " \\2191" }
-th[aria-sort=descending]::after { content: " \\2193" }
+:root { --paper: #fbfaf7; --ink: #1e2427; --quiet: #566066; --line: #dfddd5;
+        --row: #f0eee8; --link: #0b6b5d }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #14191b; --ink: #e3e8e7; --quiet: #9fabab; --line: #2c3538;
+          --row: #1e2528; --link: #62cfb8 } }
+body { max-width: 60rem; margin: 0 auto; padding: 1rem; color: var(--ink);
+       background: var(--paper); font: 1rem/1.5 system-ui, sans-serif }
+h1 { font-size: 1.5rem; line-height: 1.3; overflow-wrap: anywhere }
+a { color: var(--link); text-underline-offset: .2em; unicode-bidi: isolate }
+:focus-visible { outline: 3px solid var(--link) }
 """
-# No script, and no style but this one; a test computes the hash anew.
+# Fixed columns: no row that comes later moves those above it.  Neither
+# collapsed borders nor elements for the icons: they make scrolling slow.
+LISTING_STYLE = """
+html { scroll-padding: 3rem 0 }
+h1 :first-child { margin-left: -.15em }
+h1 * { padding: 0 .15em }
+table { width: 100%; border-spacing: 0; table-layout: fixed }
+th { position: sticky; top: 0; z-index: 1; background: var(--paper);
+     box-shadow: 0 1px var(--line); text-align: left }
+th + th { width: 6rem }
+th + th + th { width: 9.5rem }
+th, td { padding: 0 }
+th, td + td { font: .875rem/1.5rem system-ui, sans-serif; color: var(--quiet) }
+th + th, td + td { text-align: right; font-variant-numeric: tabular-nums }
+td { vertical-align: top; border-bottom: 1px solid var(--line) }
+td + td { padding: .375rem 0 }
+tbody tr:hover { background: var(--row) }
+th a, td a { display: block; padding: .375rem 0; text-decoration: none }
+th a { color: inherit }
+a:hover { text-decoration: underline }
+td a { padding-left: 1.75rem; overflow-wrap: anywhere; background:
+  linear-gradient(225deg, transparent 27%, var(--quiet) 0)
+  .25rem .625rem / .75rem 1rem no-repeat }
+td a[href$="/"] { background:
+  linear-gradient(var(--link) 0 0) .25rem .6875rem / .5rem .5rem no-repeat,
+  linear-gradient(var(--link) 0 0) .25rem .8125rem / 1rem .75rem no-repeat }
+:focus-visible { outline-offset: -3px }
+[aria-sort] { font-weight: 700; color: var(--ink) }
+[aria-sort=ascending] { --mark: "\\2191" }
+[aria-sort=descending] { --mark: "\\2193" }
+[aria-sort]:first-child a::after { content: " " var(--mark) }
+th + [aria-sort] a::before { content: var(--mark) " " }
+@media (max-width: 40rem) {
+  th + th { width: 4.5rem }
+  th + th + th { width: 6.5rem }
+  td + td + td { padding-left: 1rem; line-height: 1.25rem } }
+"""
+# No script, and no style but these two; a test computes the hashes anew.
 NO_SCRIPTS = (
-    "default-src 'none';"
-    " style-src 'sha256-mieW9HWYDIv4jEwQ5+03Zz/Z6hl78bNpsSwUZ2uersY=';"
+    "default-src 'none'; style-src"
+    " 'sha256-PWqeXCsJhC7wzwxY3VdwblO933o+X74Ah1T22+PfjSo='"
+    " 'sha256-TPoPxZScy2/8HaXka1lVRwsXldByXwsrWcFy0+sqIRE=';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 
 PAGE_START = """<!DOCTYPE html>
@@ -1250,20 +1290,39 @@ PAGE_START = """<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>""" + STYLE.replace("{", "{{").replace("}", "}}") + """</style>
-</head>
-<body>
-<h1>{title}</h1>
-"""
+<title>%s</title>
+<style>""" + STYLE.replace("%", "%%") + "</style>\n"
 PAGE_END = "</body>\n</html>\n"
+
+# What one can do about an error, by its status.
+REMEDIES = {
+    400: "Check the address, or the program that sent it: it is no valid HTTP.",
+    403: "Whoever runs the server can let it read this.",
+    404: "Check the address, capital letters too. It may also have been"
+         " moved or removed.",
+    405: "Ask with GET.",
+    406: "Ask without Accept-Encoding.",
+    408: "Try again; the connection may be slow.",
+    412: "Get it anew, as it is now.",
+    414: "Shorten the address.",
+    416: "Ask for all of it, or for a part that it has.",
+    431: "Delete the cookies of this site: they may be what is so long.",
+    500: "Try again. Whoever runs the server finds the reason among its"
+         " messages.",
+    501: "Ask with GET.",
+    503: "Try again in a while.",
+    505: "Ask with HTTP/1.1.",
+}
 
 
 def error_page(status: int, detail: str) -> bytes:
-    """Return the HTML that explains *status*."""
+    """Return the HTML that explains *status*, and says what to do next."""
     title = "%d %s" % (status, REASONS[status])
-    return (PAGE_START.format(title=title) + "<p>%s</p>\n%s" % (
-        html.escape(detail), PAGE_END)).encode("utf-8")
+    words = [html.escape(detail), REMEDIES.get(status, ""),
+             '<a href="/">Go to the first page</a>']
+    page = [PAGE_START % title, "</head>\n<body>\n<h1>%s</h1>\n" % title]
+    page += ["<p>%s</p>\n" % text for text in words if text]
+    return ("".join(page) + PAGE_END).encode("utf-8")
 
 
 class Entry:
@@ -1294,6 +1353,8 @@ SORT_KEYS = OrderedDict([
     ("size", lambda entry: (entry.size or 0, natural_key(entry.name))),
     ("time", lambda entry: (entry.mtime, natural_key(entry.name))),
 ])  # type: Dict[str, Callable[[Entry], Any]]
+# The client's time zone is not known here: so UTC, and it says so.
+COLUMNS = {"name": "Name", "size": "Size", "time": "Time (UTC)"}
 
 
 class Listing:
@@ -1314,6 +1375,7 @@ class Listing:
         self.media = "application/json" if as_json else HTML
         self.separator = ",\n" if as_json else "\n"
         self.segments = segments
+        self.is_empty = True
 
     def key(self, entry: Entry) -> "Any":
         """Return what *entry* is sorted by among its like."""
@@ -1323,12 +1385,18 @@ class Listing:
         """Return what comes before the rows."""
         if self.as_json:
             return "[\n"
-        title = "/" + "".join(name_for_people(name) + "/"
-                              for name in self.segments)
+        names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
+        # Relative, for a proxy may show this server's "/" at another path.
+        links = ['<a href="%s">%s</a>' % ("../" * (len(names) - i), name)
+                 for i, name in enumerate(names[:-1], 1)]
         up = '<tr><td><a href="../">../</a><td><td>\n'
-        heads = "".join(map(self._column, SORT_KEYS))
-        return (PAGE_START.format(title=title) + "<table>\n<thead>\n<tr>"
-                + heads + "\n<tbody>\n" + (up if self.segments else ""))
+        return "".join([
+            PAGE_START % "".join(names),
+            "<style>", LISTING_STYLE, "</style>\n</head>\n<body>\n",
+            '<nav aria-label="Path"><h1>', *links,
+            "<bdi>%s</bdi></h1></nav>\n<table>\n<thead>\n<tr>" % names[-1],
+            *map(self._column, SORT_KEYS), "\n<tbody>\n",
+            up if self.segments else ""])
 
     def _column(self, sort: str) -> str:
         """Return the head of a column, a link that sorts by it."""
@@ -1338,15 +1406,19 @@ class Listing:
         if mine:
             aria = ' aria-sort="%scending"' % ("des" if self.reverse else "as")
         return '<th%s><a href="?sort=%s&amp;order=%s">%s</a>' % (
-            aria, sort, order, sort.capitalize())
+            aria, sort, order, COLUMNS[sort])
 
     def row(self, entry: Entry) -> str:
         """Return the line of *entry*."""
+        self.is_empty = False
         return self._json(entry) if self.as_json else self._html(entry)
 
     def end(self) -> str:
         """Return what comes after the rows."""
-        return "\n]\n" if self.as_json else "\n</table>\n" + PAGE_END
+        if self.as_json:
+            return "\n]\n"
+        note = "<p>This folder is empty.</p>\n" if self.is_empty else ""
+        return "\n</table>\n" + note + PAGE_END
 
     def _html(self, entry: Entry) -> str:
         slash = "/" if entry.size is None else ""
@@ -1356,8 +1428,8 @@ class Listing:
                 entry.size, size_for_people(entry.size))
         stamp = listing_time(entry.mtime)
         if stamp:
-            stamp = '<time datetime="%sZ" title="UTC">%s</time>' % (
-                stamp.replace(" ", "T"), stamp)
+            stamp = '<time datetime="%sZ">%s</time>' % (
+                stamp.replace(" ", "T"), stamp[:-3])
         return '<tr><td><a href="./%s%s">%s%s</a><td>%s<td>%s' % (
             percent_encode(entry.name), slash,
             name_for_people(entry.name), slash, size, stamp)
@@ -1378,14 +1450,20 @@ class Listing:
         return json.dumps(OrderedDict(fields))
 
 
+NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def name_for_people(name: bytes) -> str:
     """Return *name* as HTML, with U+FFFD for what cannot be shown.
+
+    Nor are the controls that turn the direction of writing (Unicode, UAX 9):
+    behind one "gpj.exe" looks like "exe.jpg".
 
     >>> name_for_people(b"<\\xe9\\x1b")
     '&lt;\ufffd\ufffd'
     """
     text = name.decode("utf-8", "replace")
-    return html.escape(re.sub("[\x00-\x1f\x7f-\x9f]", "\ufffd", text))
+    return html.escape(NOT_SHOWN.sub("\ufffd", text))
 
 
 def size_for_people(size: int) -> str:

@@ -2702,9 +2702,9 @@ HOSTILE = [
 ELEMENTS = {
     "html": {"lang"}, "head": set(), "meta": {"charset", "name", "content"},
     "title": set(), "style": set(), "body": set(), "h1": set(), "p": set(),
-    "table": set(), "thead": set(), "tbody": set(), "tr": set(),
+    "nav": {"aria-label"}, "bdi": set(), "table": set(), "thead": set(), "tbody": set(), "tr": set(),
     "th": {"aria-sort"}, "td": set(), "a": {"href"}, "span": {"title"},
-    "time": {"datetime", "title"},
+    "time": {"datetime"},
 }
 
 
@@ -2714,6 +2714,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, content):
         super().__init__()
         self.links = []     # (href, text), those of the columns aside
+        self.path = []      # (href, text) of the folders above
         self.columns = []   # (aria-sort, href, text) of each
         self.times = []     # (datetime, text)
         self.sizes = []     # (title, text)
@@ -2736,10 +2737,16 @@ class Page(html.parser.HTMLParser):
         elif tag == "a" and "th" in self.inside:
             self.columns[-1][1] = attributes["href"]
         elif tag == "a":
-            self.links.append([attributes["href"], ""])
+            self.anchors().append([attributes["href"], ""])
         elif tag == "tbody" and "thead" in self.inside:
             self.handle_endtag("thead")     # its end tag may be left out
             self.inside.append(tag)
+
+    def anchors(self):
+        """Return the list that a link belongs to."""
+        if "th" in self.inside:
+            return self.columns
+        return self.path if "nav" in self.inside else self.links
 
     def handle_endtag(self, tag):
         if tag in self.inside:
@@ -2748,9 +2755,9 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         tag = self.inside[-1] if self.inside else ""
-        self.words[tag] = self.words.get(tag, "") + data
-        lists = {"time": self.times, "span": self.sizes,
-                 "a": self.columns if "th" in self.inside else self.links}
+        for name in {tag, "h1"}.intersection(self.inside):
+            self.words[name] = self.words.get(name, "") + data
+        lists = {"time": self.times, "span": self.sizes, "a": self.anchors()}
         if tag in lists:
             lists[tag][-1][-1] += data
 
@@ -2763,18 +2770,25 @@ def test_error_page(status):
     page = Page(httpd.error_page(status, "So it is."))
     title = "%d %s" % (status, httpd.REASONS[status])
     assert page.words["title"] == page.words["h1"] == title
-    assert page.words["p"] == "So it is."
+    assert page.words["p"] == "So it is." + httpd.REMEDIES.get(status, "")
+    assert page.links == [["/", "Go to the first page"]]
+
+
+def test_every_error_says_what_to_do():
+    assert {status for status in httpd.REASONS if status >= 400} == set(
+        httpd.REMEDIES)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_error_page_escapes(name):
     """What it shows comes out as words, never as markup."""
     detail = name.decode("latin-1")
-    assert Page(httpd.error_page(404, detail)).words["p"] == detail
+    assert Page(httpd.error_page(404, detail)).words["p"] == (
+        detail + httpd.REMEDIES[404])
 
 
 def test_policy_allows_no_script():
-    """The only style is ours, by the hash of what is between the tags."""
+    """The only styles are ours, by the hash of what is between the tags."""
     words = [directive.split() for directive in httpd.NO_SCRIPTS.split(";")]
     policy = {name: values for name, *values in words}
     assert policy["default-src"] == ["'none'"]
@@ -2782,10 +2796,59 @@ def test_policy_allows_no_script():
                            "form-action", "frame-ancestors"}
     pages = [httpd.error_page(404, "x"),
              httpd.Listing([b"a"], "", False).start().encode()]
-    for page in pages:
-        (style,) = re.findall(b"<style>(.*?)</style>", page, re.DOTALL)
-        digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
-        assert policy["style-src"] == ["'sha256-%s'" % digest]
+    for count, page in enumerate(pages, 1):
+        styles = re.findall(b"<style>(.*?)</style>", page, re.DOTALL)
+        digests = [base64.b64encode(hashlib.sha256(style).digest()).decode()
+                   for style in styles]
+        assert policy["style-src"][:count] == [
+            "'sha256-%s'" % digest for digest in digests]
+    assert len(policy["style-src"]) == len(pages)
+
+
+def luminance(colour):
+    """Return the relative luminance of "#rrggbb" (WCAG 2.2)."""
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = [part / 12.92 if part <= 0.04045
+                        else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def palettes(style):
+    """Return the colours of *style* by their names: the light, the dark."""
+    found = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})\b", block))
+             for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)]
+    assert len(found) == 2 and len(found[0]) >= 6
+    assert set(found[0]) - {"on-accent"} == set(found[1]) - {"on-accent"}
+    return found
+
+
+def site_style():
+    """Return the style sheet of htdocs/."""
+    with open(os.path.join(HERE, "htdocs", "style.css")) as file:
+        return file.read().replace("#fff;", "#ffffff;")
+
+
+@pytest.mark.parametrize("style, link, behind", [
+    (httpd.STYLE, "link", "row"), (site_style(), "accent", "code")],
+    ids=["pages", "htdocs"])
+def test_contrast(style, link, behind):
+    """Each word has a contrast of 4.5, in light and dark (WCAG 2.2, AA)."""
+    for colours in palettes(style):
+        pairs = [(text, ground) for text in ("ink", "quiet", link)
+                 for ground in ("paper", behind)]
+        if "on-accent" in colours:
+            pairs.append(("on-accent", "accent"))
+        for text, ground in pairs:
+            dark, light = sorted([luminance(colours[text]),
+                                  luminance(colours[ground])])
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+def test_pages_have_the_colours_of_the_site():
+    for ours, its in zip(palettes(httpd.STYLE), palettes(site_style())):
+        assert ours == dict(
+            {name: its[name] for name in ("paper", "ink", "quiet", "line")},
+            row=its["code"], link=its["accent"])
 
 
 def listed(folder, entries, query="", as_json=False):
@@ -2799,7 +2862,9 @@ def listed(folder, entries, query="", as_json=False):
 def shown(name):
     """Return *name* as text; "\ufffd" is what is no UTF-8, or a control."""
     return "".join("\ufffd" if unicodedata.category(character) == "Cc"
-                   else character
+                   or unicodedata.bidirectional(character)
+                   in ("LRE", "RLE", "LRO", "RLO", "PDF",
+                       "LRI", "RLI", "FSI", "PDI") else character
                    for character in name.decode("utf-8", "replace"))
 
 
@@ -2811,6 +2876,9 @@ def shown(name):
     (b"\t\r\n\x1b[2J\x7f", "\ufffd\ufffd\ufffd\ufffd[2J\ufffd",
      "controls, which HTML may not have"),
     (b"\xc2\x9b\xc2\xa0", "\ufffd\xa0", "a C1 control, and NBSP"),
+    (b"\xe2\x80\xaegpj.exe", "\ufffdgpj.exe", "what writes it backwards"),
+    (b"\xd7\xa9\xe2\x80\x8f\xe2\x80\x8d", "\u05e9\u200f\u200d",
+     "a mark of direction, and a joiner, which names need"),
 ])
 def test_name_for_people(name, expected):
     assert httpd.name_for_people(name) == expected
@@ -2827,6 +2895,12 @@ def check_listing(folder, names):
     title = "/" + "".join(shown(name) + "/" for name in folder)
     assert page.words["title"] == page.words["h1"] == title
     base = "http://a" + httpd.absolute_path(folder, True)
+    # The folders above, each by a link that holds below a proxy's path too.
+    assert "".join(text for _, text in page.path) + page.words["bdi"] == title
+    assert [urllib.parse.urljoin(base, href) for href, _ in page.path] == [
+        "http://a" + httpd.absolute_path(folder[:i], True)
+        for i in range(len(folder))]
+    assert all(href.startswith("../") for href, _ in page.path)
     found = {}
     for href, text in page.links:
         there = urllib.parse.urlsplit(urllib.parse.urljoin(base, href))
@@ -2865,12 +2939,17 @@ def test_listing_of_random_names():
 
 
 def test_listing_row():
-    """The exact size is there for who wants it, and the time for machines."""
+    """The exact size is there for who wants it, and the time for machines.
+
+    Shown is the minute in UTC, which the head of the column says.
+    """
     page = Page(listed([], [httpd.Entry(b"a", 12345, MODIFIED),
                             httpd.Entry(b"b", None, MODIFIED),
                             httpd.Entry(b"c", 0, -1)]))
     assert page.sizes == [["12345 bytes", "12.1 KiB"], ["0 bytes", "0 B"]]
-    assert page.times == 2 * [["1994-11-06T08:49:37Z", "1994-11-06 08:49:37"]]
+    assert page.times == 2 * [["1994-11-06T08:49:37Z", "1994-11-06 08:49"]]
+    assert page.columns[2][2] == "Time (UTC)"
+    assert "p" not in page.words
     assert [text for _, text in page.links] == ["a", "b/", "c"]
 
 
@@ -2880,7 +2959,9 @@ def test_listing_of_nothing(as_json):
     if as_json:
         assert json.loads(content.decode("ascii")) == []
     else:
-        assert Page(content).links == []
+        page = Page(content)
+        assert (page.links, page.path) == ([], [])
+        assert page.words["p"] == "This folder is empty."
         assert Page(listed([b"a"], [])).links == [["../", "../"]]
 
 
@@ -2929,8 +3010,9 @@ def test_listing_columns(query, sort, order):
     said = {"asc": "ascending", "desc": "descending"}
     turned = {"asc": "desc", "desc": "asc"}
     assert [(aria, text) for aria, _, text in page.columns] == [
-        (said[order] if key == sort else None, key.capitalize())
-        for key in ("name", "size", "time")]
+        (said[order] if key == sort else None, text)
+        for key, text in (("name", "Name"), ("size", "Size"),
+                          ("time", "Time (UTC)"))]
     for (_, href, _), key in zip(page.columns, ("name", "size", "time")):
         there = urllib.parse.urlsplit(urllib.parse.urljoin("http://a/b/?c",
                                                            href))
@@ -5250,7 +5332,7 @@ def test_listing(ask):
     assert answer.fields["content-type"] == "text/html; charset=utf-8"
     assert "script" not in answer.fields["content-security-policy"]
     hrefs = re.findall(rb'href="([^"?]*)"', answer.content)
-    assert hrefs == [b"../", b"./empty/", b"./%3Ci%3E%26%22.txt", b"./b.txt",
+    assert hrefs == [b"../", b"../", b"./empty/", b"./%3Ci%3E%26%22.txt", b"./b.txt",
                      b"./link-in"]
     assert b"<i>" not in answer.content
     assert b"&lt;i&gt;&amp;&quot;.txt" in answer.content
@@ -9153,6 +9235,47 @@ def test_site_in_a_browser_without_an_error(browser, certificate, scheme):
         assert said["entry"]["url"] == url + "nothing-here"
         running.logged('"GET /style.css HTTP/1.1" 200')
         running.logged('"GET /icon.svg HTTP/1.1" 200')
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_listing_in_a_browser(browser, width, scheme, tmp_path):
+    """It fits a phone and a desktop, and its style passes its own policy."""
+    folder = tmp_path / "folder"
+    (folder / ("d" * 200)).mkdir(parents=True)
+    (folder / ("f" * 255)).write_text("")
+    (folder / "small.txt").write_text("small")
+    with Running(tmp_path) as running:
+        browser.open("http://127.0.0.1:%d/folder/?sort=size&order=desc"
+                     % running.port, width, scheme)
+        assert browser.complaints() == []
+        assert browser.value("document.documentElement.scrollWidth") == width
+        ground = palettes(httpd.STYLE)[scheme == "dark"]["paper"]
+        assert browser.value(
+            "getComputedStyle(document.body).backgroundColor") == (
+            "rgb(%d, %d, %d)" % tuple(bytes.fromhex(ground[1:])))
+        # The numbers of a column end at one line, which is its head's too.
+        for column in (2, 3):
+            assert len(set(browser.value("""
+                Array.from(document.querySelectorAll(
+                    "th:nth-child(%d) a, td:nth-child(%d) > *"),
+                    cell => Math.round(cell.getBoundingClientRect().right))
+                """ % (column, column)))) == 1
+        # The keyboard comes to the links in their order, and it shows.
+        for expected in ("../", "?sort=name&order=asc",
+                         "?sort=size&order=asc", "?sort=time&order=asc"):
+            browser.press("Tab")
+            assert browser.value(
+                "document.activeElement.getAttribute('href')") == expected
+            assert browser.value(
+                "getComputedStyle(document.activeElement).outlineWidth"
+                ) == "3px"
+        # What a screen reader is told of the column that is sorted.
+        nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+        heads = [node["name"]["value"] for node in nodes
+                 if node["role"]["value"] == "columnheader"]
+        assert [head.strip("\u2191\u2193 ") for head in heads] == [
+            "Name", "Size", "Time (UTC)"]
 
 
 # ---- Beyond one machine -----------------------------------------------------
