@@ -9130,7 +9130,8 @@ class Browser:
              % tuple(theirs), "chromium", "--headless", "--no-sandbox", "--disable-gpu",
              "--disable-quic", "--no-first-run", "--disable-sync",
              "--disable-background-networking", "--disable-component-update",
-             "--ignore-certificate-errors", "--remote-debugging-pipe", "--user-data-dir=" + str(profile)],
+             "--ignore-certificate-errors", "--hide-scrollbars",
+             "--remote-debugging-pipe", "--user-data-dir=" + str(profile)],
             pass_fds=theirs, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
         for fd in theirs + [pipes[0][0], pipes[1][1]]:
@@ -9203,6 +9204,15 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
                       windowsVirtualKeyCode={"Tab": 9, "Enter": 13}[key])
 
+    def exchange(self, number):
+        """Click a button of htdocs/index.html; return both texts beside it."""
+        place = "document.querySelectorAll('.exchange')[%d]" % number
+        texts = ("Array.from(%s.querySelectorAll('pre'),"
+                 " element => element.textContent)" % place)
+        self.value(place + ".querySelector('button').click()")
+        wait_until(lambda: "\n" in self.value(texts)[1], "a response")
+        return self.value(texts)
+
     def complaints(self):
         """Return what the console says: errors, and what scripts print."""
         self.value("0")     # what was said before comes before its answer
@@ -9222,19 +9232,93 @@ def browser(tmp_path):
         yield browser
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_site_in_a_browser_without_an_error(browser, certificate, scheme):
-    tls = ["--tls-cert", certificate[0], "--tls-key", certificate[1]]
-    with Running(os.path.join(HERE, "htdocs"),
-                 *(tls if scheme == "https" else [])) as running:
+@pytest.mark.parametrize("scheme, options", [
+    ("http", []),
+    ("https", ["-H", "Content-Security-Policy: default-src 'self'"])],
+    ids=["plain", "over TLS, with a policy"])
+def test_site_in_a_browser_without_an_error(browser, certificate, scheme,
+                                            options):
+    if scheme == "https":
+        options = options + ["--tls-cert", certificate[0],
+                             "--tls-key", certificate[1]]
+    with Running(os.path.join(HERE, "htdocs"), *options) as running:
         url = "%s://127.0.0.1:%d/" % (scheme, running.port)
-        browser.open(url)
-        assert browser.complaints() == []
+        for width, colours in ((390, "light"), (1280, "dark")):
+            browser.open(url, width, colours)
+            assert browser.complaints() == []
+            assert browser.value(
+                "document.documentElement.scrollWidth") == width
         browser.open(url + "nothing-here")
         (said,) = browser.complaints()
         assert said["entry"]["url"] == url + "nothing-here"
-        running.logged('"GET /style.css HTTP/1.1" 200')
-        running.logged('"GET /icon.svg HTTP/1.1" 200')
+        for name in ("style.css", "script.js", "icon.svg"):
+            running.logged('"GET /%s HTTP/1.1" 200' % name)
+
+
+def front_page():
+    """Return htdocs/index.html."""
+    with open(os.path.join(HERE, "htdocs", "index.html"),
+              encoding="utf-8") as file:
+        return file.read()
+
+
+def exchanges():
+    """Return the requests that the page shows, and what it says of each."""
+    found = [[html.unescape(re.sub("<.*?>", "", text)) for text in pair]
+             for pair in re.findall(
+                 "<pre>(GET .*?)</pre>.*?<pre aria-live.*?>(.*?)</pre>",
+                 front_page(), re.DOTALL)]
+    assert len(found) == 4
+    return found
+
+
+def test_requests_of_the_page():
+    """What can be read without a script is true."""
+    with Running(os.path.join(HERE, "htdocs")) as running:
+        for request, response in exchanges():
+            with Wire(running.port) as wire:
+                wire.send(request.replace("\n", "\r\n").encode()
+                          + b"\r\n\r\n")
+                assert wire.head().split(b"\r\n")[0] == response.encode()
+
+
+def test_requests_of_the_page_in_a_browser(browser):
+    """A click sends the request, and what comes is shown as it came."""
+    with Running(os.path.join(HERE, "htdocs")) as running:
+        url = "http://127.0.0.1:%d/" % running.port
+        browser.open(url)
+        shown = [browser.exchange(i) for i in range(len(exchanges()))]
+        said = [entry["entry"]["url"] for entry in browser.complaints()]
+        assert said == [url + "nothing-here"]
+        for (request, response), (wrote, expected) in zip(shown, exchanges()):
+            line, *fields = response.partition("\n\n")[0].split("\n")
+            assert line == expected
+            if "\nRange: " not in request:    # what the browser adds
+                request += "\nAccept-Encoding: gzip"
+            with Wire(running.port) as wire:
+                wire.send("\r\n".join(request.split("\n")
+                                      + ["", ""]).encode())
+                answer = wire.response()
+            assert "%d %s" % (answer.status, answer.reason) == line[9:]
+            assert request.split("\n")[1] == "Host: " + url[7:-1]
+            if answer.status == 304:
+                assert '\nIf-None-Match: "' in request
+            found = dict(field.split(": ", 1) for field in fields)
+            for name in ("content-range", "content-encoding", "vary", "etag",
+                         "cache-control"):
+                assert found.get(name) == answer.fields.get(name), name
+
+
+def test_page_without_scripts(browser):
+    """It reads well: no button that does nothing, and another way."""
+    with Running(os.path.join(HERE, "htdocs")) as running:
+        browser.call("Emulation.setScriptExecutionDisabled", value=True)
+        browser.open("http://127.0.0.1:%d/" % running.port)
+        assert browser.complaints() == []
+        text = browser.value("document.body.innerText")
+        assert "Send it\n" not in text and "curl -i -r 0-9" in text
+        assert all(request.split("\n")[0] in text
+                   for request, _ in exchanges())
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
