@@ -1297,6 +1297,7 @@ PAGE_END = "</body>\n</html>\n"
 # What one can do about an error, by its status.
 REMEDIES = {
     400: "Check the address, or the program that sent it: it is no valid HTTP.",
+    401: "Reload the page, and enter them.",
     403: "Whoever runs the server can let it read this.",
     404: "Check the address, capital letters too. It may also have been"
          " moved or removed.",
