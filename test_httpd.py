@@ -9321,6 +9321,69 @@ def test_page_without_scripts(browser):
                    for request, _ in exchanges())
 
 
+class Box:
+    """A rectangle of the drawing, and the lines of text in it."""
+
+    def __init__(self, element):
+        self.left, self.top, width, height = (
+            float(element.get(name)) for name in ("x", "y", "width", "height"))
+        self.right, self.bottom = self.left + width, self.top + height
+        self.text = []
+
+    def holds(self, x, y):
+        """Return whether a point is in it, its border included."""
+        return self.left <= x <= self.right and self.top <= y <= self.bottom
+
+    def borders(self, x, y):
+        """Return whether a point is on its border."""
+        return self.holds(x, y) and (x in (self.left, self.right)
+                                     or y in (self.top, self.bottom))
+
+
+def test_machine_of_the_page():
+    """The drawing has the states and transitions of STATES, and no other.
+
+    They are read from where its lines begin and end.  A frame stands for the
+    states in it.
+    """
+    from xml.etree import ElementTree
+    drawing = ElementTree.fromstring(
+        re.search("<svg .*?</svg>", front_page(), re.DOTALL).group())
+    boxes = [Box(element) for element in drawing.iter("rect")]
+    for element in drawing.iter("text"):
+        x, y = float(element.get("x")), float(element.get("y"))
+        (box,) = [box for box in boxes if box.holds(x, y)
+                  and not any(box.holds(other.left, other.top)
+                              for other in boxes if other is not box)]
+        box.text.append(element.text)
+    words = {0: [], httpd.READ: ["reads"], httpd.WRITE: ["writes"]}
+    expected = {}
+    for state, waits_for, seconds, follows, _ in httpd.STATES:
+        limit = words[waits_for] + ["%d s" % seconds] * bool(seconds)
+        name = httpd.STATE_NAMES[state]
+        expected[name] = ([", ".join(limit)] * bool(limit),
+                          {httpd.STATE_NAMES[other] for other in follows})
+    found = {box.text[0]: (box.text[1:], set()) for box in boxes if box.text}
+
+    def states(point):
+        """Return the names of the states at the end of a line."""
+        (box,) = [box for box in boxes if box.borders(*point)]
+        return [other.text[0] for other in boxes if other.text
+                and box.holds(other.left, other.top)]
+
+    for element in drawing.iter("polyline"):
+        points = [tuple(map(float, point.split(",")))
+                  for point in element.get("points").split()]
+        both = element.get("class") == "both"
+        ends = [points[0], points[-1]]
+        for start, end in [ends, ends[::-1]][:1 + both]:
+            for state in states(start):
+                found[state][1].update(states(end))
+    assert found == expected
+    named = re.findall("<dt>(.*?)</dt>", front_page())
+    assert ", ".join(named).split(", ") == list(httpd.STATE_NAMES)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_listing_in_a_browser(browser, width, scheme, tmp_path):
