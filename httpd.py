@@ -111,10 +111,12 @@ PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
 LINGER_TIMEOUT = 2              # of silence, after the last response
 LINGER_MAX = 30                 # the same in all
-HEAD_GRACE = 0.5                # for a new client, before it may make room
+ROOM_GRACE = 0.3                # for a head, or for progress in sending, while
+                                # others wait for room; see Server._grace()
+ROOM_GRACE_MIN = 0.04           # the same in a crowd that does not end
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
-PAUSE = 1                       # no accepting after running out of descriptors
+PAUSE = 1                       # no accepting where it cannot be waited for
 
 RESTART_WAIT = 0.1              # for another worker; doubled each time
 RESTART_WAIT_MAX = 30           # the longest
@@ -2316,18 +2318,25 @@ def _read_and_send(sock: socket.socket, fd: int, offset: int,
 
 
 class SharedFile:
-    """A descriptor that several FileStreams send from; the last closes it."""
+    """A descriptor that several FileStreams send from; the last closes it.
+
+    count   how many there are in this process
+    """
 
     __slots__ = ("fd", "users")
+
+    count = 0
 
     def __init__(self, fd: int):
         self.fd = fd
         self.users = 0
+        SharedFile.count += 1
 
     def release(self) -> None:
         """One of the users is done with it."""
         self.users -= 1
         if not self.users:
+            SharedFile.count -= 1
             os.close(self.fd)
 
 
@@ -2728,6 +2737,13 @@ class Connection:
             self.enter(CLOSED)
         elif self.server.now - self.since < LINGER_MAX:
             self.enter(LINGERING)
+
+    def give_way(self) -> None:
+        """Close, for another client needs the room."""
+        if self.queue:
+            self.abort()
+        else:
+            self.end_of_input()
 
     def expire(self) -> None:
         """The state's time is over."""
@@ -3186,6 +3202,10 @@ class Server:
         self.lines_differ = access_log is not None and access_log.rest is None
         possible = connections_possible()
         self.max_connections = min(max_connections or possible, possible)
+        # For connections and the files that they are sending.  Half of the
+        # reserve stays: for what else is open, and to open another file.
+        self._descriptors = (possible + max(FD_RESERVE, possible // 7)
+                             - FD_RESERVE // 2)
         self.seconds = list(SECONDS)
         self.seconds[IDLE] = idle_timeout
         self.seconds[RECEIVING] = request_timeout
@@ -3207,6 +3227,7 @@ class Server:
         self._tell_time()
         self._due = self.now
         self._paused_until = 0.0
+        self._gave_way = 0
         self._stops = 0
         self._reload_asked = False
         self._handles_signals = False
@@ -3514,30 +3535,32 @@ class Server:
 
     def _accept(self, sock: socket.socket) -> None:
         """Accept what waits at *sock*, as far as there is or can be room."""
-        for _ in range(SHARE_STEP if self._share else ACCEPTS_PER_TURN):
+        for accepted in range(SHARE_STEP if self._share
+                              else ACCEPTS_PER_TURN):
             count = self._count()
             if self._share and not self._share.takes(count, self.now):
                 self._pause(SHARE_LOOK)
                 return
-            is_full = count >= self.max_connections
+            is_full = (count >= self.max_connections
+                       or count + SharedFile.count >= self._descriptors)
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
-                # Until one closes or gets idle; or has been sending its head
-                # for long enough, which nothing tells of.
-                self._pause(HEAD_GRACE)
+                self._make_room(None)
                 return
             try:
                 client, address = sock.accept()
             except BlockingIOError:
+                self._gave_way = 0
                 return
             except OSError as exc:
-                if exc.errno in EXHAUSTED:
-                    self._pause(PAUSE)
-                elif not is_gone(exc):
-                    tell("accept: %s" % exc)
+                if exc.errno not in EXHAUSTED:
+                    if not is_gone(exc):
+                        tell("accept: %s" % exc)
+                elif not accepted:  # else, perhaps, nobody waits any more
+                    self._make_room(self._least_needed())
                 return
-            if least_needed is not None:
-                self._attend(least_needed, Connection.end_of_input)
+            if is_full:
+                self._make_room(least_needed)
             self._welcome(client, address)
 
     def _count(self) -> int:
@@ -3560,16 +3583,41 @@ class Server:
         self._attend(connection, Connection.begin)
 
     def _least_needed(self) -> "Optional[Connection]":
-        """Return the longest idle connection; where none is idle, the one
-        that has been sending its head for longest; None without either.
+        """Return the connection that is to make room; None without one.
 
-        None that was answered in this very turn, or has just come.
+        The longest idle one, else one that was answered and should close,
+        the one that has been sending its head for longest, the one that has
+        taken nothing of its answer for longest.  None that was answered in
+        this very turn, or has just come.
         """
-        for state, grace in ((IDLE, 0), (RECEIVING, HEAD_GRACE)):
+        grace = self._grace()
+        for state, patience in ((IDLE, 0.0), (LINGERING, 0.0),
+                                (RECEIVING, grace), (SENDING, grace)):
             oldest = next(iter(self.connections[state]), None)
-            if oldest and oldest.began + grace < self.now:
+            if oldest and oldest.began + patience < self.now:
                 return oldest
         return None
+
+    def _make_room(self, least_needed: "Optional[Connection]") -> None:
+        """Close the one that is *least_needed*; without one, pause."""
+        if least_needed is None:
+            # Until one closes or gets idle; or has been slow for long enough,
+            # which nothing tells of.
+            self._pause(self._grace() / 8)
+        else:
+            self._gave_way += least_needed.state != IDLE
+            self._attend(least_needed, Connection.give_way)
+
+    def _grace(self) -> float:
+        """Return the seconds that a slow client has while others wait.
+
+        Half as many each time that all have had to give way, until nobody
+        waits: so it is less than a second until a client is accepted, though
+        many times more than there is room for came before it.  What waits
+        has had the time to send its head.
+        """
+        halvings = self._gave_way // self.max_connections
+        return max(ROOM_GRACE_MIN, ROOM_GRACE * float(0.5 ** halvings))
 
     def _pause(self, duration: float) -> None:
         """Accept nothing for so many seconds, at the most."""

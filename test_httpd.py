@@ -6005,8 +6005,13 @@ def test_at_capacity_the_slowest_head_makes_room(site):
             wire.sock.close()
 
 
+# With it slow clients need not make room.
+PATIENT = "httpd.ROOM_GRACE = httpd.ROOM_GRACE_MIN = 60"
+
+
 def test_at_capacity_with_busy_clients_accepting_waits(endless):
-    with Running(endless, "--max-connections", "1") as running:
+    with Running(endless, "--max-connections", "1",
+                 prelude=PATIENT) as running:
         with Wire(running.port) as busy:
             busy.send(request_for("/big")).head()
             with Wire(running.port) as waiting:
@@ -6023,7 +6028,8 @@ def test_at_capacity_with_busy_clients_accepting_waits(endless):
 
 def test_at_capacity_service_returns_when_the_busy_become_idle(endless):
     """Not only when one of them closes."""
-    with Running(endless, "--max-connections", "2") as running:
+    with Running(endless, "--max-connections", "2",
+                 prelude=PATIENT) as running:
         with contextlib.ExitStack() as stack:
             busy = [stack.enter_context(Wire(running.port)) for _ in "12"]
             for wire in busy:
@@ -6373,6 +6379,223 @@ def test_platform_without_dir_fd(site, monkeypatch):
                     ("/link-out", 404), ("/link-out-folder/secret.txt", 404),
                     ("/fifo", 404), ("/hello.txt/x", 404)]:
                 assert wire.get(target).status == status, target
+
+
+# What follows tries what the server's security rests on: README has the list.
+
+
+# What a client that does harm sends at first.
+HARM = {"silent": b"", "idle": request_for("/probe.txt"), "drips": b"G",
+        "lingers": request_for("/probe.txt", "Content-Length: 9"),
+        "never reads": b"GET /big?%d HTTP/1.1\r\nHost: a\r\n\r\n"}
+
+
+class Crowd:
+    """*count* clients of *port* that do harm, until the end of a block.
+
+    Each is of one of the *kinds*, see HARM; one that is closed comes again, if
+    it *returns*.
+    """
+
+    def __init__(self, port, kinds, count, returns):
+        self.port, self.returns = port, returns
+        self.kinds = itertools.cycle(kinds)
+        self.poll = select.poll()
+        self.socks = {}
+        self.made = 0
+        self.stop = threading.Event()
+        for _ in range(count):
+            self.come()
+        self.thread = threading.Thread(target=self.harm)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.stop.set()
+        self.thread.join()
+        for sock, _ in self.socks.values():
+            sock.close()
+
+    def come(self):
+        """Connect, without waiting for it."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(("127.0.0.1", self.port))
+        self.made += 1
+        self.socks[sock.fileno()] = sock, next(self.kinds)
+        self.poll.register(sock, select.POLLOUT)
+
+    def harm(self):
+        """Do what they do."""
+        dripped = time.monotonic()
+        while not self.stop.is_set():
+            for fd, event in self.poll.poll(20):
+                sock, kind = self.socks[fd]
+                try:
+                    self.act(sock, kind, event)
+                except OSError:
+                    self.poll.unregister(fd)
+                    del self.socks[fd]
+                    sock.close()
+                    if self.returns:
+                        self.come()
+            if time.monotonic() > dripped + 0.1:
+                dripped = time.monotonic()
+                for sock, kind in self.socks.values():
+                    if kind in ("drips", "lingers"):
+                        with contextlib.suppress(OSError):
+                            sock.send(b"G")
+
+    def act(self, sock, kind, event):
+        """Send the first bytes, or see that the server has closed."""
+        if event & select.POLLOUT:
+            data = HARM[kind]
+            sock.send(data % self.made if b"%d" in data else data)
+            reads = kind not in ("lingers", "never reads")
+            self.poll.modify(sock, select.POLLIN if reads else 0)
+        elif not event & select.POLLIN or not sock.recv(1 << 16):
+            raise ConnectionError
+
+
+needs_poll = pytest.mark.skipif(not hasattr(select, "poll"),
+                                reason="no poll() for so many clients")
+
+
+@needs_poll
+@pytest.mark.parametrize("limit, kinds", [
+    (64, ["silent"]), (64, ["drips"]), (64, ["never reads"]),
+    (64, ["lingers"]), (256, ["idle"]), (256, sorted(HARM))],
+    ids=lambda value: str(value) if isinstance(value, int) else value[-1])
+def test_honest_client_in_a_hostile_crowd(endless, limit, kinds):
+    """It is answered within a second, though three times as many clients as
+    there are descriptors fill the server, and come again when closed.
+    """
+    (endless / "probe.txt").write_bytes(PROBE)
+    with Running(endless, flags=[], shell_limit='ulimit -n %d; exec "$@"'
+                 % limit) as running:
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        before = running.descriptors()
+        slowest = []
+        with Crowd(running.port, kinds, 3 * limit, True) as crowd:
+            wait_until(lambda: crowd.made > 3 * limit
+                       or running.descriptors() > limit / 2, "a crowd")
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                asked = time.monotonic()
+                with Wire(running.port) as wire:
+                    assert wire.get("/probe.txt").content == PROBE
+                slowest.append(time.monotonic() - asked)
+        assert max(slowest) < 1, slowest
+        wait_until(lambda: running.descriptors() <= before, "closing")
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+
+
+@needs_poll
+@pytest.mark.parametrize("kind", sorted(HARM))
+def test_full_server_is_not_busy(endless, kind):
+    """Nothing spins where clients keep what they have."""
+    (endless / "probe.txt").write_bytes(PROBE)
+    with Running(endless, "--max-connections", "50", flags=[]) as running:
+        with Crowd(running.port, [kind], 50, False):
+            wait_until(lambda: running.descriptors() > 50, "a crowd")
+            with Wire(running.port) as wire:
+                assert wire.get("/probe.txt").content == PROBE
+            spent, start = cpu_seconds(running.pid), time.monotonic()
+            while time.monotonic() < start + 0.5:
+                time.sleep(0.05)  # a span in which a busy loop would show
+            spent = cpu_seconds(running.pid) - spent
+            assert spent < 0.2 * (time.monotonic() - start)
+
+
+def test_room_is_made_by_who_is_least_needed(endless):
+    """Of an idle client, a head and two that read, one by one, in order."""
+    (endless / "probe.txt").write_bytes(PROBE)
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(Running(
+            endless, "--max-connections", "4"))
+        idle, head, stalled, reading = [
+            stack.enter_context(Wire(running.port)) for _ in range(4)]
+        idle.get("/probe.txt")
+        for wire in (stalled, reading):
+            wire.send(request_for("/big", "Connection: close")).head()
+        head.send(b"GET / HT")
+        got = len(reading.received)
+        for leaving in (idle, head):
+            other = stack.enter_context(Wire(running.port))
+            other.send(request_for("/big")).head()
+            leaving.end()
+        other = stack.enter_context(Wire(running.port))
+        other.send(request_for("/probe.txt", "Connection: close"))
+        while not other.has_input():
+            got += len(reading.sock.recv(1 << 14))
+        assert other.response().content == PROBE
+        assert sum(map(len, stalled.rest())) < BIG
+        assert got + sum(map(len, reading.rest())) == BIG
+        assert re.match(r'.*"GET /big [^"]*" 200 [0-9]+ ',
+                        running.logged("/big"))
+
+
+RESET = b"\1\0\0\0\0\0\0\0"     # struct linger: on, 0 seconds
+
+
+def half_close(sock):
+    """End what is sent; go on reading."""
+    sock.shutdown(socket.SHUT_WR)
+
+
+def leave_by_reset(sock):
+    """Leave with a RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    sock.close()
+
+
+@pytest.mark.parametrize("leave", [half_close, leave_by_reset,
+                                   socket.socket.close],
+                         ids=["half-closed", "reset", "closed"])
+def test_clients_that_leave_in_every_state(endless, leave):
+    """None is kept, nor a descriptor of it, nor a line of the log lost."""
+    (endless / "probe.txt").write_bytes(PROBE)
+    with (endless / "digest").open("wb") as file:
+        file.truncate(64 << 20)
+    wait_until_settled(endless / "digest")
+    log = os.open(str(endless / "log"), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    states = [
+        # reached by sending, the state, lines in the log
+        (b"", httpd.RECEIVING, 0),
+        (b"GET / HT", httpd.RECEIVING, int(leave is not leave_by_reset)),
+        (request_for("/probe.txt"), httpd.IDLE, 1),
+        (request_for("/big"), httpd.SENDING, 1),
+        (request_for("/probe.txt") + request_for("/big"), httpd.SENDING, 2),
+        (request_for("/digest", "Want-Repr-Digest: sha-256=1"),
+         httpd.PREPARING, 1),
+        (request_for("/probe.txt", "Content-Length: 9"), httpd.LINGERING, 1)]
+    with httpd.Server(str(endless), 0, ["127.0.0.1"],
+                      access_log=httpd.AccessLog(log)) as server:
+        before = len(os.listdir("/proc/self/fd"))
+        total = 0
+        for data, state, lines in states:
+            with Wire(port_of(server)) as wire:
+                wire.send(data)
+                wait_until(lambda state=state: server.connections[state],
+                           httpd.STATE_NAMES[state])
+                leave(wire.sock)
+                if leave is half_close:
+                    for _ in wire.rest():
+                        pass
+                wait_until(lambda: not any(server.connections), data)
+            total += lines
+            wait_until(lambda total=total: os.pread(log, 1 << 16, 0).count(
+                b"\n") >= total, "a log line")
+        # A file that was sent is closed when the second is over.
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before,
+                   "closing")
+    assert os.pread(log, 1 << 16, 0).count(b"\n") == total
+    os.close(log)
 
 
 # ---- Costs, counted ---------------------------------------------------------
