@@ -1612,6 +1612,15 @@ class Opened:
         return stream
 
 
+def hold(fd: int, path: bytes) -> Opened:
+    """Return *path*, open as *fd*; close that where its state is not told."""
+    try:
+        return Opened(fd, path, os.fstat(fd))
+    except OSError:
+        os.close(fd)
+        raise
+
+
 class Site:
     """The folder that is served, as the file system has it at this moment.
 
@@ -1802,12 +1811,12 @@ class Site:
         see _resolve(), it matters where it is.
         """
         try:
-            fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
-            status = os.fstat(fd) if HAS_DIR_FD else os.stat(self.root)
+            if HAS_DIR_FD:
+                return hold(os.open(self.root, FOLDER_FLAGS), self.root)
+            return Opened(-1, self.root, os.stat(self.root))
         except OSError:
             facts[(unknown_state, self.root)] = False
             raise
-        return Opened(fd, self.root, status)
 
     def _open_child(self, folder: Opened, name: bytes,
                     facts: "Facts") -> "Optional[Opened]":
@@ -1833,8 +1842,7 @@ class Site:
         flags = FOLDER_FLAGS if is_folder else FILE_FLAGS
         if not self.follow_symlinks:
             flags |= NOFOLLOW
-        fd = os.open(where, flags, dir_fd=at)
-        opened = Opened(fd, path, os.fstat(fd))
+        opened = hold(os.open(where, flags, dir_fd=at), path)
         # Another file may have taken the name since: then the fact above does
         # not hold in the next turn, and what is made of this one goes.
         if stat.S_IFMT(opened.status.st_mode) != stat.S_IFMT(status.st_mode):
