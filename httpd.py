@@ -2287,6 +2287,10 @@ NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
                        errno.ENOMEM, errno.ENOSPC])  # of epoll's watches
 
+# A disk, or the way to it, fails while a file is sent.
+UNREADABLE = frozenset([errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM,
+                        errno.EBADMSG, errno.ENODEV, errno.ENXIO])
+
 
 def is_gone(exc: BaseException) -> bool:
     """Return whether *exc* is how a peer that has gone away shows."""
@@ -3457,7 +3461,10 @@ class Server:
                  + subject.queue[0][REQUEST].log_line)
         elif isinstance(exc, OSError) and exc.errno in EXHAUSTED:
             tell("a client is sent away: %s" % exc)
-        elif not is_gone(exc):
+        elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
+            tell("cannot read a file: %s" % exc)
+        # HTTPError: of a listing that is half sent; Site.failure() told it.
+        elif not (is_gone(exc) or isinstance(exc, HTTPError)):
             tell_traceback()
         if isinstance(subject, Connection):
             subject.abort()
