@@ -1690,8 +1690,8 @@ class Site:
             opened.close()
         return None
 
-    def entries(self, folder: Opened,
-                segments: "Sequence[bytes]") -> "Iterator[Entry]":
+    def entries(self, folder: Opened, segments: "Sequence[bytes]",
+                facts: "Facts") -> "Iterator[Entry]":
         """Yield what there is to see in *folder*, which is at *segments*.
 
         Raise HTTPError(403, 404, 500 or 503) before the first.
@@ -1703,7 +1703,7 @@ class Site:
                     if entry:
                         yield entry
         except OSError as exc:
-            raise self.failure(exc, {})
+            raise self.failure(exc, facts)
 
     def _names(self, folder: Opened) -> "Iterator[bytes]":
         """Yield the names in *folder*, as they come where Python can."""
@@ -1896,7 +1896,9 @@ class Site:
                 if is_hidden(inside) and not self.dotfiles:
                     return None
                 status = os.stat(where, dir_fd=at)
-        except OSError:
+        except OSError as exc:
+            if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
+                raise
             return None  # gone since, or a link to nothing
         if stat.S_ISDIR(status.st_mode):
             return Entry(name, None, status.st_mtime_ns // 10**9)
@@ -2138,7 +2140,7 @@ class Responder:
                   ("Content-Security-Policy", NO_SCRIPTS)]
         copy = Opened(os.dup(folder.fd) if HAS_DIR_FD else -1, folder.path,
                       folder.status)
-        blocks = listing_blocks(self.site, segments, copy, listing)
+        blocks = listing_blocks(self.site, segments, copy, listing, self.facts)
         begun = []  # type: List[bytes]
         for block in blocks:
             begun.append(block)
@@ -2197,7 +2199,8 @@ def error_response(error: HTTPError) -> Response:
 
 
 def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
-                   listing: Listing) -> "Generator[bytes, None, None]":
+                   listing: Listing, facts: "Facts"
+                   ) -> "Generator[bytes, None, None]":
     """Yield the content of *listing*, b"" where a turn's time is used up.
 
     Entries are sorted in runs, which are merged as they are sent: so there
@@ -2208,7 +2211,7 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
     begin = [[], []]  # type: List[List[Entry]]
     with folder:
         until = time.perf_counter() + LISTING_SECONDS
-        for entry in site.entries(folder, segments):
+        for entry in site.entries(folder, segments, facts):
             run = begin[entry.size is not None]
             run.append(entry)
             if len(run) == LISTING_RUN:
