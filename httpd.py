@@ -1890,12 +1890,14 @@ class Site:
             status = os.stat(where, dir_fd=at,
                              follow_symlinks=self.follow_symlinks)
             if stat.S_ISLNK(status.st_mode):
-                inside = self._inside(os.path.realpath(path))
+                real = os.path.realpath(path)
+                inside = self._inside(real)
                 if inside is None:
                     return None
                 if is_hidden(inside) and not self.dotfiles:
                     return None
-                status = os.stat(where, dir_fd=at)
+                # Of a link that it cannot read, realpath() makes no link.
+                status = os.lstat(real)
         except OSError as exc:
             if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
                 raise
