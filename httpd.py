@@ -156,7 +156,8 @@ KEPT_FILES = 8                  # answers from open files, kept until the
                                 # second ends; of FD_RESERVE
 KEPT_FACT = KIB                 # bytes of the objects for each of its facts
 LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
-READ_TRIES = 3                  # of a file that changes while it is read
+READ_TRIES = 10                 # of a file that changes while it is read;
+                                # to be replaced is a change, too
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
