@@ -6598,6 +6598,155 @@ def test_clients_that_leave_in_every_state(endless, leave):
     os.close(log)
 
 
+FILE_CALLS = ["open", "stat", "lstat", "fstat", "read", "lseek", "dup"]
+SOCKET_CALLS = ["accept", "recv", "send", "sendfile"]
+
+
+class Faulty:
+    """Lets the n-th call that a server makes fail, once, as told.
+
+    Calls of the *names* are counted, in the thread that serves alone; `named`
+    tells which one failed.
+    """
+
+    def __init__(self, monkeypatch, number, error, names):
+        self.number, self.error, self.names = number, error, names
+        self.calls, self.named, self.thread = 0, None, None
+        for name in FILE_CALLS + ["sendfile"]:
+            monkeypatch.setattr(os, name, self.failing(name,
+                                                       getattr(os, name)))
+        accept = socket.socket.accept
+        monkeypatch.setattr(socket.socket, "accept",
+                            self.failing("accept", accept))
+        plain = httpd.Connection.__init__
+
+        def init(connection, server, sock, peer):
+            plain(connection, server, Scripted(sock, self), peer)
+        monkeypatch.setattr(httpd.Connection, "__init__", init)
+
+    def failing(self, name, plain):
+        """Return *plain*, but for its failing."""
+        def call(*args, **kwargs):
+            if self.at(name) and name in ("read", "sendfile"):
+                args = (*args[:-1], 7)      # fewer bytes than were asked for
+            return plain(*args, **kwargs)
+        return call
+
+    def at(self, name):
+        if (threading.current_thread() is not self.thread
+                or name not in self.names):
+            return None
+        self.calls += 1
+        if self.calls != self.number:
+            return None
+        self.named = name
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        return name != "recv"
+
+
+FAULTS = [
+    ("EAGAIN", SOCKET_CALLS), ("ECONNRESET", SOCKET_CALLS),
+    ("EPIPE", SOCKET_CALLS),
+    ("ENOMEM", SOCKET_CALLS + FILE_CALLS), ("EMFILE", ["accept", "open", "dup"]),
+    ("EIO", ["sendfile", "open", "stat", "fstat", "read"]),
+    ("short", ["send", "sendfile", "read"])]    # fewer bytes than asked for
+EXPECTED = [("/big.bin", 200), ("/probe.txt", 200), ("/list/", 200),
+            ("/link-in", 200), ("/nothing", 404)]
+
+
+def exchanged(port):
+    """Return the (status, content) of all that is answered of EXPECTED."""
+    answers = []
+    with contextlib.suppress(OSError, AssertionError):
+        with Wire(port) as wire:
+            for target, _ in EXPECTED[:-1]:
+                wire.send(request_for(target))
+            wire.send(request_for(EXPECTED[-1][0], "Connection: close"))
+            for _ in EXPECTED:
+                answer = wire.response()
+                answers.append((answer.status, answer.content))
+            wire.end()
+    return answers
+
+
+@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile()")
+@pytest.mark.parametrize("fault, names", FAULTS,
+                         ids=[fault for fault, _ in FAULTS])
+def test_failure_of_any_call_is_one_clients_matter(
+        site, tmp_path, fault, names, capfd):
+    """At each n: no traceback, no descriptor lost, no wrong byte; the log has
+    what was answered, and the next client gets everything.
+    """
+    wait_until_settled(site / "coded" / "link.css")
+    log = os.open(str(tmp_path / "log"), os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    whole = None
+    for number in itertools.count():
+        os.ftruncate(log, 0)
+        with pytest.MonkeyPatch.context() as patch:
+            before = len(os.listdir("/proc/self/fd"))
+            faulty = Faulty(patch, number, getattr(errno, fault, None),
+                            names)
+            access_log = httpd.AccessLog(log)
+            with httpd.Server(str(site), 0, ["127.0.0.1"],
+                              access_log=access_log) as server:
+                server.seconds[httpd.RECEIVING] = 0.5
+                faulty.thread = server._thread
+                answers = exchanged(port_of(server))
+                done, faulty.number = faulty.calls < number, -1
+                whole = whole or answers
+                told = "%s at call %d, %s" % (fault, number, faulty.named)
+                assert exchanged(port_of(server)) == whole, told
+            assert len(os.listdir("/proc/self/fd")) == before, told
+        messages = capfd.readouterr().err
+        assert "bug" not in messages and "Traceback" not in messages, (
+            told, messages)
+        for answer, right in zip(answers, whole):
+            # os.path.realpath() takes what it cannot look at for no link, so
+            # a link is not there for once; what is outside never is.
+            unseen = faulty.named == "lstat" or fault == "EIO"
+            assert answer == right or answer[0] in (500, 503) or unseen and (
+                answer[0] == 404 or b"/list/" in right[1]
+                and set(answer[1].split()) < set(right[1].split())), told
+        if fault in ("EAGAIN", "short"):
+            assert answers == whole, told
+        lines = os.pread(log, 1 << 16, 0).decode().splitlines()
+        statuses = [int(line.split('" ')[1].split()[0]) for line in lines]
+        assert statuses[:len(answers)] == [code for code, _ in answers], told
+        assert len(lines) <= 2 * len(whole), told
+        if done:
+            break
+    assert [code for code, _ in whole] == [code for _, code in EXPECTED]
+    assert number > len(EXPECTED)
+    os.close(log)
+
+
+def test_folder_that_fails_in_the_middle_of_its_listing(
+        tmp_path, monkeypatch, capfd):
+    """It is said, as no bug, and the client sees that something is missing."""
+    for number in range(500):
+        (tmp_path / ("%d.txt" % number)).write_bytes(b"")
+    left = [400]
+
+    def names(site, folder):
+        for name in sorted(os.listdir(str(tmp_path))):
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError(errno.EIO, "Input/output error")
+            yield os.fsencode(name)
+    monkeypatch.setattr(httpd.Site, "_names", names)
+    monkeypatch.setattr(httpd, "LISTING_SECONDS", 0)
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            wire.send(request_for("/"))
+            assert b"Transfer-Encoding: chunked\r\n" in wire.head()
+            assert not b"".join(wire.rest()).endswith(b"0\r\n\r\n")
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/").content.count(b".txt</a>") == 500
+    messages = capfd.readouterr().err
+    assert "Input/output error" in messages and "bug" not in messages
+
+
 # ---- Costs, counted ---------------------------------------------------------
 
 
