@@ -6747,6 +6747,170 @@ def test_folder_that_fails_in_the_middle_of_its_listing(
     assert "Input/output error" in messages and "bug" not in messages
 
 
+def version(number, size):
+    """Return content of which each part tells its version."""
+    return (b"%07d\n" % number) * (size // 8)
+
+
+@pytest.mark.parametrize("size, times", [(8 << 10, 2000), (128 << 10, 500)])
+def test_file_that_is_replaced_under_load(tmp_path, size, times):
+    """Each body is one whole version, and no ETag ever names two."""
+    page, spare = str(tmp_path / "page.txt"), str(tmp_path / "spare")
+    with open(page, "wb") as file:
+        file.write(version(0, size))
+    seen, failures, replaced = {}, [], [0]
+    end = threading.Event()
+
+    def replace():
+        chance = random.Random(FUZZ_SEED)
+        while not end.is_set():
+            replaced[0] += 1
+            with open(spare, "wb") as file:
+                file.write(version(replaced[0], size))
+            os.replace(spare, page)
+            if chance.randrange(100) == 0:
+                end.wait(0.08)      # for long enough to get an ETag
+
+    def ask(port, coding):
+        try:
+            with Wire(port) as wire:
+                while not end.is_set():
+                    answer = wire.get("/page.txt", "Accept-Encoding: "
+                                      + coding)
+                    content = answer.content
+                    assert answer.status == 200, answer.head
+                    if "content-encoding" in answer.fields:
+                        content = gzip.decompress(content)
+                    assert content == content[:8] * (size // 8)
+                    tag = answer.fields.get("etag", content[:8])
+                    assert seen.setdefault(tag, content[:8]) == content[:8]
+        except Exception as exc:
+            failures.append(exc)
+    with Running(tmp_path, flags=[]) as running:
+        threads = [threading.Thread(target=replace)] + [
+            threading.Thread(target=ask, args=(running.port, coding))
+            for coding in ("identity", "gzip", "identity")]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: failures or replaced[0] > times and sum(
+                tag.startswith('"') for tag in map(str, seen)) > 2, "ETags")
+        finally:
+            end.set()
+            for thread in threads:
+                thread.join()
+    assert not failures, failures
+
+
+@pytest.mark.parametrize("change", ["grow", "delete", "replace"])
+def test_file_that_changes_while_it_is_sent(endless, change):
+    """What was open is sent to its end, and not a byte of anything else."""
+    path = endless / "changing"
+    with path.open("wb") as file:
+        file.write(b"a" * BIG)
+    with Running(endless) as running, Wire(running.port) as wire:
+        head = wire.send(request_for("/changing", "Connection: close")).head()
+        assert b"Content-Length: %d\r\n" % BIG in head
+        if change == "grow":
+            with path.open("ab") as file:
+                file.write(b"b" * 1000)
+        elif change == "delete":
+            path.unlink()
+        else:
+            (endless / "new").write_bytes(b"b" * BIG)
+            os.replace(str(endless / "new"), str(path))
+        content = wire.received + b"".join(wire.rest())
+        assert content == b"a" * BIG
+        with Wire(running.port) as other:
+            answer = other.get("/changing", "Range: bytes=-1")
+            assert (answer.status, answer.content) == (
+                (404, answer.content) if change == "delete" else (206, b"b"))
+
+
+def put_socket(path):
+    """Put a socket at *path*."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        where = os.getcwd()
+        os.chdir(os.path.dirname(path))     # a long path does not fit
+        try:
+            sock.bind(os.path.basename(path))
+        finally:
+            os.chdir(where)
+
+
+SWAPS = {
+    "a folder": os.mkdir, "a FIFO": os.mkfifo, "a socket": put_socket,
+    "a link out": lambda path: os.symlink("../secret", path),
+    "a link to a FIFO": lambda path: os.symlink("fifo", path),
+    "a link to itself": lambda path: os.symlink("page", path),
+    "nothing": lambda path: None}
+
+
+@pytest.mark.parametrize("swap", sorted(SWAPS))
+def test_file_that_is_swapped_between_check_and_open(tmp_path, monkeypatch,
+                                                     swap):
+    """It is 404, nothing blocks, and nothing outside is ever served."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    os.mkfifo(str(root / "fifo"))
+    page, plain, swapped = str(root / "page"), os.open, []
+
+    def swapping(path, *args, **kwargs):
+        if path == b"page" and not swapped:
+            swapped.append(True)
+            os.unlink(page)
+            SWAPS[swap](page)
+        return plain(path, *args, **kwargs)
+    monkeypatch.setattr(os, "open", swapping)
+    (root / "page").write_text("inside")
+    before = len(os.listdir("/proc/self/fd"))
+    with httpd.Server(str(root), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/page").status == 404
+            assert swapped
+            later = wire.get("/page").status
+            assert later == (301 if swap == "a folder" else 404)
+            if os.path.isdir(page):
+                os.rmdir(page)
+            elif os.path.lexists(page):
+                os.unlink(page)
+            (root / "page").write_text("inside")
+            assert wire.get("/page").content == b"inside"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("change", ["rename", "delete", "replace"])
+def test_folder_that_goes_while_it_is_listed(tmp_path, change):
+    """Its listing ends in order; nobody else's is shown."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(300):
+        (folder / ("%03d.txt" % number)).write_bytes(b"")
+    # Each entry is a turn, so that the change comes in between.
+    prelude = ("httpd.LISTING_SECONDS = 0\nplain = httpd.Site._entry\n"
+               "def entry(site, folder, segments, name):\n"
+               "    __import__('time').sleep(0.001)\n"
+               "    return plain(site, folder, segments, name)\n"
+               "httpd.Site._entry = entry")
+    with Running(tmp_path, prelude=prelude) as running:
+        with Wire(running.port) as wire:
+            wire.send(request_for("/folder/"))
+            assert b"chunked" in wire.head()
+            folder.rename(tmp_path / "away")
+            if change == "delete":
+                shutil.rmtree(str(tmp_path / "away"))
+            elif change == "replace":
+                folder.mkdir()
+                (folder / "other.txt").write_bytes(b"")
+            content = b"".join(iter(wire._chunk, b""))
+            assert content.endswith(b"</html>\n") and b"other" not in content
+            count = content.count(b".txt</a>")
+            assert count < 300 if change == "delete" else count == 300
+            status = 200 if change == "replace" else 404
+            assert wire.get("/folder/").status == status
+
+
 # ---- Costs, counted ---------------------------------------------------------
 
 
