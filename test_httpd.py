@@ -6911,6 +6911,99 @@ def test_folder_that_goes_while_it_is_listed(tmp_path, change):
             assert wire.get("/folder/").status == status
 
 
+AGAIN = "import importlib; importlib.reload(httpd)\n"
+MISSING = {
+    "epoll": "import selectors as s\ns.DefaultSelector = s.PollSelector",
+    "epoll, poll": ("import select, selectors as s\ndel select.poll\n"
+                    "s.DefaultSelector = s.SelectSelector"),
+    "sendfile": "import os\ndel os.sendfile",
+    "MSG_MORE": "import socket\nvars(socket).pop('MSG_MORE', None)",
+    "fork": "import os\ndel os.fork",
+    "AF_UNIX": (    # socketpair() is then one of TCP, as on Windows
+        "import socket\n"
+        "def pair():\n"
+        "    with socket.socket() as listener:\n"
+        "        listener.bind(('127.0.0.1', 0))\n"
+        "        listener.listen(1)\n"
+        "        one = socket.socket()\n"
+        "        one.connect(listener.getsockname())\n"
+        "        return one, listener.accept()[0]\n"
+        "socket.socketpair = pair\ndel socket.AF_UNIX"),
+    "SO_REUSEPORT": "import socket\nvars(socket).pop('SO_REUSEPORT', None)",
+    "set_wakeup_fd": ("import signal\n"
+                      "signal.set_wakeup_fd = lambda *args, **kwargs: -1"),
+    "SIGHUP": "import signal\ndel signal.SIGHUP",
+    "dir_fd": "import os\nos.supports_dir_fd = frozenset()",
+    "scandir of a descriptor": "import os\nos.supports_fd = frozenset()",
+    "O_PATH, O_NOFOLLOW": ("import os\nfor name in ('O_PATH', 'O_NOFOLLOW',"
+                           " 'O_DIRECTORY', 'O_NONBLOCK', 'O_NOCTTY'):\n"
+                           "    vars(os).pop(name, None)"),
+    "resource, pwd, mmap": ("for name in ('resource', 'pwd', 'grp', 'mmap'):\n"
+                            "    sys.modules[name] = None"),
+    "ssl": "sys.modules['ssl'] = sys.modules['_ssl'] = None",
+    "IPv6": ("import socket\nplain = socket.socket\n"
+             "class IPv4(plain):\n"
+             "    def __init__(self, family=2, *args, **kwargs):\n"
+             "        if family == socket.AF_INET6:\n"
+             "            raise OSError(97, 'no such family')\n"
+             "        plain.__init__(self, family, *args, **kwargs)\n"
+             "socket.socket = IPv4"),
+}
+
+
+@pytest.mark.parametrize("missing", sorted(MISSING))
+def test_platform_without(site, missing):
+    """Where the platform lacks something, all that is asked for is there."""
+    wait_until_settled(site / "coded" / "script.js")
+    if missing == "O_PATH, O_NOFOLLOW" and not hasattr(os, "O_PATH"):
+        pytest.skip("it is missing here anyway")
+    with Running(site, flags=[],
+                 prelude=MISSING[missing] + "\n" + AGAIN) as running:
+        check_everything(site, running)
+
+
+def check_everything(site, running):
+    """Ask for some of each kind, on connections that are kept."""
+    large = (site / "big.bin").read_bytes()
+    rows = [
+        (("/probe.txt",), 200, PROBE), (("/folder/",), 200, b"folder's own"),
+        (("/folder",), 301, None), (("/nothing",), 404, None),
+        (("/link-in",), 200, b"hello, world\n"), (("/fifo",), 404, None),
+        (("/socket",), 404, None), (("/%2e%2e/secret.txt",), 404, None),
+        (("/.hidden",), 404, None), (("/latin%E9.txt",), 200, b"no UTF-8"),
+        (("/digits", "Range: bytes=2-4"), 206, b"234"),
+        (("/digits", "Range: bytes=99-"), 416, None),
+        (("/big.bin", "Range: bytes=-100000"), 206, large[-100000:]),
+        (("/digits", "If-None-Match: *"), 304, b""),
+        (("/big.bin",), 200, large), (("/empty.txt",), 200, b"")]
+    for target in ("/link-out", "/link-out-folder/secret.txt", "/link-loop",
+                   "/link-out-absolute", "/link-hidden"):
+        rows.append(((target,), 404, None))
+    with Wire(running.port) as wire:
+        for request, status, content in rows:
+            answer = wire.get(*request)
+            assert answer.status == status, request
+            assert content in (None, answer.content), request
+        names = wire.get("/list/").content
+        assert b"b.txt" in names and b"link-in" in names
+        assert b"link-out" not in names and b".dot" not in names
+        answer = wire.get("/coded/script.js", "Accept-Encoding: gzip")
+        assert gzip.decompress(answer.content) == SCRIPT
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(running.port)) for _ in range(30)]
+        for wire in wires:      # pipelined, and the last one half-closed
+            wire.send(request_for("/big.bin") + request_for("/probe.txt"))
+        wire.sock.shutdown(socket.SHUT_WR)
+        for wire in wires:
+            assert wire.response().content == large
+            assert wire.response().content == PROBE
+        wire.end()
+    with Wire(running.port) as wire:
+        assert wire.send(b"GET / HTTP/1.1\n\n").response().status == 400
+        wire.end()
+    assert len(running.log(len(rows) + 2 + 60 + 1)) == len(rows) + 63
+
+
 # ---- Costs, counted ---------------------------------------------------------
 
 
