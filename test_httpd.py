@@ -289,6 +289,8 @@ def wait_until_settled(path):
 # ---- Helpers for the pure functions -----------------------------------------
 
 FUZZ_SEED = int(os.environ.get("FUZZ_SEED", "9112"))
+# So many heads, and as many of the rest in proportion; a million at night.
+FUZZ_HEADS = int(os.environ.get("FUZZ_HEADS", "20000"))
 EVERY_BYTE = bytes(range(256))
 TCHARS = (b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
           b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")     # RFC 9110, 5.6.2
@@ -1284,9 +1286,9 @@ def test_fuzz_parse_request():
     # Most mutations spoil a head, so more of them begin with a good one.
     heads += 2 * [head for head, expected, _ in REQUESTS
                   if len(head) < 400 and isinstance(expected, tuple)]
-    keys = {}
+    keys = {}  # emptied now and then, for memory's sake
     counts = [0, 0]
-    for number in range(20000):
+    for number in range(FUZZ_HEADS):
         head = mutant(chance, heads)
         told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, head)
         try:
@@ -1301,6 +1303,8 @@ def test_fuzz_parse_request():
         else:
             counts[1] += 1
             facts = facts_of(request)
+            if len(keys) == 50000:
+                keys.clear()
             assert keys.setdefault(request.key, facts) == facts, told
             assert request.connection in ("", "keep-alive", "close"), told
             assert not request.has_body or request.connection == "close", told
@@ -1312,7 +1316,7 @@ def test_fuzz_parse_request():
         assert is_plain(request.log_line), told
         assert is_plain(request.log_agents), told
     # Mutations that are all refused, or never, would test nothing.
-    assert min(counts) > 2000, counts
+    assert min(counts) > FUZZ_HEADS // 10, counts
 
 
 # ---- Negotiation ------------------------------------------------------------
@@ -2237,7 +2241,7 @@ def test_fuzz_values():
     """
     chance = random.Random(FUZZ_SEED)
     seen = {}
-    for number in range(20000):
+    for number in range(FUZZ_HEADS):
         fields = {name: some_value(chance, name)
                   for name in sorted(GOOD_VALUES) if chance.randrange(3)}
         told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, fields)
@@ -7002,6 +7006,157 @@ def check_everything(site, running):
         assert wire.send(b"GET / HTTP/1.1\n\n").response().status == 400
         wire.end()
     assert len(running.log(len(rows) + 2 + 60 + 1)) == len(rows) + 63
+
+
+# Pieces of what spoils a response.
+SPOILED = [b"", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b"0", b"\0",
+           b"\xff", b"-1", b"9" * 20, b"f" * 17, b"HTTP/1.1 200 OK\r\n",
+           b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+           b"5\r\nhello\r\n", b"0\r\n\r\n", b"\r\n\r\n", b'"', b"<a href=",
+           b"[", b"]", b"{", b",", b'{"name": "x"}', b"&#x2f;", b"%2F", b"\\u"]
+
+
+def spoiled(chance, good):
+    """Return one of *good*, with a few changes."""
+    data = bytearray(chance.choice(good))
+    for _ in range(chance.choice((0, 1, 1, 2, 4))):
+        start = chance.randrange(len(data) + 1)
+        stop = start + chance.choice((0, 0, 1, 2, 8))
+        data[start:stop] = chance.choice(
+            [*SPOILED, bytes([chance.randrange(256)]), data[start:stop] * 2])
+    return bytes(data)
+
+
+def decode_all(decoder, data, size):
+    """Return what *decoder* makes of *data*, fed in pieces."""
+    return b"".join(bytes(decoder.decode(memoryview(data[n:n + size])))
+                    for n in range(0, len(data), size))
+
+
+def read_response(chance, data):
+    """Read *data* as httpget.py does; return what came of it."""
+    length = httpget.head_length(data, 0)
+    if not length:
+        return "no end"
+    head = httpget.parse_head(data[:length])
+    fields = head.fields
+    size = httpget.body_length("GET", head.status, fields)
+    decoder = httpget.make_decoder(size)
+    rest = data[length:]
+    content = decode_all(decoder, rest, chance.choice((1, 7, 1000)))
+    assert len(content) <= len(rest) and decoder.count == len(content)
+    have = httpget.Have(*chance.choice(((0, 0), (5, 0), (5, 5), (7, 5))),
+                        chance.choice(("", ETAG, DATE)),
+                        chance.choice((None, 5, 10)))
+    what, skip, left = httpget.plan(
+        head.status, fields, None if size < 0 else size,
+        "content-encoding" in fields, have)
+    assert what in range(3) and skip >= 0 and (left is None or left >= 0)
+    assert what != httpget.RESTART or head.status != 206
+    httpget.parse_digest(fields.get("repr-digest", ""))
+    return what
+
+
+RESPONSES = [head for head, _, _ in HEADS] + [
+    CHUNKED_HEAD + chunks for chunks, _, _ in CHUNKS if len(chunks) < 200] + [
+    ok(b"hello", *fields) for fields in (
+        [b"ETag: " + ETAG.encode()], [b"Repr-Digest: sha-256=:%s=:"
+                                      % (b"A" * 43)],
+        [b"Date: " + DATE.encode(), b"Last-Modified: " + EARLIER.encode()],
+        [b"Content-Encoding: gzip"])] + [
+    b"HTTP/1.1 206 \r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n"
+    b"ETag: %s\r\n\r\n56789" % ETAG.encode(),
+    b"HTTP/1.1 416 \r\nContent-Range: bytes */4\r\n\r\n"]
+
+
+def test_fuzz_responses():
+    """Whatever a server sends: an answer, or ResponseError."""
+    chance = random.Random(FUZZ_SEED)
+    seen = {}
+    for number in range(FUZZ_HEADS // 2):
+        data = spoiled(chance, RESPONSES)
+        try:
+            what = read_response(chance, data)
+        except httpget.ResponseError as exc:
+            assert httpget.printable(str(exc)) == str(exc)
+            what = "refused"
+        except Exception as exc:
+            pytest.fail("%r, FUZZ_SEED=%d, number %d: %r" % (
+                exc, FUZZ_SEED, number, data))
+        seen[what] = seen.get(what, 0) + 1
+    assert min(seen.get(what, 0) for what in (
+        "no end", "refused", httpget.APPEND, httpget.RESTART,
+        httpget.AGAIN)) > FUZZ_HEADS // 10000, seen
+
+
+LISTINGS = [
+    b'[{"name": "a b", "type": "file", "mtime": "%s", "size": 5},\n'
+    b'{"name": "d/", "is_dir": true}]' % DATE.encode(), b"[]",
+    b"[" * 5000, b"<a href=\"x%2Fy\">x</a> <a href='../'>up</a> <A HREF=z/>z"
+    b"</A><a title=1 href=\"http://other/q\">q</a><a href=\"?C=N\">N</a>"]
+
+
+def test_fuzz_listings():
+    """Each entry is one name of the folder, however the page is spoiled."""
+    chance = random.Random(FUZZ_SEED)
+    url = httpget.parse_url("http://example.org/folder/")
+    counts = [0, 0]
+    for number in range(FUZZ_HEADS // 5):
+        text = spoiled(chance, LISTINGS).decode("latin-1")
+        told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, text)
+        for parse in (httpget.parse_json_listing,
+                      lambda text: httpget.parse_html_listing(text, url)):
+            try:
+                for entry in parse(text):
+                    counts[0] += 1
+                    name = httpget.local_name(entry.name)
+                    assert not set(name) & set("/\0\n\x1b"), told
+                    assert name not in ("", ".", "..") or not entry.name, told
+                    assert entry.size is None or isinstance(entry.size, int)
+            except httpget.ResponseError:
+                counts[1] += 1
+            except Exception as exc:
+                pytest.fail("%r, %s" % (exc, told))
+    assert min(counts) > FUZZ_HEADS // 100, counts
+
+
+TARGETS = [b"/", b"/a/b%20c?x=y", b"/%2e%2e/x", b"/a/../b/./c/", b"//a//b",
+           b"/%C3%A9/%FF", b"http://a/b", b"/a%00b", b"/.well-known/x",
+           b"/con.txt::$DATA", b"/a%5cb"]
+TARGET_PIECES = [b"/", b"..", b".", b"%2e", b"%2E%2e/", b"%2f", b"%5c", b"\\",
+                 b"%", b"%%", b"%0", b"%00", b"%0d%0a", b"?", b"#", b":",
+                 b"%c0%ae", b"\xff", b"~", b"http://", b"a" * 40, b"%u002e"]
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_fuzz_targets(windows):
+    """No target leads above the root, or to a name that is none."""
+    chance = random.Random(FUZZ_SEED)
+    counts = {}
+    for number in range(FUZZ_HEADS // 2):
+        data = bytearray(chance.choice(TARGETS))
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            start = chance.randrange(len(data) + 1)
+            data[start:start + chance.choice((0, 1, 3))] = chance.choice(
+                TARGET_PIECES)
+        told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number,
+                                                bytes(data))
+        match = httpd.TARGET.fullmatch(data.decode("latin-1"))
+        if not match:
+            continue
+        result = outcome(httpd.path_segments, match.group(1) or "/", windows)
+        status = result if isinstance(result, int) else 200
+        counts[status] = counts.get(status, 0) + 1
+        if status == 200:
+            segments, _ = result
+            for name in segments:
+                assert name not in (b"", b".", b".."), told
+                assert b"/" not in name and b"\0" not in name, told
+                assert not windows or not set(name) & set(b"\\:"), told
+            location = httpd.absolute_path(segments, True)
+            assert re.fullmatch("/([!-.0-~]+/)*", location), told
+            assert not location.startswith("//"), told
+    assert set(counts) == {200, 400, 404}, counts
 
 
 # ---- Costs, counted ---------------------------------------------------------
