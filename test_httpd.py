@@ -7159,6 +7159,173 @@ def test_fuzz_targets(windows):
     assert set(counts) == {200, 400, 404}, counts
 
 
+# Requests of which a proxy and a server have disagreed where they end.
+SMUGGLED = b"GET /folder?smuggled-## HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED_END = b"0\r\n\r\n"
+
+
+def smuggling(*fields, **settings):
+    """Return a GET with *fields*, its content, and what it hides."""
+    content = settings.get("content", CHUNKED_END + SMUGGLED)
+    return (b"GET /folder?first-## HTTP/1.1" + settings.get("end", b"\r\n")
+            + b"Host: a\r\n" + b"".join(
+                field + b"\r\n" for field in fields) + b"\r\n" + content)
+
+
+SMUGGLING = [
+    (smuggling(content=SMUGGLED), "pipelined, which is no smuggling"),
+    (smuggling(b"Content-Length: 0", content=SMUGGLED), "length 0"),
+    (smuggling(b"Content-Length: %d" % len(SMUGGLED), content=SMUGGLED),
+     "length"),
+    (smuggling(b"Content-Length: 5", b"Transfer-Encoding: chunked"), "CL.TE"),
+    (smuggling(b"Transfer-Encoding: chunked", b"Content-Length: 5"), "TE.CL"),
+    (smuggling(b"Content-Length: 0", b"Content-Length: 5"), "two lengths"),
+    (smuggling(b"Content-Length: 5, 0"), "two lengths in one"),
+    (smuggling(b"Content-Length: 5", b"Content-Length: 5"), "equal lengths"),
+    (smuggling(b"Content-Length: +5"), "sign"),
+    (smuggling(b"Content-Length: -5"), "negative length"),
+    (smuggling(b"Content-Length: 0x5"), "hexadecimal length"),
+    (smuggling(b"Content-Length: 5 "), "space behind the length"),
+    (smuggling(b"Content-Length : 5"), "space before the colon"),
+    (smuggling(b"Content-Length:\x0b5"), "vertical tab in the length"),
+    (smuggling(b"Content-Length: 99999999999999999999"), "huge length"),
+    (smuggling(b"Content_Length: 5"), "underscore"),
+    (smuggling(b"Transfer-Encoding: chunked"), "chunked"),
+    (smuggling(b"Transfer-Encoding : chunked", b"Content-Length: 5"),
+     "space before the colon of the coding"),
+    (smuggling(b"Transfer-Encoding: xchunked", b"Content-Length: 5"),
+     "other coding"),
+    (smuggling(b"Transfer-Encoding:\x0bchunked", b"Content-Length: 5"),
+     "vertical tab before the coding"),
+    (smuggling(b"Transfer-Encoding: chunked\x00", b"Content-Length: 5"),
+     "NUL behind the coding"),
+    (smuggling(b"Transfer-Encoding: \"chunked\"", b"Content-Length: 5"),
+     "coding in quotes"),
+    (smuggling(b"Transfer-Encoding: chunked, identity", b"Content-Length: 5"),
+     "identity behind"),
+    (smuggling(b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked"),
+     "two codings"),
+    (smuggling(b"Transfer-Encoding:", b" chunked"), "obs-fold"),
+    (smuggling(b"X: y\rTransfer-Encoding: chunked"), "bare CR"),
+    (smuggling(b"X: y\nTransfer-Encoding: chunked"), "bare LF"),
+    (smuggling(b"X: y\n\nGET /folder?smuggled-## HTTP/1.1\nHost: a\n"),
+     "LF LF"),
+    (smuggling(b"\x20Transfer-Encoding: chunked"), "space before a name"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"5;\n" + b"hello\r\n"
+               + CHUNKED_END + SMUGGLED), "LF in an extension"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"0\r\n\rX"
+               + SMUGGLED), "CR behind the last chunk"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"0x0\r\n\r\n"
+               + SMUGGLED), "prefix of a chunk's size"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"%x\r\n%s\r\n" % (
+        2**64 + 1, b"a") + CHUNKED_END + SMUGGLED), "a chunk's size wraps"),
+    (smuggling(b"Expect: 100-continue", b"Content-Length: 5"), "Expect"),
+    (smuggling(b"Connection: content-length", b"Content-Length: %d"
+               % len(SMUGGLED), content=SMUGGLED), "length named as a hop's"),
+    (smuggling(b"Upgrade: h2c", b"Connection: Upgrade", content=SMUGGLED),
+     "upgrade"),
+    (smuggling(content=SMUGGLED, end=b"\n"), "request line ends with LF"),
+]
+
+
+
+FRONTS = {
+    "haproxy": """
+        defaults
+            mode http
+            timeout connect 2s
+            timeout client 5s
+            timeout server 5s
+            http-reuse always
+        frontend front
+            bind 127.0.0.1:%(front)d
+            http-request set-header User-Agent front
+            default_backend httpd
+        backend httpd
+            server one 127.0.0.1:%(port)d
+        """,
+    "nginx": """
+        daemon off; worker_processes 1; pid %(folder)s/pid; %(user)s
+        error_log stderr crit; events { }
+        http {
+            access_log off; client_body_temp_path %(folder)s/1;
+            proxy_temp_path %(folder)s/2; fastcgi_temp_path %(folder)s/3;
+            uwsgi_temp_path %(folder)s/4; scgi_temp_path %(folder)s/5;
+            upstream httpd { server 127.0.0.1:%(port)d; keepalive 4; }
+            server {
+                listen 127.0.0.1:%(front)d;
+                location / {
+                    proxy_pass http://httpd; proxy_http_version 1.1;
+                    proxy_set_header Connection "";
+                    proxy_set_header User-Agent front;
+                }
+            }
+        }"""}
+
+
+@contextlib.contextmanager
+def front_end(name, folder, port):
+    """Run the proxy *name* before the server at *port*; give its port."""
+    (front,) = free_ports(1)
+    config = folder / "front"
+    config.write_text(FRONTS[name] % {
+        "front": front, "port": port, "folder": folder,
+        "user": "" if os.geteuid() else "user root;"} + "\n")
+    path = shutil.which(name, path=SBIN)
+    command = {"haproxy": [path, "-db", "-f", str(config)],
+               "nginx": [path, "-e", "stderr", "-p", str(folder), "-c",
+                         str(config)]}
+    with program(command[name], front):
+        yield front
+
+
+@pytest.mark.parametrize("name", sorted(FRONTS))
+def test_no_request_is_smuggled_past_a_front_end(site, tmp_path, name):
+    """It and the server agree where each request ends.
+
+    What the front end takes for a request has its User-Agent: one that only
+    the server sees has not.  And each client gets its own answers, which
+    tell by Location what was asked.
+    """
+    if not shutil.which(name, path=SBIN):
+        pytest.skip(name + " is not installed")
+    with Running(site, "-b", "127.0.0.1") as running, front_end(
+            name, tmp_path, running.port) as front:
+        for number, (data, why) in enumerate(SMUGGLING):
+            mark = b"%02d" % number
+            received = b""
+            with Wire(front) as wire, contextlib.suppress(ConnectionError):
+                wire.send(data.replace(b"##", mark))
+                wire.sock.shutdown(socket.SHUT_WR)
+                for block in wire.rest():
+                    received += block
+            answered = re.findall(rb"[Ll]ocation: \S*/folder/\?(\S+)",
+                                  received)
+            assert answered == [b"first-" + mark, b"smuggled-" + mark
+                                ][:len(answered)], (why, received)
+            with Wire(front) as wire:
+                answer = wire.get(b"/folder?next-" + mark)
+                assert answer.fields["location"].endswith(
+                    "/folder/?next-%02d" % number), (why, answer.head)
+        running.logged("next-%02d" % number)
+        lines = running.log_lines()
+    seen = [re.search(r"\?(\S+)", line).group(1) for line in lines
+            if '" 301 ' in line]
+    assert len(set(seen)) == len(seen) >= len(SMUGGLING)
+    for line in lines:
+        assert line.endswith(' "front"') or '" 400 ' in line, line
+
+
+def test_readme_names_tests_that_there_are():
+    with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
+        text = file.read().split("### What its security rests on\n")[1]
+    cells = re.findall(r"^\|.*\|.*\|(.*)\|$", text.split("\nand that")[0],
+                       re.MULTILINE)
+    names = re.findall("`([a-z0-9_]+)`", "".join(cells[2:]))
+    assert len(names) > 25
+    assert not [name for name in names if "test_" + name not in globals()]
+
+
 # ---- Costs, counted ---------------------------------------------------------
 
 
