@@ -117,10 +117,12 @@ PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
 LINGER_TIMEOUT = 2              # of silence, after the last response
 LINGER_MAX = 30                 # the same in all
-HEAD_GRACE = 0.5                # for a new client, before it may make room
+ROOM_GRACE = 0.3                # for a head, or for progress in sending, while
+                                # others wait for room; see Server._grace()
+ROOM_GRACE_MIN = 0.04           # the same in a crowd that does not end
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
-PAUSE = 1                       # no accepting after running out of descriptors
+PAUSE = 1                       # no accepting where it cannot be waited for
 
 RESTART_WAIT = 0.1              # for another worker; doubled each time
 RESTART_WAIT_MAX = 30           # the longest
@@ -175,7 +177,8 @@ KEPT_FILES = 8                  # answers from open files, kept until the
                                 # second ends; of FD_RESERVE
 KEPT_FACT = KIB                 # bytes of the objects for each of its facts
 LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
-READ_TRIES = 3                  # of a file that changes while it is read
+READ_TRIES = 10                 # of a file that changes while it is read;
+                                # to be replaced is a change, too
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
@@ -1839,6 +1842,15 @@ class Opened:
         return stream
 
 
+def hold(fd: int, path: bytes) -> Opened:
+    """Return *path*, open as *fd*; close that where its state is not told."""
+    try:
+        return Opened(fd, path, os.fstat(fd))
+    except OSError:
+        os.close(fd)
+        raise
+
+
 class Site:
     """The folder that is served, as the file system has it at this moment.
 
@@ -1908,8 +1920,8 @@ class Site:
             opened.close()
         return None
 
-    def entries(self, folder: Opened,
-                segments: "Sequence[bytes]") -> "Iterator[Entry]":
+    def entries(self, folder: Opened, segments: "Sequence[bytes]",
+                facts: "Facts") -> "Iterator[Entry]":
         """Yield what there is to see in *folder*, which is at *segments*.
 
         Raise HTTPError(403, 404, 500 or 503) before the first.
@@ -1921,7 +1933,7 @@ class Site:
                     if entry:
                         yield entry
         except OSError as exc:
-            raise self.failure(exc, {})
+            raise self.failure(exc, facts)
 
     def _names(self, folder: Opened) -> "Iterator[bytes]":
         """Yield the names in *folder*, as they come where Python can."""
@@ -2029,12 +2041,12 @@ class Site:
         see _resolve(), it matters where it is.
         """
         try:
-            fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
-            status = os.fstat(fd) if HAS_DIR_FD else os.stat(self.root)
+            if HAS_DIR_FD:
+                return hold(os.open(self.root, FOLDER_FLAGS), self.root)
+            return Opened(-1, self.root, os.stat(self.root))
         except OSError:
             facts[(unknown_state, self.root)] = False
             raise
-        return Opened(fd, self.root, status)
 
     def _open_child(self, folder: Opened, name: bytes,
                     facts: "Facts") -> "Optional[Opened]":
@@ -2060,8 +2072,7 @@ class Site:
         flags = FOLDER_FLAGS if is_folder else FILE_FLAGS
         if not self.follow_symlinks:
             flags |= NOFOLLOW
-        fd = os.open(where, flags, dir_fd=at)
-        opened = Opened(fd, path, os.fstat(fd))
+        opened = hold(os.open(where, flags, dir_fd=at), path)
         # Another file may have taken the name since: then the fact above does
         # not hold in the next turn, and what is made of this one goes.
         if stat.S_IFMT(opened.status.st_mode) != stat.S_IFMT(status.st_mode):
@@ -2109,13 +2120,17 @@ class Site:
             status = os.stat(where, dir_fd=at,
                              follow_symlinks=self.follow_symlinks)
             if stat.S_ISLNK(status.st_mode):
-                inside = self._inside(os.path.realpath(path))
+                real = os.path.realpath(path)
+                inside = self._inside(real)
                 if inside is None:
                     return None
                 if is_hidden(inside) and not self.dotfiles:
                     return None
-                status = os.stat(where, dir_fd=at)
-        except OSError:
+                # Of a link that it cannot read, realpath() makes no link.
+                status = os.lstat(real)
+        except OSError as exc:
+            if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
+                raise
             return None  # gone since, or a link to nothing
         if stat.S_ISDIR(status.st_mode):
             return Entry(name, None, status.st_mtime_ns // 10**9)
@@ -2521,7 +2536,7 @@ class Responder:
                   ("Content-Security-Policy", NO_SCRIPTS)]
         copy = Opened(os.dup(folder.fd) if HAS_DIR_FD else -1, folder.path,
                       folder.status)
-        blocks = listing_blocks(self.site, segments, copy, listing)
+        blocks = listing_blocks(self.site, segments, copy, listing, self.facts)
         begun = []  # type: List[bytes]
         for block in blocks:
             begun.append(block)
@@ -2580,7 +2595,8 @@ def error_response(error: HTTPError) -> Response:
 
 
 def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
-                   listing: Listing) -> "Generator[bytes, None, None]":
+                   listing: Listing, facts: "Facts"
+                   ) -> "Generator[bytes, None, None]":
     """Yield the content of *listing*, b"" where a turn's time is used up.
 
     Entries are sorted in runs, which are merged as they are sent: so there
@@ -2591,7 +2607,7 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
     begin = [[], []]  # type: List[List[Entry]]
     with folder:
         until = time.perf_counter() + LISTING_SECONDS
-        for entry in site.entries(folder, segments):
+        for entry in site.entries(folder, segments, facts):
             run = begin[entry.size is not None]
             run.append(entry)
             if len(run) == LISTING_RUN:
@@ -2669,6 +2685,10 @@ NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 # Running out of something; time will tell.
 EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
                        errno.ENOMEM, errno.ENOSPC])  # of epoll's watches
+
+# A disk, or the way to it, fails while a file is sent.
+UNREADABLE = frozenset([errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM,
+                        errno.EBADMSG, errno.ENODEV, errno.ENXIO])
 
 
 def is_gone(exc: BaseException) -> bool:
@@ -2926,18 +2946,25 @@ class TLSSocket:
 
 
 class SharedFile:
-    """A descriptor that several FileStreams send from; the last closes it."""
+    """A descriptor that several FileStreams send from; the last closes it.
+
+    count   how many there are in this process
+    """
 
     __slots__ = ("fd", "users")
+
+    count = 0
 
     def __init__(self, fd: int):
         self.fd = fd
         self.users = 0
+        SharedFile.count += 1
 
     def release(self) -> None:
         """One of the users is done with it."""
         self.users -= 1
         if not self.users:
+            SharedFile.count -= 1
             os.close(self.fd)
 
 
@@ -3391,6 +3418,13 @@ class Connection:
             self.enter(CLOSED)
         elif self.server.now - self.since < LINGER_MAX:
             self.enter(LINGERING)
+
+    def give_way(self) -> None:
+        """Close, for another client needs the room."""
+        if self.queue:
+            self.abort()
+        else:
+            self.end_of_input()
 
     def expire(self) -> None:
         """The state's time is over."""
@@ -3903,6 +3937,10 @@ class Server:
         self.lines_differ = access_log is not None and access_log.rest is None
         possible = connections_possible()
         self.max_connections = min(max_connections or possible, possible)
+        # For connections and the files that they are sending.  Half of the
+        # reserve stays: for what else is open, and to open another file.
+        self._descriptors = (possible + max(FD_RESERVE, possible // 7)
+                             - FD_RESERVE // 2)
         self.seconds = list(SECONDS)
         self.seconds[IDLE] = idle_timeout
         self.seconds[RECEIVING] = request_timeout
@@ -3925,6 +3963,7 @@ class Server:
         self._due = self.now
         self._handshakes = (0, 0)  # in which turn, how many
         self._paused_until = 0.0
+        self._gave_way = 0
         self._stops = 0
         self._reload_asked = False
         self._handles_signals = False
@@ -4183,7 +4222,10 @@ class Server:
                  + subject.queue[0][REQUEST].log_line)
         elif isinstance(exc, OSError) and exc.errno in EXHAUSTED:
             tell("a client is sent away: %s" % exc)
-        elif not is_gone(exc):
+        elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
+            tell("cannot read a file: %s" % exc)
+        # HTTPError: of a listing that is half sent; Site.failure() told it.
+        elif not (is_gone(exc) or isinstance(exc, HTTPError)):
             tell_traceback()
         if isinstance(subject, Connection):
             subject.abort()
@@ -4293,30 +4335,33 @@ class Server:
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
         """Accept what waits at *sock*, as far as there is or can be room."""
-        for _ in range(most):
+        if self._share:
+            most = min(most, SHARE_STEP)
+        for accepted in range(most):
             count = self._count()
             if self._share and not self._share.takes(count, self.now):
                 self._pause(SHARE_LOOK)
                 return
-            is_full = count >= self.max_connections
+            is_full = (count >= self.max_connections
+                       or count + SharedFile.count >= self._descriptors)
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
-                # Until one closes or gets idle; or has been sending its head
-                # for long enough, which nothing tells of.
-                self._pause(HEAD_GRACE)
+                self._make_room(None)
                 return
             try:
                 client, address = sock.accept()
             except BlockingIOError:
+                self._gave_way = 0
                 return
             except OSError as exc:
-                if exc.errno in EXHAUSTED:
-                    self._pause(PAUSE)
-                elif not is_gone(exc):
-                    tell("accept: %s" % exc)
+                if exc.errno not in EXHAUSTED:
+                    if not is_gone(exc):
+                        tell("accept: %s" % exc)
+                elif not accepted:  # else, perhaps, nobody waits any more
+                    self._make_room(self._least_needed())
                 return
-            if least_needed is not None:
-                self._attend(least_needed, Connection.end_of_input)
+            if is_full:
+                self._make_room(least_needed)
             self._welcome(client, address)
 
     def _count(self) -> int:
@@ -4351,18 +4396,43 @@ class Server:
                      else Connection.begin)
 
     def _least_needed(self) -> "Optional[Connection]":
-        """Return the longest idle connection; where none is idle, the one
-        that has been sending its head for longest, or its handshake; None
-        without either.
+        """Return the connection that is to make room; None without one.
 
-        None that was answered in this very turn, or has just come.
+        The longest idle one, else one that was answered and should close,
+        the one that has been sending its head, or TLS's handshake, for
+        longest, the one that has taken nothing of its answer for longest.  None that was answered in
+        this very turn, or has just come.
         """
-        for state, grace in ((IDLE, 0), (RECEIVING, HEAD_GRACE),
-                             (HANDSHAKE, HEAD_GRACE), (GREETING, HEAD_GRACE)):
+        grace = self._grace()
+        for state, patience in ((IDLE, 0.0), (LINGERING, 0.0),
+                                (RECEIVING, grace), (HANDSHAKE, grace),
+                                (GREETING, grace), (FINISHING, grace),
+                                (SENDING, grace)):
             oldest = next(iter(self.connections[state]), None)
-            if oldest and oldest.began + grace < self.now:
+            if oldest and oldest.began + patience < self.now:
                 return oldest
         return None
+
+    def _make_room(self, least_needed: "Optional[Connection]") -> None:
+        """Close the one that is *least_needed*; without one, pause."""
+        if least_needed is None:
+            # Until one closes or gets idle; or has been slow for long enough,
+            # which nothing tells of.
+            self._pause(self._grace() / 8)
+        else:
+            self._gave_way += least_needed.state != IDLE
+            self._attend(least_needed, Connection.give_way)
+
+    def _grace(self) -> float:
+        """Return the seconds that a slow client has while others wait.
+
+        Half as many each time that all have had to give way, until nobody
+        waits: so it is less than a second until a client is accepted, though
+        many times more than there is room for came before it.  What waits
+        has had the time to send its head.
+        """
+        halvings = self._gave_way // self.max_connections
+        return max(ROOM_GRACE_MIN, ROOM_GRACE * float(0.5 ** halvings))
 
     def _pause(self, duration: float) -> None:
         """Accept nothing for so many seconds, at the most."""

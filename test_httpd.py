@@ -310,6 +310,8 @@ def wait_until_settled(path):
 # ---- Helpers for the pure functions -----------------------------------------
 
 FUZZ_SEED = int(os.environ.get("FUZZ_SEED", "9112"))
+# So many heads, and as many of the rest in proportion; a million at night.
+FUZZ_HEADS = int(os.environ.get("FUZZ_HEADS", "20000"))
 EVERY_BYTE = bytes(range(256))
 TCHARS = (b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
           b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")     # RFC 9110, 5.6.2
@@ -1305,9 +1307,9 @@ def test_fuzz_parse_request():
     # Most mutations spoil a head, so more of them begin with a good one.
     heads += 2 * [head for head, expected, _ in REQUESTS
                   if len(head) < 400 and isinstance(expected, tuple)]
-    keys = {}
+    keys = {}  # emptied now and then, for memory's sake
     counts = [0, 0]
-    for number in range(20000):
+    for number in range(FUZZ_HEADS):
         head = mutant(chance, heads)
         told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, head)
         try:
@@ -1322,6 +1324,8 @@ def test_fuzz_parse_request():
         else:
             counts[1] += 1
             facts = facts_of(request)
+            if len(keys) == 50000:
+                keys.clear()
             assert keys.setdefault(request.key, facts) == facts, told
             assert request.connection in ("", "keep-alive", "close"), told
             assert not request.has_body or request.connection == "close", told
@@ -1333,7 +1337,7 @@ def test_fuzz_parse_request():
         assert is_plain(request.log_line), told
         assert is_plain(request.log_agents), told
     # Mutations that are all refused, or never, would test nothing.
-    assert min(counts) > 2000, counts
+    assert min(counts) > FUZZ_HEADS // 10, counts
 
 
 # ---- Negotiation ------------------------------------------------------------
@@ -2258,7 +2262,7 @@ def test_fuzz_values():
     """
     chance = random.Random(FUZZ_SEED)
     seen = {}
-    for number in range(20000):
+    for number in range(FUZZ_HEADS):
         fields = {name: some_value(chance, name)
                   for name in sorted(GOOD_VALUES) if chance.randrange(3)}
         told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, fields)
@@ -7232,8 +7236,13 @@ def test_at_capacity_the_slowest_head_makes_room(site):
             wire.sock.close()
 
 
+# With it slow clients need not make room.
+PATIENT = "httpd.ROOM_GRACE = httpd.ROOM_GRACE_MIN = 60"
+
+
 def test_at_capacity_with_busy_clients_accepting_waits(endless):
-    with Running(endless, "--max-connections", "1") as running:
+    with Running(endless, "--max-connections", "1",
+                 prelude=PATIENT) as running:
         with Wire(running.port) as busy:
             busy.send(request_for("/big")).head()
             with Wire(running.port) as waiting:
@@ -7250,7 +7259,8 @@ def test_at_capacity_with_busy_clients_accepting_waits(endless):
 
 def test_at_capacity_service_returns_when_the_busy_become_idle(endless):
     """Not only when one of them closes."""
-    with Running(endless, "--max-connections", "2") as running:
+    with Running(endless, "--max-connections", "2",
+                 prelude=PATIENT) as running:
         with contextlib.ExitStack() as stack:
             busy = [stack.enter_context(Wire(running.port)) for _ in "12"]
             for wire in busy:
@@ -7613,6 +7623,947 @@ def test_platform_without_dir_fd(site, monkeypatch):
                 assert wire.get(target).status == status, target
 
 
+# What follows tries what the server's security rests on: README has the list.
+
+
+# What a client that does harm sends at first.
+HARM = {"silent": b"", "idle": request_for("/probe.txt"), "drips": b"G",
+        "lingers": request_for("/probe.txt", "Content-Length: 9"),
+        "never reads": b"GET /big?%d HTTP/1.1\r\nHost: a\r\n\r\n"}
+
+
+class Crowd:
+    """*count* clients of *port* that do harm, until the end of a block.
+
+    Each is of one of the *kinds*, see HARM; one that is closed comes again, if
+    it *returns*.
+    """
+
+    def __init__(self, port, kinds, count, returns):
+        self.port, self.returns = port, returns
+        self.kinds = itertools.cycle(kinds)
+        self.poll = select.poll()
+        self.socks = {}
+        self.made = 0
+        self.stop = threading.Event()
+        for _ in range(count):
+            self.come()
+        self.thread = threading.Thread(target=self.harm)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.stop.set()
+        self.thread.join()
+        for sock, _ in self.socks.values():
+            sock.close()
+
+    def come(self):
+        """Connect, without waiting for it."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(("127.0.0.1", self.port))
+        self.made += 1
+        self.socks[sock.fileno()] = sock, next(self.kinds)
+        self.poll.register(sock, select.POLLOUT)
+
+    def harm(self):
+        """Do what they do."""
+        dripped = time.monotonic()
+        while not self.stop.is_set():
+            for fd, event in self.poll.poll(20):
+                sock, kind = self.socks[fd]
+                try:
+                    self.act(sock, kind, event)
+                except OSError:
+                    self.poll.unregister(fd)
+                    del self.socks[fd]
+                    sock.close()
+                    if self.returns:
+                        self.come()
+            if time.monotonic() > dripped + 0.1:
+                dripped = time.monotonic()
+                for sock, kind in self.socks.values():
+                    if kind in ("drips", "lingers"):
+                        with contextlib.suppress(OSError):
+                            sock.send(b"G")
+
+    def act(self, sock, kind, event):
+        """Send the first bytes, or see that the server has closed."""
+        if event & select.POLLOUT:
+            data = HARM[kind]
+            sock.send(data % self.made if b"%d" in data else data)
+            reads = kind not in ("lingers", "never reads")
+            self.poll.modify(sock, select.POLLIN if reads else 0)
+        elif not event & select.POLLIN or not sock.recv(1 << 16):
+            raise ConnectionError
+
+
+needs_poll = pytest.mark.skipif(not hasattr(select, "poll"),
+                                reason="no poll() for so many clients")
+
+
+@needs_poll
+@pytest.mark.parametrize("limit, kinds", [
+    (64, ["silent"]), (64, ["drips"]), (64, ["never reads"]),
+    (64, ["lingers"]), (256, ["idle"]), (256, sorted(HARM))],
+    ids=lambda value: str(value) if isinstance(value, int) else value[-1])
+def test_honest_client_in_a_hostile_crowd(endless, limit, kinds):
+    """It is answered within a second, though three times as many clients as
+    there are descriptors fill the server, and come again when closed.
+    """
+    (endless / "probe.txt").write_bytes(PROBE)
+    with Running(endless, flags=[], shell_limit='ulimit -n %d; exec "$@"'
+                 % limit) as running:
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        before = running.descriptors()
+        slowest = []
+        with Crowd(running.port, kinds, 3 * limit, True) as crowd:
+            wait_until(lambda: crowd.made > 3 * limit
+                       or running.descriptors() > limit / 2, "a crowd")
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                asked = time.monotonic()
+                with Wire(running.port) as wire:
+                    assert wire.get("/probe.txt").content == PROBE
+                slowest.append(time.monotonic() - asked)
+        assert max(slowest) < 1, slowest
+        wait_until(lambda: running.descriptors() <= before, "closing")
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+
+
+@needs_poll
+@pytest.mark.parametrize("kind", sorted(HARM))
+def test_full_server_is_not_busy(endless, kind):
+    """Nothing spins where clients keep what they have."""
+    (endless / "probe.txt").write_bytes(PROBE)
+    with Running(endless, "--max-connections", "50", flags=[]) as running:
+        with Crowd(running.port, [kind], 50, False):
+            wait_until(lambda: running.descriptors() > 50, "a crowd")
+            with Wire(running.port) as wire:
+                assert wire.get("/probe.txt").content == PROBE
+            spent, start = cpu_seconds(running.pid), time.monotonic()
+            while time.monotonic() < start + 0.5:
+                time.sleep(0.05)  # a span in which a busy loop would show
+            spent = cpu_seconds(running.pid) - spent
+            assert spent < 0.2 * (time.monotonic() - start)
+
+
+def test_room_is_made_by_who_is_least_needed(endless):
+    """Of an idle client, a head and two that read, one by one, in order."""
+    (endless / "probe.txt").write_bytes(PROBE)
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(Running(
+            endless, "--max-connections", "4"))
+        idle, head, stalled, reading = [
+            stack.enter_context(Wire(running.port)) for _ in range(4)]
+        idle.get("/probe.txt")
+        for wire in (stalled, reading):
+            wire.send(request_for("/big", "Connection: close")).head()
+        head.send(b"GET / HT")
+        got = len(reading.received)
+        for leaving in (idle, head):
+            other = stack.enter_context(Wire(running.port))
+            other.send(request_for("/big")).head()
+            leaving.end()
+        other = stack.enter_context(Wire(running.port))
+        other.send(request_for("/probe.txt", "Connection: close"))
+        while not other.has_input():
+            got += len(reading.sock.recv(1 << 14))
+        assert other.response().content == PROBE
+        assert sum(map(len, stalled.rest())) < BIG
+        assert got + sum(map(len, reading.rest())) == BIG
+        assert re.match(r'.*"GET /big [^"]*" 200 [0-9]+ ',
+                        running.logged("/big"))
+
+
+RESET = b"\1\0\0\0\0\0\0\0"     # struct linger: on, 0 seconds
+
+
+def half_close(sock):
+    """End what is sent; go on reading."""
+    sock.shutdown(socket.SHUT_WR)
+
+
+def leave_by_reset(sock):
+    """Leave with a RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    sock.close()
+
+
+@pytest.mark.parametrize("leave", [half_close, leave_by_reset,
+                                   socket.socket.close],
+                         ids=["half-closed", "reset", "closed"])
+def test_clients_that_leave_in_every_state(endless, leave):
+    """None is kept, nor a descriptor of it, nor a line of the log lost."""
+    (endless / "probe.txt").write_bytes(PROBE)
+    with (endless / "digest").open("wb") as file:
+        file.truncate(64 << 20)
+    wait_until_settled(endless / "digest")
+    log = os.open(str(endless / "log"), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    states = [
+        # reached by sending, the state, lines in the log
+        (b"", httpd.RECEIVING, 0),
+        (b"GET / HT", httpd.RECEIVING, int(leave is not leave_by_reset)),
+        (request_for("/probe.txt"), httpd.IDLE, 1),
+        (request_for("/big"), httpd.SENDING, 1),
+        (request_for("/probe.txt") + request_for("/big"), httpd.SENDING, 2),
+        (request_for("/digest", "Want-Repr-Digest: sha-256=1"),
+         httpd.PREPARING, 1),
+        (request_for("/probe.txt", "Content-Length: 9"), httpd.LINGERING, 1)]
+    with httpd.Server(str(endless), 0, ["127.0.0.1"],
+                      access_log=httpd.AccessLog(log)) as server:
+        before = len(os.listdir("/proc/self/fd"))
+        total = 0
+        for data, state, lines in states:
+            with Wire(port_of(server)) as wire:
+                wire.send(data)
+                wait_until(lambda state=state: server.connections[state],
+                           httpd.STATE_NAMES[state])
+                leave(wire.sock)
+                if leave is half_close:
+                    for _ in wire.rest():
+                        pass
+                wait_until(lambda: not any(server.connections), data)
+            total += lines
+            wait_until(lambda total=total: os.pread(log, 1 << 16, 0).count(
+                b"\n") >= total, "a log line")
+        # A file that was sent is closed when the second is over.
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before,
+                   "closing")
+    assert os.pread(log, 1 << 16, 0).count(b"\n") == total
+    os.close(log)
+
+
+FILE_CALLS = ["open", "stat", "lstat", "fstat", "read", "lseek", "dup"]
+SOCKET_CALLS = ["accept", "recv", "send", "sendfile"]
+
+
+class Faulty:
+    """Lets the n-th call that a server makes fail, once, as told.
+
+    Calls of the *names* are counted, in the thread that serves alone; `named`
+    tells which one failed.
+    """
+
+    def __init__(self, monkeypatch, number, error, names):
+        self.number, self.error, self.names = number, error, names
+        self.calls, self.named, self.thread = 0, None, None
+        for name in FILE_CALLS + ["sendfile"]:
+            monkeypatch.setattr(os, name, self.failing(name,
+                                                       getattr(os, name)))
+        accept = socket.socket.accept
+        monkeypatch.setattr(socket.socket, "accept",
+                            self.failing("accept", accept))
+        plain = httpd.Connection.__init__
+
+        def init(connection, server, sock, peer):
+            plain(connection, server, Scripted(sock, self), peer)
+        monkeypatch.setattr(httpd.Connection, "__init__", init)
+
+    def failing(self, name, plain):
+        """Return *plain*, but for its failing."""
+        def call(*args, **kwargs):
+            if self.at(name) and name in ("read", "sendfile"):
+                args = (*args[:-1], 7)      # fewer bytes than were asked for
+            return plain(*args, **kwargs)
+        return call
+
+    def at(self, name):
+        if (threading.current_thread() is not self.thread
+                or name not in self.names):
+            return None
+        self.calls += 1
+        if self.calls != self.number:
+            return None
+        self.named = name
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        return name != "recv"
+
+
+FAULTS = [
+    ("EAGAIN", SOCKET_CALLS), ("ECONNRESET", SOCKET_CALLS),
+    ("EPIPE", SOCKET_CALLS),
+    ("ENOMEM", SOCKET_CALLS + FILE_CALLS), ("EMFILE", ["accept", "open", "dup"]),
+    ("EIO", ["sendfile", "open", "stat", "fstat", "read"]),
+    ("short", ["send", "sendfile", "read"])]    # fewer bytes than asked for
+EXPECTED = [("/big.bin", 200), ("/probe.txt", 200), ("/list/", 200),
+            ("/link-in", 200), ("/nothing", 404)]
+
+
+def exchanged(port):
+    """Return the (status, content) of all that is answered of EXPECTED."""
+    answers = []
+    with contextlib.suppress(OSError, AssertionError):
+        with Wire(port) as wire:
+            for target, _ in EXPECTED[:-1]:
+                wire.send(request_for(target))
+            wire.send(request_for(EXPECTED[-1][0], "Connection: close"))
+            for _ in EXPECTED:
+                answer = wire.response()
+                answers.append((answer.status, answer.content))
+            wire.end()
+    return answers
+
+
+@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile()")
+@pytest.mark.parametrize("fault, names", FAULTS,
+                         ids=[fault for fault, _ in FAULTS])
+def test_failure_of_any_call_is_one_clients_matter(
+        site, tmp_path, fault, names, capfd):
+    """At each n: no traceback, no descriptor lost, no wrong byte; the log has
+    what was answered, and the next client gets everything.
+    """
+    wait_until_settled(site / "coded" / "link.css")
+    log = os.open(str(tmp_path / "log"), os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    whole = None
+    for number in itertools.count():
+        os.ftruncate(log, 0)
+        with pytest.MonkeyPatch.context() as patch:
+            before = len(os.listdir("/proc/self/fd"))
+            faulty = Faulty(patch, number, getattr(errno, fault, None),
+                            names)
+            access_log = httpd.AccessLog(log)
+            with httpd.Server(str(site), 0, ["127.0.0.1"],
+                              access_log=access_log) as server:
+                server.seconds[httpd.RECEIVING] = 0.5
+                faulty.thread = server._thread
+                answers = exchanged(port_of(server))
+                done, faulty.number = faulty.calls < number, -1
+                whole = whole or answers
+                told = "%s at call %d, %s" % (fault, number, faulty.named)
+                assert exchanged(port_of(server)) == whole, told
+            assert len(os.listdir("/proc/self/fd")) == before, told
+        messages = capfd.readouterr().err
+        assert "bug" not in messages and "Traceback" not in messages, (
+            told, messages)
+        for answer, right in zip(answers, whole):
+            # os.path.realpath() takes what it cannot look at for no link, so
+            # a link is not there for once; what is outside never is.
+            unseen = faulty.named == "lstat" or fault == "EIO"
+            assert answer == right or answer[0] in (500, 503) or unseen and (
+                answer[0] == 404 or b"/list/" in right[1]
+                and set(answer[1].split()) < set(right[1].split())), told
+        if fault in ("EAGAIN", "short"):
+            assert answers == whole, told
+        lines = os.pread(log, 1 << 16, 0).decode().splitlines()
+        statuses = [int(line.split('" ')[1].split()[0]) for line in lines]
+        assert statuses[:len(answers)] == [code for code, _ in answers], told
+        assert len(lines) <= 2 * len(whole), told
+        if done:
+            break
+    assert [code for code, _ in whole] == [code for _, code in EXPECTED]
+    assert number > len(EXPECTED)
+    os.close(log)
+
+
+def test_folder_that_fails_in_the_middle_of_its_listing(
+        tmp_path, monkeypatch, capfd):
+    """It is said, as no bug, and the client sees that something is missing."""
+    for number in range(500):
+        (tmp_path / ("%d.txt" % number)).write_bytes(b"")
+    left = [400]
+
+    def names(site, folder):
+        for name in sorted(os.listdir(str(tmp_path))):
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError(errno.EIO, "Input/output error")
+            yield os.fsencode(name)
+    monkeypatch.setattr(httpd.Site, "_names", names)
+    monkeypatch.setattr(httpd, "LISTING_SECONDS", 0)
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            wire.send(request_for("/"))
+            assert b"Transfer-Encoding: chunked\r\n" in wire.head()
+            assert not b"".join(wire.rest()).endswith(b"0\r\n\r\n")
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/").content.count(b".txt</a>") == 500
+    messages = capfd.readouterr().err
+    assert "Input/output error" in messages and "bug" not in messages
+
+
+def version(number, size):
+    """Return content of which each part tells its version."""
+    return (b"%07d\n" % number) * (size // 8)
+
+
+@pytest.mark.parametrize("size, times", [(8 << 10, 2000), (128 << 10, 500)])
+def test_file_that_is_replaced_under_load(tmp_path, size, times):
+    """Each body is one whole version, and no ETag ever names two."""
+    page, spare = str(tmp_path / "page.txt"), str(tmp_path / "spare")
+    with open(page, "wb") as file:
+        file.write(version(0, size))
+    seen, failures, replaced = {}, [], [0]
+    end = threading.Event()
+
+    def replace():
+        chance = random.Random(FUZZ_SEED)
+        while not end.is_set():
+            replaced[0] += 1
+            with open(spare, "wb") as file:
+                file.write(version(replaced[0], size))
+            os.replace(spare, page)
+            if chance.randrange(100) == 0:
+                end.wait(0.08)      # for long enough to get an ETag
+
+    def ask(port, coding):
+        try:
+            with Wire(port) as wire:
+                while not end.is_set():
+                    answer = wire.get("/page.txt", "Accept-Encoding: "
+                                      + coding)
+                    content = answer.content
+                    assert answer.status == 200, answer.head
+                    if "content-encoding" in answer.fields:
+                        content = gzip.decompress(content)
+                    assert content == content[:8] * (size // 8)
+                    tag = answer.fields.get("etag", content[:8])
+                    assert seen.setdefault(tag, content[:8]) == content[:8]
+        except Exception as exc:
+            failures.append(exc)
+    with Running(tmp_path, flags=[]) as running:
+        threads = [threading.Thread(target=replace)] + [
+            threading.Thread(target=ask, args=(running.port, coding))
+            for coding in ("identity", "gzip", "identity")]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: failures or replaced[0] > times and sum(
+                tag.startswith('"') for tag in map(str, seen)) > 2, "ETags")
+        finally:
+            end.set()
+            for thread in threads:
+                thread.join()
+    assert not failures, failures
+
+
+@pytest.mark.parametrize("change", ["grow", "delete", "replace"])
+def test_file_that_changes_while_it_is_sent(endless, change):
+    """What was open is sent to its end, and not a byte of anything else."""
+    path = endless / "changing"
+    with path.open("wb") as file:
+        file.write(b"a" * BIG)
+    with Running(endless) as running, Wire(running.port) as wire:
+        head = wire.send(request_for("/changing", "Connection: close")).head()
+        assert b"Content-Length: %d\r\n" % BIG in head
+        if change == "grow":
+            with path.open("ab") as file:
+                file.write(b"b" * 1000)
+        elif change == "delete":
+            path.unlink()
+        else:
+            (endless / "new").write_bytes(b"b" * BIG)
+            os.replace(str(endless / "new"), str(path))
+        content = wire.received + b"".join(wire.rest())
+        assert content == b"a" * BIG
+        with Wire(running.port) as other:
+            answer = other.get("/changing", "Range: bytes=-1")
+            assert (answer.status, answer.content) == (
+                (404, answer.content) if change == "delete" else (206, b"b"))
+
+
+def put_socket(path):
+    """Put a socket at *path*."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        where = os.getcwd()
+        os.chdir(os.path.dirname(path))     # a long path does not fit
+        try:
+            sock.bind(os.path.basename(path))
+        finally:
+            os.chdir(where)
+
+
+SWAPS = {
+    "a folder": os.mkdir, "a FIFO": os.mkfifo, "a socket": put_socket,
+    "a link out": lambda path: os.symlink("../secret", path),
+    "a link to a FIFO": lambda path: os.symlink("fifo", path),
+    "a link to itself": lambda path: os.symlink("page", path),
+    "nothing": lambda path: None}
+
+
+@pytest.mark.parametrize("swap", sorted(SWAPS))
+def test_file_that_is_swapped_between_check_and_open(tmp_path, monkeypatch,
+                                                     swap):
+    """It is 404, nothing blocks, and nothing outside is ever served."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    os.mkfifo(str(root / "fifo"))
+    page, plain, swapped = str(root / "page"), os.open, []
+
+    def swapping(path, *args, **kwargs):
+        if path == b"page" and not swapped:
+            swapped.append(True)
+            os.unlink(page)
+            SWAPS[swap](page)
+        return plain(path, *args, **kwargs)
+    monkeypatch.setattr(os, "open", swapping)
+    (root / "page").write_text("inside")
+    before = len(os.listdir("/proc/self/fd"))
+    with httpd.Server(str(root), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/page").status == 404
+            assert swapped
+            later = wire.get("/page").status
+            assert later == (301 if swap == "a folder" else 404)
+            if os.path.isdir(page):
+                os.rmdir(page)
+            elif os.path.lexists(page):
+                os.unlink(page)
+            (root / "page").write_text("inside")
+            assert wire.get("/page").content == b"inside"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("change", ["rename", "delete", "replace"])
+def test_folder_that_goes_while_it_is_listed(tmp_path, change):
+    """Its listing ends in order; nobody else's is shown."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(300):
+        (folder / ("%03d.txt" % number)).write_bytes(b"")
+    # Each entry is a turn, so that the change comes in between.
+    prelude = ("httpd.LISTING_SECONDS = 0\nplain = httpd.Site._entry\n"
+               "def entry(site, folder, segments, name):\n"
+               "    __import__('time').sleep(0.001)\n"
+               "    return plain(site, folder, segments, name)\n"
+               "httpd.Site._entry = entry")
+    with Running(tmp_path, prelude=prelude) as running:
+        with Wire(running.port) as wire:
+            wire.send(request_for("/folder/"))
+            assert b"chunked" in wire.head()
+            folder.rename(tmp_path / "away")
+            if change == "delete":
+                shutil.rmtree(str(tmp_path / "away"))
+            elif change == "replace":
+                folder.mkdir()
+                (folder / "other.txt").write_bytes(b"")
+            content = b"".join(iter(wire._chunk, b""))
+            assert content.endswith(b"</html>\n") and b"other" not in content
+            count = content.count(b".txt</a>")
+            assert count < 300 if change == "delete" else count == 300
+            status = 200 if change == "replace" else 404
+            assert wire.get("/folder/").status == status
+
+
+AGAIN = "import importlib; importlib.reload(httpd)\n"
+MISSING = {
+    "epoll": "import selectors as s\ns.DefaultSelector = s.PollSelector",
+    "epoll, poll": ("import select, selectors as s\ndel select.poll\n"
+                    "s.DefaultSelector = s.SelectSelector"),
+    "sendfile": "import os\ndel os.sendfile",
+    "MSG_MORE": "import socket\nvars(socket).pop('MSG_MORE', None)",
+    "fork": "import os\ndel os.fork",
+    "AF_UNIX": (    # socketpair() is then one of TCP, as on Windows
+        "import socket\n"
+        "def pair():\n"
+        "    with socket.socket() as listener:\n"
+        "        listener.bind(('127.0.0.1', 0))\n"
+        "        listener.listen(1)\n"
+        "        one = socket.socket()\n"
+        "        one.connect(listener.getsockname())\n"
+        "        return one, listener.accept()[0]\n"
+        "socket.socketpair = pair\ndel socket.AF_UNIX"),
+    "SO_REUSEPORT": "import socket\nvars(socket).pop('SO_REUSEPORT', None)",
+    "set_wakeup_fd": ("import signal\n"
+                      "signal.set_wakeup_fd = lambda *args, **kwargs: -1"),
+    "SIGHUP": "import signal\ndel signal.SIGHUP",
+    "dir_fd": "import os\nos.supports_dir_fd = frozenset()",
+    "scandir of a descriptor": "import os\nos.supports_fd = frozenset()",
+    "O_PATH, O_NOFOLLOW": ("import os\nfor name in ('O_PATH', 'O_NOFOLLOW',"
+                           " 'O_DIRECTORY', 'O_NONBLOCK', 'O_NOCTTY'):\n"
+                           "    vars(os).pop(name, None)"),
+    "resource, pwd, mmap": ("for name in ('resource', 'pwd', 'grp', 'mmap'):\n"
+                            "    sys.modules[name] = None"),
+    "ssl": "sys.modules['ssl'] = sys.modules['_ssl'] = None",
+    "IPv6": ("import socket\nplain = socket.socket\n"
+             "class IPv4(plain):\n"
+             "    def __init__(self, family=2, *args, **kwargs):\n"
+             "        if family == socket.AF_INET6:\n"
+             "            raise OSError(97, 'no such family')\n"
+             "        plain.__init__(self, family, *args, **kwargs)\n"
+             "socket.socket = IPv4"),
+}
+
+
+@pytest.mark.parametrize("missing", sorted(MISSING))
+def test_platform_without(site, missing):
+    """Where the platform lacks something, all that is asked for is there."""
+    wait_until_settled(site / "coded" / "script.js")
+    if missing == "O_PATH, O_NOFOLLOW" and not hasattr(os, "O_PATH"):
+        pytest.skip("it is missing here anyway")
+    with Running(site, flags=[],
+                 prelude=MISSING[missing] + "\n" + AGAIN) as running:
+        check_everything(site, running)
+
+
+def check_everything(site, running):
+    """Ask for some of each kind, on connections that are kept."""
+    large = (site / "big.bin").read_bytes()
+    rows = [
+        (("/probe.txt",), 200, PROBE), (("/folder/",), 200, b"folder's own"),
+        (("/folder",), 301, None), (("/nothing",), 404, None),
+        (("/link-in",), 200, b"hello, world\n"), (("/fifo",), 404, None),
+        (("/socket",), 404, None), (("/%2e%2e/secret.txt",), 404, None),
+        (("/.hidden",), 404, None), (("/latin%E9.txt",), 200, b"no UTF-8"),
+        (("/digits", "Range: bytes=2-4"), 206, b"234"),
+        (("/digits", "Range: bytes=99-"), 416, None),
+        (("/big.bin", "Range: bytes=-100000"), 206, large[-100000:]),
+        (("/digits", "If-None-Match: *"), 304, b""),
+        (("/big.bin",), 200, large), (("/empty.txt",), 200, b"")]
+    for target in ("/link-out", "/link-out-folder/secret.txt", "/link-loop",
+                   "/link-out-absolute", "/link-hidden"):
+        rows.append(((target,), 404, None))
+    with Wire(running.port) as wire:
+        for request, status, content in rows:
+            answer = wire.get(*request)
+            assert answer.status == status, request
+            assert content in (None, answer.content), request
+        names = wire.get("/list/").content
+        assert b"b.txt" in names and b"link-in" in names
+        assert b"link-out" not in names and b".dot" not in names
+        answer = wire.get("/coded/script.js", "Accept-Encoding: gzip")
+        assert gzip.decompress(answer.content) == SCRIPT
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(running.port)) for _ in range(30)]
+        for wire in wires:      # pipelined, and the last one half-closed
+            wire.send(request_for("/big.bin") + request_for("/probe.txt"))
+        wire.sock.shutdown(socket.SHUT_WR)
+        for wire in wires:
+            assert wire.response().content == large
+            assert wire.response().content == PROBE
+        wire.end()
+    with Wire(running.port) as wire:
+        assert wire.send(b"GET / HTTP/1.1\n\n").response().status == 400
+        wire.end()
+    assert len(running.log(len(rows) + 2 + 60 + 1)) == len(rows) + 63
+
+
+# Pieces of what spoils a response.
+SPOILED = [b"", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b"0", b"\0",
+           b"\xff", b"-1", b"9" * 20, b"f" * 17, b"HTTP/1.1 200 OK\r\n",
+           b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+           b"5\r\nhello\r\n", b"0\r\n\r\n", b"\r\n\r\n", b'"', b"<a href=",
+           b"[", b"]", b"{", b",", b'{"name": "x"}', b"&#x2f;", b"%2F", b"\\u"]
+
+
+def spoiled(chance, good):
+    """Return one of *good*, with a few changes."""
+    data = bytearray(chance.choice(good))
+    for _ in range(chance.choice((0, 1, 1, 2, 4))):
+        start = chance.randrange(len(data) + 1)
+        stop = start + chance.choice((0, 0, 1, 2, 8))
+        data[start:stop] = chance.choice(
+            [*SPOILED, bytes([chance.randrange(256)]), data[start:stop] * 2])
+    return bytes(data)
+
+
+def decode_all(decoder, data, size):
+    """Return what *decoder* makes of *data*, fed in pieces."""
+    return b"".join(bytes(decoder.decode(memoryview(data[n:n + size])))
+                    for n in range(0, len(data), size))
+
+
+def read_response(chance, data):
+    """Read *data* as httpget.py does; return what came of it."""
+    length = httpget.head_length(data, 0)
+    if not length:
+        return "no end"
+    head = httpget.parse_head(data[:length])
+    fields = head.fields
+    size = httpget.body_length("GET", head.status, fields)
+    decoder = httpget.make_decoder(size)
+    rest = data[length:]
+    content = decode_all(decoder, rest, chance.choice((1, 7, 1000)))
+    assert len(content) <= len(rest) and decoder.count == len(content)
+    have = httpget.Have(*chance.choice(((0, 0), (5, 0), (5, 5), (7, 5))),
+                        chance.choice(("", ETAG, DATE)),
+                        chance.choice((None, 5, 10)))
+    what, skip, left = httpget.plan(
+        head.status, fields, None if size < 0 else size,
+        "content-encoding" in fields, have)
+    assert what in range(3) and skip >= 0 and (left is None or left >= 0)
+    assert what != httpget.RESTART or head.status != 206
+    httpget.parse_digest(fields.get("repr-digest", ""))
+    return what
+
+
+RESPONSES = [head for head, _, _ in HEADS] + [
+    CHUNKED_HEAD + chunks for chunks, _, _ in CHUNKS if len(chunks) < 200] + [
+    ok(b"hello", *fields) for fields in (
+        [b"ETag: " + ETAG.encode()], [b"Repr-Digest: sha-256=:%s=:"
+                                      % (b"A" * 43)],
+        [b"Date: " + DATE.encode(), b"Last-Modified: " + EARLIER.encode()],
+        [b"Content-Encoding: gzip"])] + [
+    b"HTTP/1.1 206 \r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n"
+    b"ETag: %s\r\n\r\n56789" % ETAG.encode(),
+    b"HTTP/1.1 416 \r\nContent-Range: bytes */4\r\n\r\n"]
+
+
+def test_fuzz_responses():
+    """Whatever a server sends: an answer, or ResponseError."""
+    chance = random.Random(FUZZ_SEED)
+    seen = {}
+    for number in range(FUZZ_HEADS // 2):
+        data = spoiled(chance, RESPONSES)
+        try:
+            what = read_response(chance, data)
+        except httpget.ResponseError as exc:
+            assert httpget.printable(str(exc)) == str(exc)
+            what = "refused"
+        except Exception as exc:
+            pytest.fail("%r, FUZZ_SEED=%d, number %d: %r" % (
+                exc, FUZZ_SEED, number, data))
+        seen[what] = seen.get(what, 0) + 1
+    assert min(seen.get(what, 0) for what in (
+        "no end", "refused", httpget.APPEND, httpget.RESTART,
+        httpget.AGAIN)) > FUZZ_HEADS // 10000, seen
+
+
+LISTINGS = [
+    b'[{"name": "a b", "type": "file", "mtime": "%s", "size": 5},\n'
+    b'{"name": "d/", "is_dir": true}]' % DATE.encode(), b"[]",
+    b"[" * 5000, b"<a href=\"x%2Fy\">x</a> <a href='../'>up</a> <A HREF=z/>z"
+    b"</A><a title=1 href=\"http://other/q\">q</a><a href=\"?C=N\">N</a>"]
+
+
+def test_fuzz_listings():
+    """Each entry is one name of the folder, however the page is spoiled."""
+    chance = random.Random(FUZZ_SEED)
+    url = httpget.parse_url("http://example.org/folder/")
+    counts = [0, 0]
+    for number in range(FUZZ_HEADS // 5):
+        text = spoiled(chance, LISTINGS).decode("latin-1")
+        told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number, text)
+        for parse in (httpget.parse_json_listing,
+                      lambda text: httpget.parse_html_listing(text, url)):
+            try:
+                for entry in parse(text):
+                    counts[0] += 1
+                    name = httpget.local_name(entry.name)
+                    assert not set(name) & set("/\0\n\x1b"), told
+                    assert name not in ("", ".", "..") or not entry.name, told
+                    assert entry.size is None or isinstance(entry.size, int)
+            except httpget.ResponseError:
+                counts[1] += 1
+            except Exception as exc:
+                pytest.fail("%r, %s" % (exc, told))
+    assert min(counts) > FUZZ_HEADS // 100, counts
+
+
+TARGETS = [b"/", b"/a/b%20c?x=y", b"/%2e%2e/x", b"/a/../b/./c/", b"//a//b",
+           b"/%C3%A9/%FF", b"http://a/b", b"/a%00b", b"/.well-known/x",
+           b"/con.txt::$DATA", b"/a%5cb"]
+TARGET_PIECES = [b"/", b"..", b".", b"%2e", b"%2E%2e/", b"%2f", b"%5c", b"\\",
+                 b"%", b"%%", b"%0", b"%00", b"%0d%0a", b"?", b"#", b":",
+                 b"%c0%ae", b"\xff", b"~", b"http://", b"a" * 40, b"%u002e"]
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_fuzz_targets(windows):
+    """No target leads above the root, or to a name that is none."""
+    chance = random.Random(FUZZ_SEED)
+    counts = {}
+    for number in range(FUZZ_HEADS // 2):
+        data = bytearray(chance.choice(TARGETS))
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            start = chance.randrange(len(data) + 1)
+            data[start:start + chance.choice((0, 1, 3))] = chance.choice(
+                TARGET_PIECES)
+        told = "FUZZ_SEED=%d, number %d: %r" % (FUZZ_SEED, number,
+                                                bytes(data))
+        match = httpd.TARGET.fullmatch(data.decode("latin-1"))
+        if not match:
+            continue
+        result = outcome(httpd.path_segments, match.group(1) or "/", windows)
+        status = result if isinstance(result, int) else 200
+        counts[status] = counts.get(status, 0) + 1
+        if status == 200:
+            segments, _ = result
+            for name in segments:
+                assert name not in (b"", b".", b".."), told
+                assert b"/" not in name and b"\0" not in name, told
+                assert not windows or not set(name) & set(b"\\:"), told
+            location = httpd.absolute_path(segments, True)
+            assert re.fullmatch("/([!-.0-~]+/)*", location), told
+            assert not location.startswith("//"), told
+    assert set(counts) == {200, 400, 404}, counts
+
+
+# Requests of which a proxy and a server have disagreed where they end.
+SMUGGLED = b"GET /folder?smuggled-## HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED_END = b"0\r\n\r\n"
+
+
+def smuggling(*fields, **settings):
+    """Return a GET with *fields*, its content, and what it hides."""
+    content = settings.get("content", CHUNKED_END + SMUGGLED)
+    return (b"GET /folder?first-## HTTP/1.1" + settings.get("end", b"\r\n")
+            + b"Host: a\r\n" + b"".join(
+                field + b"\r\n" for field in fields) + b"\r\n" + content)
+
+
+SMUGGLING = [
+    (smuggling(content=SMUGGLED), "pipelined, which is no smuggling"),
+    (smuggling(b"Content-Length: 0", content=SMUGGLED), "length 0"),
+    (smuggling(b"Content-Length: %d" % len(SMUGGLED), content=SMUGGLED),
+     "length"),
+    (smuggling(b"Content-Length: 5", b"Transfer-Encoding: chunked"), "CL.TE"),
+    (smuggling(b"Transfer-Encoding: chunked", b"Content-Length: 5"), "TE.CL"),
+    (smuggling(b"Content-Length: 0", b"Content-Length: 5"), "two lengths"),
+    (smuggling(b"Content-Length: 5, 0"), "two lengths in one"),
+    (smuggling(b"Content-Length: 5", b"Content-Length: 5"), "equal lengths"),
+    (smuggling(b"Content-Length: +5"), "sign"),
+    (smuggling(b"Content-Length: -5"), "negative length"),
+    (smuggling(b"Content-Length: 0x5"), "hexadecimal length"),
+    (smuggling(b"Content-Length: 5 "), "space behind the length"),
+    (smuggling(b"Content-Length : 5"), "space before the colon"),
+    (smuggling(b"Content-Length:\x0b5"), "vertical tab in the length"),
+    (smuggling(b"Content-Length: 99999999999999999999"), "huge length"),
+    (smuggling(b"Content_Length: 5"), "underscore"),
+    (smuggling(b"Transfer-Encoding: chunked"), "chunked"),
+    (smuggling(b"Transfer-Encoding : chunked", b"Content-Length: 5"),
+     "space before the colon of the coding"),
+    (smuggling(b"Transfer-Encoding: xchunked", b"Content-Length: 5"),
+     "other coding"),
+    (smuggling(b"Transfer-Encoding:\x0bchunked", b"Content-Length: 5"),
+     "vertical tab before the coding"),
+    (smuggling(b"Transfer-Encoding: chunked\x00", b"Content-Length: 5"),
+     "NUL behind the coding"),
+    (smuggling(b"Transfer-Encoding: \"chunked\"", b"Content-Length: 5"),
+     "coding in quotes"),
+    (smuggling(b"Transfer-Encoding: chunked, identity", b"Content-Length: 5"),
+     "identity behind"),
+    (smuggling(b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked"),
+     "two codings"),
+    (smuggling(b"Transfer-Encoding:", b" chunked"), "obs-fold"),
+    (smuggling(b"X: y\rTransfer-Encoding: chunked"), "bare CR"),
+    (smuggling(b"X: y\nTransfer-Encoding: chunked"), "bare LF"),
+    (smuggling(b"X: y\n\nGET /folder?smuggled-## HTTP/1.1\nHost: a\n"),
+     "LF LF"),
+    (smuggling(b"\x20Transfer-Encoding: chunked"), "space before a name"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"5;\n" + b"hello\r\n"
+               + CHUNKED_END + SMUGGLED), "LF in an extension"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"0\r\n\rX"
+               + SMUGGLED), "CR behind the last chunk"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"0x0\r\n\r\n"
+               + SMUGGLED), "prefix of a chunk's size"),
+    (smuggling(b"Transfer-Encoding: chunked", content=b"%x\r\n%s\r\n" % (
+        2**64 + 1, b"a") + CHUNKED_END + SMUGGLED), "a chunk's size wraps"),
+    (smuggling(b"Expect: 100-continue", b"Content-Length: 5"), "Expect"),
+    (smuggling(b"Connection: content-length", b"Content-Length: %d"
+               % len(SMUGGLED), content=SMUGGLED), "length named as a hop's"),
+    (smuggling(b"Upgrade: h2c", b"Connection: Upgrade", content=SMUGGLED),
+     "upgrade"),
+    (smuggling(content=SMUGGLED, end=b"\n"), "request line ends with LF"),
+]
+
+
+
+FRONTS = {
+    "haproxy": """
+        defaults
+            mode http
+            timeout connect 2s
+            timeout client 5s
+            timeout server 5s
+            http-reuse always
+        frontend front
+            bind 127.0.0.1:%(front)d
+            http-request set-header User-Agent front
+            default_backend httpd
+        backend httpd
+            server one 127.0.0.1:%(port)d
+        """,
+    "nginx": """
+        daemon off; worker_processes 1; pid %(folder)s/pid; %(user)s
+        error_log stderr crit; events { }
+        http {
+            access_log off; client_body_temp_path %(folder)s/1;
+            proxy_temp_path %(folder)s/2; fastcgi_temp_path %(folder)s/3;
+            uwsgi_temp_path %(folder)s/4; scgi_temp_path %(folder)s/5;
+            upstream httpd { server 127.0.0.1:%(port)d; keepalive 4; }
+            server {
+                listen 127.0.0.1:%(front)d;
+                location / {
+                    proxy_pass http://httpd; proxy_http_version 1.1;
+                    proxy_set_header Connection "";
+                    proxy_set_header User-Agent front;
+                }
+            }
+        }"""}
+
+
+@contextlib.contextmanager
+def front_end(name, folder, port):
+    """Run the proxy *name* before the server at *port*; give its port."""
+    (front,) = free_ports(1)
+    config = folder / "front"
+    config.write_text(FRONTS[name] % {
+        "front": front, "port": port, "folder": folder,
+        "user": "" if os.geteuid() else "user root;"} + "\n")
+    path = shutil.which(name, path=SBIN)
+    command = {"haproxy": [path, "-db", "-f", str(config)],
+               "nginx": [path, "-e", "stderr", "-p", str(folder), "-c",
+                         str(config)]}
+    with program(command[name], front):
+        yield front
+
+
+@pytest.mark.parametrize("name", sorted(FRONTS))
+def test_no_request_is_smuggled_past_a_front_end(site, tmp_path, name):
+    """It and the server agree where each request ends.
+
+    What the front end takes for a request has its User-Agent: one that only
+    the server sees has not.  And each client gets its own answers, which
+    tell by Location what was asked.
+    """
+    if not shutil.which(name, path=SBIN):
+        pytest.skip(name + " is not installed")
+    with Running(site, "-b", "127.0.0.1") as running, front_end(
+            name, tmp_path, running.port) as front:
+        for number, (data, why) in enumerate(SMUGGLING):
+            mark = b"%02d" % number
+            received = b""
+            with Wire(front) as wire, contextlib.suppress(ConnectionError):
+                wire.send(data.replace(b"##", mark))
+                wire.sock.shutdown(socket.SHUT_WR)
+                for block in wire.rest():
+                    received += block
+            answered = re.findall(rb"[Ll]ocation: \S*/folder/\?(\S+)",
+                                  received)
+            assert answered == [b"first-" + mark, b"smuggled-" + mark
+                                ][:len(answered)], (why, received)
+            with Wire(front) as wire:
+                answer = wire.get(b"/folder?next-" + mark)
+                assert answer.fields["location"].endswith(
+                    "/folder/?next-%02d" % number), (why, answer.head)
+        running.logged("next-%02d" % number)
+        lines = running.log_lines()
+    seen = [re.search(r"\?(\S+)", line).group(1) for line in lines
+            if '" 301 ' in line]
+    assert len(set(seen)) == len(seen) >= len(SMUGGLING)
+    for line in lines:
+        assert line.endswith(' "front"') or '" 400 ' in line, line
+
+
+def test_readme_names_tests_that_there_are():
+    with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
+        text = file.read().split("### What its security rests on\n")[1]
+    cells = re.findall(r"^\|.*\|.*\|(.*)\|$", text.split("\nand that")[0],
+                       re.MULTILINE)
+    names = re.findall("`([a-z0-9_]+)`", "".join(cells[2:]))
+    assert len(names) > 25
+    assert not [name for name in names if "test_" + name not in globals()]
+
+
 # ---- Costs, counted ---------------------------------------------------------
 
 
@@ -7941,9 +8892,9 @@ def test_bug_in_a_request_behind_another(site, tmp_path, capfd, monkeypatch):
     """The answer before it that was not yet sent is logged as cut off."""
     plain = httpd.Server.answer_to
 
-    def answer_to(server, data):
+    def answer_to(server, data, connection):
         assert b"/bug" not in data, "a bug"
-        return plain(server, data)
+        return plain(server, data, connection)
     monkeypatch.setattr(httpd.Server, "answer_to", answer_to)
     log = os.open(str(tmp_path / "log"), os.O_RDWR | os.O_CREAT)
     with httpd.Server(str(site), 0, ["127.0.0.1"],
@@ -8581,7 +9532,7 @@ def test_what_is_imported_later_is_known():
                 elif isinstance(node, ast.ImportFrom):
                     found.add(node.module)
     # Needed before; ssl makes its context by then.
-    assert found - {"argparse", "getpass", "pwd", "resource", "ssl",
+    assert found - {"argparse", "fcntl", "getpass", "pwd", "resource", "ssl",
                     "unicodedata"} == set(httpd.IMPORTED_LATER)
 
 
