@@ -165,6 +165,7 @@ DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
 MADE_MAX = 16 * MIB             # bytes of compressed files and digests kept
 JOBS_SECONDS = 0.005            # spent on digests and the like in one turn
 LISTING_SECONDS = 0.005         # spent on one listing in one turn
+LISTING_LOOK = 20               # entries between two looks at the clock
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_ROWS = 200              # entries in one block of a streamed listing
 LISTING_BLOCK = 256 * KIB       # bytes; a shorter listing is sent as a whole
@@ -1921,21 +1922,22 @@ class Site:
         return None
 
     def entries(self, folder: Opened, segments: "Sequence[bytes]",
-                facts: "Facts") -> "Iterator[Entry]":
+                facts: "Facts") -> "Generator[Entry, None, None]":
         """Yield what there is to see in *folder*, which is at *segments*.
 
         Raise HTTPError(403, 404, 500 or 503) before the first.
         """
         try:
-            with self._open_for_reading(folder) as readable:
-                for name in self._names(readable):
+            with self._open_for_reading(folder) as readable, (
+                    contextlib.closing(self._names(readable))) as names:
+                for name in names:
                     entry = self._entry(readable, segments, name)
                     if entry:
                         yield entry
         except OSError as exc:
             raise self.failure(exc, facts)
 
-    def _names(self, folder: Opened) -> "Iterator[bytes]":
+    def _names(self, folder: Opened) -> "Generator[bytes, None, None]":
         """Yield the names in *folder*, as they come where Python can."""
         where = folder.fd if HAS_DIR_FD else folder.path
         if isinstance(where, int) and os.scandir not in os.supports_fd:
@@ -2605,16 +2607,19 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
     from heapq import merge
     runs = [[], []]  # type: List[List[List[Entry]]]
     begin = [[], []]  # type: List[List[Entry]]
-    with folder:
+    # closing(): PyPy would close what they have open when it finds the time.
+    with folder, contextlib.closing(
+            site.entries(folder, segments, facts)) as entries:
         until = time.perf_counter() + LISTING_SECONDS
-        for entry in site.entries(folder, segments, facts):
+        for entry in entries:
             run = begin[entry.size is not None]
             run.append(entry)
             if len(run) == LISTING_RUN:
                 run.sort(key=listing.key, reverse=listing.reverse)
                 runs[entry.size is not None].append(run[:])
                 run.clear()
-            if time.perf_counter() > until:
+            if (len(run) % LISTING_LOOK == 0
+                    and time.perf_counter() > until):
                 yield b""
                 until = time.perf_counter() + LISTING_SECONDS
     rows = [listing.start()]
@@ -3529,7 +3534,9 @@ def tell(message: str) -> None:
     """
     try:
         if sys.stderr and has_room(sys.stderr.fileno(), 0.0):
-            print("httpd.py: " + message, file=sys.stderr, flush=True)
+            # In one write: workers have the same one.
+            os.write(sys.stderr.fileno(), ("httpd.py: %s\n" % message).encode(
+                sys.stderr.encoding or "utf-8", "backslashreplace"))
     except (OSError, ValueError):
         pass
 

@@ -7731,7 +7731,8 @@ def test_honest_client_in_a_hostile_crowd(endless, limit, kinds):
                 with Wire(running.port) as wire:
                     assert wire.get("/probe.txt").content == PROBE
                 slowest.append(time.monotonic() - asked)
-        assert max(slowest) < 1, slowest
+        # PyPy compiles what it has run often, and that takes its time.
+        assert max(slowest) < (3 if PYPY else 1), slowest
         wait_until(lambda: running.descriptors() <= before, "closing")
         with Wire(running.port) as wire:
             assert wire.get("/probe.txt").content == PROBE
@@ -7776,7 +7777,7 @@ def test_room_is_made_by_who_is_least_needed(endless):
         while not other.has_input():
             got += len(reading.sock.recv(1 << 14))
         assert other.response().content == PROBE
-        assert sum(map(len, stalled.rest())) < BIG
+        assert len(stalled.received) + sum(map(len, stalled.rest())) < BIG
         assert got + sum(map(len, reading.rest())) == BIG
         assert re.match(r'.*"GET /big [^"]*" 200 [0-9]+ ',
                         running.logged("/big"))
@@ -7893,19 +7894,26 @@ FAULTS = [
     ("ENOMEM", SOCKET_CALLS + FILE_CALLS), ("EMFILE", ["accept", "open", "dup"]),
     ("EIO", ["sendfile", "open", "stat", "fstat", "read"]),
     ("short", ["send", "sendfile", "read"])]    # fewer bytes than asked for
-EXPECTED = [("/big.bin", 200), ("/probe.txt", 200), ("/list/", 200),
-            ("/link-in", 200), ("/nothing", 404)]
+EXPECTED = [("/probe.txt", 200), ("/probe.txt", 200), ("/big.bin", 200),
+            ("/list/", 200), ("/link-in", 200), ("/nothing", 404)]
 
 
 def exchanged(port):
-    """Return the (status, content) of all that is answered of EXPECTED."""
+    """Return the (status, content) of all that is answered of EXPECTED.
+
+    The first two are asked for one by one, so that the second is kept; the
+    others are pipelined.
+    """
     answers = []
     with contextlib.suppress(OSError, AssertionError):
         with Wire(port) as wire:
-            for target, _ in EXPECTED[:-1]:
-                wire.send(request_for(target))
-            wire.send(request_for(EXPECTED[-1][0], "Connection: close"))
-            for _ in EXPECTED:
+            for number, (target, _) in enumerate(EXPECTED):
+                wire.send(request_for(target, *["Connection: close"][
+                    :number == len(EXPECTED) - 1]))
+                if number < 2:
+                    answer = wire.response()
+                    answers.append((answer.status, answer.content))
+            for _ in EXPECTED[2:]:
                 answer = wire.response()
                 answers.append((answer.status, answer.content))
             wire.end()
@@ -7996,7 +8004,10 @@ def version(number, size):
 
 @pytest.mark.parametrize("size, times", [(8 << 10, 2000), (128 << 10, 500)])
 def test_file_that_is_replaced_under_load(tmp_path, size, times):
-    """Each body is one whole version, and no ETag ever names two."""
+    """Each body is one whole version, and no ETag ever names two.
+
+    A 503 is given where ten versions in a row were gone as they were read.
+    """
     page, spare = str(tmp_path / "page.txt"), str(tmp_path / "spare")
     with open(page, "wb") as file:
         file.write(version(0, size))
@@ -8020,6 +8031,8 @@ def test_file_that_is_replaced_under_load(tmp_path, size, times):
                     answer = wire.get("/page.txt", "Accept-Encoding: "
                                       + coding)
                     content = answer.content
+                    if answer.status == 503:
+                        continue    # it changed at each of READ_TRIES
                     assert answer.status == 200, answer.head
                     if "content-encoding" in answer.fields:
                         content = gzip.decompress(content)
@@ -8042,6 +8055,27 @@ def test_file_that_is_replaced_under_load(tmp_path, size, times):
             for thread in threads:
                 thread.join()
     assert not failures, failures
+
+
+def test_file_that_is_rewritten_while_it_is_read(tmp_path, monkeypatch):
+    """In place, after the first half: the answer is the new version."""
+    page, plain, done = tmp_path / "page", os.read, []
+    page.write_bytes(b"a" * 1000)
+    os.utime(str(page), (1, 1))
+    wait_until_settled(page)
+
+    def half(fd, size):
+        if size != 1000 or done:
+            return plain(fd, size)
+        done.append(plain(fd, 500))
+        with page.open("r+b") as file:
+            file.write(b"b" * 1000)
+        return done[0]
+    monkeypatch.setattr(os, "read", half)
+    with httpd.Server(str(tmp_path), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/page").content == b"b" * 1000
+    assert done == [b"a" * 500]
 
 
 @pytest.mark.parametrize("change", ["grow", "delete", "replace"])
@@ -8285,7 +8319,7 @@ def read_response(chance, data):
     assert len(content) <= len(rest) and decoder.count == len(content)
     have = httpget.Have(*chance.choice(((0, 0), (5, 0), (5, 5), (7, 5))),
                         chance.choice(("", ETAG, DATE)),
-                        chance.choice((None, 5, 10)))
+                        chance.choice((None, 7, 10)))
     what, skip, left = httpget.plan(
         head.status, fields, None if size < 0 else size,
         "content-encoding" in fields, have)
