@@ -1,6 +1,6 @@
 """Tests of httpd.py and httpget.py, from the pure to the impure.
 
-    .venv/bin/pytest                        all of them, about four minutes
+    .venv/bin/pytest                        all of them, about six minutes
     .venv/bin/pytest -k range               those with "range" in their names
     .venv/bin/python -X dev -m pytest       with Python's own checks
 
