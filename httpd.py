@@ -3951,6 +3951,16 @@ class Server:
         self.seconds = list(SECONDS)
         self.seconds[IDLE] = idle_timeout
         self.seconds[RECEIVING] = request_timeout
+        self._begin()
+        self._load_files()
+        made = [] if sockets else listening_sockets(
+            [bind] if isinstance(bind, str) else bind, port)
+        self.socket_files = socket_files(made)
+        self._is_handed_on = bool(sockets)  # to who takes this one's place
+        self._listen(sockets or made)
+
+    def _begin(self) -> None:
+        """Nothing has come yet."""
         # Those in each state, in the order in which their time began.
         self.connections = [OrderedDict() for _ in STATES
                             ]  # type: List[OrderedDict[Connection, None]]
@@ -3980,12 +3990,6 @@ class Server:
         self._thread = None  # type: Optional[threading.Thread]
         self._stopped = threading.Event()
         self._stopped.set()
-        self._load_files()
-        made = [] if sockets else listening_sockets(
-            [bind] if isinstance(bind, str) else bind, port)
-        self.socket_files = socket_files(made)
-        self._is_handed_on = bool(sockets)  # to who takes this one's place
-        self._listen(sockets or made)
 
     def _listen(self, socks: "Sequence[socket.socket]") -> None:
         """Begin to accept at *socks*."""

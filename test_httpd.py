@@ -4303,9 +4303,15 @@ def test_get_pure_part_is_pure():
     parts = re.sub(r"- up to here .*", ",", parts)
     assert [" ".join(n.split()) for n in parts.split(",") if n.strip()
             ] == banners
+
+
+@pytest.mark.parametrize("program", [HTTPD, HTTPGET], ids=["httpd", "httpget"])
+def test_functions_are_short(program):
+    """None has more than 60 lines, and nine of ten have 25 at the most."""
+    with open(program, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
     lengths = [max(getattr(n, "lineno", 0) for n in ast.walk(f)) - f.lineno
-               for f in ast.walk(ast.parse(source))
-               if isinstance(f, ast.FunctionDef)]
+               for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)]
     assert max(lengths) < 60
     assert sum(n < 25 for n in lengths) >= 0.9 * len(lengths)
 
