@@ -410,14 +410,14 @@ class ScriptedServer:
             with sock:
                 sock.settimeout(PATIENCE)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                head = b""
-                while not head.endswith(b"\r\n\r\n"):
-                    data = sock.recv(65536)
-                    if not data:
-                        return      # __exit__
-                    head += data
-                self.requests.append(head)
                 try:
+                    head = b""
+                    while not head.endswith(b"\r\n\r\n"):
+                        data = sock.recv(65536)
+                        if not data:
+                            return      # __exit__
+                        head += data
+                    self.requests.append(head)
                     self.answer(sock)
                 except OSError:
                     pass            # the client may leave when it likes
@@ -9665,10 +9665,13 @@ def test_workers_share_connections(site, burst):
         assert running.start_message.count(b"serving") == 1
         with Wire(running.port) as wire:
             wire.get("/probe.txt")
+        idle = {}
+
+        def none_left():
+            counts = {pid: sockets_of(pid) for pid in workers}
+            return counts if (counts == idle if idle else len(
+                set(counts.values())) == 1) else None
         for _ in range(2):
-            def none_left():
-                counts = {pid: sockets_of(pid) for pid in workers}
-                return counts if len(set(counts.values())) == 1 else None
             idle = wait_until(none_left, "the end of all connections")
             if burst:
                 for pid in workers:
