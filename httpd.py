@@ -2911,13 +2911,15 @@ class TLSSocket:
         """
         if not self._owed:
             # Record by record, for OpenSSL's memory never shrinks.
+            records = [self._waiting]
             for start in range(0, min(len(data), TLS_SLICE), TLS_RECORD):
                 try:
                     self._owed += self._tls.write(
                         data[start:start + TLS_RECORD])
                 except OSError as exc:
                     raise tls_error(exc)
-                self._waiting += self._outgoing.read()
+                records.append(self._outgoing.read())
+            self._waiting = b"".join(records)
         sent = self.sock.send(self._waiting, flags)
         if sent == len(self._waiting):
             sent, self._owed, self._waiting = self._owed, 0, b""
