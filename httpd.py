@@ -4137,6 +4137,9 @@ class Server:
             self.users = Users(auth_file)
         self.tls = tls
         self._forget_heads()
+        for job in list(self.waiting):
+            if job[0] == "scrypt":  # the new users know nothing of them
+                self.answerable += self._take_waiting(job)
 
     # The turn.
 
@@ -4413,8 +4416,8 @@ class Server:
 
         The longest idle one, else one that was answered and should close,
         the one that has been sending its head, or TLS's handshake, for
-        longest, the one that has taken nothing of its answer for longest.  None that was answered in
-        this very turn, or has just come.
+        longest, the one that has taken nothing of its answer for longest.
+        None that was answered in this very turn, or has just come.
         """
         grace = self._grace()
         for state, patience in ((IDLE, 0.0), (LINGERING, 0.0),
