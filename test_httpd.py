@@ -9293,9 +9293,11 @@ def test_sockets_of_systemd(site, tmp_path):
             early.send(request_for("/probe.txt"))
             with Running(site, **handing_over(sock)):
                 assert early.response().content == PROBE
-        with Running(site, "-b", "127.0.0.1",
+        # Meant for another process.  At the same address no other socket gets
+        # this port by chance.
+        with Running(site, "-b", host,
                      **handing_over(sock, pid=1)) as running:
-            assert running.port != port     # meant for another process
+            assert running.port != port
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
