@@ -3301,9 +3301,17 @@ class Connection:
             self.server.waiting.setdefault(key, []).append(self)
             self.enter(PREPARING)
 
+    def unanswered(self) -> Request:
+        """Return what the buffer begins with, as far as it is a request."""
+        head, end, _ = self.buffer.partition(HEAD_END)
+        try:
+            return parse_request(head + end)
+        except HTTPError:
+            return unparsed_request(self.buffer)
+
     def refuse(self, error: HTTPError) -> None:
-        """Answer what is no whole head with *error*, and close."""
-        request = unparsed_request(self.buffer)
+        """Answer what the buffer begins with by *error*, and close."""
+        request = self.unanswered()
         message = self.server.render_error(request, error)
         self.send_queue([(request, message, "", None)])
 
@@ -3464,7 +3472,7 @@ class Connection:
             self.sent = 0
         if self.state == PREPARING and not self.queue:
             self.since = self.server.now
-            self.log(unparsed_request(self.buffer), 503, 0, True)
+            self.log(self.unanswered(), 503, 0, True)
         self.queue = ()
         self.enter(CLOSED)
 
@@ -4493,12 +4501,14 @@ class Server:
         if head is None:
             try:
                 request = parse_request(data)
-                refusal = self._refusal(request, connection)
             except HTTPError as error:
                 request = unparsed_request(data)
                 return request, self.render_error(request, error), "", None
-            if refusal:
-                return request, self.render(request, refusal), "", None
+            try:
+                self._admit(request, connection)
+            except HTTPError as error:
+                response = error_response(error)
+                return request, self.render(request, response), "", None
             head = self._know(data, request)
         request, key = head.request, head.key
         message = self.kept_message(key) or self._make_message(request)
@@ -4512,22 +4522,21 @@ class Server:
             rest = self.line_rest(head, message)
         return request, message, rest, stream
 
-    def _refusal(self, request: Request,
-                 connection: Connection) -> "Optional[Response]":
-        """Return the answer to who is not let in, whatever is asked for.
+    def _admit(self, request: Request, connection: Connection) -> None:
+        """Raise HTTPError(400, 401 or 503) unless *request* may be answered.
 
-        None if it is to be answered.  For what it raises see Users.let_in().
+        Whatever it asks for.  Raise NotReady until that is known.
         """
         if self.users is None:
-            return None
+            return
         try:
-            if self.users.let_in(request, connection.client(request)[0]):
-                return None
+            is_known = self.users.let_in(request,
+                                         connection.client(request)[0])
         finally:
             self._wake_by(self.users.due())
-        return error_response(HTTPError(
-            401, "This needs a user's name and password.",
-            [("WWW-Authenticate", CHALLENGE)]))
+        if not is_known:
+            raise HTTPError(401, "This needs a user's name and password.",
+                            [("WWW-Authenticate", CHALLENGE)])
 
     def _forget_heads(self) -> None:
         """Forget known heads, for not all of them may still be let in."""

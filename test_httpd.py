@@ -5130,11 +5130,12 @@ def test_what_takes_too_long_to_prepare(tmp_path):
                "httpd.PREPARING else time for state, time in "
                "enumerate(httpd.SECONDS))")
     line = "Want-Repr-Digest: sha-256=1"
-    with Running(tmp_path, prelude=prelude) as running:
+    with Running(tmp_path, "--head", prelude=prelude) as running:
         before = running.descriptors()
         with Wire(running.port) as wire:
-            head = wire.send(request_for("/huge", line)).head()
-            assert head.startswith(b"HTTP/1.1 503 ")
+            wire.send(request_for("/huge", line, method="HEAD"))
+            assert wire.head().startswith(b"HTTP/1.1 503 ")
+            wire.end()      # HEAD gets no content
         wait_until(lambda: running.descriptors() == before, "closing")
         spent = cpu_seconds(running.pid)
         time.sleep(0.5)  # a span in which work for nobody would show
@@ -5146,7 +5147,7 @@ def test_what_takes_too_long_to_prepare(tmp_path):
                 running.process.terminate()
                 time.sleep(0.05)
             running.process.wait(PATIENCE)
-        assert " 503 " in running.logged("GET /huge HTTP/1.1")
+        assert " 503 0 " in running.logged("HEAD /huge HTTP/1.1")
         assert " 503 0 " in running.logged("GET /huge?again HTTP/1.1")
 
 
@@ -5993,12 +5994,12 @@ def test_refused_alike_whatever_is_there(guarded):
 
 
 @needs_scrypt
-def test_authorization_twice_is_no_request(guarded):
+def test_authorization_twice_lets_nobody_in(guarded):
     field = basic("me", ":secret:")
     for other in (field, basic("nobody", "x"), "Authorization: Bearer x"):
         with Wire(guarded.port) as wire:
             assert wire.get("/probe.txt", field, other).status == 400
-            wire.end()
+            assert wire.get("/probe.txt", field).status == 200
 
 
 @needs_scrypt
@@ -6202,6 +6203,30 @@ def test_flood_of_passwords_keeps_nobody_out(site, users_file, slow_hashes,
             done.set()
             for thread in threads:
                 thread.join(PATIENCE)
+
+
+@needs_scrypt
+def test_refused_request_is_answered_as_what_it_is(site, users_file,
+                                                   monkeypatch):
+    """HEAD gets no content, and the log shows all that it shows of others."""
+    monkeypatch.setattr(httpd, "CHECKS_MAX", 0)
+    field = basic("me", ":secret:")
+    rows = [((), 401), ((field,), 503), ((field, field), 400)]
+    with tempfile.TemporaryFile("w+") as log:
+        with httpd.Server(str(site), 0, "127.0.0.1", head=True,
+                          auth_file=users_file,
+                          access_log=httpd.AccessLog(log.fileno())) as server:
+            with Wire(port_of(server)) as wire:
+                for fields, status in rows:
+                    wire.send(request_for("/", "User-Agent: me", *fields,
+                                          method="HEAD"))
+                    answer = wire.response("HEAD")
+                    assert answer.status == status
+                    assert "connection" not in answer.fields
+                assert not wire.received
+        log.seek(0)
+        for line, (_, status) in itertools.zip_longest(log, rows):
+            assert '"HEAD / HTTP/1.1" %d 0 "-" "me"\n' % status in line
 
 
 @needs_scrypt
