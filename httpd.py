@@ -77,14 +77,15 @@ if TYPE_CHECKING:
     import ssl
     from typing import Final  # novm - in type comments  # noqa: F401
     from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
-                        List, Optional, Sequence, Set, Tuple, Union)
+                        List, NoReturn, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
     Piece = Union[bytes, Tuple[int, int]]   # or start, stop in a file
     Stream = Union["FileStream", "GeneratedStream"]
     Signature = Tuple[int, ...]         # what changes when a file changes
     Paths = Set[bytes]
-    JobKey = Tuple[str, bytes, Signature]   # what, of which file, as it is
+    # What is made, of which file, as it is.  Or of a user's credentials.
+    JobKey = Tuple[str, bytes, Signature]
     Job = Generator[None, None, None]
     Probe = Callable[[bytes], object]
     # A request; its message; its log line but for the client's address, ""
@@ -1778,7 +1779,7 @@ class Changed(Exception):
 
 
 class NotReady(Exception):
-    """The answer waits for the job with *key*, see Site.start()."""
+    """The answer waits for what is made for *key*: by Jobs, or by Users."""
 
     def __init__(self, key: "JobKey"):
         super().__init__(key)
@@ -1852,6 +1853,72 @@ def hold(fd: int, path: bytes) -> Opened:
         raise
 
 
+class Jobs:
+    """What takes long to make of a file: is made once, in slices, and kept.
+
+    A job is a generator that does a slice of its work each time, and at its
+    end calls remember().
+
+    running    those that are not at their end
+    unsteady   the files of which, in this turn, nothing could be made
+    """
+
+    def __init__(self) -> None:
+        self.running = OrderedDict()  # type: OrderedDict[JobKey, Job]
+        self.unsteady = set()  # type: Paths
+        self._made = OrderedDict()  # type: OrderedDict[JobKey, bytes]
+        self._made_size = 0
+
+    def made(self, key: "JobKey") -> "Optional[bytes]":
+        """Return what remember() was given for *key*, if it is still there.
+
+        Raise NotReady while it is being made.
+        """
+        if key in self.running:
+            raise NotReady(key)
+        return self._made.get(key)
+
+    def remember(self, key: "JobKey", value: bytes) -> None:
+        """Keep what was made of a file; *key* has its signature in it."""
+        self._made[key] = value
+        self._made_size += len(value) + KIB
+        while self._made_size > MADE_MAX:
+            _, dropped = self._made.popitem(last=False)
+            self._made_size -= len(dropped) + KIB
+
+    def start(self, key: "JobKey", job: "Job") -> "NoReturn":
+        """Let *job* make what belongs to *key*, from the next turn on.
+
+        Raise NotReady.  Not even its first slice is done at once: many
+        clients may ask for many files in one turn.
+        """
+        self.running[key] = job
+        raise NotReady(key)
+
+    def run(self) -> "List[JobKey]":
+        """Go on with all in turns; return the keys of those that ended."""
+        ended = []
+        until = time.perf_counter() + JOBS_SECONDS
+        while self.running and time.perf_counter() < until:
+            key, job = self.running.popitem(last=False)
+            try:
+                next(job)
+            except StopIteration:
+                ended.append(key)
+            except Exception:
+                tell_traceback()
+                self.unsteady.add(key[1])
+                ended.append(key)
+            else:
+                self.running[key] = job
+        return ended
+
+    def drop(self) -> None:
+        """End all, for nobody waits for them."""
+        while self.running:
+            self.running.popitem()[1].close()
+
+
 class Site:
     """The folder that is served, as the file system has it at this moment.
 
@@ -1871,17 +1938,12 @@ class Site:
         self.follow_symlinks = follow_symlinks
         self.spa = spa
         self.head = head
-        self.unsteady = set()  # type: Paths
-        self.jobs = OrderedDict()  # type: OrderedDict[JobKey, Job]
-        self._made = OrderedDict()  # type: OrderedDict[JobKey, bytes]
-        self._made_size = 0
         self._probe = target_state if follow_symlinks else link_state
         self._seen = {}  # type: Facts
 
     def new_turn(self) -> None:
         """Forget what was seen: from here on, holds() looks again."""
         self._seen.clear()
-        self.unsteady.clear()
 
     def holds(self, facts: "Facts") -> bool:
         """Return whether all *facts* are true, looking at each once a turn."""
@@ -1946,58 +2008,6 @@ class Site:
             with os.scandir(where) as found:
                 for entry in found:
                     yield os.fsencode(entry.name)
-
-    def start(self, key: "JobKey", job: "Job") -> bytes:
-        """Begin the *job*, which is to remember() something for *key*.
-
-        Return that if one slice was enough, else raise NotReady.
-        """
-        for _ in job:
-            if key in self.jobs:
-                job.close()
-            else:
-                self.jobs[key] = job
-            raise NotReady(key)
-        value = self.made(key)
-        if value is None:
-            raise Changed
-        return value
-
-    def run_jobs(self) -> "List[JobKey]":
-        """Go on with the jobs in turns; return the keys of those that ended.
-        """
-        ended = []
-        until = time.perf_counter() + JOBS_SECONDS
-        while self.jobs and time.perf_counter() < until:
-            key, job = self.jobs.popitem(last=False)
-            try:
-                next(job)
-            except StopIteration:
-                ended.append(key)
-            except Exception:
-                tell_traceback()
-                self.unsteady.add(key[1])
-                ended.append(key)
-            else:
-                self.jobs[key] = job
-        return ended
-
-    def close(self) -> None:
-        """Release what jobs that nobody waits for hold."""
-        while self.jobs:
-            self.jobs.popitem()[1].close()
-
-    def made(self, key: "JobKey") -> "Optional[bytes]":
-        """Return what remember() was given for *key*, if it is still there."""
-        return self._made.get(key)
-
-    def remember(self, key: "JobKey", value: bytes) -> None:
-        """Keep what was made of a file; *key* has its signature in it."""
-        self._made[key] = value
-        self._made_size += len(value) + KIB
-        while self._made_size > MADE_MAX:
-            _, dropped = self._made.popitem(last=False)
-            self._made_size -= len(dropped) + KIB
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
         """Return what to answer after *exc*; *facts* may then not hold."""
@@ -2314,14 +2324,14 @@ NO_STORE = ("Cache-Control", "no-store")
 BOUNDARY = os.urandom(16).hex()     # in no file that anyone could prepare
 
 
-def respond(request: Request, site: Site, now: float) -> Response:
+def respond(request: Request, site: Site, jobs: Jobs, now: float) -> Response:
     """Return the answer to *request*; *now* is seconds since 1970.
 
     Raise NotReady when something must be made first that takes long.
     """
     for _ in range(READ_TRIES):
         try:
-            return Responder(request, site, now).respond()
+            return Responder(request, site, jobs, now).respond()
         except Changed:
             pass  # look again
     return error_response(HTTPError(503, "The file changes all the time."))
@@ -2334,9 +2344,10 @@ class Responder:
     vary    the request fields by which it might have been another
     """
 
-    def __init__(self, request: Request, site: Site, now: float):
+    def __init__(self, request: Request, site: Site, jobs: Jobs, now: float):
         self.request = request
         self.site = site
+        self.jobs = jobs
         self.now = now
         self.facts = {}  # type: Facts
         self.vary = []  # type: List[str]
@@ -2393,11 +2404,22 @@ class Responder:
                 if page.is_folder() or size > SMALL:
                     raise error
                 data = page.read(0, size)
-                if not is_settled(page.status, self.now):
-                    self.facts[(unknown_state, page.path)] = False
+                self.is_steady(page)
         except HTTPError:
             raise error
         return self.response(404, [("Content-Type", HTML), NO_STORE], data)
+
+    def is_steady(self, opened: Opened) -> bool:
+        """Return whether what is made of *opened* now stays true until it is
+        seen to change.
+
+        If not, the answer is good for this turn alone.
+        """
+        if (is_settled(opened.status, self.now)
+                and opened.path not in self.jobs.unsteady):
+            return True
+        self.facts[(unknown_state, opened.path)] = False
+        return False
 
     def represent(self, segments: "Sequence[bytes]",
                   opened: Opened) -> Response:
@@ -2406,9 +2428,7 @@ class Responder:
         if not COMPRESSIBLE.match(media):
             return self.select(opened, media)
         self.vary.append("Accept-Encoding")
-        settled = is_settled(opened.status, self.now)
-        if not settled:  # what is chosen now may not be chosen later
-            self.facts[(unknown_state, opened.path)] = False
+        steady = self.is_steady(opened)
         for coding in self.request.codings:
             if coding == "identity":
                 return self.select(opened, media)
@@ -2416,7 +2436,7 @@ class Responder:
             if sidecar:
                 with sidecar:
                     return self.select(sidecar, media, coding)
-            if (coding == "gzip" and settled
+            if (coding == "gzip" and steady
                     and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
                 return self.select(opened, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
@@ -2446,9 +2466,7 @@ class Responder:
         request, status = self.request, opened.status
         etag = modified = None
         fields = [("Content-Type", media), FRESH]
-        if not is_settled(status, self.now):
-            self.facts[(unknown_state, opened.path)] = False
-        else:
+        if self.is_steady(opened):
             etag = entity_tag(status.st_size, status.st_mtime_ns, coding)
             fields.append(("ETag", etag))
             mtime = status.st_mtime_ns // 10**9
@@ -2508,23 +2526,21 @@ class Responder:
             data = self.gzipped(opened)
             return [("Repr-Digest", repr_digest(sha256(data)))]
         key = ("sha-256", opened.path, signature(opened.status))
-        value = self.site.made(key)
+        value = self.jobs.made(key)
         if value is None:
-            if (opened.path in self.site.unsteady
-                    or not is_settled(opened.status, self.now)):
-                self.facts[(unknown_state, opened.path)] = False
+            if not self.is_steady(opened):
                 return []
             copy = Opened(os.dup(opened.fd), opened.path, opened.status)
-            value = self.site.start(key, digest_job(self.site, key, copy))
+            self.jobs.start(key, digest_job(self.jobs, key, copy))
         return [("Repr-Digest", repr_digest(value))]
 
     def gzipped(self, opened: Opened) -> bytes:
         """Return the file's content by gzip, which is made only once."""
         key = ("gzip", opened.path, signature(opened.status))
-        value = self.site.made(key)
+        value = self.jobs.made(key)
         if value is None:
             data = opened.read(0, opened.status.st_size)
-            value = self.site.start(key, gzip_job(self.site, key, data))
+            self.jobs.start(key, gzip_job(self.jobs, key, data))
         return value
 
     def list(self, segments: "Sequence[bytes]", folder: Opened) -> Response:
@@ -2636,8 +2652,8 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
     yield ("".join(rows) + listing.end()).encode("utf-8")
 
 
-def gzip_job(site: Site, key: "JobKey", data: bytes) -> "Job":
-    """Compress *data*, slice by slice, for site.made(key)."""
+def gzip_job(jobs: Jobs, key: "JobKey", data: bytes) -> "Job":
+    """Compress *data*, slice by slice, for jobs.made(key)."""
     import zlib
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
@@ -2645,11 +2661,11 @@ def gzip_job(site: Site, key: "JobKey", data: bytes) -> "Job":
         if start:
             yield
         blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
-    site.remember(key, b"".join(blocks) + packer.flush())
+    jobs.remember(key, b"".join(blocks) + packer.flush())
 
 
-def digest_job(site: Site, key: "JobKey", opened: Opened) -> "Job":
-    """Hash *opened*, slice by slice, for site.made(key), and close it."""
+def digest_job(jobs: Jobs, key: "JobKey", opened: Opened) -> "Job":
+    """Hash *opened*, slice by slice, for jobs.made(key), and close it."""
     import hashlib
     hashed = hashlib.sha256()
     with opened:
@@ -2660,9 +2676,9 @@ def digest_job(site: Site, key: "JobKey", opened: Opened) -> "Job":
                 hashed.update(opened.read(start, min(
                     start + DIGEST_SLICE, opened.status.st_size)))
             except (Changed, OSError):
-                site.unsteady.add(opened.path)
+                jobs.unsteady.add(opened.path)
                 return
-    site.remember(key, hashed.digest())
+    jobs.remember(key, hashed.digest())
 
 
 def sha256(data: bytes) -> bytes:
@@ -3942,6 +3958,7 @@ class Server:
                  auth_file: "Optional[str]" = None):
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
+        self.jobs = Jobs()
         self.headers = headers
         check_folder(directory)
         self.files = tls_cert, tls_key, tls_password_file, auth_file
@@ -4072,7 +4089,7 @@ class Server:
         if self.access_log:
             self.access_log.write(self.log_lines)
             self.log_lines.clear()
-        self.site.close()
+        self.jobs.drop()
         self._close_files()
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
@@ -4167,23 +4184,25 @@ class Server:
         what a new connection brings is read at the end of the turn and
         answered in the next.
         """
+        jobs = self.jobs
         ready = self._selector.select(
-            0 if self.site.jobs or self.answerable else self._due - self.now)
+            0 if jobs.running or self.answerable else self._due - self.now)
         self._tell_time()
         self.turn += 1
         self.site.new_turn()
+        jobs.unsteady.clear()
         for key, _ in ready:
             subject = key.data
             try:
                 STEP[subject.state](subject)
             except Exception as exc:
                 self._fail(subject, exc)
-        if self.site.jobs:
+        if jobs.running:
             if not self.connections[PREPARING]:
-                self.site.close()  # nobody waits for them any more
+                jobs.drop()
                 self.waiting.clear()
-            for job in self.site.run_jobs():
-                self.answerable += self._take_waiting(job)
+            for made in jobs.run():
+                self.answerable += self._take_waiting(made)
         for connection in self.answerable:
             try:
                 connection.answer()
@@ -4595,10 +4614,10 @@ class Server:
     def _make_message(self, request: Request) -> Message:
         """Return a new message, kept if it may be sent again."""
         try:
-            response = respond(request, self.site, self._wall)
+            response = respond(request, self.site, self.jobs, self._wall)
             if response.status == 503 and self._kept_files:
                 self._close_files()  # perhaps for lack of descriptors
-                response = respond(request, self.site, self._wall)
+                response = respond(request, self.site, self.jobs, self._wall)
         except NotReady:
             raise
         except Exception:

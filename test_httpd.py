@@ -5122,6 +5122,44 @@ def test_coding_refused_for_youth_is_not_refused_for_ever(tmp_path):
             SCRIPT[:1000])
 
 
+def test_digest_that_many_want_is_made_once(tmp_path, monkeypatch):
+    """However many ask before it is there, only one open file waits for it."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(1 << 26)
+    wait_until_settled(tmp_path / "large")
+    plain, calls = httpd.digest_job, []
+
+    def digest_job(*args):
+        calls.append(args)
+        return plain(*args)
+    monkeypatch.setattr(httpd, "digest_job", digest_job)
+    with httpd.Server(str(tmp_path), 0, "127.0.0.1") as server, (
+            contextlib.ExitStack()) as stack:
+        wires = [stack.enter_context(Wire(port_of(server))) for _ in range(50)]
+        for number, wire in enumerate(wires):
+            wire.send(request_for("/large?%d" % number, "Range: bytes=0-0",
+                                  "Want-Repr-Digest: sha-256=1"))
+        digests = {wire.response().fields["repr-digest"] for wire in wires}
+    assert (len(digests), len(calls)) == (1, 1)
+
+
+def test_jobs_do_nothing_in_the_turn_in_which_they_are_asked_for():
+    """So that many of them cannot hold up anybody."""
+    slices = []
+
+    def job():
+        slices.append(1)
+        jobs.remember("key", b"made")
+        yield
+    jobs = httpd.Jobs()
+    with pytest.raises(httpd.NotReady):
+        jobs.start("key", job())
+    with pytest.raises(httpd.NotReady):
+        jobs.made("key")
+    assert not slices
+    assert (jobs.run(), jobs.made("key")) == (["key"], b"made")
+
+
 def test_what_takes_too_long_to_prepare(tmp_path):
     """503, logged; the work ends when nobody waits for it any more."""
     with (tmp_path / "huge").open("wb") as file:
