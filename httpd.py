@@ -155,7 +155,7 @@ QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 WORKERS_MAX = 256               # no machine has use for more
 SHARE_SLACK = 1                 # connections more than its share, to a worker
 SHARE_STEP = 4                  # accepted by a worker in one turn
-LOG_LINE_REST = 256             # of a log line, but for what clients write
+CUT_MIN = 12                    # characters of a value in a log line
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 FORWARDED_KNOWN = 1024          # values of it that are remembered
 FORWARDED_KNOWN_SIZE = KIB      # bytes of one; longer ones are read anew
@@ -1575,24 +1575,32 @@ def json_line(peer: "Peer", date: str, request: Request, status: int,
 def shortened(line: str, size: int) -> str:
     """Return a log *line* as it is, or in at most *size* bytes.
 
-    Then what a client has written is cut, in its middle: a request line keeps
-    its method and version.
+    Then what a client has written is cut, in its middle, until it fits: a
+    request line keeps its method and version.
     """
-    if len(line) <= size:
-        return line
-    limit = (size - LOG_LINE_REST) // 3
+    limit = size
+    while len(line) > size and limit > CUT_MIN:
+        limit = max(CUT_MIN, limit // 2)
+        line = with_cut_values(line, limit)
+    return line
+
+
+def with_cut_values(line: str, limit: int) -> str:
+    """Return a log *line* whose values are cut to *limit* characters."""
     if not line.startswith("{"):
         return '"'.join(cut(part, limit) for part in line.split('"'))
     import json
     entry = json.loads(line, object_pairs_hook=OrderedDict)
-    for name, value in entry.items():
-        if isinstance(value, str):  # one character can take six bytes
-            entry[name] = cut(value, limit // 6)
+    for name in ("user", "request", "referer", "user_agent"):
+        if entry[name]:
+            entry[name] = cut(entry[name], limit)
     return json.dumps(entry) + "\n"
 
 
 def cut(text: str, limit: int) -> str:
     """Return *text* in at most *limit* characters, with both its ends.
+
+    *limit* is CUT_MIN at least.
 
     >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
     'GET /aaaaaaaaaaaaa... HTTP/1.1'
@@ -3046,14 +3054,16 @@ class GeneratedStream:
     *begun* is its first part; then *blocks* gives more, b"" where it has used
     its time for one turn.  Where chunked is set, each block is framed as a
     chunk (RFC 9112, 7.1); else the end of the connection ends the content.
+
+    sent    bytes of content that the socket has taken, framing aside
     """
 
-    __slots__ = ("length", "sent", "chunked", "_begun", "_blocks",
+    __slots__ = ("length", "sent", "chunked", "_begun", "_blocks", "_made",
                  "_waiting", "_done")
 
     def __init__(self, begun: bytes, blocks: "Generator[bytes, None, None]"):
         self.length = None  # type: Optional[int]
-        self.sent = 0
+        self.sent = self._made = 0
         self._begun = begun
         self._blocks = blocks
         self.chunked = True
@@ -3070,15 +3080,17 @@ class GeneratedStream:
             block = self._begun or next(self._blocks, None)
             self._begun = b""
             self._done = block is None
+            block = block or b""
+            self._made += len(block)
+            self._waiting = block
             if self.chunked and (block or self._done):
-                block = block or b""
                 self._waiting = b"%x\r\n%s\r\n" % (len(block), block)
-            else:
-                self._waiting = block or b""
         if self._waiting:
             count = sock.send(self._waiting)
             self._waiting = self._waiting[count:]
-            self.sent += count
+            # A chunk's size goes before its content, CRLF after it.
+            unsent = len(self._waiting) - (2 if self.chunked else 0)
+            self.sent = max(self.sent, self._made - max(0, unsent))
 
     def close(self) -> None:
         """Release what the making of it holds."""
@@ -3106,7 +3118,8 @@ class Connection:
     buffer  bytes received and not yet answered
     queue   the Answers that are being sent, in order
     sent    how many bytes of the first one's data are sent
-    since   when the answers in the queue, or the lingering, began
+    since   when the first answer in the queue was asked for, or the lingering
+            began
     began   when its state's time began; enter() sets it, and answer()
 
     A step is straight-line code that stores only what a finished system call
@@ -3300,6 +3313,7 @@ class Connection:
                 return
             except Exception:  # a bug; abort() logs what was to be sent
                 self.queue = tuple(queue)
+                self.since = server.now
                 raise
             queue.append(answer)
             _, message, _, stream = answer
@@ -3315,6 +3329,8 @@ class Connection:
             self.send_queue(queue)
         else:
             self.server.waiting.setdefault(key, []).append(self)
+            if self.state != PREPARING:
+                self.since = self.server.now
             self.enter(PREPARING)
 
     def unanswered(self) -> Request:
@@ -3334,7 +3350,8 @@ class Connection:
     def send_queue(self, queue: "List[Answer]") -> None:
         """Begin to send *queue*, which may be empty."""
         self.queue = tuple(queue)
-        self.since = self.server.now
+        if self.state != PREPARING:
+            self.since = self.server.now
         self.flush()
 
     def send(self) -> None:
@@ -3487,7 +3504,6 @@ class Connection:
             self.log(request, message.response.status, size, True)
             self.sent = 0
         if self.state == PREPARING and not self.queue:
-            self.since = self.server.now
             self.log(self.unanswered(), 503, 0, True)
         self.queue = ()
         self.enter(CLOSED)

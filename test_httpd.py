@@ -3365,6 +3365,7 @@ def test_shortened(form, size):
                 entry = json.loads(short)
                 assert list(entry) == list(json.loads(line))
                 request = entry["request"]
+                assert (entry["address"], entry["time"]) == (peer[0], date)
             else:
                 assert short.count('"') == line.count('"')
                 assert short.startswith(peer[0] + " - - [" + date + "] ")
@@ -5264,6 +5265,8 @@ def test_streamed_listing_without_chunks(tmp_path):
             assert page.startswith(b"<!DOCTYPE html>")
             assert page.count(b"<tr><td><a ") == count
             assert page.endswith(b"</html>\n")
+            # Of its content, not of its chunks.
+            assert " 200 %d " % len(page) in running.logged("GET / ")
 
 
 def test_header_option_adds_to_vary(site):
@@ -6694,6 +6697,21 @@ def test_file_that_shrinks_while_it_is_sent(tmp_path):
 
 
 # ---- Access log -------------------------------------------------------------
+
+
+def test_log_duration_has_the_waiting_in_it(site):
+    prelude = ("import time\nplain = httpd.digest_job\n"
+               "def digest_job(*args):\n"
+               "    time.sleep(0.1)\n"
+               "    yield from plain(*args)\n"
+               "httpd.digest_job = digest_job")
+    with Running(site, "--log-format", "json", prelude=prelude) as running:
+        wait_until_settled(site / "big.bin")
+        with Wire(running.port) as wire:
+            for target in ("/big.bin", "/probe.txt"):
+                wire.get(target, "Want-Repr-Digest: sha-256=1")
+        for line in running.log(2):
+            assert json.loads(line)["duration_us"] >= 100000
 
 
 def test_log_line_of_each_request(site):
