@@ -574,12 +574,14 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 
 
 class Request:
-    """A request head, parsed.  Nothing else reads the head; never changed
-    but for its user.
+    """A request head, parsed.  Nothing else reads the head.
+
+    It is kept for later heads of the same bytes, so but for its last three
+    attributes it never changes.
 
     line        the request line as received, latin-1
     method      "" where the head could not be parsed
-    path        the request target's path, still encoded, and its query
+    path, query of the request target, still encoded
     minor       the minor version: 0 for HTTP/1.0
     fields      names in lower case to values, see parse_fields
     connection  the Connection field of its answer: "", "keep-alive", "close"
@@ -588,18 +590,21 @@ class Request:
     codings     acceptable_codings() of it
     key         requests with equal keys get equal answers
     log_line, log_agents    escaped for the access log
-    user        who it is from, in latin-1: "" until that is verified
+    user        who it is from, in latin-1; "" until Users.let_in() knows
+    log_rest    the access log line but for the client's address, of the
+                message whose `token` is this one's; see Server.line_rest()
     """
 
     __slots__ = ("line", "method", "path", "query", "minor", "fields",
                  "connection", "has_body", "codings", "key", "log_line",
-                 "log_agents", "user")
+                 "log_agents", "user", "log_rest", "token")
 
     def __init__(self, line: str, method: str, path: str, query: str,
                  minor: int, fields: "Dict[str, str]", connection: str,
                  has_body: bool):
         self.line = line
-        self.user = ""
+        self.user = self.log_rest = ""
+        self.token = None  # type: object
         self.minor = minor
         self.method = method
         self.path = path
@@ -809,12 +814,12 @@ class Message:
     size    bytes of content in data
     date    of the Date field
     turn    the last one in which the response's facts were seen to hold
-    logged  what a log line tells of it: date, status and size; compared by
-            `is`, see Head
+    token   this date, status and size, which are all that a log line tells
+            of it; of Request.token, too, where that has the line
     """
 
     __slots__ = ("response", "connection", "data", "stream", "size", "date",
-                 "turn", "logged")
+                 "turn", "token")
 
     def __init__(self, response: Response, connection: str, date: str,
                  turn: int, content_sent: bool = True,
@@ -832,7 +837,7 @@ class Message:
             self.data += content
         else:
             self.stream = content
-        self.logged = date, response.status, self.size
+        self.token = object()
 
     def redated(self, date: str) -> "Message":
         """Return a copy with another Date, which is its first field.
@@ -843,37 +848,15 @@ class Message:
         old = b"\r\nDate: %s\r\n" % self.date.encode()
         start = self.data.index(b"\r\n")
         message = Message.__new__(Message)
-        message.data = self.data
+        for name in self.__slots__:
+            setattr(message, name, getattr(self, name))
         if self.data.startswith(old, start):  # else it is an owner's own
             message.data = b"%s\r\nDate: %s\r\n%s" % (
                 self.data[:start], date.encode(),
                 self.data[start + len(old):])
-        message.response = self.response
-        message.connection = self.connection
         message.date = date
-        message.turn = self.turn
-        message.stream = self.stream
-        message.size = self.size
-        message.logged = date, self.response.status, self.size
+        message.token = object()
         return message
-
-
-class Head:
-    """What a request head amounts to, kept for later ones equal to it.
-
-    request   what it says
-    key       of the request
-    log_rest  the access log line but for the client's address, of the message
-              whose `logged` is this one's
-    """
-
-    __slots__ = ("request", "key", "log_rest", "logged")
-
-    def __init__(self, request: Request):
-        self.request = request
-        self.key = request.key
-        self.log_rest = ""
-        self.logged = None  # type: Optional[Tuple[str, int, int]]
 
 
 # ---- Preconditions and ranges -----------------------------------------------
@@ -3257,19 +3240,19 @@ class Connection:
         third of the time.
         """
         server = self.server
-        head = server.known.get(self.buffer)
-        if head is None or server.lines_differ:
+        request = server.known.get(self.buffer)
+        if request is None or server.lines_differ:
             self.answer_heads()
             return
         # kept_message() and line_rest() alone would do, for 5 % more time.
-        message = server.kept.get(head.key)
+        message = server.kept.get(request.key)
         if message is None or message.turn != server.turn:
-            message = server.kept_message(head.key)
+            message = server.kept_message(request.key)
         if message is None or message.stream:
             self.answer_heads()
             return
-        if message.logged is not head.logged:
-            server.line_rest(head, message)
+        if message.token is not request.token:
+            server.line_rest(request, message)
         self.buffer = b""
         try:
             sent = self.sock.send(message.data)
@@ -3277,16 +3260,16 @@ class Connection:
             sent = 0  # flush() tries again and meets it, or EPIPE
         if sent != len(message.data):
             self.since = server.now
-            self.queue = ((head.request, message, head.log_rest, None),)
+            self.queue = ((request, message, request.log_rest, None),)
             self.sent = sent
             self.flush()
             return
-        server.log_lines.append(self.address + head.log_rest)
+        server.log_lines.append(self.address + request.log_rest)
         if self.state == IDLE and message.connection != "close":
             self.began = server.now
             server.connections[IDLE].move_to_end(self)
         else:
-            self.next_request((head.request, message, "", None))
+            self.next_request((request, message, "", None))
 
     def answer_heads(self) -> None:
         """Queue the answers to the heads in the buffer, and send them.
@@ -3764,7 +3747,7 @@ class Listener:
 
 
 def known_size(data: bytes) -> int:
-    """Return about how many bytes of memory the Head of *data* takes."""
+    """Return about how many bytes of memory the Request of *data* takes."""
     return KNOWN_TEXT * len(data) + KNOWN_OBJECTS
 
 
@@ -4011,7 +3994,7 @@ class Server:
         # And by its bytes: each head that came.
         self.kept = OrderedDict()  # type: OrderedDict[str, Message]
         self._kept_files = OrderedDict()  # type: OrderedDict[str, Message]
-        self.known = OrderedDict()  # type: OrderedDict[bytes, Head]
+        self.known = OrderedDict()  # type: OrderedDict[bytes, Request]
         self._kept_size = self._known_size = 0
         self.log_lines = []  # type: List[str]
         self.answerable = []  # type: List[Connection]
@@ -4532,8 +4515,8 @@ class Server:
 
         Raise NotReady when something must be made first that takes long.
         """
-        head = self.known.get(data)
-        if head is None:
+        request = self.known.get(data)
+        if request is None:
             try:
                 request = parse_request(data)
             except HTTPError as error:
@@ -4544,17 +4527,17 @@ class Server:
             except HTTPError as error:
                 response = error_response(error)
                 return request, self.render(request, response), "", None
-            head = self._know(data, request)
-        request, key = head.request, head.key
+            self._know(data, request)
+        key = request.key
         message = self.kept_message(key) or self._make_message(request)
-        if message.logged is head.logged:  # as nearly always
-            return request, message, head.log_rest, None
+        if message.token is request.token:  # as nearly always
+            return request, message, request.log_rest, None
         stream, rest = message.stream, ""
         if stream and self._kept_files.get(key) is message:
             assert isinstance(stream, FileStream)
             stream = stream.again()
         elif not self.lines_differ and self.kept.get(key) is message:
-            rest = self.line_rest(head, message)
+            rest = self.line_rest(request, message)
         return request, message, rest, stream
 
     def _admit(self, request: Request, connection: Connection) -> None:
@@ -4578,16 +4561,15 @@ class Server:
         self.known.clear()
         self._known_size = 0
 
-    def _know(self, data: bytes, request: Request) -> Head:
-        """Return what is kept of *data*, the head of *request*."""
-        head = Head(request)
-        if len(data) <= KNOWN_HEAD_MAX:
-            self.known[data] = head
-            self._known_size += known_size(data)
-            while self._known_size > KNOWN_MAX:
-                dropped, _ = self.known.popitem(last=False)
-                self._known_size -= known_size(dropped)
-        return head
+    def _know(self, data: bytes, request: Request) -> None:
+        """Keep *request*, whose head is *data*, for equal heads to come."""
+        if len(data) > KNOWN_HEAD_MAX:
+            return
+        self.known[data] = request
+        self._known_size += known_size(data)
+        while self._known_size > KNOWN_MAX:
+            dropped, _ = self.known.popitem(last=False)
+            self._known_size -= known_size(dropped)
 
     def kept_message(self, key: str) -> "Optional[Message]":
         """Return the message kept for *key*, if it is true in this turn."""
@@ -4596,18 +4578,16 @@ class Server:
             return self._renew(key, message)
         return message
 
-    def line_rest(self, head: Head, message: Message) -> str:
+    def line_rest(self, request: Request, message: Message) -> str:
         """Return the log line of *message*, but for the client's address.
 
-        "" without a log.  *head* has it from then on.
+        "" without a log.  *request* has it from then on.
         """
-        if message.logged is not head.logged:
-            if self.access_log and self.access_log.rest:
-                head.log_rest = self.access_log.rest(
-                    self.log_date, head.request, message.response.status,
-                    message.size)
-            head.logged = message.logged
-        return head.log_rest
+        if self.access_log and self.access_log.rest:
+            request.log_rest = self.access_log.rest(
+                self.log_date, request, message.response.status, message.size)
+        request.token = message.token
+        return request.log_rest
 
     def _renew(self, key: str, message: Message) -> "Optional[Message]":
         """Return the *message* kept for *key* as it is in this turn.

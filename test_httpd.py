@@ -9077,7 +9077,7 @@ def test_memory_for_known_heads_is_bounded(site, fields, path):
             server._know(head, httpd.parse_request(head))
             number += 1
         for head in server.known.values():  # as if each had been answered
-            head.log_rest = httpd.combined_rest("x" * 26, head.request, 200, 1)
+            head.log_rest = httpd.combined_rest("x" * 26, head, 200, 1)
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
