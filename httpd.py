@@ -809,8 +809,8 @@ class Message:
     *content_sent* is false where the request's method allows no content.
 
     data    the head, and the content where it is bytes
-    stream  the content where it is a stream; while a message is kept, each
-            connection sends stream.again()
+    stream  the content where it is a stream; while a message is kept, which
+            has a FileStream then, each connection sends stream.again()
     size    bytes of content in data
     date    of the Date field
     turn    the last one in which the response's facts were seen to hold
@@ -1061,6 +1061,10 @@ def path_segments(path: str,
         elif name not in (b"", b"."):
             segments.append(name)
     return segments, name in (b"", b".", b"..")
+
+
+# RFC 3986, 3.4; "%" for what is escaped already.
+QUERY_CHARACTERS = "!$&'()*+,;=:@/?%-._~"
 
 
 def percent_encode(data: bytes, safe: str = "") -> str:
@@ -1835,7 +1839,7 @@ class Opened:
         return stream
 
 
-def hold(fd: int, path: bytes) -> Opened:
+def opened_as(fd: int, path: bytes) -> Opened:
     """Return *path*, open as *fd*; close that where its state is not told."""
     try:
         return Opened(fd, path, os.fstat(fd))
@@ -2022,18 +2026,17 @@ class Site:
                 if not node.is_folder():
                     raise NotADirectoryError(errno.ENOTDIR, "not a folder")
                 child = self._open_child(node, name, facts)
-                if child is None and resolve:
+                node.close()
+                if child is None:
+                    if not resolve:  # put there since it was resolved
+                        raise HTTPError(404, NOTHING_HERE)
                     return self._walk(self._resolve(segments, facts), facts,
                                       False)
-                if child is None:  # put there since it was resolved
-                    raise HTTPError(404, NOTHING_HERE)
-                node.close()
                 node = child
-            opened = Opened(node.fd, node.path, node.status)
-            node.fd = -1
-            return opened
-        finally:
+        except BaseException:
             node.close()
+            raise
+        return node
 
     def _open_root(self, facts: "Facts") -> Opened:
         """Open the root, which may be a link.
@@ -2045,7 +2048,7 @@ class Site:
         """
         try:
             if HAS_DIR_FD:
-                return hold(os.open(self.root, FOLDER_FLAGS), self.root)
+                return opened_as(os.open(self.root, FOLDER_FLAGS), self.root)
             return Opened(-1, self.root, os.stat(self.root))
         except OSError:
             facts[(unknown_state, self.root)] = False
@@ -2075,7 +2078,7 @@ class Site:
         flags = FOLDER_FLAGS if is_folder else FILE_FLAGS
         if not self.follow_symlinks:
             flags |= NOFOLLOW
-        opened = hold(os.open(where, flags, dir_fd=at), path)
+        opened = opened_as(os.open(where, flags, dir_fd=at), path)
         # Another file may have taken the name since: then the fact above does
         # not hold in the next turn, and what is made of this one goes.
         if stat.S_IFMT(opened.status.st_mode) != stat.S_IFMT(status.st_mode):
@@ -2146,6 +2149,7 @@ class Site:
 
 
 AGAIN = [("Retry-After", "1")]  # RFC 9110, 10.2.3
+CHECK = "password"              # what is made of credentials, in a JobKey
 
 
 class BadFile(ValueError):
@@ -2226,13 +2230,13 @@ class Users:
             raise HTTPError(503, "The password could not be verified.", AGAIN)
         if digest not in self._waiting:
             if digest not in self._lapsed:
-                self._make_room(address)
+                self._check_room(address)
             self._waiting[digest] = user, password, address
             if digest in self._lapsed:
                 self._waiting.move_to_end(digest, last=False)
-        raise NotReady(("scrypt", digest, ()))
+        raise NotReady((CHECK, digest, ()))
 
-    def _make_room(self, address: str) -> None:
+    def _check_room(self, address: str) -> None:
         """Raise HTTPError(503) if *address* has enough that waits, or all."""
         own = [each for each in self._waiting.values() if each[2] == address]
         if len(own) >= CHECKS_OF_ONE_MAX or len(self._waiting) >= CHECKS_MAX:
@@ -2260,7 +2264,7 @@ class Users:
         """Return the key of what is to be verified now, if anything is."""
         if not self._waiting or now < self._rest_until:
             return None
-        return "scrypt", next(iter(self._waiting)), ()
+        return CHECK, next(iter(self._waiting)), ()
 
     def drop_check(self) -> None:
         """Forget what next_check() returned: nobody waits for it."""
@@ -2353,7 +2357,7 @@ class Responder:
             except HTTPError as error:
                 if error.status != 404:
                     raise
-                return self.instead(error)
+                return self.fallback(error)
         except HTTPError as error:
             return self.error(error)
         except OSError as exc:  # in reading
@@ -2377,7 +2381,7 @@ class Responder:
                 raise HTTPError(404, NOTHING_HERE)
             return self.list(segments, target)
 
-    def instead(self, error: HTTPError) -> Response:
+    def fallback(self, error: HTTPError) -> Response:
         """Answer for what is not there: the application, or the site's 404."""
         if self.site.spa:
             self.vary.append("Accept")
@@ -2589,10 +2593,6 @@ def check_method(method: str, head: bool) -> None:
         raise HTTPError(405, "This server answers %s only."
                         % " and ".join(allowed),
                         [("Allow", ", ".join(allowed))])
-
-
-# RFC 3986, 3.4; "%" for what is escaped already.
-QUERY_CHARACTERS = "!$&'()*+,;=:@/?%-._~"
 
 
 def error_response(error: HTTPError) -> Response:
@@ -3103,10 +3103,11 @@ class Connection:
     sent    how many bytes of the first one's data are sent
     since   when the first answer in the queue was asked for, or the lingering
             began
-    began   when its state's time began; enter() sets it, and answer()
+    began   when its state's time began; Server.schedule() sets it, and
+            answer()
 
-    A step is straight-line code that stores only what a finished system call
-    has done, so it can stop at any call and be entered again.
+    A step stores only what a finished system call has done, so it can stop at
+    any call and be entered again.
     """
 
     __slots__ = ("server", "sock", "address", "port", "state", "buffer",
@@ -3157,7 +3158,7 @@ class Connection:
 
     def handshake(self) -> None:
         """HANDSHAKE: answer the client's part of it, as it comes."""
-        if not self.server.has_turn_for_handshake():
+        if not self.server.take_handshake_turn():
             return  # the next turn finds it as ready
         if not isinstance(self.sock, TLSSocket):
             first = self.sock.recv(1, socket.MSG_PEEK)
@@ -3746,17 +3747,6 @@ class Listener:
         self.server.acceptable.append(self)
 
 
-def known_size(data: bytes) -> int:
-    """Return about how many bytes of memory the Request of *data* takes."""
-    return KNOWN_TEXT * len(data) + KNOWN_OBJECTS
-
-
-def kept_size(key: str, message: Message) -> int:
-    """Return about how many bytes of memory a kept message takes."""
-    facts = message.response.facts or ()
-    return (2 * len(message.data) + len(key) + KEPT_FACT * (2 + len(facts)))
-
-
 class Waker:
     """A socket pair by which signals and other threads end a select().
 
@@ -3838,19 +3828,19 @@ class Share:
         import mmap
         self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
         for index in range(count):
-            self.tell(index, self.ABSENT)
+            self.publish(index, self.ABSENT)
         self.index = 0
         self._waits_until = 0.0
         self._steps = 0             # to be taken now
         self._next_steps = SHARE_STEP
 
-    def tell(self, index: int, count: int) -> None:
+    def publish(self, index: int, count: int) -> None:
         """Let all know that the worker *index* has *count* connections."""
         self._counts[index] = count
 
     def takes(self, count: int, now: float) -> bool:
         """Return whether this worker, which has *count*, takes another."""
-        self.tell(self.index, count)
+        self.publish(self.index, count)
         counts = [count for count in self._counts if count != self.ABSENT]
         fair = sum(counts) / len(counts)
         if count <= fair + fair / 16 + SHARE_SLACK:
@@ -3865,6 +3855,17 @@ class Share:
         self._steps = self._next_steps
         self._next_steps = min(2 * self._next_steps, LISTEN_BACKLOG)
         return False
+
+
+def known_size(data: bytes) -> int:
+    """Return about how many bytes of memory the Request of *data* takes."""
+    return KNOWN_TEXT * len(data) + KNOWN_OBJECTS
+
+
+def kept_size(key: str, message: Message) -> int:
+    """Return about how many bytes of memory a kept message takes."""
+    facts = message.response.facts or ()
+    return (2 * len(message.data) + len(key) + KEPT_FACT * (2 + len(facts)))
 
 
 STATES = [
@@ -3968,16 +3969,18 @@ class Server:
                                 if trusted_proxies else None)
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
-        possible = connections_possible()
+        limit = descriptors_possible()
+        # An eighth is for the files that connections are sending; where even
+        # that is used up, the answer is 503.
+        possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        # For connections and the files that they are sending.  Half of the
-        # reserve stays: for what else is open, and to open another file.
-        self._descriptors = (possible + max(FD_RESERVE, possible // 7)
-                             - FD_RESERVE // 2)
+        # For connections and these files.  Half of the reserve stays: for
+        # what else is open, and to open another file.
+        self._descriptors_max = limit - FD_RESERVE // 2
         self.seconds = list(SECONDS)
         self.seconds[IDLE] = idle_timeout
         self.seconds[RECEIVING] = request_timeout
-        self._begin()
+        self._init_state()
         self._load_files()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
@@ -3985,8 +3988,8 @@ class Server:
         self._is_handed_on = bool(sockets)  # to who takes this one's place
         self._listen(sockets or made)
 
-    def _begin(self) -> None:
-        """Nothing has come yet."""
+    def _init_state(self) -> None:
+        """Set all that changes while it serves; _load_files() needs it."""
         # Those in each state, in the order in which their time began.
         self.connections = [OrderedDict() for _ in STATES
                             ]  # type: List[OrderedDict[Connection, None]]
@@ -4002,7 +4005,7 @@ class Server:
         self.acceptable = []  # type: List[Listener]
         self.turn = 0
         self._second = -1
-        self._tell_time()
+        self._read_clocks()
         self._due = self.now
         self._handshakes = (0, 0)  # in which turn, how many
         self._paused_until = 0.0
@@ -4154,15 +4157,15 @@ class Server:
         Raise OSError or BadFile.
         """
         cert, key, password_file, auth_file = self.files
-        tls = None  # "" is a name that is missing, nothing to do without
-        if cert is not None:
+        tls = None
+        if cert is not None:  # --tls-cert '' is an error, not plain HTTP
             tls = tls_context(cert, key, password_file)
         if auth_file is not None:
             self.users = Users(auth_file)
         self.tls = tls
         self._forget_heads()
         for job in list(self.waiting):
-            if job[0] == "scrypt":  # the new users know nothing of them
+            if job[0] == CHECK:  # the new users know nothing of them
                 self.answerable += self._take_waiting(job)
 
     # The turn.
@@ -4186,7 +4189,7 @@ class Server:
         jobs = self.jobs
         ready = self._selector.select(
             0 if jobs.running or self.answerable else self._due - self.now)
-        self._tell_time()
+        self._read_clocks()
         self.turn += 1
         self.site.new_turn()
         jobs.unsteady.clear()
@@ -4272,7 +4275,7 @@ class Server:
         if isinstance(subject, Connection):
             subject.abort()
 
-    def _tell_time(self) -> None:
+    def _read_clocks(self) -> None:
         """Read the clocks, for the whole turn."""
         self.now = time.monotonic()
         self._wall = time.time()
@@ -4302,10 +4305,10 @@ class Server:
         if self._paused_until and self.now >= self._paused_until:
             self._resume_accepting()
         if self.users:
-            self._mind(self.users)
+            self._verify(self.users)
         self._due = self._next_due()
 
-    def _mind(self, users: Users) -> None:
+    def _verify(self, users: Users) -> None:
         """Let *users* forget, or verify a password that anyone waits for."""
         if users.expire(self.now):
             self._forget_heads()
@@ -4325,7 +4328,10 @@ class Server:
                 if connection.state == PREPARING]
 
     def _next_due(self) -> float:
-        """Return when something is due: all that _wake_by() was told of."""
+        """Return when something is due: all that _wake_by() was told of.
+
+        But for the access log, whose turn comes after this.
+        """
         due = [self.now + PATIENCE_MAX]
         for connections, duration in zip(self.connections, self.seconds):
             oldest = next(iter(connections), None)
@@ -4353,7 +4359,7 @@ class Server:
             if state == CLOSED:
                 connection.sock.close()
                 if self._share:
-                    self._share.tell(self._share.index, self._count())
+                    self._share.publish(self._share.index, self._count())
             if state in (CLOSED, IDLE):
                 self._resume_accepting()  # there is room, or could be made
             if state == CLOSED:
@@ -4385,7 +4391,7 @@ class Server:
                 self._pause(SHARE_LOOK)
                 return
             is_full = (count >= self.max_connections
-                       or count + SharedFile.count >= self._descriptors)
+                       or count + SharedFile.count >= self._descriptors_max)
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
                 self._make_room(None)
@@ -4409,7 +4415,7 @@ class Server:
     def _count(self) -> int:
         return sum(map(len, self.connections))
 
-    def has_turn_for_handshake(self) -> bool:
+    def take_handshake_turn(self) -> bool:
         """Return whether a step of one may be done in this turn; count it.
 
         So that a storm of them does not hold up who is being served.
@@ -4686,7 +4692,7 @@ class Server:
             self._drain_until = self.now + DRAIN_TIMEOUT
             self._wake_by(self._drain_until)
             if self._share:
-                self._share.tell(self._share.index, Share.ABSENT)
+                self._share.publish(self._share.index, Share.ABSENT)
                 self._share = None
             # From now on, answers say Connection: close.
             self.kept.clear()
@@ -4721,16 +4727,12 @@ def check_folder(directory: str) -> None:
         raise PermissionError(errno.EACCES, "no right to read", directory)
 
 
-def connections_possible() -> int:
-    """Raise the open-file limit as far as allowed; return what it leaves.
-
-    An eighth is for the files that connections are sending; where even that
-    is used up, the answer is 503.
-    """
+def descriptors_possible() -> int:
+    """Raise the limit of open files as far as allowed; return it."""
     try:
         import resource
     except ImportError:  # Windows: select() takes 512 sockets
-        return 512 - FD_RESERVE
+        return 512
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
@@ -4738,9 +4740,7 @@ def connections_possible() -> int:
             soft = hard
         except (ValueError, OSError):
             pass  # macOS has a lower limit of its own
-    if soft == resource.RLIM_INFINITY:
-        soft = MIB
-    return max(1, soft - max(FD_RESERVE, soft // 8))
+    return MIB if soft == resource.RLIM_INFINITY else soft
 
 
 def listening_sockets(bind: "Sequence[str]",
@@ -5110,7 +5110,7 @@ class Supervisor:
             for other in self._present():
                 os.close(other.orders)
             self._share.index = worker.index
-            self._share.tell(worker.index, 0)
+            self._share.publish(worker.index, 0)
             server = self._server
             server.become_worker(orders, self._share)
             server.handle_signals()
@@ -5134,7 +5134,7 @@ class Supervisor:
             return
         os.close(worker.orders)
         worker.pid = None
-        self._share.tell(worker.index, Share.ABSENT)
+        self._share.publish(worker.index, Share.ABSENT)
         how = "(process %d) ended with status %d" % (pid, status >> 8)
         if os.WIFSIGNALED(status):
             how = "(process %d) was killed by signal %d" % (
@@ -5263,7 +5263,7 @@ def wrong(why: str) -> Exception:
 
 
 # What a response says of its own content is not for an option to say.
-FRAMING = ("connection", "content-encoding", "content-length", "content-range",
+RESERVED_FIELDS = ("connection", "content-encoding", "content-length", "content-range",
            "content-type", "date", "etag", "transfer-encoding")
 
 
@@ -5273,7 +5273,7 @@ def header(text: str) -> "Tuple[str, str]":
         ((name, value),) = parse_fields([text.encode("latin-1")]).items()
     except (HTTPError, UnicodeEncodeError):
         raise wrong("%r is not 'Name: value'" % text)
-    if name in FRAMING:
+    if name in RESERVED_FIELDS:
         raise wrong("%s is not to be set by an option" % name)
     return text.partition(":")[0], value
 

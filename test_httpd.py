@@ -7394,7 +7394,7 @@ def cpu_seconds(pid):
 
 
 # With it the server thinks that it has descriptors for everybody.
-NO_LIMIT = "httpd.connections_possible = lambda: 1000"
+NO_LIMIT = "httpd.descriptors_possible = lambda: 1200"
 
 
 def test_clients_at_capacity_may_think_before_they_ask(site):
