@@ -48,12 +48,14 @@ Licence: MIT
 
 Map of the sections
     Limits and vocabulary, Grammar, Request, Response, Preconditions and
-    ranges, Target path, Passwords, Pages, Access log line
+    ranges, Target path, Passwords, Pages, Access log line, Proxies
     - up to here pure: no socket, no file, no clock -
     Site, Users, Respond, Transport, Connection, Log, Server, Processes,
     Command line
 """
 
+# What not every run needs is imported where it is needed: it takes time at the
+# start.
 import contextlib
 import errno
 import functools
@@ -71,7 +73,7 @@ import time
 from collections import OrderedDict
 from operator import attrgetter
 
-TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
+TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
 if TYPE_CHECKING:
     import argparse
     import ssl
@@ -1597,6 +1599,11 @@ def cut(text: str, limit: int) -> str:
     return text[:limit - 12] + "..." + text[-9:]
 
 
+NCSA_FORMATS = {"combined": combined_rest, "common": common_rest}
+LOG_FORMATS = tuple(sorted(NCSA_FORMATS)) + ("json",)
+
+# ---- Proxies ----------------------------------------------------------------
+
 # A member of X-Forwarded-For: an address; many proxies add a port.
 FORWARDED = re.compile(
     r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})\]|(?P<v4>[0-9.]{7,15}))"
@@ -1680,9 +1687,6 @@ class TrustedProxies:
                 break
         return client
 
-
-NCSA_FORMATS = {"combined": combined_rest, "common": common_rest}
-LOG_FORMATS = tuple(sorted(NCSA_FORMATS)) + ("json",)
 
 # =============================================================================
 # The border: only below this line does code touch the operating system.
@@ -3091,8 +3095,11 @@ STREAM = 3  # type: Final
 
 # The states, in the order of a connection's life; STATES has their rules.
 # The last three are those of a Listener, of the Waker and of Orders.
+STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "GREETING", "IDLE", "RECEIVING",
+               "PREPARING", "SENDING", "FINISHING", "LINGERING", "CLOSED",
+               "LISTENING", "WAKING", "OBEYING")
 (ACCEPTED, HANDSHAKE, GREETING, IDLE, RECEIVING, PREPARING, SENDING, FINISHING,
- LINGERING, CLOSED, LISTENING, WAKING, OBEYING) = range(13)
+ LINGERING, CLOSED, LISTENING, WAKING, OBEYING) = range(len(STATE_NAMES))
 
 
 class Connection:
@@ -3231,46 +3238,6 @@ class Connection:
         if isinstance(self.sock, TLSSocket):
             self.sock.close_notify()
         self.enter(CLOSED)
-
-    def answer(self) -> None:
-        """Answer what the buffer holds.
-
-        One head that has come before, whose answer still holds, and nothing
-        else, is what a busy server sees most.  For this the steps of
-        answer_heads(), flush() and enter() stand here in one: it saves a
-        third of the time.
-        """
-        server = self.server
-        request = server.known.get(self.buffer)
-        if request is None or server.lines_differ:
-            self.answer_heads()
-            return
-        # kept_message() and line_rest() alone would do, for 5 % more time.
-        message = server.kept.get(request.key)
-        if message is None or message.turn != server.turn:
-            message = server.kept_message(request.key)
-        if message is None or message.stream:
-            self.answer_heads()
-            return
-        if message.token is not request.token:
-            server.line_rest(request, message)
-        self.buffer = b""
-        try:
-            sent = self.sock.send(message.data)
-        except OSError:
-            sent = 0  # flush() tries again and meets it, or EPIPE
-        if sent != len(message.data):
-            self.since = server.now
-            self.queue = ((request, message, request.log_rest, None),)
-            self.sent = sent
-            self.flush()
-            return
-        server.log_lines.append(self.address + request.log_rest)
-        if self.state == IDLE and message.connection != "close":
-            self.began = server.now
-            server.connections[IDLE].move_to_end(self)
-        else:
-            self.next_request((request, message, "", None))
 
     def answer_heads(self) -> None:
         """Queue the answers to the heads in the buffer, and send them.
@@ -3415,6 +3382,46 @@ class Connection:
             self.finish()
         else:
             self.enter(CLOSED)
+
+    def answer(self) -> None:
+        """Answer what the buffer holds.
+
+        At a first reading skip this: it is answer_heads().  Only, one head
+        that has come before, whose answer still holds, and nothing else, is
+        what a busy server sees most.  For this the steps of answer_heads(),
+        flush() and enter() stand here in one: it saves a third of the time.
+        """
+        server = self.server
+        request = server.known.get(self.buffer)
+        if request is None or server.lines_differ:
+            self.answer_heads()
+            return
+        # kept_message() and line_rest() alone would do, for 5 % more time.
+        message = server.kept.get(request.key)
+        if message is None or message.turn != server.turn:
+            message = server.kept_message(request.key)
+        if message is None or message.stream:
+            self.answer_heads()
+            return
+        if message.token is not request.token:
+            server.line_rest(request, message)
+        self.buffer = b""
+        try:
+            sent = self.sock.send(message.data)
+        except OSError:
+            sent = 0  # flush() tries again and meets it, or EPIPE
+        if sent != len(message.data):
+            self.since = server.now
+            self.queue = ((request, message, request.log_rest, None),)
+            self.sent = sent
+            self.flush()
+            return
+        server.log_lines.append(self.address + request.log_rest)
+        if self.state == IDLE and message.connection != "close":
+            self.began = server.now
+            server.connections[IDLE].move_to_end(self)
+        else:
+            self.next_request((request, message, "", None))
 
     def finish(self) -> None:
         """FINISHING: say that nothing follows; then read to the client's end.
@@ -3899,9 +3906,6 @@ STATES = [
     (OBEYING, READ, 0, set(), Orders.on_ready),
 ]
 _, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
-STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "GREETING", "IDLE", "RECEIVING",
-               "PREPARING", "SENDING", "FINISHING", "LINGERING", "CLOSED",
-               "LISTENING", "WAKING", "OBEYING")
 
 
 class Server:
