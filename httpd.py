@@ -52,6 +52,30 @@ Map of the sections
     - up to here pure: no socket, no file, no clock -
     Site, Users, Respond, Transport, Connection, Log, Server, Processes,
     Command line
+
+The way of a request
+    Server._turn_once        one select(); who is ready takes one step, STEP
+    Server._accept           a client comes: a Connection, ACCEPTED
+    Connection.receive       bytes into its buffer; a whole head: answerable
+    Connection.answer_heads  the answers to the buffer's heads go into its queue
+      Server.answer_to       the head is known, or parse_request() reads it
+      Server.kept_message    its message is kept, and the facts still hold
+      Server._make_message   or not: respond() asks the Site, Message() writes
+                             the head
+    Connection.flush         sends of the queue what the socket takes: SENDING
+                             until that is all
+    Connection.log_sent      its line, which AccessLog.write() writes at the
+                             end of the turn
+    Connection.next_request  IDLE, or the next head, or the end
+
+Words
+    turn    one pass of Server._turn_once(); what is true of the disk is looked
+            up once in each
+    fact    the state of one path, on which an answer rests; see Site
+    known   a head that has come before, and its Request
+    kept    a Message that may be sent again as long as its facts hold
+    made    what Jobs has made of a file: its digest, or its content by gzip
+    stream  content that is sent slice by slice
 """
 
 # What not every run needs is imported where it is needed: it takes time at the
