@@ -4291,19 +4291,35 @@ def test_get_printable(a, b):
     assert httpget.printable(a) == b
 
 
+@pytest.mark.parametrize("program", [HTTPD, HTTPGET], ids=["httpd", "httpget"])
+def test_sections_are_those_of_the_map(program):
+    with open(program, encoding="utf-8") as file:
+        source = file.read()
+    banners = re.findall(r"^# ---- ([^-]+) -+$", source, re.M)
+    assert len({len(n) for n in re.findall(r"^# [-=]{4} .*", source, re.M)
+                } | {79}) == 1
+    parts = re.search(r'Map of the sections\n(.+?)\n(\n|""")', source,
+                      re.DOTALL).group(1)
+    parts = re.sub(r"- up to here .*", ",", parts)
+    assert [" ".join(n.split()) for n in parts.split(",") if n.strip()
+            ] == banners
+
+
+def test_way_of_a_request_exists():
+    """What the docstring names, in the order of a request, is there."""
+    way = httpd.__doc__.split("The way of a request\n")[1].split("\nWords")[0]
+    names = re.findall(r"^ +(\w+)\.(\w+)", way, re.M)
+    assert len(names) == 9
+    for cls, name in names:
+        assert hasattr(getattr(httpd, cls), name), (cls, name)
+
+
 def test_get_pure_part_is_pure():
     with open(HTTPGET, encoding="utf-8") as file:
         source = file.read()
     pure = source[source.index("# ---- Target"):source.index("# ====")]
     used = {n.id for n in ast.walk(ast.parse(pure)) if isinstance(n, ast.Name)}
     assert not used & {"os", "sys", "socket", "time", "stat", "open"}
-    banners = re.findall(r"^# ---- ([^-]+) -+$", source, re.M)
-    assert len({len(n) for n in re.findall(r"^# [-=]{4} .*", source, re.M)
-                } | {79}) == 1
-    parts = httpget.__doc__.split("Map of the sections\n")[1]
-    parts = re.sub(r"- up to here .*", ",", parts)
-    assert [" ".join(n.split()) for n in parts.split(",") if n.strip()
-            ] == banners
 
 
 @pytest.mark.parametrize("program", [HTTPD, HTTPGET], ids=["httpd", "httpget"])
