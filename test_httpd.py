@@ -4309,7 +4309,7 @@ def test_way_of_a_request_exists():
     """What the docstring names, in the order of a request, is there."""
     way = httpd.__doc__.split("The way of a request\n")[1].split("\nWords")[0]
     names = re.findall(r"^ +(\w+)\.(\w+)", way, re.M)
-    assert len(names) == 9
+    assert len(names) == 10
     for cls, name in names:
         assert hasattr(getattr(httpd, cls), name), (cls, name)
 
