@@ -2,20 +2,25 @@
 
     python3 .ci/soak.py [--seconds N]       600 by default
 
-Two servers, one of one process and one of two workers of which one is killed
-now and then, get mixed work: small and large files, pipelined requests,
-listings, what is not there, half heads, answers that are cut off, and SIGHUP.
-In the end there must be no more descriptors than after the first tenth of the
-time, little more memory, a log line for every answer and no traceback.  Exit
-status 1 where that is not so.  Linux only: it reads /proc.
+Three servers, one of one process, one of two workers of which one is killed
+now and then, and one with TLS, get mixed work: small and large files,
+pipelined requests, listings, what is not there, half heads, answers that are
+cut off, half handshakes; and SIGHUP after the log was renamed and the
+certificate replaced.  In the end there must be no more descriptors than after
+the first tenth of the time, little more memory, a log line for every answer
+and no traceback.  Exit status 1 where that is not so.  Linux only: it reads
+/proc; TLS is left out where there is no `openssl`.
 """
 
 import argparse
+import glob
 import os
 import random
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -36,10 +41,13 @@ def request(target, *lines):
 
 
 class Client:
-    """A connection, and how many answers came by it."""
+    """A connection, by TLS with a *context*, and how many answers came by it.
+    """
 
-    def __init__(self, port):
+    def __init__(self, port, context=None):
         self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        if context:
+            self.sock = context.wrap_socket(self.sock)
         self.received = b""
         self.answers = 0
 
@@ -114,7 +122,16 @@ def refused(client, chance):
     assert client.answer() == 400
 
 
-KINDS = [small, small, pipelined, large, aborted, refused]
+def half(client, chance):
+    """Leave in the middle of a head, which the log shows."""
+    client.sock.sendall(request("/small")[:-chance.randrange(1, 30)])
+    client.sock.shutdown(socket.SHUT_WR)
+    while client.sock.recv(1000):
+        pass    # unread input would make the end a reset
+    client.answers += 1
+
+
+KINDS = [small, small, pipelined, large, aborted, refused, half]
 
 
 class Subject:
@@ -122,8 +139,14 @@ class Subject:
 
     def __init__(self, folder, name, *options):
         self.name = name
+        self.tls = None
+        if "--tls-cert" in options:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self.tls.check_hostname = False
+            self.tls.verify_mode = ssl.CERT_NONE
+        self.folder = folder
         self.log = os.path.join(folder, name + ".log")
-        self.answers = self.lost = self.reloads = self.kills = 0
+        self.answers = self.reloads = self.kills = 0
         self.process = subprocess.Popen(
             [sys.executable, HTTPD, "-d", os.path.join(folder, "site"),
              "--log-file", self.log, *options, "0"], stderr=subprocess.PIPE)
@@ -132,7 +155,7 @@ class Subject:
             line = self.process.stderr.readline()
             assert line, self.said
             self.said += line
-        self.port = int(re.search(rb"http://127\S*:([0-9]+)/",
+        self.port = int(re.search(rb"https?://127\S*:([0-9]+)/",
                                   self.said).group(1))
         os.set_blocking(self.process.stderr.fileno(), False)
 
@@ -154,7 +177,11 @@ class Subject:
 
     def work(self, chance, is_kill):
         """Let one client do one kind of work; perhaps a worker dies by it."""
-        client = Client(self.port)
+        try:
+            client = Client(self.port, self.tls)
+        except (ConnectionError, socket.timeout):
+            assert is_kill, self.name
+            return
         try:
             chance.choice(KINDS)(client, chance)
         except (ConnectionError, socket.timeout):
@@ -162,9 +189,20 @@ class Subject:
         finally:
             client.sock.close()
             self.answers += client.answers
+        if self.tls and chance.randrange(10) == 0:
+            with socket.create_connection(("127.0.0.1", self.port)) as sock:
+                sock.sendall(b"\x16\x03\x01\x02")     # half a handshake
         if chance.randrange(100) == 0:
-            self.process.send_signal(signal.SIGHUP)
-            self.reloads += 1
+            self.reload()
+
+    def reload(self):
+        """Rename the log, replace the certificate, and say so."""
+        self.reloads += 1
+        if os.path.exists(self.log):    # else the last time is still to come
+            os.rename(self.log, "%s.%d" % (self.log, self.reloads))
+        if self.tls:
+            use_certificate(self.folder, self.reloads % 2)
+        self.process.send_signal(signal.SIGHUP)
 
     def kill(self, chance):
         """Kill a worker; the log may miss what it was about."""
@@ -189,8 +227,11 @@ class Subject:
         self.process.wait(40)
         os.set_blocking(self.process.stderr.fileno(), True)
         self.said += self.process.stderr.read()
-        with open(self.log, "rb") as file:
-            return sum(1 for _ in file)
+        count = 0
+        for name in glob.glob(glob.escape(self.log) + "*"):
+            with open(name, "rb") as file:
+                count += sum(1 for _ in file)
+        return count
 
 
 def breaches(subject, before, after, lines):
@@ -219,6 +260,29 @@ def make_site(folder):
             file.write(name.encode() * 50)
     with open(os.path.join(site, "large"), "wb") as file:
         file.truncate(LARGE)
+
+
+def make_certificates(folder):
+    """Make two of them, for TLS; return whether that is possible here."""
+    if not shutil.which("openssl"):
+        return False
+    for number in range(2):
+        name = os.path.join(folder, "pem%d" % number)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes",
+             "-days", "2", "-subj", "/CN=localhost", "-keyout", name,
+             "-out", name + ".crt"], check=True, stderr=subprocess.DEVNULL)
+        with open(name, "ab") as file, open(name + ".crt", "rb") as crt:
+            file.write(crt.read())
+    use_certificate(folder, 0)
+    return True
+
+
+def use_certificate(folder, number):
+    """Let the server with TLS find this one when it looks next."""
+    name = os.path.join(folder, "pem")
+    shutil.copy(name + str(number), name + ".new")
+    os.replace(name + ".new", name)
 
 
 def soak(subjects, seconds):
@@ -250,6 +314,9 @@ def main():
         make_site(folder)
         subjects = [Subject(folder, "one process"),
                     Subject(folder, "two workers", "--workers", "2")]
+        if make_certificates(folder):
+            subjects.append(Subject(folder, "TLS", "--tls-cert",
+                                    os.path.join(folder, "pem")))
         try:
             before = soak(subjects, seconds)
             after = [subject.rest() for subject in subjects]
