@@ -177,6 +177,7 @@ TLS_SLICE = 128 * KIB           # encrypted at a time: about 50 us
 TLS_RECORD = 16 * KIB           # the largest one (RFC 8446, 5.1)
 TLS_BARREN_MAX = 64 * KIB       # a handshake has 2 to 10
 HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
+SENDING_SECONDS = 0.02          # spent on slices of files in one turn
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 WORKERS_MAX = 256               # no machine has use for more
 SHARE_SLACK = 1                 # connections more than its share, to a worker
@@ -3378,6 +3379,8 @@ class Connection:
 
     def send_stream(self) -> "Optional[Answer]":
         """Send a slice of the first answer's stream; return it at its end."""
+        if not self.server.has_turn_for_sending(self):
+            raise BlockingIOError  # another turn finds it as ready
         answer = self.queue[0]
         request, message, _, stream = answer
         assert stream, "without a stream, data is all there is"
@@ -4036,6 +4039,9 @@ class Server:
         self._read_clocks()
         self._due = self.now
         self._handshakes = (0, 0)  # in which turn, how many
+        self._sending = (0, None)  # type: Tuple[int, Optional[float]]
+        self._is_behind = False  # in that turn some were left
+        self._round = float("inf")  # when it began
         self._paused_until = 0.0
         self._gave_way = 0
         self._stops = 0
@@ -4453,6 +4459,31 @@ class Server:
             count = 0
         self._handshakes = self.turn, count + 1
         return count < HANDSHAKES_PER_TURN
+
+    def has_turn_for_sending(self, connection: Connection) -> bool:
+        """Return whether *connection* may send a slice of its stream now.
+
+        So that a thousand large files do not hold up who wants a small one.
+        When the time of a turn is over, a round begins: who has sent in it
+        waits, in the turns to come, until all others have.
+        """
+        turn, until = self._sending
+        if turn != self.turn:
+            self._sending = self.turn, None
+            until = None
+            if not self._is_behind:
+                self._round = float("inf")
+            self._is_behind = False
+        if connection.began >= self._round:
+            return False
+        now = time.monotonic()
+        if until is None:  # one has its turn, whatever else took how long
+            self._sending = self.turn, now + SENDING_SECONDS
+        elif now >= until:
+            self._is_behind = True
+            self._round = min(self._round, self.now)
+            return False
+        return True
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
         peer = UNIX_PEER  # type: Peer

@@ -7499,6 +7499,34 @@ def test_two_clients_in_one_turn_of_which_one_takes_nothing(site):
         server.server_close()
 
 
+def test_many_large_files_take_turns(site, monkeypatch):
+    """When the time of a turn is over, who has sent least is first in others.
+
+    A thousand slow readers that came at once held up all others for seconds.
+    """
+    large = (site / "big.bin").read_bytes()
+    sent = []
+    plain = httpd.FileStream.send
+
+    def counted(self, sock):
+        plain(self, sock)
+        sent.append((server.turn, self))
+    monkeypatch.setattr(httpd.FileStream, "send", counted)
+    monkeypatch.setattr(httpd, "SENDING_SECONDS", 0)
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(port_of(server))) for _ in range(5)]
+        for wire in wires:
+            wire.send(request_for("/big.bin"))
+        with server:
+            for wire in wires:
+                assert wire.response().content == large
+    turns = [turn for turn, _ in sent]
+    assert len(set(turns)) == len(turns) >= 15
+    # One slice in the first turn, in which the others have sent their heads.
+    assert len({stream for _, stream in sent[:6]}) == 5
+
+
 def test_stop_while_accepting_pauses(endless):
     """Out of descriptors, then SIGTERM: what is in flight is completed."""
     with Running(endless, prelude=NO_LIMIT, flags=[],
