@@ -101,7 +101,7 @@ TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from typing import Final  # novm - in type comments  # noqa: F401
+    from typing import Final  # novm - for mypy
     from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
                         List, NoReturn, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
@@ -479,7 +479,7 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
     before the colon, a continuation line (obs-fold) and control characters
     are refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
     """
-    fields = {}  # type: Dict[str, str]
+    fields: Dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not TOKEN.fullmatch(name):
@@ -521,7 +521,7 @@ def parse_weights(value: str) -> "Dict[str, int]":
     >>> sorted(parse_weights("gzip;q=0.5, BR, x;q=2").items())
     [('br', 1000), ('gzip', 500)]
     """
-    weights = {}  # type: Dict[str, int]
+    weights: Dict[str, int] = {}
     for member in MEMBER.findall(value):
         name, _, rest = member.partition(";")
         name = name.strip(" \t").lower()
@@ -631,7 +631,7 @@ class Request:
                  has_body: bool):
         self.line = line
         self.user = self.log_rest = ""
-        self.token = None  # type: object
+        self.token: object = None
         self.minor = minor
         self.method = method
         self.path = path
@@ -856,7 +856,7 @@ class Message:
         self.date = date
         self.turn = turn
         self.data = render_head(response, date, connection, headers)
-        self.stream = None  # type: Optional[Stream]
+        self.stream: Optional[Stream] = None
         self.size = 0
         content = response.content if content_sent else None
         if isinstance(content, bytes):
@@ -976,7 +976,7 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
         return None
     if unit.lower() != "bytes" or not 0 < len(members) <= RANGES_MAX:
         return None
-    selected = []  # type: List[ByteRange]
+    selected: List[ByteRange] = []
     for member in members:
         match = BYTE_RANGE.fullmatch(member)
         if not match:
@@ -1007,7 +1007,7 @@ def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
     >>> coalesce([(5, 9), (0, 2)]), coalesce([(5, 9), (0, 2), (3, 3)])
     ([(5, 9), (0, 2)], [(5, 9), (0, 3)])
     """
-    merged = []  # type: List[ByteRange]
+    merged: List[ByteRange] = []
     for first, last in sorted(ranges):
         if merged and first <= merged[-1][1] + 1:
             merged[-1] = merged[-1][0], max(last, merged[-1][1])
@@ -1025,7 +1025,7 @@ def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
     Each is bytes, or a (start, stop) of the representation, which has
     *length* bytes.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
     """
-    pieces = []  # type: List[Piece]
+    pieces: List[Piece] = []
     for first, last in ranges:
         pieces.append(("%s--%s\r\nContent-Type: %s\r\n"
                        "Content-Range: bytes %d-%d/%d\r\n\r\n"
@@ -1071,7 +1071,7 @@ def path_segments(path: str,
     """
     if BAD_ESCAPE.search(path):
         raise HTTPError(400, "The path has a % without two hex digits.")
-    segments = []  # type: List[bytes]
+    segments: List[bytes] = []
     name = b""
     for part in path.encode("latin-1").split(b"/"):
         name = part
@@ -1202,7 +1202,7 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
     >>> parse_users(b"# none\\n\\n")
     {}
     """
-    users = {}  # type: Dict[bytes, PasswordHash]
+    users: Dict[bytes, PasswordHash] = {}
     data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data   # a BOM
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip() or line.startswith(b"#"):
@@ -1368,11 +1368,11 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
         len(match.group(1)), match.group(1)), text), name
 
 
-SORT_KEYS = OrderedDict([
+SORT_KEYS: "Dict[str, Callable[[Entry], Any]]" = OrderedDict([
     ("name", lambda entry: natural_key(entry.name)),
     ("size", lambda entry: (entry.size or 0, natural_key(entry.name))),
     ("time", lambda entry: (entry.mtime, natural_key(entry.name))),
-])  # type: Dict[str, Callable[[Entry], Any]]
+])
 # The client's time zone is not known here: so UTC, and it says so.
 COLUMNS = {"name": "Name", "size": "Size", "time": "Time (UTC)"}
 
@@ -1460,9 +1460,9 @@ class Listing:
         A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
         """
         import json
-        fields = [("name", entry.name.decode("utf-8", "surrogateescape")),
-                  ("type", "directory" if entry.size is None else "file")
-                  ]  # type: List[Tuple[str, Any]]
+        fields: List[Tuple[str, Any]] = [
+            ("name", entry.name.decode("utf-8", "surrogateescape")),
+            ("type", "directory" if entry.size is None else "file")]
         if 0 <= entry.mtime <= HTTP_DATE_MAX:
             fields.append(("mtime", http_date(entry.mtime)))
         if entry.size is not None:
@@ -1754,7 +1754,7 @@ def signature(status: os.stat_result) -> "Signature":
     Of a folder only its identity and its rights: what it holds is looked at
     name by name.
     """
-    found = FILE_SIGNATURE(status)  # type: Signature
+    found: Signature = FILE_SIGNATURE(status)
     return found[:3] if stat.S_ISDIR(found[2]) else found
 
 
@@ -1888,9 +1888,9 @@ class Jobs:
     """
 
     def __init__(self) -> None:
-        self.running = OrderedDict()  # type: OrderedDict[JobKey, Job]
-        self.unsteady = set()  # type: Paths
-        self._made = OrderedDict()  # type: OrderedDict[JobKey, bytes]
+        self.running: OrderedDict[JobKey, Job] = OrderedDict()
+        self.unsteady: Paths = set()
+        self._made: OrderedDict[JobKey, bytes] = OrderedDict()
         self._made_size = 0
 
     def made(self, key: "JobKey") -> "Optional[bytes]":
@@ -1963,7 +1963,7 @@ class Site:
         self.spa = spa
         self.head = head
         self._probe = target_state if follow_symlinks else link_state
-        self._seen = {}  # type: Facts
+        self._seen: Facts = {}
 
     def new_turn(self) -> None:
         """Forget what was seen: from here on, holds() looks again."""
@@ -2229,12 +2229,12 @@ class Users:
             raise BadFile("cannot use %s: scrypt refuses n, r and p of a hash"
                           " in it: %s." % (path, exc or "too much memory"))
         self._key = os.urandom(HASH_SIZE)
-        self._waiting = OrderedDict(
-            )  # type: OrderedDict[bytes, Tuple[bytes, bytes, str]]
-        self._let_in = OrderedDict()  # type: OrderedDict[bytes, float]
-        self._lapsed = OrderedDict()  # type: OrderedDict[bytes, None]
-        self._refused = OrderedDict()  # type: OrderedDict[bytes, None]
-        self._failed = set()  # type: Set[bytes]
+        self._waiting: OrderedDict[bytes, Tuple[bytes, bytes, str]]
+        self._waiting = OrderedDict()
+        self._let_in: OrderedDict[bytes, float] = OrderedDict()
+        self._lapsed: OrderedDict[bytes, None] = OrderedDict()
+        self._refused: OrderedDict[bytes, None] = OrderedDict()
+        self._failed: Set[bytes] = set()
         self._rest_until = 0.0
 
     def let_in(self, request: Request, address: str) -> bool:
@@ -2373,8 +2373,8 @@ class Responder:
         self.site = site
         self.jobs = jobs
         self.now = now
-        self.facts = {}  # type: Facts
-        self.vary = []  # type: List[str]
+        self.facts: Facts = {}
+        self.vary: List[str] = []
 
     def respond(self) -> Response:
         """Return the answer: locate, redirect or represent."""
@@ -2525,7 +2525,7 @@ class Responder:
         """Answer with the *ranges* of a file, None for all of it."""
         size = opened.status.st_size
         code = 200
-        pieces = [(0, size)] if size else []  # type: List[Piece]
+        pieces: List[Piece] = [(0, size)] if size else []
         if ranges and len(ranges) > 1:
             parts = multipart(ranges, size, media, BOUNDARY)
             if pieces_length(parts) <= size:
@@ -2579,7 +2579,7 @@ class Responder:
         copy = Opened(os.dup(folder.fd) if HAS_DIR_FD else -1, folder.path,
                       folder.status)
         blocks = listing_blocks(self.site, segments, copy, listing, self.facts)
-        begun = []  # type: List[bytes]
+        begun: List[bytes] = []
         for block in blocks:
             begun.append(block)
             if not block or sum(map(len, begun)) > LISTING_BLOCK:
@@ -2641,8 +2641,8 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
     is no moment at which 100,000 of them are sorted at once.
     """
     from heapq import merge
-    runs = [[], []]  # type: List[List[List[Entry]]]
-    begin = [[], []]  # type: List[List[Entry]]
+    runs: List[List[List[Entry]]] = [[], []]
+    begin: List[List[Entry]] = [[], []]
     # closing(): PyPy would close what they have open when it finds the time.
     with folder, contextlib.closing(
             site.entries(folder, segments, facts)) as entries:
@@ -3024,7 +3024,7 @@ class FileStream:
         file.users += 1
         self.file = file
         self.pieces = pieces
-        self.length = pieces_length(pieces)  # type: Optional[int]
+        self.length: Optional[int] = pieces_length(pieces)
         self.sent = 0
 
     def again(self) -> "FileStream":
@@ -3074,7 +3074,7 @@ class GeneratedStream:
                  "_waiting", "_done")
 
     def __init__(self, begun: bytes, blocks: "Generator[bytes, None, None]"):
-        self.length = None  # type: Optional[int]
+        self.length: Optional[int] = None
         self.sent = self._made = 0
         self._begun = begun
         self._blocks = blocks
@@ -3114,9 +3114,9 @@ class GeneratedStream:
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 # The places in an Answer.
-REQUEST = 0  # type: Final
-MESSAGE = 1  # type: Final
-STREAM = 3  # type: Final
+REQUEST: "Final" = 0
+MESSAGE: "Final" = 1
+STREAM: "Final" = 3
 
 # The states, in the order of a connection's life; STATES has their rules.
 # The last three are those of a Listener, of the Waker and of Orders.
@@ -3148,11 +3148,11 @@ class Connection:
     def __init__(self, server: "Server", sock: socket.socket,
                  peer: "Peer"):
         self.server = server
-        self.sock = sock  # type: Transport
+        self.sock: Transport = sock
         self.address, self.port = peer  # a tuple would take 64 bytes more
         self.state = ACCEPTED
         self.buffer = b""
-        self.queue = ()  # type: Tuple[Answer, ...]  # () takes no memory
+        self.queue: Tuple[Answer, ...] = ()  # () takes no memory
         self.sent = 0
         self.since = self.began = 0.0
 
@@ -3271,7 +3271,7 @@ class Connection:
         the last answer: the rest stays in the buffer until those are sent.
         """
         server, buffer = self.server, self.buffer
-        queue = []  # type: List[Answer]
+        queue: List[Answer] = []
         start = queued = 0
         while queued < QUEUE_MAX:
             stop = buffer.find(HEAD_END, start) + len(HEAD_END)
@@ -3993,8 +3993,8 @@ class Server:
         self.headers = headers
         check_folder(directory)
         self.files = tls_cert, tls_key, tls_password_file, auth_file
-        self.tls = None  # type: Optional[ssl.SSLContext]
-        self.users = None  # type: Optional[Users]
+        self.tls: Optional[ssl.SSLContext] = None
+        self.users: Optional[Users] = None
         self.access_log = access_log
         self.trusted_proxies = (TrustedProxies(trusted_proxies)
                                 if trusted_proxies else None)
@@ -4022,24 +4022,24 @@ class Server:
     def _init_state(self) -> None:
         """Set all that changes while it serves; _load_files() needs it."""
         # Those in each state, in the order in which their time began.
-        self.connections = [OrderedDict() for _ in STATES
-                            ]  # type: List[OrderedDict[Connection, None]]
+        self.connections: List[OrderedDict[Connection, None]]
+        self.connections = [OrderedDict() for _ in STATES]
         # By Request.key: messages in memory, and those with an open file.
         # And by its bytes: each head that came.
-        self.kept = OrderedDict()  # type: OrderedDict[str, Message]
-        self._kept_files = OrderedDict()  # type: OrderedDict[str, Message]
-        self.known = OrderedDict()  # type: OrderedDict[bytes, Request]
+        self.kept: OrderedDict[str, Message] = OrderedDict()
+        self._kept_files: OrderedDict[str, Message] = OrderedDict()
+        self.known: OrderedDict[bytes, Request] = OrderedDict()
         self._kept_size = self._known_size = 0
-        self.log_lines = []  # type: List[str]
-        self.answerable = []  # type: List[Connection]
-        self.waiting = {}  # type: Dict[JobKey, List[Connection]]
-        self.acceptable = []  # type: List[Listener]
+        self.log_lines: List[str] = []
+        self.answerable: List[Connection] = []
+        self.waiting: Dict[JobKey, List[Connection]] = {}
+        self.acceptable: List[Listener] = []
         self.turn = 0
         self._second = -1
         self._read_clocks()
         self._due = self.now
         self._handshakes = (0, 0)  # in which turn, how many
-        self._sending = (0, None)  # type: Tuple[int, Optional[float]]
+        self._sending: Tuple[int, Optional[float]] = (0, None)
         self._is_behind = False  # in that turn some were left
         self._round = float("inf")  # when it began
         self._paused_until = 0.0
@@ -4047,10 +4047,10 @@ class Server:
         self._stops = 0
         self._reload_asked = False
         self._handles_signals = False
-        self._drain_until = None  # type: Optional[float]
-        self._share = None  # type: Optional[Share]
-        self._orders = None  # type: Optional[Orders]
-        self._thread = None  # type: Optional[threading.Thread]
+        self._drain_until: Optional[float] = None
+        self._share: Optional[Share] = None
+        self._orders: Optional[Orders] = None
+        self._thread: Optional[threading.Thread] = None
         self._stopped = threading.Event()
         self._stopped.set()
 
@@ -4486,7 +4486,7 @@ class Server:
         return True
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
-        peer = UNIX_PEER  # type: Peer
+        peer: Peer = UNIX_PEER
         if isinstance(address, tuple):
             peer = (unmapped(address[0]), address[1])
         try:
@@ -4811,7 +4811,7 @@ def listening_sockets(bind: "Sequence[str]",
     address as its filename.
     """
     for tries in range(FREE_PORT_TRIES, 0, -1):
-        socks = []  # type: List[socket.socket]
+        socks: List[socket.socket] = []
         try:
             for address in OrderedDict.fromkeys(bind):
                 socks += sockets_at(address, port or port_of(socks),
@@ -4835,7 +4835,7 @@ def sockets_at(address: str, port: int,
 
     *optional*: none where the machine lacks the address's family.
     """
-    socks = []  # type: List[socket.socket]
+    socks: List[socket.socket] = []
     try:
         if address.startswith("unix:"):
             return [unix_socket(address[5:])]
@@ -5035,7 +5035,7 @@ class Worker:
 
     def __init__(self, index: int):
         self.index = index
-        self.pid = None  # type: Optional[int]
+        self.pid: Optional[int] = None
         self.orders = -1
         self.began = self.wait = self.due = 0.0
 
