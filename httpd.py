@@ -57,7 +57,7 @@ The way of a request
     Server._turn_once        one select(); who is ready takes one step, STEP
     Server._accept           a client comes: a Connection, ACCEPTED
     Connection.receive       bytes into its buffer; a whole head: answerable
-    Connection.answer_heads  the answers to the buffer's heads go into its queue
+    Connection.answer_heads  answers to the heads in the buffer: its queue
       Server.answer_to       the head is known, or parse_request() reads it
       Server.kept_message    its message is kept, and the facts still hold
       Server._make_message   or not: respond() asks the Site, Message() writes
@@ -2775,11 +2775,11 @@ def read_file(fd: int, offset: int, count: int) -> bytes:
 TLS_HANDSHAKE = b"\x16"     # the first byte of a client (RFC 8446, 5.1)
 
 
-def tls_context(cert: str, key: "Optional[str]" = None,
-                password_file: "Optional[str]" = None) -> "ssl.SSLContext":
+def tls_context(cert: str, key: str,
+                password_file: "Optional[str]") -> "ssl.SSLContext":
     """Return what makes TLS connections with the certificate in *cert*.
 
-    *key* is the file of its private key, None where *cert* has both;
+    *key* is the file of its private key, which may be the same;
     *password_file* has the password of an encrypted key in its first line.
     Raise OSError, with the file's name, or BadFile.
     """
@@ -2788,7 +2788,6 @@ def tls_context(cert: str, key: "Optional[str]" = None,
     except ImportError:
         raise BadFile("--tls-cert needs the ssl module, which this Python"
                       " lacks.")
-    key = cert if key is None else key
     for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
         with open(path, "rb") as file:  # OpenSSL would not name it
             if word not in file.read():
@@ -3992,7 +3991,8 @@ class Server:
         self.jobs = Jobs()
         self.headers = headers
         check_folder(directory)
-        self.files = tls_cert, tls_key, tls_password_file, auth_file
+        self.files = (tls_cert, tls_cert if tls_key is None else tls_key,
+                      tls_password_file, auth_file)
         self.tls: Optional[ssl.SSLContext] = None
         self.users: Optional[Users] = None
         self.access_log = access_log
@@ -4192,7 +4192,7 @@ class Server:
         """
         cert, key, password_file, auth_file = self.files
         tls = None
-        if cert is not None:  # --tls-cert '' is an error, not plain HTTP
+        if cert is not None and key is not None:  # --tls-cert '' is an error, not plain HTTP
             tls = tls_context(cert, key, password_file)
         if auth_file is not None:
             self.users = Users(auth_file)
@@ -5322,8 +5322,9 @@ def wrong(why: str) -> Exception:
 
 
 # What a response says of its own content is not for an option to say.
-RESERVED_FIELDS = ("connection", "content-encoding", "content-length", "content-range",
-           "content-type", "date", "etag", "transfer-encoding")
+RESERVED_FIELDS = (
+    "connection", "content-encoding", "content-length", "content-range",
+    "content-type", "date", "etag", "transfer-encoding")
 
 
 def header(text: str) -> "Tuple[str, str]":
@@ -5550,8 +5551,7 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
-    cert, key, password_file, auth_file = server.files
-    for path in filter(None, (key or cert, password_file, auth_file)):
+    for path in filter(None, server.files[1:]):  # not the certificate
         if is_inside(path, root):
             tell("WARNING: %s is in the folder that is served; keep it"
                  " elsewhere." % path)

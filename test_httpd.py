@@ -5876,7 +5876,7 @@ def test_endless_handshake_is_cut_off(certificate):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        tls = httpd.TLSSocket(ours, httpd.tls_context(*certificate))
+        tls = httpd.TLSSocket(ours, httpd.tls_context(*certificate, None))
         sent = 0
         with pytest.raises(ConnectionAbortedError) as caught:
             for byte in b"\x01\x01\x00\x00\x03\x03" + bytes(20000):
