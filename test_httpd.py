@@ -12,6 +12,7 @@ a ResourceWarning on standard error fails the test that stops them.
 """
 
 import ast
+import atexit
 import base64
 import contextlib
 import doctest
@@ -47,6 +48,75 @@ import urllib.request
 
 import pytest
 
+# What a platform may lack, and how to take it away.  The whole suite runs
+# without some of it with, say, HTTPD_TEST_WITHOUT=sendfile,MSG_MORE.
+MISSING = {
+    "epoll": "import selectors as s\ns.DefaultSelector = s.PollSelector",
+    "poll": ("import select, selectors as s\ndel select.poll\n"  # nor epoll
+             "s.DefaultSelector = s.SelectSelector"),
+    "sendfile": "import os\ndel os.sendfile",
+    "MSG_MORE": "import socket\nvars(socket).pop('MSG_MORE', None)",
+    "fork": "import os\ndel os.fork",
+    "AF_UNIX": (    # socketpair() is then one of TCP, as on Windows
+        "import socket\n"
+        "def pair():\n"
+        "    with socket.socket() as listener:\n"
+        "        listener.bind(('127.0.0.1', 0))\n"
+        "        listener.listen(1)\n"
+        "        one = socket.socket()\n"
+        "        one.connect(listener.getsockname())\n"
+        "        return one, listener.accept()[0]\n"
+        "socket.socketpair = pair\ndel socket.AF_UNIX"),
+    "SO_REUSEPORT": "import socket\nvars(socket).pop('SO_REUSEPORT', None)",
+    "set_wakeup_fd": ("import signal\n"
+                      "signal.set_wakeup_fd = lambda *args, **kwargs: -1"),
+    "SIGHUP": "import signal\ndel signal.SIGHUP",
+    "dir_fd": "import os\nos.supports_dir_fd = frozenset()",
+    "scandir of a descriptor": "import os\nos.supports_fd = frozenset()",
+    "O_PATH": ("import os\nfor name in ('O_PATH', 'O_NOFOLLOW',"
+               " 'O_DIRECTORY', 'O_NONBLOCK', 'O_NOCTTY'):\n"
+               "    vars(os).pop(name, None)"),
+    "resource": (   # and other modules of Unix alone
+        "import sys\nfor name in ('resource', 'pwd', 'grp', 'mmap'):\n"
+        "    sys.modules[name] = None"),
+    "ssl": "import sys\nsys.modules['ssl'] = sys.modules['_ssl'] = None",
+    "IPv6": ("import socket\nplain = socket.socket\n"
+             "class IPv4(plain):\n"
+             "    def __init__(self, family=2, *args, **kwargs):\n"
+             "        if family == socket.AF_INET6:\n"
+             "            raise OSError(97, 'no such family')\n"
+             "        plain.__init__(self, family, *args, **kwargs)\n"
+             "socket.socket = IPv4"),
+}
+WITHOUT = os.environ.get("HTTPD_TEST_WITHOUT", "")
+WITHOUT = WITHOUT.split(",") if WITHOUT else []
+
+
+def lacking(folder, features):
+    """Return an environment whose Pythons lack *features*.
+
+    They run what is written to *folder* before all else.
+    """
+    with open(os.path.join(str(folder), "sitecustomize.py"), "w") as file:
+        file.writelines(MISSING[feature] + "\n" for feature in features)
+    return dict(os.environ, PYTHONPATH=str(folder))
+
+
+def needs(feature):
+    """Return the mark of a test that is about *feature* itself."""
+    return pytest.mark.skipif(feature in WITHOUT,
+                              reason="HTTPD_TEST_WITHOUT=" + feature)
+
+
+if WITHOUT:     # this process does, too, and all that it starts
+    without = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, without)
+    os.environ.update(lacking(without, WITHOUT))
+    for _feature in WITHOUT:
+        exec(MISSING[_feature], {})
+    if "sendfile" in WITHOUT:
+        shutil._USE_CP_SENDFILE = False     # it has looked already
+
 import httpd
 import httpget
 
@@ -81,6 +151,8 @@ class Running:
     """
 
     def __init__(self, directory, *options, **settings):
+        if "fork" in WITHOUT and {"-w", "--workers"}.intersection(options):
+            pytest.skip("HTTPD_TEST_WITHOUT=fork")
         flags = settings.pop("flags", ["-X", "dev", "-W", "error"])
         self.log_file = tempfile.NamedTemporaryFile("ab")
         shell_limit = settings.pop("shell_limit", None)
@@ -104,6 +176,7 @@ class Running:
             self.start_message += line
             if b"Ctrl-C" in line:
                 break
+        assert b"sitecustomize" not in self.start_message
         found = re.search(rb"https?://\S+:([0-9]+)/", self.start_message)
         assert found, self.start_message
         self.port = int(found.group(1))
@@ -4412,9 +4485,10 @@ def site(tmp_path_factory):
     (root / "link-loop").symlink_to("link-loop")
     (root / "link-dangling").symlink_to("nothing")
     os.mkfifo(str(root / "fifo"))
-    special = socket.socket(socket.AF_UNIX)
-    special.bind(str(root / "socket"))
-    special.close()
+    if hasattr(socket, "AF_UNIX"):
+        special = socket.socket(socket.AF_UNIX)
+        special.bind(str(root / "socket"))
+        special.close()
     return root
 
 
@@ -5676,6 +5750,7 @@ def test_storm_of_handshakes_has_few_steps_a_turn(site, certificate,
     assert max(counts) == httpd.HANDSHAKES_PER_TURN
 
 
+@needs("ssl")
 def test_plain_http_loads_no_ssl():
     """Nor what else only passwords need; it would make each start slower."""
     subprocess.run(
@@ -7012,6 +7087,7 @@ def test_log_behind_a_trusted_proxy(site, form):
         "192.0.2.1", "::1", "127.0.0.1", "::1", "127.0.0.1"]
 
 
+@needs("AF_UNIX")
 def test_log_believes_no_other_proxy(site, tmp_path):
     path = tmp_path / "socket"
     with Running(site, "--trusted-proxy", "192.0.2.0/24", "-b", "127.0.0.1",
@@ -7090,6 +7166,7 @@ def test_worker_that_hangs_leaves_the_others_unhurt(site):
             os.kill(hung, signal.SIGCONT)
 
 
+@needs("fork")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc")
 def test_worker_that_hangs_is_killed_in_time(site):
     """However often one asks; and it is said that it has not finished."""
@@ -7137,7 +7214,8 @@ def test_who_has_connected_before_the_end_is_answered(site, workers):
                 assert wire.response().content == PROBE
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param(
+    "2", marks=needs("fork"))])
 def test_closed_terminal_ends_the_server(site, workers):
     """Else it would go on where nobody sees it, and hold its port."""
     import fcntl
@@ -7564,6 +7642,7 @@ def test_failure_for_lack_of_descriptors_passes(endless):
                 assert wire.get(target).status == status
 
 
+@needs("poll")      # select() watches 1,024 descriptors, and some are files
 def test_thousand_clients_at_once(server):
     need_descriptors(1000)
     wires = [Wire(server.port) for _ in range(1000)]
@@ -7574,6 +7653,8 @@ def test_thousand_clients_at_once(server):
         wire.sock.close()
 
 
+@needs("epoll")      # others take as long for each call as there are clients
+@needs("poll")
 @pytest.mark.skipif(PYPY, reason="PyPy's objects have sizes of their own")
 def test_idle_connections_are_small(site):
     count = 5000
@@ -7656,7 +7737,7 @@ def faulty(request, site, monkeypatch, capfd):
 
         def scripted(self, server, sock, peer):
             plain(self, server, Scripted(sock, fault), peer)
-        sendfile = os.sendfile
+        sendfile = getattr(os, "sendfile", None)
 
         def scripted_sendfile(out, file, offset, count):
             if fault.at("send"):
@@ -7664,7 +7745,8 @@ def faulty(request, site, monkeypatch, capfd):
             return sendfile(out, file, offset, count)
         with monkeypatch.context() as patch:
             patch.setattr(httpd.Connection, "__init__", scripted)
-            patch.setattr(os, "sendfile", scripted_sendfile)
+            if sendfile:
+                patch.setattr(os, "sendfile", scripted_sendfile)
             before = len(os.listdir("/proc/self/fd"))
             with httpd.Server(str(site), 0, ["127.0.0.1"], **tls) as server:
                 port = port_of(server)
@@ -7748,7 +7830,7 @@ def test_bug_in_one_request_is_500_and_the_server_goes_on(
 
 
 def test_no_sendfile_no_msg_more(site, monkeypatch):
-    monkeypatch.delattr(os, "sendfile")
+    monkeypatch.delattr(os, "sendfile", raising=False)
     monkeypatch.setattr(httpd, "MSG_MORE", 0)
     with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
         with urllib.request.urlopen(server.url + "big.bin") as response:
@@ -8268,7 +8350,9 @@ SWAPS = {
     "nothing": lambda path: None}
 
 
-@pytest.mark.parametrize("swap", sorted(SWAPS))
+@pytest.mark.parametrize("swap", [
+    pytest.param(swap, marks=needs("AF_UNIX")) if swap == "a socket" else swap
+    for swap in sorted(SWAPS)])
 def test_file_that_is_swapped_between_check_and_open(tmp_path, monkeypatch,
                                                      swap):
     """It is 404, nothing blocks, and nothing outside is ever served."""
@@ -8333,55 +8417,25 @@ def test_folder_that_goes_while_it_is_listed(tmp_path, change):
             assert wire.get("/folder/").status == status
 
 
-AGAIN = "import importlib; importlib.reload(httpd)\n"
-MISSING = {
-    "epoll": "import selectors as s\ns.DefaultSelector = s.PollSelector",
-    "epoll, poll": ("import select, selectors as s\ndel select.poll\n"
-                    "s.DefaultSelector = s.SelectSelector"),
-    "sendfile": "import os\ndel os.sendfile",
-    "MSG_MORE": "import socket\nvars(socket).pop('MSG_MORE', None)",
-    "fork": "import os\ndel os.fork",
-    "AF_UNIX": (    # socketpair() is then one of TCP, as on Windows
-        "import socket\n"
-        "def pair():\n"
-        "    with socket.socket() as listener:\n"
-        "        listener.bind(('127.0.0.1', 0))\n"
-        "        listener.listen(1)\n"
-        "        one = socket.socket()\n"
-        "        one.connect(listener.getsockname())\n"
-        "        return one, listener.accept()[0]\n"
-        "socket.socketpair = pair\ndel socket.AF_UNIX"),
-    "SO_REUSEPORT": "import socket\nvars(socket).pop('SO_REUSEPORT', None)",
-    "set_wakeup_fd": ("import signal\n"
-                      "signal.set_wakeup_fd = lambda *args, **kwargs: -1"),
-    "SIGHUP": "import signal\ndel signal.SIGHUP",
-    "dir_fd": "import os\nos.supports_dir_fd = frozenset()",
-    "scandir of a descriptor": "import os\nos.supports_fd = frozenset()",
-    "O_PATH, O_NOFOLLOW": ("import os\nfor name in ('O_PATH', 'O_NOFOLLOW',"
-                           " 'O_DIRECTORY', 'O_NONBLOCK', 'O_NOCTTY'):\n"
-                           "    vars(os).pop(name, None)"),
-    "resource, pwd, mmap": ("for name in ('resource', 'pwd', 'grp', 'mmap'):\n"
-                            "    sys.modules[name] = None"),
-    "ssl": "sys.modules['ssl'] = sys.modules['_ssl'] = None",
-    "IPv6": ("import socket\nplain = socket.socket\n"
-             "class IPv4(plain):\n"
-             "    def __init__(self, family=2, *args, **kwargs):\n"
-             "        if family == socket.AF_INET6:\n"
-             "            raise OSError(97, 'no such family')\n"
-             "        plain.__init__(self, family, *args, **kwargs)\n"
-             "socket.socket = IPv4"),
-}
-
-
 @pytest.mark.parametrize("missing", sorted(MISSING))
-def test_platform_without(site, missing):
+def test_platform_without(site, tmp_path, missing):
     """Where the platform lacks something, all that is asked for is there."""
     wait_until_settled(site / "coded" / "script.js")
-    if missing == "O_PATH, O_NOFOLLOW" and not hasattr(os, "O_PATH"):
+    if missing == "O_PATH" and not hasattr(os, "O_PATH"):
         pytest.skip("it is missing here anyway")
-    with Running(site, flags=[],
-                 prelude=MISSING[missing] + "\n" + AGAIN) as running:
+    with Running(site, flags=[], env=lacking(tmp_path, [missing])) as running:
         check_everything(site, running)
+
+
+def test_platform_without_is_so(tmp_path):
+    """What is to be missing in other tests is missing."""
+    code = ("import os, selectors, socket; print(hasattr(os, 'sendfile'),"
+            " hasattr(socket, 'MSG_MORE'), selectors.DefaultSelector)")
+    out = subprocess.check_output(
+        [sys.executable, "-c", code], timeout=PATIENCE,
+        env=lacking(tmp_path, ["sendfile", "MSG_MORE", "poll"]))
+    assert out.split() == [b"False", b"False", b"<class",
+                           b"'selectors.SelectSelector'>"]
 
 
 def check_everything(site, running):
@@ -9400,6 +9454,7 @@ def handing_over(sock, pid="os.getpid()", count="1"):
             " LISTEN_FDS='%s')" % (sock.fileno(), pid, count)}
 
 
+@needs("AF_UNIX")
 @pytest.mark.skipif(not hasattr(socket, "SO_ACCEPTCONN"), reason="no systemd")
 def test_sockets_of_systemd(site, tmp_path):
     """They win over --bind, and outlive the server: nobody is refused."""
@@ -9670,6 +9725,7 @@ def identity(pid):
         set(re.search("Groups:(.*)", text).group(1).split())]
 
 
+@needs("AF_UNIX")
 @needs_root
 @pytest.mark.parametrize("count", ["1", "2"])
 def test_user(open_folder, tmp_path, count):
@@ -9718,6 +9774,7 @@ def test_what_is_imported_later_is_known():
                     "unicodedata"} == set(httpd.IMPORTED_LATER)
 
 
+@needs("AF_UNIX")
 @needs_root
 def test_user_who_cannot_read_the_folder(open_folder):
     os.chmod(open_folder, 0o700)
@@ -10090,7 +10147,8 @@ def test_stalled_log_reader_stalls_no_worker(site):
 def test_workers_need_fork(site):
     done = subprocess.run(
         [sys.executable, "-c", "import os, sys\nsys.path.insert(0, %r)\n"
-         "del os.fork\nimport httpd\nsys.exit(httpd.main(['-w2', '0']))"
+         "vars(os).pop('fork', 0)\nimport httpd\n"
+         "sys.exit(httpd.main(['-w2', '0']))"
          % HERE], stderr=subprocess.PIPE, timeout=PATIENCE)
     assert done.returncode == 1
     assert re.fullmatch(rb"httpd\.py: cannot start 2 workers: .*\n", done.stderr)
@@ -10134,6 +10192,8 @@ def fixed_ports():
         yield
 
 
+@needs("AF_UNIX")
+@needs("fork")
 def test_readme_shell_commands(tmp_path, fixed_ports):
     """All in their order: servers stay, the others must succeed."""
     for name in ("httpd.py", "httpget.py"):
@@ -12336,6 +12396,8 @@ def test_get_keeps_the_zone_of_an_address():
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A certificate for localhost, and its key, in one file."""
+    if "ssl" in WITHOUT:
+        pytest.skip("HTTPD_TEST_WITHOUT=ssl")
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
