@@ -218,6 +218,7 @@ EXPOSED_SHOWN = 5               # of what was found
 LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
+FD_SETSIZE = 1024               # of POSIX's select(): it takes none from there on
 
 # A file's times tick coarsely.  Until it has rested for this long, its next
 # change may look like its last one, so it gets no validator and is not kept.
@@ -4787,16 +4788,23 @@ def check_folder(directory: str) -> None:
 
 
 def descriptors_possible() -> int:
-    """Raise the limit of open files as far as allowed; return it."""
+    """Raise the limit of open files as far as allowed; return it.
+
+    Where there is nothing but select(), set it to what that can watch.
+    """
     try:
         import resource
     except ImportError:  # Windows: select() takes 512 sockets
         return 512
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    wanted = hard
+    if (issubclass(selectors.DefaultSelector, selectors.SelectSelector)
+            and not 0 <= hard <= FD_SETSIZE):   # -1 is Linux's infinity
+        wanted = FD_SETSIZE
+    if soft != wanted:
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
         except (ValueError, OSError):
             pass  # macOS has a lower limit of its own
     return MIB if soft == resource.RLIM_INFINITY else soft

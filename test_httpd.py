@@ -8438,6 +8438,17 @@ def test_platform_without_is_so(tmp_path):
                            b"'selectors.SelectSelector'>"]
 
 
+def test_more_clients_than_select_can_watch(site, tmp_path):
+    """Where there is nothing but select(), 1,024 descriptors are the end."""
+    need_descriptors(1100)
+    with Running(site, env=lacking(tmp_path, ["poll"])) as running:
+        with contextlib.ExitStack() as stack:
+            for _ in range(1050):
+                stack.enter_context(Wire(running.port))
+            with Wire(running.port) as wire:
+                assert wire.get("/probe.txt").content == PROBE
+
+
 def check_everything(site, running):
     """Ask for some of each kind, on connections that are kept."""
     large = (site / "big.bin").read_bytes()
