@@ -3615,11 +3615,15 @@ def has_room(fd: int, until: float) -> bool:
 
     *until* is monotonic time in seconds; one that is past means not to wait.
     """
+    seconds = max(0, until - time.monotonic())
     if not hasattr(select, "poll"):
-        return True
+        try:
+            return bool(select.select([], [fd], [], seconds)[1])
+        except (OSError, ValueError):
+            return True     # Windows' takes sockets alone
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(max(0, until - time.monotonic()) * 1000))
+    return bool(poll.poll(seconds * 1000))
 
 
 def open_log_file(path: str) -> int:
