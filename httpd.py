@@ -173,7 +173,8 @@ LET_IN_SECONDS = 300            # until they are verified again
 REFUSED_MAX = 1000              # credentials that are remembered as wrong
 CHECKS_MAX = 100                # hashes that wait to be made; then it is 503
 CHECKS_OF_ONE_MAX = 10          # of them, for one client's address
-TLS_SLICE = 128 * KIB           # encrypted at a time: about 50 us
+TLS_SLICE = 128 * KIB           # encrypted in one turn: about 50 us
+TLS_BUFFER = 64 * KIB           # of it at a time: what a slow reader makes wait
 TLS_RECORD = 16 * KIB           # the largest one (RFC 8446, 5.1)
 TLS_BARREN_MAX = 64 * KIB       # a handshake has 2 to 10
 HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
@@ -2945,25 +2946,38 @@ class TLSSocket:
 
         What is not done with must be what the next call's data begin with.
         """
-        if not self._owed:
-            # Record by record, for OpenSSL's memory never shrinks.
-            records = [self._waiting]
-            for start in range(0, min(len(data), TLS_SLICE), TLS_RECORD):
-                try:
-                    self._owed += self._tls.write(
-                        data[start:start + TLS_RECORD])
-                except OSError as exc:
-                    raise tls_error(exc)
-                records.append(self._outgoing.read())
-            self._waiting = b"".join(records)
-        sent = self.sock.send(self._waiting, flags)
-        if sent == len(self._waiting):
-            sent, self._owed, self._waiting = self._owed, 0, b""
-            return sent
+        done, stop = 0, min(len(data), TLS_SLICE)
+        while True:
+            if not self._owed:
+                self._encrypt(data[done:min(done + TLS_BUFFER, stop)])
+            try:
+                sent = self.sock.send(self._waiting, flags)
+            except BlockingIOError:
+                if done:
+                    return done
+                raise
+            if sent < len(self._waiting):
+                break
+            done += self._owed
+            self._owed, self._waiting = 0, b""
+            if done >= stop:
+                return done
         self._waiting = self._waiting[sent:]
         sent = min(sent, self._owed - 1)  # the last one only with all of it
         self._owed -= sent
-        return sent
+        return done + sent
+
+    def _encrypt(self, data: bytes) -> None:
+        """Let *data* wait to be sent, and owe it."""
+        # Record by record, for OpenSSL's memory never shrinks.
+        records = [self._waiting]
+        for start in range(0, len(data), TLS_RECORD):
+            try:
+                self._owed += self._tls.write(data[start:start + TLS_RECORD])
+            except OSError as exc:
+                raise tls_error(exc)
+            records.append(self._outgoing.read())
+        self._waiting = b"".join(records)
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
         """Send of a file; see the function of this name."""

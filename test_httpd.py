@@ -7747,6 +7747,9 @@ def faulty(request, site, monkeypatch, capfd):
             patch.setattr(httpd.Connection, "__init__", scripted)
             if sendfile:
                 patch.setattr(os, "sendfile", scripted_sendfile)
+            # Or TLS makes a hundred calls, and each of them fails once.
+            patch.setattr(httpd, "TLS_SLICE", 2**20)
+            patch.setattr(httpd, "TLS_BUFFER", 2**19)
             before = len(os.listdir("/proc/self/fd"))
             with httpd.Server(str(site), 0, ["127.0.0.1"], **tls) as server:
                 port = port_of(server)
@@ -9254,6 +9257,45 @@ def test_memory_is_flat_for_unique_targets(site):
             ask(20000)
             # PyPy's collector lets garbage wait for longer.
             assert running.memory() - before < (64 if PYPY else 8) * 1024
+
+
+# The kernel takes little, as over a slow way: the rest is with the server.
+SLOW_WAY = """
+import socket
+class Slow(socket.socket):
+    def accept(self):
+        sock, address = super().accept()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 9000)
+        return sock, address
+socket.socket = Slow
+"""
+
+
+@pytest.mark.skipif(PYPY, reason="its collector lets garbage wait")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_memory_for_slow_readers_is_bounded(request, tmp_path, scheme):
+    """64 KiB may wait to be sent; what else TLS takes is about 40 KiB."""
+    with open(str(tmp_path / "large"), "wb") as file:
+        file.truncate(10**8)
+    options = []
+    if scheme == "https":
+        cert, key = request.getfixturevalue("certificate")
+        options = ["--tls-cert", cert, "--tls-key", key]
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(Running(
+            tmp_path, "-q", *options, flags=[], prelude=SLOW_WAY))
+
+        def connect(count):
+            for _ in range(count):
+                wire = stack.enter_context(
+                    TLSWire(running.port, cert) if options
+                    else Wire(running.port))
+                wire.send(request_for("/large"))
+                wire.head()
+        connect(20)
+        before = running.memory("RssAnon")
+        connect(100)
+        assert running.memory("RssAnon") - before < 100 * 80
 
 
 # ---- Processes and command line ---------------------------------------------
