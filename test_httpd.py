@@ -9259,6 +9259,101 @@ def test_memory_is_flat_for_unique_targets(site):
             assert running.memory() - before < (64 if PYPY else 8) * 1024
 
 
+# Bounds that a test reaches soon.
+SOON = "httpd.KNOWN_MAX = httpd.KEPT_MAX = httpd.MADE_MAX = httpd.MIB"
+
+
+def ranges_at(start):
+    """Return the Range of 30 parts, the first of them at *start*."""
+    return "Range: bytes=" + ",".join(
+        "%d-%d" % (first, first + 100)
+        for first in range(start, start + 6000, 200))
+
+
+# From the number of a request to its target and field lines.
+CHOSEN = {
+    "fields": lambda n: ("/digits", "X-%d: %01800d" % (n, n)),
+    "values": lambda n: ("/digits", "Cookie: %01800d" % n),
+    "tags": lambda n: ("/digits", 'If-None-Match: "%01000x"' % n),
+    "range": lambda n: ("/64k", "Range: bytes=%d-%d" % (n, n + 5000)),
+    "ranges": lambda n: ("/64k", ranges_at(n)),
+    "ranges of a large file": lambda n: (
+        "/large", "Range: bytes=%d-%d" % (n, n + 70000)),
+    "codings": lambda n: ("/digits", "Accept-Encoding: x-%01000d, gzip;q=0.%03d"
+                          % (n, n % 1000)),
+    "coded files": lambda n: ("/text/%d.txt" % n,
+                              "Accept-Encoding: gzip"),
+}
+CHOICES = dict.fromkeys(CHOSEN, 5000)
+CHOICES.update({"coded files": 400, "range": 1000, "ranges": 1000,
+                "ranges of a large file": 400})
+
+
+@pytest.fixture(scope="module")
+def chosen_from(tmp_path_factory):
+    """A folder for clients that choose from it what they like."""
+    root = tmp_path_factory.mktemp("chosen")
+    (root / "digits").write_text("0123456789")
+    (root / "64k").write_bytes(b"0123456789abcdef" * 4096)
+    (root / "large").write_bytes(bytes(80000))
+    (root / "text").mkdir()
+    chance = random.Random(7)
+    for n in range(CHOICES["coded files"]):
+        (root / "text" / ("%d.txt" % n)).write_text(
+            "%x" % chance.getrandbits(4 * 40000))
+    return root
+
+
+@pytest.mark.skipif(PYPY, reason="its collector lets garbage wait")
+@pytest.mark.parametrize("choice", sorted(CHOSEN))
+def test_memory_is_bounded_for(chosen_from, choice):
+    """Whatever clients think up, no more of it is kept than the bounds say."""
+    count = CHOICES[choice]
+    with Running(chosen_from, "-q", prelude=SOON, flags=[]) as running, Wire(
+            running.port) as wire:
+        def ask(numbers):
+            for start in numbers[::50]:
+                wire.send(b"".join(request_for(*CHOSEN[choice](n))
+                                   for n in range(start, start + 50)))
+                for _ in range(50):
+                    assert wire.response().status in (200, 206)
+        descriptors = running.descriptors()
+        ask(range(count // 4))
+        before = running.memory("RssAnon")
+        ask(range(count // 4, count))
+        # Without their bounds they take from 3 to 14 MiB.
+        assert running.memory("RssAnon") - before < 1024
+        # Two for the connection and what it is being sent.
+        assert running.descriptors() <= descriptors + httpd.KEPT_FILES + 2
+
+
+@needs_scrypt
+@pytest.mark.skipif(PYPY, reason="it has no tracemalloc")
+def test_memory_for_wrong_passwords_is_bounded(tmp_path, monkeypatch):
+    import tracemalloc
+    monkeypatch.setattr(httpd, "REFUSED_MAX", 50)
+    write_users(tmp_path / "users", {"me": "right"})
+    users = httpd.Users(str(tmp_path / "users"))
+
+    def ask(numbers):
+        for n in numbers:
+            request = httpd.parse_request(get(basic(
+                "me", "%0900d" % n).encode()))
+            with contextlib.suppress(httpd.NotReady):
+                users.let_in(request, "192.0.2.1")
+            users.check()
+            assert not users.let_in(request, "192.0.2.1")
+    tracemalloc.start()
+    try:
+        ask(range(100))
+        before = tracemalloc.get_traced_memory()[0]
+        ask(range(100, 500))
+        # About 100 bytes each, if they were kept.
+        assert tracemalloc.get_traced_memory()[0] - before < 10000
+    finally:
+        tracemalloc.stop()
+
+
 # The kernel takes little, as over a slow way: the rest is with the server.
 SLOW_WAY = """
 import socket
