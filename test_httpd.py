@@ -2582,6 +2582,10 @@ def test_path_segments(path, expected):
     ("a:b", True, "a stream"),
     ("a::$DATA", True, "the stream of the content (CVE-2009-3898)"),
     ("a%3a%3a$DATA", True, "the same, encoded"),
+    ("a:$I30:$INDEX_ALLOCATION", True, "the stream of a folder's names"),
+    ("%5c%5chost%5cshare", True, "another machine's folder (UNC)"),
+    ("%5c%5c.%5cCOM1", True, "a device's whole path"),
+    ("%5c%5c%3f%5cC%3a", True, "a drive's whole path"),
     ("con", True, "a device"),
     ("CON", True, "a device in capitals"),
     ("Con.txt", True, "a device with a suffix"),
@@ -2592,6 +2596,8 @@ def test_path_segments(path, expected):
     ("aux", True, "aux"),
     ("nul", True, "nul"),
     ("nul.", True, "nul and a dot"),
+    ("nul:", True, "nul and a colon"),
+    ("nul.txt::$DATA", True, "nul, a suffix and a stream"),
     ("com1", True, "com1"),
     ("COM9.log", True, "com9 with a suffix"),
     ("lpt1", True, "lpt1"),
@@ -4059,6 +4065,35 @@ def test_get_local_names_are_harmless_and_distinct():
         assert not httpget.DEVICE.fullmatch(name)
     assert httpget.local_name("plain name-1.txt") == "plain name-1.txt"
     assert httpget.local_name("c:x?", True) == "c%3Ax%3F"
+
+
+WINDOWS_NAMES = [
+    "C:", "C:x", "C:\\x", "\\\\host\\share\\x", "\\\\?\\C:\\x", "\\\\.\\COM1",
+    "//host/share/x", "a::$DATA", "a:b:$DATA", "nul::$DATA", "nul:", "CON",
+    "con.txt", "Aux .c", "prn. .x", "nul.", "nul ", "COM1", "com0", "lpt9.a.b",
+    "com\xb9", "LPT\xb3.txt", "conin$", "CONOUT$.x", "a.", "a..", "a ", "a. .",
+    "a/../con", "..\\con", ".con", "con\x1b", "a*", "a?", "a|b", "<a>", '"a"']
+
+
+@pytest.mark.parametrize("name", WINDOWS_NAMES, ids=ascii)
+def test_get_names_that_windows_takes_for_something_else(name):
+    """What is made of them is a plain name, as Python's own rules see it."""
+    for made in (httpget.safe_name(name), httpget.local_name(name, True)):
+        assert ntpath.basename(made) == made
+        assert ntpath.splitdrive(made) == ("", made)
+        assert not re.search(r'[\x00-\x1f<>:"|?*]|[. ]$', made)
+        assert not httpget.DEVICE.fullmatch(made)
+        if hasattr(ntpath, "isreserved"):   # Python 3.13
+            assert not ntpath.isreserved(made)
+
+
+def test_get_devices_are_those_that_the_server_refuses():
+    """Two programs, two patterns, the same names."""
+    for name in ("con", "prn", "aux", "nul", "conin$", "conout$", "com", "lpt",
+                 "com0", "com1", "com9", "com10", "lpt\xb9", "lpt5", "conx"):
+        for suffix in ("", ".txt", " .txt", ".a.b"):
+            assert bool(httpget.DEVICE.fullmatch(name + suffix)) == bool(
+                re.fullmatch(httpd.WINDOWS_NAME, (name + suffix).encode()))
 
 
 FOLDER_URL = "http://h:81/a%20b/"
