@@ -6,8 +6,9 @@
 Serves the files of one folder over HTTP/1.1 to many clients at once, from
 one process (or several, see --workers) and one thread in it: a selectors loop
 over non-blocking sockets, with a buffer and a state machine for each
-connection.  Needs Python 3.6 or newer and nothing else; copy the file and run
-it.
+connection.  Without arguments it serves ./htdocs, or else this folder, to this
+machine alone, at port 8080.  Needs Python 3.6 or newer and nothing else; copy
+the file and run it.
 
 What it does
     GET of files, over TLS and for users with passwords if asked to, with
@@ -22,6 +23,15 @@ What it does not do
     Nothing outside the folder, no name that begins with a dot (/.well-known/
     aside), no link that leads out of the folder, no FIFO, device or socket
     is ever opened.
+
+Options, which --help explains
+    what is served         --directory, --no-listing, --dotfiles,
+                           --follow-symlinks, --spa, --head, --header
+    where, and for whom    --bind, --tls-cert, --tls-key,
+                           --tls-password-file, --auth-file, --hash-password
+    access log             --log-format, --log-file, --quiet, --trusted-proxy
+    processes and limits   --user, --workers, --max-connections,
+                           --idle-timeout, --request-timeout
 
 Limits
     Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a TLS handshake,
@@ -5264,11 +5274,13 @@ def serve(server: Server) -> None:
 
 # ---- Command line -----------------------------------------------------------
 
-EXAMPLES = """examples:
-  python3 httpd.py                      ./htdocs, or this folder, at port 8080
-  python3 httpd.py 9000 -d ~/site       another folder, at port 9000
-  python3 httpd.py --bind :: 8000       open to other machines
-  python3 httpd.py -q 0                 a free port, no access log
+EXAMPLES = """\
+examples:
+  python3 httpd.py                     ./htdocs, or this folder, at port 8080
+  python3 httpd.py 9000 -d ~/site      another folder, at port 9000
+  python3 httpd.py --bind :: 8000      open to other machines
+  python3 httpd.py --spa -d dist 0     a built web app, at a free port
+  python3 httpd.py -w auto -q 9000     every core, and no access log
 """
 
 
@@ -5276,15 +5288,23 @@ def make_parser() -> "argparse.ArgumentParser":
     """Return the parser of the command line."""
     import argparse
     parser = argparse.ArgumentParser(
-        prog="httpd.py", epilog=EXAMPLES,
+        "httpd.py", "httpd.py [options] [port]", epilog=EXAMPLES,
         description="Serve the files of a folder over HTTP/1.1.",
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("port", nargs="?", type=port_number, default=PORT,
+    parser.add_argument(
+        "port", nargs="?", type=port_number, default=PORT,
         help="TCP port; 0 picks a free one (default: %(default)s)")
-    add("-b", "--bind", action="append", metavar="ADDRESS",
-        help="address or name to listen at, or unix:PATH; repeatable; :: is"
-        " every address (default: 127.0.0.1 and ::1, this machine alone)")
+    parser.add_argument("--version", action="version",
+                        version="httpd.py " + __version__)
+    add_options_of_content(parser)
+    add_options_of_access(parser)
+    add_options_of_operation(parser)
+    return parser
+
+
+def add_options_of_content(parser: "argparse.ArgumentParser") -> None:
+    """Give *parser* the options that say what is served."""
+    add = parser.add_argument_group("what is served").add_argument
     add("-d", "--directory", metavar="DIR",
         help="folder to serve (default: ./htdocs if there is one, else .)")
     add("--no-listing", action="store_true",
@@ -5293,33 +5313,20 @@ def make_parser() -> "argparse.ArgumentParser":
         help="serve names that begin with a dot")
     add("--follow-symlinks", action="store_true",
         help="serve links that lead out of the folder")
-    add("-H", "--header", action="append", type=header, default=[],
-        metavar="'NAME: VALUE'", help="field added to every response, in"
-        " place of a default of that name; repeatable")
     add("--spa", action="store_true",
         help="/index.html for pages that do not exist")
     add("--head", action="store_true", help="answer HEAD, too")
-    add("--user", metavar="NAME",
-        help="become this user after binding, for good; for root alone")
-    add("--log-format", choices=LOG_FORMATS, default="combined",
-        help="form of the access log (default: %(default)s)")
-    add("--log-file", metavar="PATH",
-        help="append the access log to PATH (default: standard output)")
-    add("-q", "--quiet", action="store_true", help="no access log")
-    add("-w", "--workers", type=workers, default=1, metavar="N",
-        help="processes that serve; auto is one for each core this one may"
-        " use (default: %(default)s)")
-    add("--trusted-proxy", action="append", type=proxy, default=[],
-        metavar="ADDRESS", help="address or network of a proxy whose"
-        " X-Forwarded-For is believed, or unix:; repeatable")
-    add("--max-connections", type=count_of, metavar="N",
-        help="clients at once (default, and at most: as open files allow)")
-    add("--idle-timeout", type=seconds, metavar="S",
-        default=IDLE_TIMEOUT,
-        help="seconds between two requests (default: %(default)s)")
-    add("--request-timeout", type=seconds, metavar="S",
-        default=REQUEST_TIMEOUT,
-        help="seconds for a whole request head (default: %(default)s)")
+    add("-H", "--header", action="append", type=header, default=[],
+        metavar="'NAME: VALUE'", help="field added to every response, in"
+        " place of a default of that name; repeatable")
+
+
+def add_options_of_access(parser: "argparse.ArgumentParser") -> None:
+    """Give *parser* the options that say where it listens, and who may ask."""
+    add = parser.add_argument_group("where, and for whom").add_argument
+    add("-b", "--bind", action="append", metavar="ADDRESS",
+        help="address or name to listen at, or unix:PATH; repeatable; :: is"
+        " every address (default: 127.0.0.1 and ::1, this machine alone)")
     add("--tls-cert", metavar="FILE",
         help="serve HTTPS with this certificate, PEM, its chain after it")
     add("--tls-key", metavar="FILE",
@@ -5330,8 +5337,33 @@ def make_parser() -> "argparse.ArgumentParser":
         help="answer only who is in it: lines of user:hash")
     add("--hash-password", action="store_true",
         help="ask for a password, print its hash for such a line, and end")
-    add("--version", action="version", version="httpd.py " + __version__)
-    return parser
+
+
+def add_options_of_operation(parser: "argparse.ArgumentParser") -> None:
+    """Give *parser* the options of the log, of processes and of limits."""
+    add = parser.add_argument_group("access log").add_argument
+    add("--log-format", choices=LOG_FORMATS, default="combined",
+        help="its form (default: %(default)s)")
+    add("--log-file", metavar="PATH",
+        help="append it to PATH (default: standard output)")
+    add("-q", "--quiet", action="store_true", help="write none")
+    add("--trusted-proxy", action="append", type=proxy, default=[],
+        metavar="ADDRESS", help="address or network of a proxy whose"
+        " X-Forwarded-For is believed, or unix:; repeatable")
+    add = parser.add_argument_group("processes and limits").add_argument
+    add("--user", metavar="NAME",
+        help="become this user after binding, for good; for root alone")
+    add("-w", "--workers", type=workers, default=1, metavar="N",
+        help="processes that serve; auto is one for each core this one may"
+        " use (default: %(default)s)")
+    add("--max-connections", type=count_of, metavar="N",
+        help="clients at once (default, and at most: as open files allow)")
+    add("--idle-timeout", type=seconds, metavar="S",
+        default=IDLE_TIMEOUT,
+        help="seconds between two requests (default: %(default)s)")
+    add("--request-timeout", type=seconds, metavar="S",
+        default=REQUEST_TIMEOUT,
+        help="seconds for a whole request head (default: %(default)s)")
 
 
 def port_number(text: str) -> int:

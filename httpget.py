@@ -27,6 +27,12 @@ What it does
     With -r a folder is copied, by the listings that the server gives; what
     has not changed since is left alone.
 
+Options, which --help explains
+    where to        -o, -O, -P, --force, -c, -r
+    how             -H, --range, --raw, --retries, --timeout, --auth, --tls,
+                    --cafile, --insecure, -4, -6
+    what is shown   -v, -q
+
 What it does not do
     Nothing the server says chooses a file name, but with -r, where it can
     name nothing outside the folder of the copy; nothing it says reaches the
@@ -2863,12 +2869,13 @@ Fetch files over HTTP.
 
 EXAMPLES = """\
 examples:
-  python3 httpget.py                               what 127.0.0.1:8080 serves
-  python3 httpget.py ::1 9000 /docs/notes.txt      show a file
-  python3 httpget.py -O example.org 80 a.iso       save a file as a.iso
-  python3 httpget.py -c -O https://example.org/a.iso       go on with it
-  python3 httpget.py -r -P copy 192.0.2.7 8080 photos      copy a folder
-  python3 httpget.py example.org 80 a.tar | tar x  use it in a pipe
+  python3 httpget.py                                   show what 127.0.0.1
+                                                       has at port 8080
+  python3 httpget.py ::1 9000 docs/notes.txt           show a file
+  python3 httpget.py -O example.org 80 a.iso           save a file as a.iso
+  python3 httpget.py -c -O https://example.org/a.iso   go on with it
+  python3 httpget.py -r -P copy 192.0.2.7 8080 photos  copy a folder
+  python3 httpget.py example.org 80 a.tar | tar x      use it in a pipe
 """
 
 
@@ -3028,31 +3035,36 @@ def make_parsers() -> "Tuple[ArgumentParser, ArgumentParser]":
     usage = ("httpget.py [options] [host] [port] [file ...]\n"
              "       httpget.py [options] URL ...")
     first = argparse.ArgumentParser("httpget.py", usage, add_help=False)
-    add_options(first)
     parser = argparse.ArgumentParser(
-        "httpget.py", usage, parents=[first], epilog=EXAMPLES,
-        description=DESCRIPTION,
+        "httpget.py", usage, epilog=EXAMPLES, description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter)
+    # Not by parents=, which loses the groups of options that exclude others.
+    add_options(first)
+    add_options(parser)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     return first, parser
 
 
-def add_options(first: "ArgumentParser") -> None:
-    """Give the parser *first* all options but --help."""
-    add = first.add_argument_group("where to").add_argument
+def add_options(parser: "ArgumentParser") -> None:
+    """Give *parser* all options but --help."""
+    parser.add_argument("--version", action="version",
+                        version="httpget.py " + __version__)
+    add = parser.add_argument_group("where to").add_argument
     add("-o", dest="output", metavar="FILE",
         help="save as FILE, by FILE.part renamed when whole; - is standard"
         " output, for binary content too")
     add("-O", dest="remote_name", action="store_true",
         help="save under the last part of the name you gave")
-    add("-P", dest="folder", metavar="DIR", help="folder for -O and -r")
+    add("-P", dest="folder", metavar="DIR",
+        help="folder for -O and -r (default: this one)")
     add("--force", action="store_true",
         help="let -O replace a file that is there")
     add("-c", dest="resume", action="store_true",
         help="go on with FILE.part, if the file is still the same")
     add("-r", dest="recursive", action="store_true",
-        help="copy the folder, and what is in it, into -P DIR or this one")
-    add = first.add_argument_group("how").add_argument
+        help="copy the folder and all that is in it")
+    how = parser.add_argument_group("how")
+    add = how.add_argument
     add("-H", dest="fields", action="append", default=[],
         metavar="'NAME: VALUE'", help="field for every request; repeatable")
     add("--range", dest="wanted", metavar="RANGE",
@@ -3071,18 +3083,17 @@ def add_options(first: "ArgumentParser") -> None:
         help="certificates to trust, instead of the system's")
     add("--insecure", action="store_true",
         help="trust any certificate: anyone in between can read and write")
-    family = first.add_mutually_exclusive_group()
+    family = how.add_mutually_exclusive_group()
     family.add_argument("-4", dest="family", action="store_const",
                         const=socket.AF_INET, default=0, help="IPv4 only")
     family.add_argument("-6", dest="family", action="store_const",
                         const=socket.AF_INET6, help="IPv6 only")
-    noise = first.add_mutually_exclusive_group()
+    noise = parser.add_argument_group(
+        "what is shown").add_mutually_exclusive_group()
     noise.add_argument("-v", dest="verbose", action="store_true",
                        help="show the request and all fields of the response")
     noise.add_argument("-q", dest="quiet", action="store_true",
                        help="show nothing but one line for an error")
-    first.add_argument("--version", action="version",
-                       version="httpget.py " + __version__)
 
 
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":

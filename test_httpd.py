@@ -9479,8 +9479,38 @@ def test_version_and_help():
                               stdout=subprocess.PIPE, timeout=PATIENCE,
                               env=dict(os.environ, COLUMNS="80"))
         text = done.stdout.decode()
-        assert done.returncode == 0 and "examples:" in text
-        assert max(map(len, text.splitlines())) <= 80
+        assert done.returncode == 0
+        assert max(map(len, text.splitlines())) <= 79
+        examples = re.findall("^  python3 %s(.*?)  " % name,
+                              text, re.MULTILINE)
+        assert len(examples) >= 5
+        for example in examples:
+            words = example.partition("|")[0].split()
+            if program == HTTPD:
+                httpd.make_parser().parse_args(words)
+            else:
+                httpget.parse_arguments(words)
+
+
+def option_groups(parser):
+    """Return {title: long names of the options} as --help has them."""
+    return {group.title: ", ".join(max(action.option_strings, key=len)
+                                   for action in group._group_actions)
+            for group in parser._action_groups[2:]}
+
+
+@pytest.mark.parametrize("module", [httpd, httpget],
+                         ids=["httpd", "httpget"])
+def test_docstring_names_the_options_of_help(module):
+    """In the same groups, and in the same order."""
+    parser = (httpd.make_parser() if module is httpd
+              else httpget.make_parsers()[1])
+    paragraph = re.search("^Options, which --help explains\n(.*?)\n\n",
+                          module.__doc__, re.DOTALL | re.MULTILINE).group(1)
+    paragraph = re.sub(",\n +", ", ", paragraph)     # a group is a line
+    named = dict(re.split("  +", line.strip())
+                 for line in paragraph.splitlines())
+    assert named == option_groups(parser)
 
 
 def test_start_message(site):
