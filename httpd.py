@@ -5604,6 +5604,24 @@ def holds_key(path: bytes) -> bool:
         return False
 
 
+# What a URL has in it where every address is listened at.
+EVERY_ADDRESS = re.compile(r"(?<=://)(0\.0\.0\.0|\[::\])(?=:)")
+
+
+def own_address() -> str:
+    """Return the IPv4 address that other machines find this one at.
+
+    It is the one that the way out of here begins with, or else the name.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            # Sends nothing, and nobody has this address: RFC 5737, 3.
+            sock.connect(("192.0.2.1", PORT))
+            return str(sock.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
 def announce(server: Server) -> None:
     """Say where the server listens, what it serves and who can come."""
     root = os.fsdecode(server.site.root)
@@ -5618,9 +5636,12 @@ def announce(server: Server) -> None:
         tell("WARNING: passwords travel in the clear, for all on the way to"
              " read; --tls-cert encrypts them.")
     if all(map(is_loopback, server.urls)):
-        tell("only this machine can connect; --bind :: opens it to others."
+        tell("only this machine can connect (--bind :: opens it)."
              " Ctrl-C stops.")
     else:
+        url, wild = EVERY_ADDRESS.subn(own_address(), server.url)
+        if wild:
+            tell("other machines find it at " + url)
         for thing in private_things(server.site.root):
             tell("WARNING: %s." % thing)
         tell("WARNING: other machines can connect and read this folder."

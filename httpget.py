@@ -2889,7 +2889,8 @@ class Report:
         self.bar = bar          # whether to show progress
         self.aside = False      # whether the request is one of our own
         self._shown = 0         # characters of the progress line
-        self._due = 0.0         # when it is to be shown again
+        # When it is to be shown again; what is quick needs none.
+        self._due = time.monotonic() + PROGRESS_WAIT
         self.begin(0)
 
     def begin(self, count: int) -> None:

@@ -572,8 +572,12 @@ def message(result):
     return lines[-1]
 
 
-def on_terminal(script, *options):
-    """Run httpget.py with its output on a terminal; return (ended, shown)."""
+@contextlib.contextmanager
+def terminal():
+    """Yield a terminal and a list of what is shown on it.
+
+    The list is complete after the block, when no process has it any more.
+    """
     import pty
     import tty
     master, slave = pty.openpty()
@@ -593,11 +597,17 @@ def on_terminal(script, *options):
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        result = fetch_from(script, *options, stdout=slave)
+        yield slave, shown
     finally:
         os.close(slave)
         reader.join(PATIENCE)
         os.close(master)
+
+
+def on_terminal(script, *options):
+    """Run httpget.py with its output on a terminal; return (ended, shown)."""
+    with terminal() as (slave, shown):
+        result = fetch_from(script, *options, stdout=slave)
     return result, b"".join(shown)
 
 
@@ -9523,8 +9533,22 @@ def test_start_message(site):
                 assert response.read() == PROBE
         assert "http://127.0.0.1:%d/" % running.port in urls
         assert "--bind :: opens it" in lines[-1]
+        assert len(lines[-1]) < 80
     with Running(site, "--bind", "0.0.0.0") as running:
         assert b"WARNING" in running.start_message
+        assert (b"httpd.py: other machines find it at http://%s:%d/\n" % (
+            httpd.own_address().encode(), running.port)
+            ) in running.start_message
+        if httpd.own_address() != socket.gethostname():
+            with Wire(running.port, httpd.own_address()) as wire:
+                assert wire.get("/probe.txt").content == PROBE
+
+
+def test_own_address_without_a_network(monkeypatch):
+    def unreachable(*_):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+    monkeypatch.setattr(httpd.socket, "socket", unreachable)
+    assert httpd.own_address() == socket.gethostname()
 
 
 def warnings_of(folder, *options, **settings):
@@ -13221,7 +13245,7 @@ def test_get_progress_on_a_terminal(tmp_path, columns):
                 shown += data
         process.communicate()
     os.close(master)
-    assert process.returncode == 0
+    assert process.returncode == 0 and b"\x1b" not in shown
     line = re.search(rb"\r[0-9]+ %  [0-9.]+ (bytes|[KM]iB) of 39.1 MiB"
                      rb"  [0-9.]+ [KM]iB/s", shown)
     if columns == 20:   # it would go on in the next line, and stay there
@@ -13233,6 +13257,60 @@ def test_get_progress_on_a_terminal(tmp_path, columns):
     for line in shown.decode().split("\r\n"):
         last = line.rpartition("\r")[2]     # what stays
         assert "%" not in last
+
+
+def test_get_shows_no_progress_of_what_is_quick(monkeypatch):
+    """A line that is gone at once would flicker."""
+    lines, clock = [], [100.0]
+    monkeypatch.setattr(httpget, "write_stderr", lines.append)
+    monkeypatch.setattr(httpget.time, "monotonic", lambda: clock[0])
+    report = httpget.Report(False, False, True)
+    clock[0] += httpget.PROGRESS_WAIT / 2
+    report.progress(1, 2)
+    report.clear()
+    assert lines == []
+    clock[0] += httpget.PROGRESS_WAIT
+    report.progress(2, 2)
+    assert lines and lines[0].startswith("\r100 %")
+
+
+@pytest.mark.parametrize("environment", [
+    {"TERM": "xterm-256color"}, {"TERM": "dumb", "NO_COLOR": "1"}],
+    ids=["colours", "NO_COLOR"])
+def test_terminals_get_no_escape_sequence(site, tmp_path, environment):
+    """Neither program colours, whatever the terminal can do."""
+    environment = dict(os.environ, PYTHONIOENCODING="utf-8", **environment)
+    with terminal() as (slave, shown):
+        def start(*command):
+            return subprocess.Popen(
+                (sys.executable,) + command, env=environment, stdout=slave,
+                stderr=slave, stdin=subprocess.DEVNULL)
+
+        def port():
+            return re.search(rb"127.0.0.1:([0-9]+)/.*Ctrl-C", b"".join(shown),
+                             re.DOTALL)
+        asked = [start(HTTPD, "-h"), start(HTTPD, "-1"), start(HTTPGET, "-h"),
+                 start(HTTPGET, "-4", "-6")]
+        server = start(HTTPD, "-d", str(site), "-b", "127.0.0.1", "0")
+        try:
+            number = wait_until(port, "the start").group(1).decode()
+            with Wire(int(number)) as wire:
+                wire.send(b"GET /\x1b[31m HTTP/1.1\r\n\r\n")
+                assert wire.response().status == 400
+            for name, status in (("\x1b[31m", 2), ("no.file", 1),
+                                 ("big.bin", 0)):
+                process = start(HTTPGET, "-v", "-o", str(tmp_path / "x"),
+                                "127.0.0.1", number, name)
+                assert process.wait(PATIENCE) == status
+        finally:
+            server.terminate()
+            server.wait(PATIENCE)
+        assert [each.wait(PATIENCE) for each in asked] == [0, 2, 0, 2]
+    text = b"".join(shown).decode()
+    for part in ("examples:", "usage: httpget.py", " 400 ", "< HTTP/1.1 404",
+                 "bytes in "):
+        assert part in text
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", text)
 
 
 # ---- httpget.py: terminal ---------------------------------------------------
