@@ -23,6 +23,7 @@ import functools
 import gzip
 import hashlib
 import html.parser
+import inspect
 import itertools
 import json
 import ntpath
@@ -9502,6 +9503,16 @@ def test_version_and_help():
                 httpget.parse_arguments(words)
 
 
+programs = pytest.mark.parametrize("module", [httpd, httpget],
+                                   ids=["httpd", "httpget"])
+
+
+def parser_of(module):
+    """Return the parser of a program's command line."""
+    return (httpd.make_parser() if module is httpd
+            else httpget.make_parsers()[1])
+
+
 def option_groups(parser):
     """Return {title: long names of the options} as --help has them."""
     return {group.title: ", ".join(max(action.option_strings, key=len)
@@ -9509,18 +9520,15 @@ def option_groups(parser):
             for group in parser._action_groups[2:]}
 
 
-@pytest.mark.parametrize("module", [httpd, httpget],
-                         ids=["httpd", "httpget"])
+@programs
 def test_docstring_names_the_options_of_help(module):
     """In the same groups, and in the same order."""
-    parser = (httpd.make_parser() if module is httpd
-              else httpget.make_parsers()[1])
     paragraph = re.search("^Options, which --help explains\n(.*?)\n\n",
                           module.__doc__, re.DOTALL | re.MULTILINE).group(1)
     paragraph = re.sub(",\n +", ", ", paragraph)     # a group is a line
     named = dict(re.split("  +", line.strip())
                  for line in paragraph.splitlines())
-    assert named == option_groups(parser)
+    assert named == option_groups(parser_of(module))
 
 
 def test_start_message(site):
@@ -10412,59 +10420,267 @@ def test_main_job(tmp_path):
     assert b'"GET /index.html HTTP/1.1" 200' in out
 
 
+def readme():
+    """Return README's text."""
+    with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
+        return file.read()
+
+
 def readme_blocks(language):
     """Return the README's blocks of code in *language*."""
-    with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
-        return re.findall(r"^```%s\n(.*?)^```$" % language, file.read(),
-                          re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```%s\n(.*?)^```$" % language, readme(),
+                      re.DOTALL | re.MULTILINE)
 
 
-@pytest.fixture
-def fixed_ports():
-    """Let one run of the tests at a time use the ports that README names."""
-    fcntl = pytest.importorskip("fcntl")
-    name = os.path.join(tempfile.gettempdir(), "httpd-readme-ports.lock")
-    with open(name, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def readme_recipes():
+    """Return {heading: its sh and console blocks} of README's sections."""
+    recipes, language, heading = {}, None, ""
+    for line in readme().splitlines():
+        fence = re.fullmatch("```([a-z]*)", line)
+        if fence:
+            language = fence.group(1) if language is None else None
+        elif language is None and line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif language == "sh" or (language == "console"
+                                  and line.startswith("$ ")):
+            line = line[2:] if language == "console" else line
+            recipes.setdefault(heading, []).append([line, language, []])
+        elif language == "console":
+            recipes[heading][-1][2].append(line)
+    return recipes
 
 
-@needs("AF_UNIX")
-@needs("fork")
-def test_readme_shell_commands(tmp_path, fixed_ports):
-    """All in their order: servers stay, the others must succeed."""
-    for name in ("httpd.py", "httpget.py"):
-        shutil.copy(os.path.join(HERE, name), str(tmp_path))
-    shutil.copytree(os.path.join(HERE, "htdocs"), str(tmp_path / "htdocs"))
-    commands = "".join(readme_blocks("sh")).splitlines()
-    assert len(commands) >= 9
-    for port in set(re.findall("[0-9]{4}", " ".join(commands))):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", int(port)))
-            except OSError:
-                pytest.skip("port %s is in use on this machine" % port)
-    servers = []
-    try:
-        for command in commands:
-            words = command.split()
-            if not shutil.which(words[0]):
-                pytest.skip(words[0] + " is not installed")
-            shell = "exec " + command.replace("python3", sys.executable, 1)
-            process = subprocess.Popen(shell, shell=True, cwd=str(tmp_path),
-                                       stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.PIPE)
-            if "httpd.py" in command:
-                servers.append(process)
-                assert b"serving" in process.stderr.readline(), command
-            else:
-                messages = process.communicate(timeout=PATIENCE)[1]
-                assert process.returncode == 0, (command, messages)
-    finally:
-        for process in servers:
-            process.terminate()
-            process.communicate(timeout=PATIENCE)
+RECIPES = readme_recipes()
+# What differs from one run, or machine, to the next.
+VARIES = [
+    ("[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8}", "TIME"),
+    ("[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8}", "TIME"),
+    (r"from (\S+) port [0-9]+", r"from \1 port ANY"),
+    ("[0-9.]+ (bytes|[KM]iB)/s", "SPEED"),
+    (r"[0-9]+\.[0-9]+ s\b", "DURATION"),
+    ('ETag: ".*"', "ETag"),
+    ('" 200 [0-9]{3,} "', '" 200 SIZE "'),
+    ("Content-Length: [0-9]{3,}", "Content-Length: SIZE"),
+    ("index.html: [0-9]+ bytes|page.html: [0-9]+ bytes", "NAME: SIZE"),
+]
+
+
+def without_what_varies(text):
+    """Return *text* with a word in place of each time, size and so on."""
+    for pattern, word in VARIES:
+        text = re.sub(pattern, word, text)
+    return text
+
+
+class Recipe:
+    """The commands of a section of README, run in a folder as a user would.
+
+    Servers stay until the end of the block; the others must succeed unless
+    they say what is shown.  Ports, and what stands for something that is not
+    on every machine, are replaced in the commands; what they print is
+    translated back.
+    """
+
+    def __init__(self, folder, commands):
+        self.folder, self.commands = folder, commands
+        self.servers = []
+        ports = sorted(set(re.findall(r"(?<![\w:.])(?:[89][0-9]{3}|80)\b(?!\.)"
+                                      r"|(?<=:)[89][0-9]{3}(?=/)",
+                                      " ".join(c[0] for c in commands))))
+        self.ports = dict(zip(ports, map(str, free_ports(len(ports)))))
+        for name in ("httpd.py", "httpget.py"):
+            shutil.copy(os.path.join(HERE, name), folder)
+        for name in ("htdocs", "dist"):
+            shutil.copytree(os.path.join(HERE, "htdocs"),
+                            os.path.join(folder, name))
+        os.mkdir(os.path.join(folder, "photos"))
+        for name in ("one.jpg", "two.jpg"):
+            with open(os.path.join(folder, "photos", name), "wb") as file:
+                file.write(b"\xff\xd8" * 2500)
+
+    def local(self, command):
+        """Return *command* as it can be run here."""
+        for port, free in self.ports.items():
+            command = re.sub(r"(?<![\w.])%s\b(?!\.)" % port, free, command)
+        for word, stands_for in (
+                ("python3", sys.executable), ("192.0.2.7", "127.0.0.1"),
+                ("www-data", "nobody"), ("/srv/www", "htdocs")):
+            command = command.replace(word, stands_for)
+        return command
+
+    def as_shown(self, output):
+        """Return *output* as README shows it."""
+        for port, free in self.ports.items():
+            output = output.replace(free, port)
+        return output.replace(os.path.realpath(self.folder), "/home/me"
+                              ).replace("it at http://%s:"
+                                        % httpd.own_address(),
+                                        "it at http://192.0.2.7:")
+
+    def run(self, command, language, shown):
+        """Run one command; compare what it prints with what is *shown*."""
+        process = subprocess.Popen(
+            self.local(command), shell=True, cwd=self.folder,
+            env=dict(os.environ, HOME=self.folder), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=os.setsid)  # noqa: PLW1509
+        if re.search(r"httpd\.py(?!.*--hash-password)", command):
+            lines = [process.stdout.readline()]
+            while lines[-1] and b"Ctrl-C" not in lines[-1]:
+                lines.append(process.stdout.readline())
+            self.servers.append((process, lines, command, language, shown))
+            assert lines[-1], (command, lines)
+            return
+        output = process.communicate(timeout=PATIENCE)[0]
+        if language == "console":
+            self.compare(command, output, shown)
+        else:
+            assert process.returncode == 0, (command, output)
+
+    def compare(self, command, output, shown):
+        """Assert that *output* is what is *shown*, but for what varies."""
+        shown = [line for line in shown if has_ipv6() or "[::1]" not in line]
+        assert [without_what_varies(line) for line in self.as_shown(
+            output.decode()).splitlines()] == [
+                without_what_varies(line) for line in shown], command
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *rest):
+        for process, lines, command, language, shown in self.servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            lines.append(process.communicate(timeout=PATIENCE)[0])
+            if kind is None and language == "console":
+                self.compare(command, b"".join(lines), shown)
+
+
+@pytest.mark.parametrize("heading", sorted(RECIPES))
+def test_readme_commands(heading):
+    """All in their order; and what README shows of their output is so."""
+    commands = RECIPES[heading]
+    text = "\n".join(command for command, _, _ in commands)
+    for word in ("curl", "wget", "openssl"):
+        if re.search("^%s " % word, text, re.MULTILINE) and (
+                not shutil.which(word)):
+            pytest.skip(word + " is not installed")
+    for word, feature in [("unix:", "AF_UNIX"), ("--workers", "fork"),
+                          ("https", "ssl")]:
+        if word in text and feature in WITHOUT:
+            pytest.skip("HTTPD_TEST_WITHOUT=" + feature)
+    if "--hash-password" in text and not hasattr(hashlib, "scrypt"):
+        pytest.skip("no hashlib.scrypt in this Python")
+    if "--user" in text and os.geteuid():
+        pytest.skip("it is for root")
+    if "--bind ::" in text and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)     # for --user
+        with Recipe(folder, commands) as recipe:
+            for command in commands:
+                recipe.run(*command)
+
+
+def test_readme_has_no_command_that_nobody_runs():
+    """Blocks are of a kind that a test runs; but for those that follow."""
+    text = re.sub("```text\n.*?```", "", readme(), flags=re.DOTALL)
+    kinds = re.findall("^```([a-z]*)\n(.*?)^```$", text,
+                       re.DOTALL | re.MULTILINE)
+    assert {kind for kind, _ in kinds} == {
+        "", "console", "haproxy", "ini", "logrotate", "nginx", "python", "sh"}
+    (command,) = [block for kind, block in kinds if not kind]
+    with open(os.path.join(HERE, ".ci", "run")) as file:    # it runs this one
+        assert "grep -m1 '^python3 -m venv ' README.md" in file.read()
+    assert re.fullmatch("python3 -m venv .*\n", command)
+
+
+def test_readme_begins_with_rows_of_its_table_of_speed():
+    first, _, rest = readme().partition("\n## ")
+    table = rest.partition("\n## Speed\n")[2].splitlines()
+    rows = [line for line in first.splitlines() if line.startswith("|")]
+    assert len(rows) >= 6 and not [row for row in rows if row not in table]
+
+
+def test_readme_shows_how_it_works():
+    """The steps of a turn in their order, and the table of states."""
+    chapter = readme().partition("\n## How it works\n")[2].partition(
+        "\n## ")[0]
+    turn, ways = re.findall("^```text\n(.*?)^```$", chapter,
+                            re.DOTALL | re.MULTILINE)
+    code = inspect.getsource(httpd.Server._turn_once).split('"""')[2]
+    steps = re.findall(r"^  (\w+)\b", turn, re.MULTILINE)
+    found = [re.search(r"\b%s[(\[]" % step, code).start() for step in steps]
+    assert len(steps) == 7 and found == sorted(found)
+    names = httpd.STATE_NAMES
+    for line in ways.splitlines():
+        way = [names.index(name) for name in re.findall("[A-Z]{4,}", line)]
+        for state, other in zip(way, way[1:]):
+            assert other in httpd.FOLLOWS[state], line
+    words = {0: "-", httpd.READ: "read", httpd.WRITE: "write"}
+    assert re.findall("^[|] ([A-Z]+) [|] (.*) [|] (.*) [|] (.*) [|]$",
+                      chapter, re.MULTILINE) == [
+        (names[state], words[waits_for], str(seconds or "-"), ", ".join(
+            names[other] for other in sorted(follows)) or "-")
+        for state, waits_for, seconds, follows, _ in httpd.STATES
+        if names[state] not in ("LISTENING", "WAKING", "OBEYING")]
+    functions = chapter.rpartition("in this order:")[2]
+    for name in re.findall("`(.*?)`", functions):
+        found = httpd
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert callable(found)
+
+
+def test_readme_shows_the_ways_of_a_connection(tmp_path, monkeypatch):
+    """Those that it has are watched here, one after the other; but for TLS."""
+    with open(str(tmp_path / "large"), "wb") as file:
+        file.truncate(16 << 20)
+    way, enter = [], httpd.Connection.enter
+
+    def watched(connection, state):
+        name = httpd.STATE_NAMES[state]
+        if way[-1:] != [name]:      # it is entered again as time goes on
+            way.append(name)
+        enter(connection, state)
+    monkeypatch.setattr(httpd.Connection, "enter", watched)
+    digest = "Want-Repr-Digest: sha-256=1"
+    head = request_for("/large", "Range: bytes=0-0")
+    shown = re.search("^  the first request.*?^```$", readme(),
+                      re.DOTALL | re.MULTILINE).group().splitlines()[:-1]
+    ways = [re.findall("[A-Z]{4,}", line) for line in shown
+            if "TLS" not in line]
+    with httpd.Server(str(tmp_path), 0, "127.0.0.1") as server:
+        with Wire(urllib.parse.urlsplit(server.url).port) as wire:
+            def went(*names):
+                wait_until(lambda: way == list(names), names)
+            went("ACCEPTED", "RECEIVING")
+            wire.send(head).response()
+            went(*ways[0])
+            del way[:-1]
+            wire.send(head[:9])
+            went("IDLE", "RECEIVING")
+            wire.send(head[9:]).response()
+            went(*ways[1])
+            del way[:-1]
+            # Or the kernel might make room for all of it.
+            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            wire.send(request_for("/large"))
+            went("IDLE", "SENDING")
+            wire.response()
+            went(*ways[2])
+            del way[:-1]
+            wire.get("/large", "Range: bytes=0-0", digest)
+            went(*ways[3])
+    with httpd.Server(str(tmp_path), 0, "127.0.0.1", request_timeout=1
+                      ) as server:
+        with Wire(urllib.parse.urlsplit(server.url).port) as wire:
+            assert wire.send(head).response().status == 206
+            wait_until(lambda: way[-1] == "IDLE", "IDLE")
+            del way[:-1]
+            assert wire.send(head[:9]).response().status == 408
+        went(*ways[4])
+    assert len(ways) == 5
 
 
 def test_readme_python(monkeypatch, capsys):
@@ -10477,20 +10693,83 @@ def test_readme_python(monkeypatch, capsys):
         "200 b'<!DOCTYPE html>'\n" * len(blocks))
 
 
-@pytest.mark.parametrize("program", [HTTPD, HTTPGET], ids=os.path.basename)
-def test_readme_and_help_name_the_same_options(program):
-    name = os.path.basename(program)
-    with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
-        chapter = re.search(r"^## %s\n(.*?)^## " % re.escape(name),
-                            file.read(), re.DOTALL | re.MULTILINE).group(1)
-    rows = re.findall(r"^\| (`-.*?) \|", chapter, re.MULTILINE)
-    in_readme = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(rows)))
-    done = subprocess.run([sys.executable, program, "-h"], check=True,
-                          stdout=subprocess.PIPE, timeout=PATIENCE)
-    text = done.stdout.decode().partition("examples:")[0]
-    in_help = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*",
-                             text.partition("\n\n")[2]))
-    assert in_readme == in_help
+def chapter_of(module):
+    """Return README's chapter of a program."""
+    return re.search(r"^## %s.py\n(.*?)^## " % module.__name__, readme(),
+                     re.DOTALL | re.MULTILINE).group(1)
+
+
+@programs
+def test_readme_and_help_name_the_same_options(module):
+    """In the same order, and with the same defaults."""
+    cells = [re.split(r" ?\| ?", row)[1:-1] for row in re.findall(
+        r"^\| `-.*\|$", chapter_of(module), re.MULTILINE)]
+    pattern = "(?<![\\w-])--?[a-zA-Z0-9][a-z-]*"
+    named = [re.findall(pattern, cell[0]) for cell in cells]
+    assert set(named.pop()) == {"--version", "-h", "--help"}
+    actions = [action for group in parser_of(module)._action_groups[2:]
+               for action in group._group_actions]
+    assert list(itertools.chain(*named)) == [
+        name for action in actions for name in action.option_strings]
+    defaults = {option: cell[2].replace("`", "")
+                for cell in cells for option in re.findall(pattern, cell[0])}
+    told = 0
+    for action in actions:
+        default = re.search(r"\(default(?:, and at most)?: (.*)\)",
+                            action.help % {"default": action.default})
+        if default:
+            told += 1
+            assert defaults[action.option_strings[0]] == default.group(1)
+    assert told >= 3
+
+
+# What the docstring says of a limit, what README does, and what it is.
+LIMITS = [
+    (httpd, "Request line %d KiB", "| request line | %d KiB |",
+     httpd.REQUEST_LINE_MAX // 1024),
+    (httpd, "head %d KiB and", "| head | %d KiB,", httpd.HEAD_MAX // 1024),
+    (httpd, "and %d fields", " KiB, %d fields |", httpd.FIELDS_MAX),
+    (httpd, "%d s for a TLS handshake", "| time for a TLS handshake | %d s |",
+     httpd.HANDSHAKE_TIMEOUT),
+    (httpd, "%d s for a whole head", "after connecting too | %d s |",
+     httpd.REQUEST_TIMEOUT),
+    (httpd, "%d s idle between requests", "| idle between requests | %d s |",
+     httpd.IDLE_TIMEOUT),
+    (httpd, "%d s without progress in sending",
+     "| no progress in sending | %d s |", httpd.SEND_TIMEOUT),
+    (httpd, "at port %d.", "port %d unless given", httpd.PORT),
+    (httpget, "port %d,", "127.0.0.1, %d and", httpget.PORT),
+    (httpget, "A head of %d KiB", "heads of at most %d KiB",
+     httpget.HEAD_MAX // 1024),
+    (httpget, "%d interim", "%d interim", httpget.INTERIM_MAX),
+    (httpget, "%d redirects", "At most %d redirects", httpget.REDIRECTS_MAX),
+    (httpget, "gzip content of %d times", "gzip of at most %d times",
+     httpget.EXPANSION_MAX),
+    (httpget, "listings of %d MiB", "listings of %d MiB",
+     httpget.LISTING_MAX >> 20),
+    (httpget, "%d s to connect", "and between bytes | %d |", httpget.TIMEOUT),
+    (httpget, "%d breaks in a row", "to cope with | %d |", httpget.RETRIES),
+]
+
+
+@rows([row + (row[0].__name__ + ": " + row[1],) for row in LIMITS])
+def test_limits_are_those_of_docstring_and_readme(a, b, c, d):
+    assert b % d in " ".join(a.__doc__.split())
+    assert c % d in " ".join(chapter_of(a).split())
+
+
+@programs
+def test_docstring_and_readme_name_the_same_exit_statuses(module):
+    paragraph = module.__doc__.partition("\nExit status\n")[2].partition(
+        "\n\n")[0]
+    chapter = " ".join(chapter_of(module).split())
+    if module is httpd:
+        chapter = re.search("Exit status: .*? ###", chapter).group()
+        named = re.findall("(?:: |; )([0-9]+) [a-z]", chapter)
+    else:
+        named = re.findall("[|] ([0-9]+) [|]", chapter.partition(
+            "| exit status |")[2].partition("After 4")[0])
+    assert named == re.findall("^    ([0-9]+) ", paragraph, re.MULTILINE)
 
 
 @pytest.fixture
