@@ -10531,7 +10531,11 @@ class Recipe:
             self.servers.append((process, lines, command, language, shown))
             assert lines[-1], (command, lines)
             return
-        output = process.communicate(timeout=PATIENCE)[0]
+        try:
+            output = process.communicate(timeout=PATIENCE)[0]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         if language == "console":
             self.compare(command, output, shown)
         else:
