@@ -70,8 +70,8 @@ Map of the sections
     Limits and vocabulary, Target, Request, Response head, Body length,
     Body decoders, What is there already, Listings, Display
     - up to here pure: no socket, no file, no clock -
-    Tasks, Connection, Exchange, Output, Transfer, Copying a folder,
-    Command line
+    Report, Tasks, Connection, Exchange, Output, Transfer,
+    Copying a folder, Command line
 """
 
 import errno
@@ -1228,7 +1228,156 @@ def size_text(count: float) -> str:
     return "%.1f %s" % (count, units[0])
 
 
+def progress_text(count: int, length: "Optional[int]", new: int,
+                  seconds: float) -> str:
+    """Return the line of progress: *new* of *count* bytes in *seconds*.
+
+    >>> progress_text(512, 1024, 256, 2)
+    '50 %  512 bytes of 1.0 KiB  128 bytes/s  0:04 left'
+    """
+    rate = new / max(seconds, 1e-6)
+    text = "%s  %s/s" % (size_text(count), size_text(rate))
+    if length:
+        text = "%d %%  %s of %s  %s/s" % (
+            100 * count // length, size_text(count), size_text(length),
+            size_text(rate))
+        if rate > 0:
+            left = int((length - count) / rate)
+            text += "  %d:%02d left" % divmod(left, 60)
+    return text
+
+
 # ======== Border: only below this line is the operating system touched =======
+
+# ---- Report -----------------------------------------------------------------
+
+class Report:
+    """Tells the user on standard error how the exchange goes on."""
+
+    def __init__(self, verbose: bool, quiet: bool,
+                 bar: bool = False) -> None:
+        self.verbose = verbose
+        self.quiet = quiet
+        self.bar = bar          # whether to show progress
+        self.aside = False      # whether the request is one of our own
+        self._shown = 0         # characters of the progress line
+        # When it is to be shown again; what is quick needs none.
+        self._due = time.monotonic() + PROGRESS_WAIT
+        self.begin(0)
+
+    def begin(self, count: int) -> None:
+        """A transfer begins, with *count* bytes that are there."""
+        self._began = time.monotonic()
+        self._before = count
+
+    def connected(self, url: URL, sock: socket.socket) -> None:
+        """Say where the connection goes, and from where."""
+        try:
+            peer, own = sock.getpeername(), sock.getsockname()
+        except OSError:     # gone already; sending will say so
+            return
+        version = getattr(sock, "version", None)    # of TLS
+        self.note("Connected to %s, address %s, from %s%s" % (
+            url.host, join_address(peer), join_address(own),
+            ", " + version() if version else ""))
+
+    def request(self, data: bytes) -> None:
+        """Show the request, when asked to."""
+        if self.verbose:
+            for line in data[:-4].split(b"\r\n"):
+                name = line.partition(b":")[0]
+                if name.lower().decode("latin-1") in CREDENTIALS:
+                    line = name + b": (not shown)"
+                self.note("> " + shown(line))
+
+    def head(self, head: Head) -> None:
+        """Show the status line and the fields that matter."""
+        if self.verbose:
+            for line in head.lines:
+                self.note("< " + shown(line))
+        elif not (head.interim or self.aside):
+            self.note(shown(head.lines[0]))
+            for line in head.lines[1:]:
+                if line.partition(b":")[0].lower() in MAIN_FIELDS:
+                    self.note(shown(line))
+
+    def redirected(self, url: URL) -> None:
+        """Say where a redirect leads."""
+        self.note("Redirected to %s" % printable(str(url)))
+
+    def retry(self, exc: Failure, delay: float) -> None:
+        """Say that a transfer goes on after a break."""
+        self.note("%s; going on in %g s" % (
+            str(exc).replace("; try again", ""), delay))
+
+    def error_content(self, data: bytes, note: str) -> None:
+        """Show the beginning of an error's content."""
+        text = data.decode("utf-8", "backslashreplace")
+        for line in (safe_text(text).rstrip("\n"), note):
+            if line:
+                self.note(line)
+
+    def progress(self, count: int, length: "Optional[int]") -> None:
+        """Show on the terminal how far a transfer is."""
+        now = time.monotonic()
+        if not self.bar or now < self._due:
+            return
+        self._line(progress_text(count, length, count - self._before,
+                                 now - self._began))
+
+    def copied(self, fetched: int, unchanged: int, count: int) -> None:
+        """Show on the terminal how far the copying of a folder is."""
+        if self.bar and time.monotonic() >= self._due:
+            self._line("%d files, %s; %d unchanged" % (
+                fetched, size_text(count), unchanged))
+
+    def _line(self, text: str) -> None:
+        self._due = time.monotonic() + PROGRESS_WAIT
+        try:
+            columns = os.get_terminal_size(STDERR).columns
+        except OSError:
+            columns = 0
+        # What went on in the next line would stay there.
+        text = text[:(columns or COLUMNS) - 1]
+        write_stderr("\r" + text.ljust(self._shown))
+        self._shown = len(text)
+
+    def clear(self) -> None:
+        """Take the progress off the terminal."""
+        if self._shown:
+            write_stderr("\r" + " " * self._shown + "\r")
+            self._shown = 0
+
+    def end(self, count: int, seconds: float, name: "Optional[str]",
+            proof: str) -> None:
+        """Sum up: *count* bytes in so many *seconds*, saved as *name*."""
+        self.note("%s%d bytes in %.3f s, %s/s%s" % (
+            "" if name is None or name == "-" else printable(name) + ": ",
+            count, seconds, size_text(count / max(seconds, 1e-6)),
+            ", " + proof if proof else ""))
+
+    def note(self, text: str) -> None:
+        """Say *text*, unless nothing is to be said."""
+        if not self.quiet:
+            self.clear()
+            say(text)
+
+
+def say(text: str) -> None:
+    """Write a line to standard error."""
+    write_stderr(text + "\n")
+
+
+def write_stderr(text: str) -> None:
+    """Write *text* to standard error."""
+    data = text.encode(sys.stderr.encoding or "utf-8", "backslashreplace")
+    try:
+        # Not by sys.stderr: what that cannot write makes Python exit with
+        # a status of its own.
+        os.write(STDERR, data)
+    except OSError:
+        return      # nobody is left to be told
+
 
 # ---- Tasks ------------------------------------------------------------------
 
@@ -2877,153 +3026,6 @@ examples:
   python3 httpget.py -r -P copy 192.0.2.7 8080 photos  copy a folder
   python3 httpget.py example.org 80 a.tar | tar x      use it in a pipe
 """
-
-
-class Report:
-    """Tells the user on standard error how the exchange goes on."""
-
-    def __init__(self, verbose: bool, quiet: bool,
-                 bar: bool = False) -> None:
-        self.verbose = verbose
-        self.quiet = quiet
-        self.bar = bar          # whether to show progress
-        self.aside = False      # whether the request is one of our own
-        self._shown = 0         # characters of the progress line
-        # When it is to be shown again; what is quick needs none.
-        self._due = time.monotonic() + PROGRESS_WAIT
-        self.begin(0)
-
-    def begin(self, count: int) -> None:
-        """A transfer begins, with *count* bytes that are there."""
-        self._began = time.monotonic()
-        self._before = count
-
-    def connected(self, url: URL, sock: socket.socket) -> None:
-        """Say where the connection goes, and from where."""
-        try:
-            peer, own = sock.getpeername(), sock.getsockname()
-        except OSError:     # gone already; sending will say so
-            return
-        version = getattr(sock, "version", None)    # of TLS
-        self.note("Connected to %s, address %s, from %s%s" % (
-            url.host, join_address(peer), join_address(own),
-            ", " + version() if version else ""))
-
-    def request(self, data: bytes) -> None:
-        """Show the request, when asked to."""
-        if self.verbose:
-            for line in data[:-4].split(b"\r\n"):
-                name = line.partition(b":")[0]
-                if name.lower().decode("latin-1") in CREDENTIALS:
-                    line = name + b": (not shown)"
-                self.note("> " + shown(line))
-
-    def head(self, head: Head) -> None:
-        """Show the status line and the fields that matter."""
-        if self.verbose:
-            for line in head.lines:
-                self.note("< " + shown(line))
-        elif not (head.interim or self.aside):
-            self.note(shown(head.lines[0]))
-            for line in head.lines[1:]:
-                if line.partition(b":")[0].lower() in MAIN_FIELDS:
-                    self.note(shown(line))
-
-    def redirected(self, url: URL) -> None:
-        """Say where a redirect leads."""
-        self.note("Redirected to %s" % printable(str(url)))
-
-    def retry(self, exc: Failure, delay: float) -> None:
-        """Say that a transfer goes on after a break."""
-        self.note("%s; going on in %g s" % (
-            str(exc).replace("; try again", ""), delay))
-
-    def error_content(self, data: bytes, note: str) -> None:
-        """Show the beginning of an error's content."""
-        text = data.decode("utf-8", "backslashreplace")
-        for line in (safe_text(text).rstrip("\n"), note):
-            if line:
-                self.note(line)
-
-    def progress(self, count: int, length: "Optional[int]") -> None:
-        """Show on the terminal how far a transfer is."""
-        now = time.monotonic()
-        if not self.bar or now < self._due:
-            return
-        self._line(progress_text(count, length, count - self._before,
-                                 now - self._began))
-
-    def copied(self, fetched: int, unchanged: int, count: int) -> None:
-        """Show on the terminal how far the copying of a folder is."""
-        if self.bar and time.monotonic() >= self._due:
-            self._line("%d files, %s; %d unchanged" % (
-                fetched, size_text(count), unchanged))
-
-    def _line(self, text: str) -> None:
-        self._due = time.monotonic() + PROGRESS_WAIT
-        try:
-            columns = os.get_terminal_size(STDERR).columns
-        except OSError:
-            columns = 0
-        # What went on in the next line would stay there.
-        text = text[:(columns or COLUMNS) - 1]
-        write_stderr("\r" + text.ljust(self._shown))
-        self._shown = len(text)
-
-    def clear(self) -> None:
-        """Take the progress off the terminal."""
-        if self._shown:
-            write_stderr("\r" + " " * self._shown + "\r")
-            self._shown = 0
-
-    def end(self, count: int, seconds: float, name: "Optional[str]",
-            proof: str) -> None:
-        """Sum up: *count* bytes in so many *seconds*, saved as *name*."""
-        self.note("%s%d bytes in %.3f s, %s/s%s" % (
-            "" if name is None or name == "-" else printable(name) + ": ",
-            count, seconds, size_text(count / max(seconds, 1e-6)),
-            ", " + proof if proof else ""))
-
-    def note(self, text: str) -> None:
-        """Say *text*, unless nothing is to be said."""
-        if not self.quiet:
-            self.clear()
-            say(text)
-
-
-def progress_text(count: int, length: "Optional[int]", new: int,
-                  seconds: float) -> str:
-    """Return the line of progress: *new* of *count* bytes in *seconds*.
-
-    >>> progress_text(512, 1024, 256, 2)
-    '50 %  512 bytes of 1.0 KiB  128 bytes/s  0:04 left'
-    """
-    rate = new / max(seconds, 1e-6)
-    text = "%s  %s/s" % (size_text(count), size_text(rate))
-    if length:
-        text = "%d %%  %s of %s  %s/s" % (
-            100 * count // length, size_text(count), size_text(length),
-            size_text(rate))
-        if rate > 0:
-            left = int((length - count) / rate)
-            text += "  %d:%02d left" % divmod(left, 60)
-    return text
-
-
-def say(text: str) -> None:
-    """Write a line to standard error."""
-    write_stderr(text + "\n")
-
-
-def write_stderr(text: str) -> None:
-    """Write *text* to standard error."""
-    data = text.encode(sys.stderr.encoding or "utf-8", "backslashreplace")
-    try:
-        # Not by sys.stderr: what that cannot write makes Python exit with
-        # a status of its own.
-        os.write(STDERR, data)
-    except OSError:
-        return      # nobody is left to be told
 
 
 def make_parsers() -> "Tuple[ArgumentParser, ArgumentParser]":
