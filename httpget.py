@@ -2768,6 +2768,45 @@ def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
     return answer, found[2], parse_digest(answer.fields.get("repr-digest", ""))
 
 
+def is_complete(client: Client, url: URL, name: str) -> "Task":
+    """Return whether file *name*, without a part, is what *url* has.
+
+    By the server's digest, or, where it gives none, by size and time.
+    """
+    try:
+        state = os.stat(name)
+        if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
+            return False
+    except OSError:
+        return False
+    found = yield from ask_version(client, url, [])
+    if not found:
+        return False
+    answer, length, digest = found
+    if length != state.st_size:
+        if length < state.st_size:
+            client.report.note("%s is longer than what the server has"
+                               % printable(name))
+        return False
+    if digest:
+        return digest == digest_of(name)
+    modified = http_time(answer.fields.get("last-modified", ""))
+    return modified is not None and modified == int(state.st_mtime)
+
+
+def digest_of(name: str) -> bytes:
+    """Return the SHA-256 of the file *name*; raise OutputError."""
+    import hashlib
+    digest = hashlib.sha256()
+    try:
+        with open(name, "rb") as file:
+            for block in iter(lambda: file.read(RECEIVE_SIZE), b""):
+                digest.update(bytearray(block))
+    except OSError as exc:
+        raise not_written(name, exc)
+    return digest.digest()
+
+
 def show_error(report: "Report", response: Response) -> "Task":
     """Show the beginning of the content of *response*."""
     data = bytearray()
@@ -3276,45 +3315,6 @@ def as_folder(url: URL) -> URL:
     return URL(url.scheme, url.host, url.port, path.rstrip("/") + "/")
 
 
-def is_complete(client: Client, url: URL, name: str) -> "Task":
-    """Return whether file *name*, without a part, is what *url* has.
-
-    By the server's digest, or, where it gives none, by size and time.
-    """
-    try:
-        state = os.stat(name)
-        if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
-            return False
-    except OSError:
-        return False
-    found = yield from ask_version(client, url, [])
-    if not found:
-        return False
-    answer, length, digest = found
-    if length != state.st_size:
-        if length < state.st_size:
-            client.report.note("%s is longer than what the server has"
-                               % printable(name))
-        return False
-    if digest:
-        return digest == digest_of(name)
-    modified = http_time(answer.fields.get("last-modified", ""))
-    return modified is not None and modified == int(state.st_mtime)
-
-
-def digest_of(name: str) -> bytes:
-    """Return the SHA-256 of the file *name*; raise OutputError."""
-    import hashlib
-    digest = hashlib.sha256()
-    try:
-        with open(name, "rb") as file:
-            for block in iter(lambda: file.read(RECEIVE_SIZE), b""):
-                digest.update(bytearray(block))
-    except OSError as exc:
-        raise not_written(name, exc)
-    return digest.digest()
-
-
 def password_of(user: str) -> str:
     """Return the password of *user*: from the environment, or by asking."""
     password = os.environ.get("HTTPGET_PASSWORD")
@@ -3329,7 +3329,6 @@ def password_of(user: str) -> str:
             raise UsageError("no terminal to ask for the password of %s at;"
                              " set HTTPGET_PASSWORD" % printable(user))
     return password
-
 
 
 def fill_standard_descriptors() -> None:
