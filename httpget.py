@@ -2582,11 +2582,13 @@ class Transfer:
         if self.wanted:
             fields.append(("Range", self.wanted))
         elif output.written and output.validator:
-            # With the last byte that is there: if it was all, then what comes
-            # is that byte, and with it what is to be known of the file.
+            # One byte is asked for twice: of a file that is complete "N-"
+            # would be a 416, which tells nothing about the version.  Where
+            # it is the only one, that is no part but the whole file.
             asked = output.written - 1
-            fields += [("Range", "bytes=%d-" % asked),
-                       ("If-Range", output.validator)]
+            if asked:
+                fields += [("Range", "bytes=%d-" % asked),
+                           ("If-Range", output.validator)]
             if self.response and not stuck:
                 url = self.response.url
         elif not (self.client.settings.raw or output.is_file):
