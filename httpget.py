@@ -410,7 +410,11 @@ def joined(url: URL, reference: str) -> URL:
     """
     from urllib.parse import urljoin
     refuse_controls(reference, "the reference")
-    new = parse_url(urljoin(str(url), reference))
+    try:
+        whole = urljoin(str(url), reference)
+    except ValueError:
+        raise ValueError("'%s' is no reference" % printable(reference))
+    new = parse_url(whole)
     if new.authority == url.authority:
         new.host = url.host     # with its zone, which no URL has
     return new

@@ -3961,12 +3961,14 @@ def test_get_parse_url(a, b):
     ("https://h/x", "https://h/x", "to TLS"),
     ("ftp://h/x", None, "another scheme"), ("http://u@h/", None, "user"),
     ("javascript:x", None, "script"), ("/a\nb", None, "lf"),
+    ("//\xe2\x80\xae\xe2\x84\x80/", None, "what urljoin quotes as it is"),
 ])
 def test_get_redirected(a, b):
     url = httpget.parse_url("http://h/a/b")
     if b is None:
-        with pytest.raises(httpget.StatusError):
+        with pytest.raises(httpget.StatusError) as caught:
             httpget.redirected(url, a)
+        assert httpget.printable(str(caught.value)) == str(caught.value)
     else:
         assert str(httpget.redirected(url, a)) == b
 
