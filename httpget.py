@@ -3178,6 +3178,11 @@ def check_combination(options: "Namespace") -> None:
     if options.folder is not None and not (options.remote_name
                                            or options.recursive):
         raise ValueError("-P is for -O and -r")
+    if options.force and not options.remote_name:
+        raise ValueError("--force is for -O")
+    if options.tls and any(url.scheme == "http" for _, url in options.urls):
+        raise ValueError("--tls is for host and port; write https:// in a"
+                         " URL")
     if options.resume and options.output in (None, "-") and not (
             options.remote_name):
         raise ValueError("-c needs -o FILE or -O")

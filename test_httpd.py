@@ -11543,6 +11543,8 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     (["-o", "x", "h", "80", "a", "b"], "several", "one name for two files"),
     (["-c", "h"], "-c", "-c without a file"),
     (["-P", "d", "h"], "-P", "-P without -O"),
+    (["--force", "-r", "h"], "--force", "--force without -O"),
+    (["--tls", "http://h/"], "--tls", "TLS for a URL without it"),
     (["--range", "5-4"], "range", "range backwards"),
     (["--range", "5-", "-c", "-o", "x"], "--range", "range and -c"),
     (["-r", "-o", "x"], "-r", "-r with a name"),
