@@ -2897,9 +2897,7 @@ class Mirror:
             target = (target.rpartition("/")[0] + "/" + percent_encode(
                 entry.name, NAME_BYTES) + ("/" if entry.is_folder else ""))
         url = URL(base.scheme, base.host, base.port, target)
-        # In the file system's own encoding, whatever that is.
-        name = os.fsdecode(local_name(entry.name, WINDOWS).encode(
-            "utf-8", "surrogateescape"))
+        name = file_name(entry.name)
         path = os.path.join(folder, name) if name else folder
         try:
             if entry.is_folder:
@@ -3036,6 +3034,15 @@ def is_name(text: str) -> bool:
     """Return whether a file can have the name *text* on some system."""
     return text not in ("", ".", "..") and not re.search(
         "[/\0\ud800-\udc7f\udd00-\udfff]", text)
+
+
+def file_name(name: str) -> str:
+    """Return the file name under which *name*, of a server, is kept here.
+
+    As UTF-8, whatever the file system's own encoding is.
+    """
+    return os.fsdecode(local_name(name, WINDOWS).encode(
+        "utf-8", "surrogateescape"))
 
 
 def make_folder(path: str) -> None:
@@ -3294,7 +3301,7 @@ def get(client: Client, word: str, url: URL, options: "Namespace") -> None:
 def copy_name(url: URL) -> str:
     """Return the name of a copy of the folder *url*, "" for that of "/"."""
     path = url.target.partition("?")[0]
-    return local_name(decoded(path.strip("/").rpartition("/")[2]), WINDOWS)
+    return file_name(decoded(path.strip("/").rpartition("/")[2]))
 
 
 def save(client: Client, word: str, url: URL, options: "Namespace") -> None:

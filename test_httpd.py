@@ -13316,11 +13316,15 @@ def test_get_copy_keeps_permissions_and_edits_are_seen(tmp_path):
     ids=["ASCII", "UTF-8"])
 def test_get_copy_in_any_locale(tmp_path, version):
     page = '[{"name": "\xe9", "type": "file"}]'.encode()
-    with Listing(b"application/json", page) as server:
-        result = run_httpget("-r", "-P", str(tmp_path), server.host,
-                             str(server.port), environment=version)
+    with Listing(b"application/json", b"") as server:
+        server.pages = {b"/%C3%A9/": page}
+        result = run_httpget(
+            "-r", "-P", str(tmp_path), "http://%s:%d/%%C3%%A9/" % (
+                server.host, server.port), environment=version)
     assert result.status == 0, result
-    assert os.listdir(os.fsencode(str(tmp_path))) == [b"\xc3\xa9"]
+    assert list(os.walk(os.fsencode(str(tmp_path)))) == [
+        (os.fsencode(str(tmp_path)), [b"\xc3\xa9"], []),
+        (os.fsencode(str(tmp_path / "\xe9")), [], [b"\xc3\xa9"])]
 
 
 def test_get_copy_from_a_server_that_is_restarted(tmp_path):
