@@ -162,11 +162,22 @@ PART_SUFFIX = ".part"
 NOTES_SUFFIX = ".json"
 STDOUT, STDERR = 1, 2   # descriptors
 
+# What a message advises.
+TRY_AGAIN = "try again"
+IS_IT_A_SERVER = "is this a web server?"
+
 
 class Failure(Exception):
-    """Why the content was not fetched, in one line for the user."""
+    """Why the content was not fetched, in one line for the user.
+
+    The first argument says what happened, the others what can be done about
+    it and what is left.
+    """
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        return "; ".join(part for part in self.args if part)
 
 
 class StatusError(Failure):
@@ -798,8 +809,8 @@ class GzipDecoder:
             try:
                 block = self._unpacker.decompress(self._held, EXPANDED_BLOCK)
             except self._errors:
-                raise ResponseError("malformed response: bad gzip coding;"
-                                    " --raw saves it as it is")
+                raise ResponseError("malformed response: bad gzip coding",
+                                    "--raw saves it as it is")
             self._held = (self._unpacker.unused_data if self._unpacker.eof
                           else self._unpacker.unconsumed_tail)
             if not self._held:
@@ -807,15 +818,15 @@ class GzipDecoder:
         self._count += len(block)
         if self._count > max(EXPANSION_FREE, EXPANSION_MAX * self._fed):
             raise ResponseError("the content expands to more than %d times"
-                                " what was sent; --raw saves it as it is"
-                                % EXPANSION_MAX)
+                                " what was sent" % EXPANSION_MAX,
+                                "--raw saves it as it is")
         return block
 
     def end(self) -> None:
         """All was fed: raise BrokenOff unless that was all of it."""
         if self._fed and not self._unpacker.eof:
-            raise BrokenOff("the response broke off in its gzip coding; try"
-                            " again")
+            raise BrokenOff("the response broke off in its gzip coding",
+                            TRY_AGAIN)
 
 
 # ---- What is there already --------------------------------------------------
@@ -967,7 +978,7 @@ def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
         return AGAIN, 0, None
     if status not in (200, 203) and have.written:
         raise ResponseError("the server answered %d, which is not the rest of"
-                            " the file; try again" % status)
+                            " the file" % status, TRY_AGAIN)
     total = None if coded else length
     if (have.written and not coded and have.validator != ""
             and strong_validator(fields) == have.validator
@@ -1311,8 +1322,7 @@ class Report:
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that a transfer goes on after a break."""
-        self.note("%s; going on in %g s" % (
-            str(exc).replace("; try again", ""), delay))
+        self.note("%s; going on in %g s" % (exc.args[0], delay))
 
     def error_content(self, data: bytes, note: str) -> None:
         """Show the beginning of an error's content."""
@@ -1603,9 +1613,9 @@ class Connection:
 
     def _no_head(self, reason: str) -> Failure:
         if self.heard:
-            return BrokenOff("the response broke off in its head: %s; try"
-                             " again" % reason)
-        return ConnectError("no response: %s; is this a web server?" % reason)
+            return BrokenOff("the response broke off in its head: %s" % reason,
+                             TRY_AGAIN)
+        return ConnectError("no response: %s" % reason, IS_IT_A_SERVER)
 
 
 def event_of(exc: OSError, event: int) -> int:
@@ -1634,8 +1644,8 @@ def connect(url: "URL", settings: "Settings") -> "Task":
         found = socket.getaddrinfo(url.host.encode("ascii"), url.port,
                                    settings.family, socket.SOCK_STREAM)
     except OSError as exc:
-        raise ConnectError("no address for host '%s': %s; check the name"
-                           % (url.host, reason_of(exc)))
+        raise ConnectError("no address for host '%s': %s" % (
+            url.host, reason_of(exc)), "check the name")
     failures = []
     for family, kind, protocol, _, address in found:
         try:
@@ -1656,9 +1666,9 @@ def connect(url: "URL", settings: "Settings") -> "Task":
         except BaseException:
             connection.close()
             raise
-    raise ConnectError("could not connect to %s port %d (%s); is the server"
-                       " running there?" % (url.host, url.port,
-                                            ", ".join(failures)))
+    raise ConnectError("could not connect to %s port %d (%s)" % (
+        url.host, url.port, ", ".join(failures)),
+        "is the server running there?")
 
 
 def connect_to(connection: Connection, address: "Any") -> "Task":
@@ -1739,7 +1749,7 @@ class Settings:
                 # Python 3.8 to 3.10 take the end of a connection for TLS's.
                 self._context.options &= ~IGNORE_UNEXPECTED_EOF
             except ImportError:
-                raise ConnectError("this Python has no TLS; use http")
+                raise ConnectError("this Python has no TLS", "use http")
             except OSError as exc:
                 raise ConnectError("could not read the certificates in %s: %s"
                                    % (printable(str(self.cafile)),
@@ -1828,7 +1838,7 @@ class Client:
         try:
             yield from connection.send(request)
         except ConnectionLost as exc:
-            raise ConnectError("%s; is this a web server?" % exc)
+            raise ConnectError(str(exc), IS_IT_A_SERVER)
         for _ in range(INTERIM_MAX + 1):
             head = parse_head((yield from connection.receive_head()))
             self.report.head(head)
@@ -1925,9 +1935,8 @@ class Response:
     def check_coding(self) -> None:
         """Raise ResponseError for a content coding that cannot be decoded."""
         if self._unknown and not self.client.settings.raw:
-            raise ResponseError("unknown content coding '%s'; --raw saves it"
-                                " as it is" % printable(
-                                    self.fields["content-encoding"]))
+            raise ResponseError("unknown content coding '%s'" % printable(
+                self.fields["content-encoding"]), "--raw saves it as it is")
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
@@ -1960,8 +1969,8 @@ class Response:
             self.connection.close()
             whole = "" if self.length is None else " of %d" % self.length
             self._failure = BrokenOff(
-                "the response broke off after %d%s bytes: %s; try again" % (
-                    self.count, whole, exc))
+                "the response broke off after %d%s bytes: %s" % (
+                    self.count, whole, exc), TRY_AGAIN)
             raise self._failure
         except Failure as exc:
             self.connection.close()
@@ -2121,7 +2130,7 @@ class Output:
         """
         if self.written:
             raise ResponseError("the file changed after %d bytes of it were"
-                                " written; try again" % self.written)
+                                " written" % self.written, TRY_AGAIN)
 
     def finish(self, modified: str = "") -> None:
         """Complete the output, after the last block.
@@ -2183,7 +2192,7 @@ class TerminalOutput(Output):
             text = "\0"
         if "\0" in text:
             raise OutputError("the content is binary and would upset the"
-                              " terminal; save it with -o FILE (or force it"
+                              " terminal", "save it with -o FILE (or force it"
                               " with -o -)")
         self.held = "\r" if text.endswith("\r") and not final else ""
         text = safe_text(text[:len(text) - len(self.held)])
@@ -2254,8 +2263,8 @@ class FileOutput(Output):
             raise self._in_use()
 
     def _in_use(self) -> OutputError:
-        return OutputError("another program is writing %s; wait for it"
-                           % printable(self.part))
+        return OutputError("another program is writing %s"
+                           % printable(self.part), "wait for it")
 
     def remember(self, validator: str, length: "Optional[int]",
                  source: str) -> None:
@@ -2284,8 +2293,8 @@ class FileOutput(Output):
             except OSError as exc:
                 raise not_written(self.part, exc)
             if not block:
-                raise OutputError("%s became shorter meanwhile; try again"
-                                  % printable(self.part))
+                raise OutputError("%s became shorter meanwhile"
+                                  % printable(self.part), TRY_AGAIN)
             left -= len(block)
             yield block
 
@@ -2314,9 +2323,9 @@ class FileOutput(Output):
             os.fsync(self.fd)
             if not self._is_mine():
                 raise OutputError("%s was replaced by another program, so %s"
-                                  " is left as it was; try again" % (
+                                  " is left as it was" % (
                                       printable(self.part),
-                                      printable(self.name)))
+                                      printable(self.name)), TRY_AGAIN)
             self._close()
             mtime = http_time(modified)
             if mtime is not None:
@@ -2327,9 +2336,10 @@ class FileOutput(Output):
                 rename(self.part, self.name)
             remove(self.notes)
         except FileExistsError:
-            raise OutputError("%s is there already; --force replaces it; all"
-                              " of the new one is in %s" % (
-                                  printable(self.name), printable(self.part)))
+            raise OutputError(
+                "%s is there already" % printable(self.name),
+                "--force replaces it",
+                "all of the new one is in %s" % printable(self.part))
         except OSError as exc:
             raise not_written(self.name, exc)
 
@@ -2342,7 +2352,7 @@ class FileOutput(Output):
             self.destroy()
         elif self._is_mine():
             self._close()
-            return "; %s kept in %s" % (size_text(size), printable(self.part))
+            return "%s kept in %s" % (size_text(size), printable(self.part))
         return ""
 
     def destroy(self) -> None:
@@ -2456,15 +2466,15 @@ def open_output(name: "Optional[str]", url: str = "", resume: bool = False,
     """
     if name is None or name == "-":
         if sys.stdout is None:
-            raise OutputError("standard output is closed; use -o FILE")
+            raise OutputError("standard output is closed", "use -o FILE")
         if name is None and os.isatty(STDOUT):
             return TerminalOutput(STDOUT, sys.stdout.encoding or "utf-8")
         return Output(STDOUT, "standard output")
     try:
         state = os.stat(name)
         if stat.S_ISDIR(state.st_mode):
-            raise OutputError("%s is a folder; name a file in it"
-                              % printable(name))
+            raise OutputError("%s is a folder" % printable(name),
+                              "name a file in it")
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
     except FileNotFoundError:
@@ -2484,8 +2494,9 @@ def permissions(state: os.stat_result) -> int:
 
 def not_written(name: str, exc: OSError) -> OutputError:
     """Return the error that says that *name* could not be written."""
-    error = OutputError("could not write %s: %s; make room or choose another"
-                        " -o FILE" % (printable(name), reason_of(exc)))
+    error = OutputError(
+        "could not write %s: %s" % (printable(name), reason_of(exc)),
+        "make room or choose another -o FILE")
     error.disk_full = exc.errno in DISK_FULL
     return error
 
@@ -2534,7 +2545,7 @@ class Transfer:
             self.output.finish(self.response.fields.get("last-modified", ""))
             return proof
         except KeyboardInterrupt:
-            raise Interrupted("interrupted" + self.output.abandon())
+            raise Interrupted("interrupted", self.output.abandon())
         except DigestError:
             self.output.destroy()
             raise
@@ -2542,7 +2553,7 @@ class Transfer:
             self.output.abandon()
             raise
         except Failure as exc:
-            exc.args = (str(exc) + self.output.abandon(),)
+            exc.args += (self.output.abandon(),)
             raise
 
     def _fetch(self) -> "Task":
@@ -2685,8 +2696,8 @@ class Transfer:
             block = yield from response.read()
         if came < 0 or expected is not None and came < expected:
             raise BrokenOff("the response broke off after %d bytes: it was"
-                            " shorter than it said; try again"
-                            % self.output.written)
+                            " shorter than it said" % self.output.written,
+                            TRY_AGAIN)
 
     def _refuse(self, response: Response, redirected: bool) -> "Task":
         """Show the content of an error, and raise the StatusError for it.
@@ -2727,7 +2738,7 @@ class Transfer:
             return ""
         if digest != self.digest.digest():
             raise DigestError("the content is not what the server has, by its"
-                              " sha-256; try again")
+                              " sha-256", TRY_AGAIN)
         return "verified sha-256"
 
     def _ask_digest(self, response: Response) -> "Task":
@@ -2746,8 +2757,8 @@ class Transfer:
         if length != self.output.written and is_same_version(
                 answer.fields, validator):
             raise BrokenOff("the response broke off after %d of %d bytes"
-                            " without a sign; try again" % (
-                                self.output.written, length))
+                            " without a sign" % (self.output.written, length),
+                            TRY_AGAIN)
         # Of a coding made here the ETag is another one.
         names = ["last-modified"] if response.coding else [
             "last-modified", "etag"]
@@ -3314,8 +3325,8 @@ def save(client: Client, word: str, url: URL, options: "Namespace") -> None:
         client.report.note("%s: complete already" % printable(name))
         return
     if options.remote_name and os.path.lexists(name) and not options.force:
-        raise OutputError("%s is there already; --force replaces it"
-                          % printable(name))
+        raise OutputError("%s is there already" % printable(name),
+                          "--force replaces it")
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = (not options.quiet and os.isatty(STDERR)
@@ -3344,8 +3355,8 @@ def password_of(user: str) -> str:
                 warnings.simplefilter("error", getpass.GetPassWarning)
                 password = getpass.getpass("Password of %s: " % user)
         except (EOFError, getpass.GetPassWarning):
-            raise UsageError("no terminal to ask for the password of %s at;"
-                             " set HTTPGET_PASSWORD" % printable(user))
+            raise UsageError("no terminal to ask for the password of %s at"
+                             % printable(user), "set HTTPGET_PASSWORD")
     return password
 
 
