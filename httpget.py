@@ -2859,6 +2859,7 @@ class Mirror:
         self.busy = 0           # tasks that may find more jobs
         self.failures = []  # type: List[str]
         self.fetched = self.unchanged = self.bytes = 0
+        self.answered = False   # whether the server has, ever
         self.breaks = 0         # in a row, of the server
         self.until = 0.0        # when it is to be asked again
 
@@ -2916,24 +2917,25 @@ class Mirror:
             else:
                 yield from self._file(client, url, path, entry)
             self.breaks = 0
-        except ConnectError as exc:
-            if self._ask_again(job):
-                yield from pause(self.until - time.monotonic())
-            else:
-                self.failures.append("%s: %s" % (url, exc))
         except Interrupted:
             raise
         except Failure as exc:
             if isinstance(exc, OutputError) and exc.disk_full:
                 raise       # no other file would fare better
-            self.failures.append("%s: %s" % (url, exc))
+            if self._ask_again(job, exc):
+                yield from pause(self.until - time.monotonic())
+            else:
+                self.failures.append("%s: %s" % (url, exc))
 
-    def _ask_again(self, job: "Job") -> bool:
-        """Put *job* back, unless the server never came, or is gone for good.
+    def _ask_again(self, job: "Job", exc: Failure) -> bool:
+        """Put *job* back after *exc*, if that is a break and not the last.
 
-        Of the tasks that notice so at the same time the first counts.
+        Of the tasks that notice it at the same time the first counts.  For a
+        file that broke off its Transfer has asked again already.
         """
-        if not (self.fetched or self.unchanged):
+        if not self.answered or not (
+                isinstance(exc, ConnectError)
+                or isinstance(exc, BrokenOff) and job[3].is_folder):
             return False
         now = time.monotonic()
         if now >= self.until:
@@ -2942,7 +2944,7 @@ class Mirror:
             delay = min(RETRY_DELAY * 2**self.breaks, RETRY_DELAY_MAX)
             self.breaks += 1
             self.until = now + delay
-            self.report.note("the server is gone; going on in %g s" % delay)
+            self.report.retry(exc, delay)
         self.jobs.append(job)
         return True
 
@@ -2951,6 +2953,7 @@ class Mirror:
         """Read the listing at *url*; note what is to be done for it."""
         response = yield from client.get(url, [
             ("Accept", "application/json, text/html;q=0.9")])
+        self.answered = True
         try:
             if response.status != 200:
                 raise StatusError("the server answered %d" % response.status)
