@@ -1517,6 +1517,7 @@ class Connection:
         self.sock = sock
         self.timeout = timeout  # seconds; what it is for, see due()
         self.heard = False      # whether any byte has come since a request
+        self.stalled = False    # whether one was waited for in vain
         self.buffer = memoryview(bytearray(RECEIVE_SIZE))
         self.pending = self.buffer[:0]      # read, but not yet taken
 
@@ -1561,7 +1562,7 @@ class Connection:
                 data = data[count:]
         except OSError as exc:
             raise ConnectionLost("could not send the request: %s"
-                                 % self._reason(exc))
+                                 % self._lost(exc))
 
     def receive(self, until: "Optional[float]") -> "Task":
         """Return the next bytes, which stay valid until the next call.
@@ -1577,14 +1578,15 @@ class Connection:
             count = yield from self.when_ready(
                 until, READ, self.sock.recv_into, self.buffer)
         except OSError as exc:
-            raise ConnectionLost(self._reason(exc))
+            raise self._lost(exc)
         self.heard = self.heard or count > 0
         return self.buffer[:count]
 
-    def _reason(self, exc: OSError) -> str:
-        if isinstance(exc, socket.timeout):
-            return "waited %g s in vain (--timeout)" % self.timeout
-        return reason_of(exc)
+    def _lost(self, exc: OSError) -> ConnectionLost:
+        self.stalled = isinstance(exc, socket.timeout)
+        return ConnectionLost(
+            "waited %g s in vain (--timeout)" % self.timeout if self.stalled
+            else reason_of(exc))
 
     def receive_head(self) -> "Task":
         """Return the next head, with the empty line at its end.
@@ -1808,7 +1810,7 @@ class Client:
                 return (yield from self._exchange(connection, url, request,
                                                   method))
             except ConnectError:
-                if not kept:
+                if not kept or connection.stalled:
                     raise
                 # The server had closed it: that is what it may do.
                 connection.close()

@@ -12794,6 +12794,22 @@ def test_get_several_files_over_one_connection(tmp_path, site):
         assert (result.status, result.out) == (0, PROBE * 2), result
 
 
+def test_get_waits_once_on_a_connection_that_was_kept():
+    """Only one that the server has closed says nothing of the next."""
+    asked = []
+
+    def answer(sock):
+        sock.sendall(ok(b"x"))
+        asked.append(sock.recv(65536))
+        stall(sock)
+    with ScriptedServer(answer) as server:
+        result = run_httpget("--timeout", "0.5", "--retries", "0",
+                             server.host, str(server.port), "a", "b")
+    assert (result.status, result.out) == (1, b"x"), result
+    assert "waited 0.5 s in vain" in message(result)
+    assert len(server.requests) == len(asked) == 1
+
+
 def test_get_follows_redirects():
     class Redirecting(ScriptedServer):
         def answer(self, sock):
