@@ -2011,7 +2011,8 @@ class Response:
     def close(self) -> None:
         """Read no more of it."""
         if not self._ended:
-            self._ended = True
+            self._failure = self._failure or BrokenOff(
+                "the response was closed")
             self.connection.close()
 
     # For those who import this file; see fetch().

@@ -12908,6 +12908,10 @@ def test_get_from_a_program():
             assert response.fields["a"] == "b"
             assert b"".join(response) == b"x" * 300000
         assert b"\r\nX-Y: z\r\n" in server.requests[0]
+        with httpget.fetch(url) as response:
+            assert next(iter(response)) != b""
+        with pytest.raises(httpget.BrokenOff):      # not an end: it is closed
+            b"".join(response)
         server.script = b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno"
         with httpget.fetch(url) as response:
             assert response.status == 404 and b"".join(response) == b"no"
