@@ -3172,9 +3172,10 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or exit with a message."""
     first, parser = make_parsers()
     # argparse would take the "-5" behind "--range" for an option.
-    line = "\0".join(sys.argv[1:] if argv is None else argv)
-    line = re.sub("(^|\0)--range\0-", r"\1--range=-", line)
-    known, words = first.parse_known_args(line.split("\0") if line else [])
+    line = "".join("\0" + word for word in (
+        sys.argv[1:] if argv is None else argv))
+    line = line.replace("\0--range\0-", "\0--range=-")
+    known, words = first.parse_known_args(line.split("\0")[1:])
     options = parser.parse_args(words, known)
     try:
         options.urls = parse_words(options.words, options.tls)

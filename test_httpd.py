@@ -11534,6 +11534,7 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
 
 @rows([
     ([], "a b", "host"), (["h", "0"], "port '0'", "port zero"),
+    ([""], "host", "empty host"),
     (["h", "80", "a\nb"], "control character", "control in the name"),
     (["http://h/", "x"], "not a URL", "a name after a URL"),
     (["http://u@h/"], "user", "user in the URL"),
