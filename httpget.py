@@ -389,7 +389,8 @@ def parse_url(text: str) -> URL:
     target = percent_encode(path or "/", QUERY_BYTES - {ord("?")})
     if query is not None:
         target += "?" + percent_encode(query, QUERY_BYTES)
-    return URL(scheme, parse_host(host),
+    # A zone's "%" is encoded (RFC 6874, 2), or, as people have it, not.
+    return URL(scheme, parse_host(host.replace("%25", "%", 1)),
                parse_port(port) if port else DEFAULT_PORTS[scheme], target)
 
 

@@ -12935,6 +12935,8 @@ def test_get_from_a_program():
 
 def test_get_keeps_the_zone_of_an_address():
     url = httpget.URL("http", "fe80::1%eth0", 8080, "/a/")
+    for text in ("http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]:8080/"):
+        assert httpget.parse_url(text).host == url.host
     assert httpget.joined(url, "b").host == "fe80::1%eth0"
     assert httpget.joined(url, "//[fe80::2]:8080/").host == "fe80::2"
     assert httpget.name_below(url, "b") == "b"
