@@ -2924,8 +2924,9 @@ class Mirror:
         except Interrupted:
             raise
         except Failure as exc:
-            if isinstance(exc, OutputError) and exc.disk_full:
-                raise       # no other file would fare better
+            if not self.answered or (isinstance(exc, OutputError)
+                                     and exc.disk_full):
+                raise       # nothing else would fare better
             if self._ask_again(job, exc):
                 yield from pause(self.until - time.monotonic())
             else:
@@ -2937,8 +2938,7 @@ class Mirror:
         Of the tasks that notice it at the same time the first counts.  For a
         file that broke off its Transfer has asked again already.
         """
-        if not self.answered or not (
-                isinstance(exc, ConnectError)
+        if not (isinstance(exc, ConnectError)
                 or isinstance(exc, BrokenOff) and job[3].is_folder):
             return False
         now = time.monotonic()

@@ -11635,8 +11635,10 @@ def test_get_could_not_connect():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))   # bound but not listening: refuses
         result = run_httpget("127.0.0.1", str(unused.getsockname()[1]))
+        copy = run_httpget("-r", "127.0.0.1", str(unused.getsockname()[1]))
     assert (result.status, result.out) == (3, b"")
     assert "refused" in message(result)
+    assert copy.status == 3 and message(copy) == message(result)
     result = run_httpget("no-such-host.invalid")
     assert result.status == 3 and "no-such-host.invalid" in message(result)
 
