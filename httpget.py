@@ -175,6 +175,7 @@ class Failure(Exception):
     """
 
     exit_status = 1
+    hopeless = False        # whether no other file would fare better
 
     def __str__(self) -> str:
         return "; ".join(part for part in self.args if part)
@@ -218,7 +219,6 @@ class OutputError(Failure):
     """The content could not be written."""
 
     exit_status = 5
-    disk_full = False       # or not to be written to at all
 
 
 class Interrupted(Failure):
@@ -2501,7 +2501,7 @@ def not_written(name: str, exc: OSError) -> OutputError:
     error = OutputError(
         "could not write %s: %s" % (printable(name), reason_of(exc)),
         "make room or choose another -o FILE")
-    error.disk_full = exc.errno in DISK_FULL
+    error.hopeless = exc.errno in DISK_FULL
     return error
 
 
@@ -2924,9 +2924,8 @@ class Mirror:
         except Interrupted:
             raise
         except Failure as exc:
-            if not self.answered or (isinstance(exc, OutputError)
-                                     and exc.disk_full):
-                raise       # nothing else would fare better
+            if exc.hopeless or not self.answered:
+                raise
             if self._ask_again(job, exc):
                 yield from pause(self.until - time.monotonic())
             else:
@@ -3277,7 +3276,7 @@ def parse_timeout(text: str) -> float:
 def get_all(options: "Namespace") -> int:
     """Do what *options* ask for; return the exit status.
 
-    Raise Failure when the only file was not fetched.
+    Raise Failure when the only file was not fetched, or none could be.
     """
     report = Report(options.verbose, options.quiet,
                     not options.quiet and os.isatty(STDERR))
@@ -3295,7 +3294,7 @@ def get_all(options: "Namespace") -> int:
             except (StatusError, ConnectError, ResponseError,
                     OutputError) as exc:
                 report.clear()
-                if len(options.urls) == 1:
+                if exc.hopeless or len(options.urls) == 1:
                     raise
                 say("httpget.py: %s" % exc)
                 status = 1

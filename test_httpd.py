@@ -12002,6 +12002,15 @@ def test_get_disk_full_keeps_what_came(tmp_path):
     assert target.read_bytes() == b"old"
 
 
+def test_get_tries_a_full_disk_once():
+    """No other file would fare better."""
+    with ScriptedServer(ok(b"x")) as server, open("/dev/full", "wb") as full:
+        result = run_httpget(server.host, str(server.port), "a", "b",
+                             stdout=full)
+    assert result.status == 5 and "No space" in message(result), result
+    assert len(server.requests) == 1
+
+
 def test_get_never_follows_or_replaces_what_is_no_file(tmp_path):
     victim = tmp_path / "victim"
     victim.write_bytes(b"old")
