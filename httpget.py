@@ -2354,10 +2354,12 @@ class FileOutput(Output):
         size = os.fstat(self.fd).st_size
         if not size:
             self.destroy()
-        elif self._is_mine():
-            self._close()
-            return "%s kept in %s" % (size_text(size), printable(self.part))
-        return ""
+            return ""
+        mine = self._is_mine()
+        self._close()
+        if not mine:
+            return ""
+        return "%s kept in %s" % (size_text(size), printable(self.part))
 
     def destroy(self) -> None:
         """Give up, and leave nothing, for it is wrong."""
@@ -2376,7 +2378,7 @@ class FileOutput(Output):
         """Whether the part's name still means the file that is open."""
         try:
             return os.path.samestat(os.lstat(self.part), os.fstat(self.fd))
-        except FileNotFoundError:
+        except OSError:     # gone, or out of reach
             return False
 
 

@@ -12052,6 +12052,20 @@ def test_get_part_is_opened_safely(tmp_path, monkeypatch):
     assert victim.read_bytes() == b"old"
 
 
+def test_get_part_out_of_reach(tmp_path, monkeypatch):
+    """Whether it is still there nobody knows; there is no traceback."""
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+    for give_up in (httpget.FileOutput.abandon, httpget.FileOutput.destroy):
+        output = httpget.FileOutput(str(tmp_path / "t"), 0o666)
+        output.restart()
+        output.write(b"x")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "lstat", denied)
+            assert not give_up(output)
+        assert output.fd == -1
+
+
 def test_get_keeps_private_files_private(tmp_path):
     target = tmp_path / "t"
     target.write_bytes(b"old")
