@@ -1228,6 +1228,11 @@ def join_address(address: "Tuple[object, ...]") -> str:
     return "%s port %s" % (address[0], address[1])
 
 
+def counted(count: int, noun: str) -> str:
+    """Return so many of *noun*, as "1 file" or "2 files"."""
+    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
+
+
 def size_text(count: float) -> str:
     """Return *count* bytes for people.
 
@@ -1235,7 +1240,7 @@ def size_text(count: float) -> str:
     ('999 bytes', '1.5 KiB')
     """
     if count < KIB:
-        return "%d byte%s" % (count, "" if int(count) == 1 else "s")
+        return counted(int(count), "byte")
     units = ["KiB", "MiB", "GiB", "TiB"]
     count /= KIB
     while count >= KIB and len(units) > 1:
@@ -1334,17 +1339,18 @@ class Report:
 
     def progress(self, count: int, length: "Optional[int]") -> None:
         """Show on the terminal how far a transfer is."""
-        now = time.monotonic()
-        if not self.bar or now < self._due:
-            return
-        self._line(progress_text(count, length, count - self._before,
-                                 now - self._began))
+        if self._is_due():
+            self._line(progress_text(count, length, count - self._before,
+                                     time.monotonic() - self._began))
 
     def copied(self, fetched: int, unchanged: int, count: int) -> None:
         """Show on the terminal how far the copying of a folder is."""
-        if self.bar and time.monotonic() >= self._due:
-            self._line("%d files, %s; %d unchanged" % (
-                fetched, size_text(count), unchanged))
+        if self._is_due():
+            self._line("%s, %s; %d unchanged" % (
+                counted(fetched, "file"), size_text(count), unchanged))
+
+    def _is_due(self) -> bool:
+        return self.bar and time.monotonic() >= self._due
 
     def _line(self, text: str) -> None:
         self._due = time.monotonic() + PROGRESS_WAIT
@@ -2876,16 +2882,16 @@ class Mirror:
             run(*[self._work() for _ in range(CONNECTIONS)])
         except (Interrupted, KeyboardInterrupt):
             raise Interrupted(
-                "interrupted; %d file%s copied, and what has come of others"
-                " is kept; the same command goes on" % (
-                    self.fetched, " is" if self.fetched == 1 else "s are"))
+                "interrupted", "%s %s copied, and what has come of others"
+                " is kept" % (counted(self.fetched, "file"),
+                              "is" if self.fetched == 1 else "are"),
+                "the same command goes on")
         self.report.clear()
         for line in self.failures:
             say("httpget.py: %s" % line)
-        self.report.note("%d file%s, %s in %.1f s; %d unchanged; %d failed" % (
-            self.fetched, "" if self.fetched == 1 else "s",
-            size_text(self.bytes), time.monotonic() - started,
-            self.unchanged, len(self.failures)))
+        self.report.note("%s, %s in %.1f s; %d unchanged; %d failed" % (
+            counted(self.fetched, "file"), size_text(self.bytes),
+            time.monotonic() - started, self.unchanged, len(self.failures)))
         if self.failures:
             raise StatusError("not all of %s was copied" % self.url)
 

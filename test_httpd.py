@@ -13676,6 +13676,16 @@ def test_terminals_get_no_escape_sequence(site, tmp_path, environment):
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", text)
 
 
+def test_get_progress_of_a_copy(monkeypatch):
+    shown = []
+    monkeypatch.setattr(httpget, "write_stderr", shown.append)
+    report = httpget.Report(False, False, True)
+    report._due = 0.0
+    report.copied(1, 0, 1)
+    report.copied(2, 0, 2)      # too soon to be shown
+    assert shown == ["\r1 file, 1 byte; 0 unchanged"]
+
+
 # ---- httpget.py: terminal ---------------------------------------------------
 
 @rows([
