@@ -82,7 +82,7 @@ import socket
 import stat
 import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 from contextlib import contextmanager
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
@@ -832,29 +832,41 @@ class GzipDecoder:
 
 # ---- What is there already --------------------------------------------------
 
-def parse_content_range(value: str) -> "Optional[Tuple[int, int, int]]":
-    """Return (first, last, length) of Content-Range *value*, None if bad.
+class ContentRange(namedtuple("ContentRange", "first last length")):
+    """Where a response's content stands in the file.
 
     Positions are inclusive; first and last are -1 for "bytes */LENGTH", and
-    length is -1 where it is not known.  Source: RFC 9110, 14.4.
-
-    >>> parse_content_range("bytes 0-4/10"), parse_content_range("bytes */9")
-    ((0, 4, 10), (-1, -1, 9))
+    length, the file's, is -1 where it is not known.
     """
-    match = CONTENT_RANGE.fullmatch(value)
+
+    __slots__ = ()
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are from first to last."""
+        return int(self.last + 1 - self.first)
+
+
+def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
+    """Return what Content-Range says, None if it is malformed or not there.
+
+    Source: RFC 9110, 14.4.
+
+    >>> parse_content_range({"content-range": "bytes 0-4/10"})
+    ContentRange(first=0, last=4, length=10)
+    """
+    match = CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
     if not match:
         return None
     first, last, length = (int(number) if number else -1
                            for number in match.groups())
     if first > last or last >= length >= 0:
         return None
-    return first, last, length
+    return ContentRange(first, last, length)
 
 
 def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
-    """Return whether Range *wanted* means *first* to *last*, of *length*.
-
-    Positions are inclusive; -1 is a length that is not known.
+    """Return whether Range *wanted* means the other three of a ContentRange.
 
     >>> is_selected("bytes=5-", 5, 9, 10), is_selected("bytes=-3", 6, 9, 10)
     (True, False)
@@ -950,33 +962,36 @@ class Have:
         self.length = length
 
 
-# What is to be done with a response.
+# What is to be done with a response: APPEND to what is there, RESTART with
+# this, or ask for the file AGAIN, from its start.
 APPEND, RESTART, AGAIN = range(3)
+
+# Which of these, how many bytes of the content to skip, and how many must come
+# then, None where nobody knows.
+Plan = namedtuple("Plan", "action skip expected")
 
 
 def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
-         coded: bool, have: Have) -> "Tuple[int, int, Optional[int]]":
-    """Return (what to do, bytes to skip, bytes that must come then).
+         coded: bool, have: Have) -> Plan:
+    """Return the Plan for a response to the request that *have* tells of.
 
-    APPEND to what is there; RESTART with this; or the file must be asked for
-    AGAIN, from its start.  *length* is the body's, *coded* whether it has a
-    content coding.  The last is None where nobody knows.  Raise ResponseError
-    for what was not asked for.  So two versions of a file are never joined,
-    and none is taken for whole that is not.
+    *length* is the body's, *coded* whether it has a content coding.  Raise
+    ResponseError for what was not asked for.  So two versions of a file are
+    never joined, and none is taken for whole that is not.
     """
     if status == 206:           # RFC 9110, 14.4 and 15.3.7
-        found = parse_content_range(fields.get("content-range", ""))
-        if (not found or not have.asked or coded or found[0] != have.asked
-                or length not in (None, found[1] + 1 - found[0])):
+        part = parse_content_range(fields)
+        if (not part or not have.asked or coded or part.first != have.asked
+                or length not in (None, part.size)):
             raise other_part(fields)
-        total = have.length if found[2] < 0 else found[2]
+        total = have.length if part.length < 0 else part.length
         if (not is_same_version(fields, have.validator)
-                or total != found[1] + 1
+                or total != part.last + 1
                 or have.length not in (None, total)):
-            return AGAIN, 0, None
-        return APPEND, have.written - have.asked, total - have.written
+            return Plan(AGAIN, 0, None)
+        return Plan(APPEND, have.written - have.asked, total - have.written)
     if status == 416:           # RFC 9110, 15.5.17: it is shorter now
-        return AGAIN, 0, None
+        return Plan(AGAIN, 0, None)
     if status not in (200, 203) and have.written:
         raise ResponseError("the server answered %d, which is not the rest of"
                             " the file" % status, TRY_AGAIN)
@@ -987,9 +1002,9 @@ def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
             and (total is None or total >= have.written)):
         # RFC 9110, 14.2: a server without ranges sends all of it.
         total = have.length if total is None else total
-        return APPEND, have.written, (None if total is None
-                                      else total - have.written)
-    return RESTART, 0, total
+        return Plan(APPEND, have.written,
+                    None if total is None else total - have.written)
+    return Plan(RESTART, 0, total)
 
 
 def other_part(fields: "Dict[str, str]") -> ResponseError:
@@ -2574,8 +2589,9 @@ class Transfer:
         most = self.output.written
         while True:
             try:
-                while not (yield from self._attempt(breaks > 1)):
-                    pass
+                # The second break in a row: perhaps that mirror is gone.
+                if not (yield from self._attempt(stuck=breaks > 1)):
+                    continue
                 return (yield from self._prove())
             except (BrokenOff, ConnectError, Unavailable) as exc:
                 # To begin anew is no progress: that could go on for ever.
@@ -2598,6 +2614,26 @@ class Transfer:
         """Make one request and write its content.
 
         Return whether all is there now; else another one must be made.
+        """
+        url, fields, asked = self._request(stuck)
+        response = yield from self.client.get(url, fields)
+        try:
+            if not (response.head.success or asked and response.status == 416):
+                yield from self._refuse(response, str(url) != str(self.url))
+            planned = self._plan(response, asked)
+            if planned.action != APPEND:
+                self._begin(response, planned)
+            if planned.action == AGAIN:
+                return False
+            self.response = response
+            yield from self._copy(response, planned.skip, planned.expected)
+        finally:
+            response.close()
+        return True
+
+    def _request(self, stuck: bool) -> "Tuple[URL, Fields, int]":
+        """Return where to ask, with which fields, and from which position.
+
         The rest is asked for where the beginning came from, unless that is
         *stuck*: a redirect may lead to another mirror each time.
         """
@@ -2621,50 +2657,35 @@ class Transfer:
         elif not (self.client.settings.raw or output.is_file):
             coding = "gzip"
         fields.append(("Accept-Encoding", coding))
-        response = yield from self.client.get(url, fields)
-        try:
-            if not (response.head.success or asked and response.status == 416):
-                yield from self._refuse(response, url is not self.url)
-            action, skip, expected = self._plan(response, asked)
-            if action == AGAIN:
-                return False
-            self.response = response
-            yield from self._copy(response, skip, expected)
-        finally:
-            response.close()
-        return True
+        return url, fields, asked
 
-    def _plan(self, response: Response,
-              asked: int) -> "Tuple[int, int, Optional[int]]":
-        """Prepare the output for *response*; return what plan() says."""
-        output = self.output
+    def _plan(self, response: Response, asked: int) -> Plan:
+        """Return the Plan for *response*."""
         response.check_coding()
-        coded = response.coding is not None
         if self.wanted:
-            expected = self._selected(response)
-            output.restart()
-            return RESTART, 0, expected
+            return Plan(RESTART, 0, self._selected(response))
+        output = self.output
         same = output.source in ("", str(response.url))
-        found = plan(response.status, response.fields, response.length, coded,
-                     Have(output.written, asked,
-                          output.validator if same else "", output.length))
-        if found[0] == AGAIN:
+        return plan(response.status, response.fields, response.length,
+                    response.coding is not None,
+                    Have(output.written, asked,
+                         output.validator if same else "", output.length))
+
+    def _begin(self, response: Response, planned: Plan) -> None:
+        """Begin, or begin anew, as *planned*."""
+        import hashlib
+        validator = source = ""     # of a range there is no rest to ask for
+        if planned.action == AGAIN:
             self.client.report.note(
                 "%s is not a part of what the server has; beginning anew"
-                % printable(output.name))
-            self._restart("", None, "")
-        elif found[0] == RESTART:
-            self._restart("" if coded else strong_validator(response.fields),
-                          found[2], str(response.url))
-        return found
-
-    def _restart(self, validator: str, length: "Optional[int]",
-                 source: str) -> None:
-        """Begin anew, with this version of the file."""
-        import hashlib
+                % printable(self.output.name))
+        elif not self.wanted:
+            source = str(response.url)
+            if not response.coding:
+                validator = strong_validator(response.fields)
         self.output.restart()
-        self.output.remember(validator, length, source)
-        self.digest = hashlib.sha256()
+        self.output.remember(validator, planned.expected, source)
+        self.digest = None if self.wanted else hashlib.sha256()
         self.client.report.begin(0)
 
     def _selected(self, response: Response) -> int:
@@ -2674,12 +2695,12 @@ class Transfer:
         """
         if response.status != 206:
             raise ResponseError("the server does not send ranges of this")
-        found = parse_content_range(response.fields.get("content-range", ""))
-        if (not found or found[0] < 0 or response.coding
-                or not is_selected(self.wanted, *found)
-                or response.length not in (None, found[1] + 1 - found[0])):
+        part = parse_content_range(response.fields)
+        if (not part or part.first < 0 or response.coding
+                or not is_selected(self.wanted, *part)
+                or response.length not in (None, part.size)):
             raise other_part(response.fields)
-        return found[1] + 1 - found[0]
+        return part.size
 
     def _copy(self, response: Response, skip: int,
               expected: "Optional[int]") -> "Task":
@@ -2791,10 +2812,11 @@ def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
         *fields, ("Range", "bytes=0-0"), ("Want-Repr-Digest", "sha-256=10")],
         True)
     yield from answer.discard()
-    found = parse_content_range(answer.fields.get("content-range", ""))
-    if answer.status != 206 or not found or found[2] < 0:
+    part = parse_content_range(answer.fields)
+    if answer.status != 206 or not part or part.length < 0:
         return None
-    return answer, found[2], parse_digest(answer.fields.get("repr-digest", ""))
+    return answer, part.length, parse_digest(
+        answer.fields.get("repr-digest", ""))
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":

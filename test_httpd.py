@@ -4016,7 +4016,7 @@ def test_get_is_selected(a, b, c):
     ("bytes 0-4/10, bytes 5-6/10", None, "two"),
 ])
 def test_get_parse_content_range(a, b):
-    assert httpget.parse_content_range(a) == b
+    assert httpget.parse_content_range({"content-range": a}) == b
 
 
 @rows([
