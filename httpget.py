@@ -110,7 +110,7 @@ PORT = 8080             # as httpd.py
 TIMEOUT = 30.0          # seconds to connect, for a head, between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
 RETRIES = 5             # breaks in a row, without a byte between
-RETRY_DELAY = 1         # seconds after the first; each is twice as long
+RETRY_DELAY = 1         # seconds after the first; see retry_delay()
 RETRY_DELAY_MAX = 30    # seconds
 REDIRECTS_MAX = 10
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
@@ -2530,6 +2530,23 @@ def not_written(name: str, exc: OSError) -> OutputError:
 
 # ---- Transfer ---------------------------------------------------------------
 
+# Who asks again when something breaks, how often, and what counts anew after:
+#
+#   a kept connection closes    Client._get_once   once, at once
+#   a file breaks off           Transfer._fetch    --retries; a new byte
+#   what is there is no part    Transfer._fetch    at once, from the start
+#   a listing breaks off, or    Mirror._do         --retries for all of the
+#     the server is gone                           copy; whatever comes
+
+def retry_delay(breaks: int) -> int:
+    """Return the seconds to wait where there were so many *breaks* before.
+
+    >>> retry_delay(0), retry_delay(1), retry_delay(9)
+    (1, 2, 30)
+    """
+    return min(RETRY_DELAY << breaks, RETRY_DELAY_MAX)
+
+
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
@@ -2599,7 +2616,7 @@ class Transfer:
                     breaks, most = 0, self.output.written
                 if breaks == self.retries or not self._can_go_on():
                     raise
-                delay = min(RETRY_DELAY * 2**breaks, RETRY_DELAY_MAX)
+                delay = retry_delay(breaks)
                 breaks += 1
                 self.client.report.retry(exc, delay)
                 yield from pause(delay)
@@ -2974,7 +2991,7 @@ class Mirror:
         if now >= self.until:
             if self.breaks >= self.retries:
                 return False
-            delay = min(RETRY_DELAY * 2**self.breaks, RETRY_DELAY_MAX)
+            delay = retry_delay(self.breaks)
             self.breaks += 1
             self.until = now + delay
             self.report.retry(exc, delay)
