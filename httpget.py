@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
-    Job = Tuple["URL", str, int, "Entry"]   # where it is listed; see Mirror
+    Job = Tuple["URL", str, int, "Entry"]       # see Mirror
 
 __version__ = "1.0"
 
@@ -271,6 +271,15 @@ class URL:
 
     def __str__(self) -> str:
         return "%s://%s%s" % (self.scheme, self.authority, self.target)
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+    def with_target(self, target: str) -> "URL":
+        """Return where *target* is of the same origin."""
+        return URL(self.scheme, self.host, self.port, target)
 
     @property
     def origin(self) -> "Tuple[str, str, int]":
@@ -1184,13 +1193,20 @@ def name_below(url: URL, link: str) -> str:
         target = joined(url, link.strip())
     except ValueError:
         return ""
-    folder = url.target.partition("?")[0].rpartition("/")[0] + "/"
+    folder = url.path.rpartition("/")[0] + "/"
     name = target.target[len(folder):]
     if (target.origin != url.origin or not target.target.startswith(folder)
             or "?" in name or "/" in name.rstrip("/") or not name.strip("/")
             or name.endswith("//")):
         return ""
     return name
+
+
+def entry_url(url: URL, entry: Entry) -> URL:
+    """Return the URL of *entry*, which the page at *url* lists."""
+    return url.with_target(
+        url.path.rpartition("/")[0] + "/" + percent_encode(
+            entry.name, NAME_BYTES) + ("/" if entry.is_folder else ""))
 
 
 def decoded(name: str) -> str:
@@ -2892,10 +2908,13 @@ def show_error(report: "Report", response: Response) -> "Task":
 class Mirror:
     """Copies what a server lists below a folder into a folder here.
 
-    jobs      (URL and path of a folder, its depth, an entry of its listing),
-              still to be done
+    jobs      what is still to be done: an entry of a listing, behind the
+              URL, the path here and the depth of the folder that has it,
+              which all the folder's jobs share, for there may be many
     failures  one line for each thing that could not be copied
     """
+
+    TOP = Entry("", True)   # stands for the folder itself: nothing lists it
 
     def __init__(self, url: URL, folder: str, name: str, settings: Settings,
                  report: "Report", retries: int) -> None:
@@ -2906,7 +2925,7 @@ class Mirror:
         self.report = report
         self.retries = retries
         path = os.path.join(folder, name) if name else folder
-        self.jobs = [(url, path, 0, Entry("", True))]  # type: List[Job]
+        self.jobs = [(url, path, 0, self.TOP)]  # type: List[Job]
         self.busy = 0           # tasks that may find more jobs
         self.failures = []  # type: List[str]
         self.fetched = self.unchanged = self.bytes = 0
@@ -2954,14 +2973,10 @@ class Mirror:
 
     def _do(self, client: Client, job: "Job") -> "Task":
         """Do *job*, or note why it could not be done."""
-        base, folder, depth, entry = job
-        target, _, _ = base.target.partition("?")
-        if entry.name:
-            target = (target.rpartition("/")[0] + "/" + percent_encode(
-                entry.name, NAME_BYTES) + ("/" if entry.is_folder else ""))
-        url = URL(base.scheme, base.host, base.port, target)
-        name = file_name(entry.name)
-        path = os.path.join(folder, name) if name else folder
+        url, path, depth, entry = job
+        if entry is not self.TOP:
+            url = entry_url(url, entry)
+            path = os.path.join(path, file_name(entry.name))
         try:
             if entry.is_folder:
                 yield from self._folder(client, url, path, depth)
@@ -3365,8 +3380,7 @@ def get(client: Client, word: str, url: URL, options: "Namespace") -> None:
 
 def copy_name(url: URL) -> str:
     """Return the name of a copy of the folder *url*, "" for that of "/"."""
-    path = url.target.partition("?")[0]
-    return file_name(decoded(path.strip("/").rpartition("/")[2]))
+    return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
 
 
 def save(client: Client, word: str, url: URL, options: "Namespace") -> None:
@@ -3394,8 +3408,7 @@ def save(client: Client, word: str, url: URL, options: "Namespace") -> None:
 
 def as_folder(url: URL) -> URL:
     """Return *url* with the slash that a folder's path ends with."""
-    path = url.target.partition("?")[0]
-    return URL(url.scheme, url.host, url.port, path.rstrip("/") + "/")
+    return url.with_target(url.path.rstrip("/") + "/")
 
 
 def password_of(user: str) -> str:
