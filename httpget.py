@@ -494,19 +494,22 @@ _NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
 RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
 
 
-def render_request(url: URL, fields: "Fields", method: str = "GET") -> bytes:
-    """Return the head of a request for *url*, with *fields*.
+def render_request(method: str, url: URL, fields: "Fields",
+                   users: "Sequence[Tuple[str, str]]") -> bytes:
+    """Return the head of a request for *url*, with *fields* of ours.
 
-    They replace fields of ours of the same name.
+    They replace what every request says, and the user's replace both.
     Source: RFC 9112, 3; RFC 9110, 9.3.
     """
-    own = [("Host", url.authority), ("User-Agent", "httpget.py/"
-                                     + __version__), ("Accept", "*/*")]
-    names = {name.lower() for name, _ in fields}
+    ours = OrderedDict([("Host", url.authority),
+                        ("User-Agent", "httpget.py/" + __version__),
+                        ("Accept", "*/*")])
+    ours.update(fields)
+    said = {name.lower() for name, _ in users}
     lines = ["%s %s HTTP/1.1" % (method, url.target)]
-    lines += ["%s: %s" % field for field in own
-              if field[0].lower() not in names]
-    lines += ["%s: %s" % field for field in fields]
+    lines += ["%s: %s" % field for field in ours.items()
+              if field[0].lower() not in said]
+    lines += ["%s: %s" % field for field in users]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 
@@ -1551,8 +1554,10 @@ class ConnectionLost(Exception):
 class Connection:
     """A connection to a server, and what has been read from it."""
 
-    def __init__(self, sock: socket.socket, timeout: float) -> None:
+    def __init__(self, sock: socket.socket,
+                 origin: "Tuple[str, str, int]", timeout: float) -> None:
         self.sock = sock
+        self.origin = origin    # see URL.origin
         self.timeout = timeout  # seconds; what it is for, see due()
         self.heard = False      # whether any byte has come since a request
         self.stalled = False    # whether one was waited for in vain
@@ -1693,7 +1698,7 @@ def connect(url: "URL", settings: "Settings") -> "Task":
         except OSError as exc:      # a family that this system lacks
             failures.append("%s: %s" % (address[0], reason_of(exc)))
             continue
-        connection = Connection(sock, settings.timeout)
+        connection = Connection(sock, url.origin, settings.timeout)
         try:
             sock.setblocking(False)
             yield from connect_to(connection, address)
@@ -1814,7 +1819,6 @@ class Client:
         self.report = report
         self.trusted = url.origin
         self.allowed = allowed
-        self.origin = None  # type: Optional[Tuple[str, str, int]]
         self._idle = None  # type: Optional[Connection]
 
     def get(self, url: "URL", fields: "Fields", aside: bool = False,
@@ -1840,36 +1844,45 @@ class Client:
 
     def _get_once(self, url: "URL", fields: "Fields", method: str) -> "Task":
         """Return the Response for *url*, whatever it is."""
-        request = render_request(url, self._fields(url, fields), method)
-        connection = yield from self._connection(url)
-        kept = connection.heard     # from an earlier request
-        try:
+        request = self._request(url, fields, method)
+        while True:
+            connection, kept = yield from self._connection(url)
             try:
                 return (yield from self._exchange(connection, url, request,
                                                   method))
             except ConnectError:
+                connection.close()
+                # What was kept the server may close at any time, even as the
+                # request is on its way.  The next one is new.
                 if not kept or connection.stalled:
                     raise
-                # The server had closed it: that is what it may do.
+            except BaseException:
                 connection.close()
-                connection = yield from self._connection(url)
-                return (yield from self._exchange(connection, url, request,
-                                                  method))
-        except BaseException:
-            connection.close()
-            raise
+                raise
+
+    def _request(self, url: "URL", fields: "Fields", method: str) -> bytes:
+        """Return the head of a request; credentials are for one origin."""
+        users = self.settings.fields
+        if url.origin != self.trusted:
+            users = [field for field in users
+                     if field[0].lower() not in CREDENTIALS]
+        elif self.settings.user:
+            fields = [*fields, ("Authorization", basic(*self.settings.user))]
+        return render_request(method, url, fields, users)
 
     def _connection(self, url: "URL") -> "Task":
-        """Return a connection to the origin of *url*."""
+        """Return a connection to the origin of *url*, and whether it is old.
+
+        That is, kept since an earlier request.
+        """
         connection, self._idle = self._idle, None
         if connection:
-            if self.origin == url.origin and not connection.has_input():
-                return connection
+            if connection.origin == url.origin and not connection.has_input():
+                return connection, True
             connection.close()
         connection = yield from connect(url, self.settings)
-        self.origin = url.origin
         self.report.connected(url, connection.sock)
-        return connection
+        return connection, False
 
     def _exchange(self, connection: Connection, url: "URL",
                   request: bytes, method: str) -> "Task":
@@ -1888,19 +1901,6 @@ class Client:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
         raise ResponseError("more than %d interim responses" % INTERIM_MAX)
-
-    def _fields(self, url: "URL", fields: "Fields") -> "Fields":
-        """Return all fields of a request for *url*."""
-        settings = self.settings
-        if settings.user:
-            fields = [*fields, ("Authorization", basic(*settings.user))]
-        said = {name.lower() for name, _ in settings.fields}
-        fields = [field for field in fields if field[0].lower() not in said]
-        fields += settings.fields
-        if url.origin != self.trusted:
-            fields = [field for field in fields
-                      if field[0].lower() not in CREDENTIALS]
-        return fields
 
     def keep(self, connection: Connection) -> None:
         """Take back *connection*, for the next request."""

@@ -4201,11 +4201,16 @@ def test_get_gzip_expands_within_measure():
 def test_get_render_request():
     url = httpget.parse_url("http://h:81/x")
     agent = b"User-Agent: httpget.py/%s\r\n" % httpget.__version__.encode()
-    assert httpget.render_request(url, []) == (
+    assert httpget.render_request("GET", url, [], []) == (
         b"GET /x HTTP/1.1\r\nHost: h:81\r\n" + agent + b"Accept: */*\r\n\r\n")
-    assert httpget.render_request(url, [("accept", "a"), ("X", "\xe9")]) == (
+    fields = [("Accept", "b"), ("Range", "bytes=0-0")]
+    assert httpget.render_request("HEAD", url, fields, []) == (
+        b"HEAD /x HTTP/1.1\r\nHost: h:81\r\n" + agent
+        + b"Accept: b\r\nRange: bytes=0-0\r\n\r\n")
+    users = [("accept", "a"), ("X", "\xe9"), ("X", "y")]
+    assert httpget.render_request("GET", url, fields, users) == (
         b"GET /x HTTP/1.1\r\nHost: h:81\r\n" + agent
-        + b"accept: a\r\nX: \xe9\r\n\r\n")
+        + b"Range: bytes=0-0\r\naccept: a\r\nX: \xe9\r\nX: y\r\n\r\n")
 
 
 @rows([
@@ -11418,7 +11423,8 @@ def test_get_report():
         assert re.fullmatch(r"3 bytes in [0-9.]+ s, .*/s", lines[5])
         assert len(lines) == 6
         url = httpget.parse_url("http://localhost:%d/a%%20b" % server.port)
-        request = httpget.render_request(url, [("Accept-Encoding", "gzip")])
+        request = httpget.render_request(
+            "GET", url, [("Accept-Encoding", "gzip")], [])
         assert server.requests == [request]
         result = run_httpget("-v", "localhost", str(server.port), "a b")
         lines = result.err.splitlines()
