@@ -182,11 +182,13 @@ class Failure(Exception):
 
 
 class StatusError(Failure):
-    """The server answered with a status that is not 2xx."""
+    """A status that is not 2xx: a redirect, too, that is not followed."""
+
+    status = 0              # where it was answered to the last request
 
 
 class Unavailable(StatusError):
-    """A status from 500 on, in a transfer that had begun."""
+    """One after which another request may do better."""
 
 
 class ConnectError(Failure):
@@ -798,8 +800,7 @@ class GzipDecoder:
 
     def __init__(self) -> None:
         import zlib
-        self._errors = zlib.error
-        self._new = zlib.decompressobj
+        self._zlib = zlib
         self._unpacker = zlib.decompressobj(GZIP)
         self._held = b""        # fed, but not yet decoded
         self._fed = 0           # bytes that came in, and that went out
@@ -818,10 +819,10 @@ class GzipDecoder:
         block = b""
         while not block:
             if self._unpacker.eof and self._held:   # another member follows
-                self._unpacker = self._new(GZIP)
+                self._unpacker = self._zlib.decompressobj(GZIP)
             try:
                 block = self._unpacker.decompress(self._held, EXPANDED_BLOCK)
-            except self._errors:
+            except self._zlib.error:
                 raise ResponseError("malformed response: bad gzip coding",
                                     "--raw saves it as it is")
             self._held = (self._unpacker.unused_data if self._unpacker.eof
@@ -1100,7 +1101,7 @@ class Entry:
 
     def __init__(self, name: str, is_folder: bool,
                  size: "Optional[int]" = None,
-                 mtime: "Optional[float]" = None) -> None:
+                 mtime: "Optional[int]" = None) -> None:
         self.name = name        # decoded; surrogate escapes for bad UTF-8
         self.is_folder = is_folder
         self.size = size        # bytes
@@ -2569,9 +2570,8 @@ class Transfer:
     wanted    value of a Range field, or "" for the whole file
     retries   breaks in a row, without a byte between, that are coped with
     fields    for each request
-    digest    SHA-256 of what is written, or None for a range
+    hasher    for the SHA-256 of what is written, or None for a range
     response  the last one that was of use
-    refused   the status of one that was not
     came      bytes of content that were fetched
     """
 
@@ -2585,9 +2585,8 @@ class Transfer:
         self.wanted = wanted
         self.retries = retries
         self.fields = fields
-        self.digest = None if wanted else hashlib.sha256()
+        self.hasher = None if wanted else hashlib.sha256()
         self.response = None  # type: Optional[Response]
-        self.refused = 0
         self.came = 0
 
     def run(self) -> "Task":
@@ -2597,8 +2596,8 @@ class Transfer:
         """
         try:
             for block in self.output.blocks():
-                if self.digest:
-                    self.digest.update(bytearray(block))
+                if self.hasher:
+                    update(self.hasher, block)
             self.client.report.begin(self.output.written)
             proof = yield from self._fetch()
             assert self.response
@@ -2718,7 +2717,7 @@ class Transfer:
                 validator = strong_validator(response.fields)
         self.output.restart()
         self.output.remember(validator, planned.expected, source)
-        self.digest = None if self.wanted else hashlib.sha256()
+        self.hasher = None if self.wanted else hashlib.sha256()
         self.client.report.begin(0)
 
     def _selected(self, response: Response) -> int:
@@ -2742,25 +2741,23 @@ class Transfer:
         Raise BrokenOff or ResponseError unless *expected* bytes come then;
         None where nobody knows how many.
         """
-        came = -skip
+        count = -skip
         block = yield from response.read()
         while block:
-            came += len(block)
-            if expected is not None and came > expected:
+            count += len(block)
+            if expected is not None and count > expected:
                 raise ResponseError("malformed response: more bytes than"
                                     " there are of the file")
-            if came > 0:
-                block = block[max(0, len(block) - came):]
+            if count > 0:
+                block = block[max(0, len(block) - count):]
                 self.output.write(block)
                 self.came += len(block)
-                if self.digest:
-                    # A copy, for PyPy makes one of anything but a bytearray,
-                    # which it collects too rarely.
-                    self.digest.update(bytearray(block))
+                if self.hasher:
+                    update(self.hasher, block)
                 self.client.report.progress(self.output.written,
                                             self.output.length)
             block = yield from response.read()
-        if came < 0 or expected is not None and came < expected:
+        if count < 0 or expected is not None and count < expected:
             raise BrokenOff("the response broke off after %d bytes: it was"
                             " shorter than it said" % self.output.written,
                             TRY_AGAIN)
@@ -2778,10 +2775,10 @@ class Transfer:
         text = "the server answered %s for %s" % (
             shown(response.head.lines[0].partition(b" ")[2]),
             response.url.target)
-        if self.response and (response.status >= 500 or redirected):
-            raise Unavailable(text)
-        self.refused = response.status
-        raise StatusError(text)
+        again = self.response and (response.status >= 500 or redirected)
+        error = (Unavailable if again else StatusError)(text)
+        error.status = response.status
+        raise error
 
     def _prove(self) -> "Task":
         """Compare with the server's digest, where it has one.
@@ -2791,7 +2788,7 @@ class Transfer:
         """
         response = self.response
         assert response
-        if not self.digest:
+        if not self.hasher:
             return ""
         digest = None
         if not response.coding:
@@ -2802,7 +2799,7 @@ class Transfer:
             digest = yield from self._ask_digest(response)
         if not digest:
             return ""
-        if digest != self.digest.digest():
+        if digest != self.hasher.digest():
             raise DigestError("the content is not what the server has, by its"
                               " sha-256", TRY_AGAIN)
         return "verified sha-256"
@@ -2856,6 +2853,7 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     """Return whether file *name*, without a part, is what *url* has.
 
     By the server's digest, or, where it gives none, by size and time.
+    Compare Mirror._is_current().
     """
     try:
         state = os.stat(name)
@@ -2874,21 +2872,28 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         return False
     if digest:
         return digest == digest_of(name)
-    modified = http_time(answer.fields.get("last-modified", ""))
-    return modified is not None and modified == int(state.st_mtime)
+    return http_time(answer.fields.get("last-modified", "")) == int(
+        state.st_mtime)
 
 
 def digest_of(name: str) -> bytes:
     """Return the SHA-256 of the file *name*; raise OutputError."""
     import hashlib
-    digest = hashlib.sha256()
+    hasher = hashlib.sha256()
     try:
         with open(name, "rb") as file:
             for block in iter(lambda: file.read(RECEIVE_SIZE), b""):
-                digest.update(bytearray(block))
+                update(hasher, block)
     except OSError as exc:
         raise not_written(name, exc)
-    return digest.digest()
+    return hasher.digest()
+
+
+def update(hasher: "Any", block: "Block") -> None:
+    """Feed *block* to *hasher*."""
+    # As a copy, for PyPy makes one of anything but a bytearray, which it
+    # collects too rarely.
+    hasher.update(bytearray(block))
 
 
 def show_error(report: "Report", response: Response) -> "Task":
@@ -3083,9 +3088,9 @@ class Mirror:
         transfer = Transfer(client, url, output, "", self.retries, fields)
         try:
             yield from transfer.run()
-        except StatusError:
+        except StatusError as exc:
             if entry.name == INDEX and entry.size is None and (
-                    transfer.refused == 404):
+                    exc.status == 404):
                 return      # the page was a listing
             raise
         self.fetched += 1
@@ -3095,18 +3100,18 @@ class Mirror:
                     state: os.stat_result) -> "Task":
         """Return whether the file that is there has the same size and time.
 
-        The server is asked for what the listing does not tell of them.
+        The server is asked for what the listing does not tell of them; its
+        digests of so many files would take it too long.
         """
         size, mtime = entry.size, entry.mtime
         if size is None or size == state.st_size and mtime is None:
             answer = yield from client.get(url, [], method="HEAD")
             if answer.status != 200:
                 return False
-            length = body_length("GET", 200, answer.fields)
+            length = body_length("GET", 200, answer.fields)     # as if it were
             size = length if length >= 0 else None
             mtime = http_time(answer.fields.get("last-modified", ""))
-        return (size == state.st_size and mtime is not None
-                and int(mtime) == int(state.st_mtime))
+        return size == state.st_size and mtime == int(state.st_mtime)
 
 
 def is_name(text: str) -> bool:
