@@ -66,6 +66,12 @@ In a program
 
 Licence: MIT
 
+The way of one file
+    main -> fetch_all -> fetch_file -> open_output -> Transfer.run
+    -> _fetch -> _attempt -> Client.get -> _get_once -> _exchange -> Response;
+    back in _attempt: _plan -> _begin -> _copy (Response.read, Output.write);
+    then _prove, and FileOutput.finish, which renames.
+
 Map of the sections
     Limits and vocabulary, Target, Request, Response head, Body length,
     Body decoders, What is there already, Listings, Display
@@ -452,6 +458,10 @@ OWN_FIELDS = frozenset([
 # What one origin may know and another may not.
 CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
 
+# FIRST-LAST, FIRST- or -COUNT; RFC 9110, 14.1.2.
+_NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
+RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
+
 
 def parse_field(text: str) -> "Tuple[str, str]":
     """Return (name, value) of the field *text*, "Name: value".
@@ -490,10 +500,6 @@ def parse_range(text: str) -> str:
         raise ValueError("range '%s' is not FIRST-LAST, FIRST- or -COUNT"
                          % printable(text))
     return "bytes=" + text
-
-
-_NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
-RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
 
 
 def render_request(method: str, url: URL, fields: "Fields",
@@ -845,6 +851,18 @@ class GzipDecoder:
 
 # ---- What is there already --------------------------------------------------
 
+# RFC 9110, 14.4.
+CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
+                           % (_NUMBER, _NUMBER, _NUMBER))
+# IMF-fixdate, and the two forms of old; RFC 9110, 5.6.7.
+HTTP_DATE = re.compile(
+    "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
+    "|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
+    "|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
+# entity-tag, but no weak one; RFC 9110, 8.8.3.
+STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
+
+
 class ContentRange(namedtuple("ContentRange", "first last length")):
     """Where a response's content stands in the file.
 
@@ -893,17 +911,6 @@ def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
                            or first == 0 and last + 1 <= int(count))
     return first == int(start) and (at_end if not stop or last < int(stop)
                                     else last == int(stop))
-
-
-CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
-                           % (_NUMBER, _NUMBER, _NUMBER))
-# IMF-fixdate, and the two forms of old; RFC 9110, 5.6.7.
-HTTP_DATE = re.compile(
-    "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
-    "|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
-    "|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
-# entity-tag, but no weak one; RFC 9110, 8.8.3.
-STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
 
 def http_time(value: str) -> "Optional[int]":
@@ -1091,6 +1098,13 @@ def local_name(name: str, windows: bool = False) -> str:
 
 # ---- Listings ---------------------------------------------------------------
 
+JSON_SPACE = re.compile("[ \t\r\n]*")
+
+# <a ... href=...>, the value quoted or not; each part of it bounded.
+LINK = re.compile(r"""(?i)<a\s[^<>]{0,4096}?\bhref\s{0,9}=\s{0,9}"""
+                  r"""("[^"<>]{0,4096}"|'[^'<>]{0,4096}'|[^\s"'<>]{1,4096})""")
+
+
 class Entry:
     """A name in a folder's listing.
 
@@ -1133,9 +1147,6 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
         whole = False
     if not whole:
         raise ResponseError("this is no listing of a folder")
-
-
-JSON_SPACE = re.compile("[ \t\r\n]*")
 
 
 def after_space(text: str, start: int) -> int:
@@ -1181,11 +1192,6 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         name = name_below(url, unescape(link))
         if name:
             yield Entry(decoded(name.rstrip("/")), name.endswith("/"))
-
-
-# <a ... href=...>, the value quoted or not; each part of it bounded.
-LINK = re.compile(r"""(?i)<a\s[^<>]{0,4096}?\bhref\s{0,9}=\s{0,9}"""
-                  r"""("[^"<>]{0,4096}"|'[^'<>]{0,4096}'|[^\s"'<>]{1,4096})""")
 
 
 def name_below(url: URL, link: str) -> str:
@@ -1680,7 +1686,7 @@ def event_of(exc: OSError, event: int) -> int:
     return 0
 
 
-def connect(url: "URL", settings: "Settings") -> "Task":
+def connect(url: URL, settings: "Settings") -> "Task":
     """Return a Connection to the first address of *url* that accepts.
 
     Raise ConnectError, which names every address that failed.
@@ -1813,7 +1819,7 @@ class Client:
     alone.  A redirect is followed where *allowed* says so.
     """
 
-    def __init__(self, settings: Settings, report: "Report", url: URL,
+    def __init__(self, settings: Settings, report: Report, url: URL,
                  allowed: "Callable[[URL], bool]" = lambda _: True
                  ) -> None:
         self.settings = settings
@@ -1822,7 +1828,7 @@ class Client:
         self.allowed = allowed
         self._idle = None  # type: Optional[Connection]
 
-    def get(self, url: "URL", fields: "Fields", aside: bool = False,
+    def get(self, url: URL, fields: "Fields", aside: bool = False,
             method: str = "GET") -> "Task":
         """Return the Response for *url*, redirects followed.
 
@@ -1843,7 +1849,7 @@ class Client:
             self.report.redirected(url)
         raise StatusError("more than %d redirects" % REDIRECTS_MAX)
 
-    def _get_once(self, url: "URL", fields: "Fields", method: str) -> "Task":
+    def _get_once(self, url: URL, fields: "Fields", method: str) -> "Task":
         """Return the Response for *url*, whatever it is."""
         request = self._request(url, fields, method)
         while True:
@@ -1861,7 +1867,7 @@ class Client:
                 connection.close()
                 raise
 
-    def _request(self, url: "URL", fields: "Fields", method: str) -> bytes:
+    def _request(self, url: URL, fields: "Fields", method: str) -> bytes:
         """Return the head of a request; credentials are for one origin."""
         users = self.settings.fields
         if url.origin != self.trusted:
@@ -1871,7 +1877,7 @@ class Client:
             fields = [*fields, ("Authorization", basic(*self.settings.user))]
         return render_request(method, url, fields, users)
 
-    def _connection(self, url: "URL") -> "Task":
+    def _connection(self, url: URL) -> "Task":
         """Return a connection to the origin of *url*, and whether it is old.
 
         That is, kept since an earlier request.
@@ -1885,7 +1891,7 @@ class Client:
         self.report.connected(url, connection.sock)
         return connection, False
 
-    def _exchange(self, connection: Connection, url: "URL",
+    def _exchange(self, connection: Connection, url: URL,
                   request: bytes, method: str) -> "Task":
         """Send *request*; return the Response, after the interim ones."""
         self.report.request(request)
@@ -1923,8 +1929,8 @@ class Response:
     length                   bytes of the body, None where nobody knows
     """
 
-    def __init__(self, client: Client, connection: Connection, url: "URL",
-                 head: "Head", method: str) -> None:
+    def __init__(self, client: Client, connection: Connection, url: URL,
+                 head: Head, method: str) -> None:
         self.client = client
         self.connection = connection
         self.url = url
@@ -2896,7 +2902,7 @@ def update(hasher: "Any", block: "Block") -> None:
     hasher.update(bytearray(block))
 
 
-def show_error(report: "Report", response: Response) -> "Task":
+def show_error(report: Report, response: Response) -> "Task":
     """Show the beginning of the content of *response*."""
     data = bytearray()
     note = ""
@@ -2922,7 +2928,7 @@ class Mirror:
     TOP = Entry("", True)   # stands for the folder itself: nothing lists it
 
     def __init__(self, url: URL, folder: str, name: str, settings: Settings,
-                 report: "Report", retries: int) -> None:
+                 report: Report, retries: int) -> None:
         """Prepare to copy *url* as *name* in *folder*, "" for right there."""
         self.url = url
         self.folder = folder
@@ -3340,13 +3346,12 @@ def parse_timeout(text: str) -> float:
                      " 0 to %d" % (printable(text), TIMEOUT_MAX))
 
 
-def get_all(options: "Namespace") -> int:
+def fetch_all(options: "Namespace") -> int:
     """Do what *options* ask for; return the exit status.
 
     Raise Failure when the only file was not fetched, or none could be.
     """
-    report = Report(options.verbose, options.quiet,
-                    not options.quiet and os.isatty(STDERR))
+    report = Report(options.verbose, options.quiet)
     user = None
     if options.auth:
         user = options.auth, password_of(options.auth)
@@ -3357,7 +3362,10 @@ def get_all(options: "Namespace") -> int:
     try:
         for word, url in options.urls:
             try:
-                get(client, word, url, options)
+                if options.recursive:
+                    copy_folder(client, url, options)
+                else:
+                    fetch_file(client, word, url, options)
             except (StatusError, ConnectError, ResponseError,
                     OutputError) as exc:
                 report.clear()
@@ -3371,16 +3379,14 @@ def get_all(options: "Namespace") -> int:
     return status
 
 
-def get(client: Client, word: str, url: URL, options: "Namespace") -> None:
-    """Fetch one file, or copy one folder; raise Failure."""
-    if options.recursive:
-        folder = options.folder or "."
-        if not os.path.isdir(folder):
-            raise OutputError("there is no folder %s" % printable(folder))
-        Mirror(as_folder(url), folder, copy_name(url), client.settings,
-               client.report, options.retries).run()
-    else:
-        save(client, word, url, options)
+def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
+    """Copy one folder; raise Failure."""
+    folder = options.folder or "."
+    if not os.path.isdir(folder):
+        raise OutputError("there is no folder %s" % printable(folder))
+    client.report.bar = shows_progress(options)
+    Mirror(as_folder(url), folder, copy_name(url), client.settings,
+           client.report, options.retries).run()
 
 
 def copy_name(url: URL) -> str:
@@ -3388,7 +3394,8 @@ def copy_name(url: URL) -> str:
     return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
 
 
-def save(client: Client, word: str, url: URL, options: "Namespace") -> None:
+def fetch_file(client: Client, word: str, url: URL,
+               options: "Namespace") -> None:
     """Fetch one file, which the user calls *word*; raise Failure."""
     name = options.output
     if options.remote_name:
@@ -3402,13 +3409,17 @@ def save(client: Client, word: str, url: URL, options: "Namespace") -> None:
                           "--force replaces it")
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
-    client.report.bar = (not options.quiet and os.isatty(STDERR)
-                         and not (output.fd >= 0 and os.isatty(output.fd)))
+    client.report.bar = shows_progress(options) and not os.isatty(output.fd)
     transfer = Transfer(client, url, output, options.wanted or "",
                         options.retries)
     proof = run(transfer.run())
     client.report.clear()
     client.report.end(transfer.came, time.monotonic() - started, name, proof)
+
+
+def shows_progress(options: "Namespace") -> bool:
+    """Return whether the user is to see how far it is."""
+    return not options.quiet and os.isatty(STDERR)
 
 
 def as_folder(url: URL) -> URL:
@@ -3475,7 +3486,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     if sys.stderr is None:      # so that nobody has to ask
         sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
-        return get_all(parse_or_exit(argv))
+        return fetch_all(parse_or_exit(argv))
     except ReaderGone as exc:
         return exc.exit_status
     except Failure as exc:
