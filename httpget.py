@@ -3241,6 +3241,11 @@ def add_options(parser: "ArgumentParser") -> None:
                        help="show nothing but one line for an error")
 
 
+def copy_name(url: URL) -> str:
+    """Return the name of a copy of the folder *url*, "" for that of "/"."""
+    return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
+
+
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or exit with a message."""
     first, parser = make_parsers()
@@ -3346,6 +3351,65 @@ def parse_timeout(text: str) -> float:
                      " 0 to %d" % (printable(text), TIMEOUT_MAX))
 
 
+def shows_progress(options: "Namespace") -> bool:
+    """Return whether the user is to see how far it is."""
+    return not options.quiet and os.isatty(STDERR)
+
+
+def as_folder(url: URL) -> URL:
+    """Return *url* with the slash that a folder's path ends with."""
+    return url.with_target(url.path.rstrip("/") + "/")
+
+
+def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
+    """Copy one folder; raise Failure."""
+    folder = options.folder or "."
+    if not os.path.isdir(folder):
+        raise OutputError("there is no folder %s" % printable(folder))
+    client.report.bar = shows_progress(options)
+    Mirror(as_folder(url), folder, copy_name(url), client.settings,
+           client.report, options.retries).run()
+
+
+def fetch_file(client: Client, word: str, url: URL,
+               options: "Namespace") -> None:
+    """Fetch one file, which the user calls *word*; raise Failure."""
+    name = options.output
+    if options.remote_name:
+        name = os.path.join(options.folder or "", safe_name(word))
+    started = time.monotonic()
+    if options.resume and run(is_complete(client, url, name)):
+        client.report.note("%s: complete already" % printable(name))
+        return
+    if options.remote_name and os.path.lexists(name) and not options.force:
+        raise OutputError("%s is there already" % printable(name),
+                          "--force replaces it")
+    output = open_output(name, str(url), options.resume,
+                         options.force or not options.remote_name)
+    client.report.bar = shows_progress(options) and not os.isatty(output.fd)
+    transfer = Transfer(client, url, output, options.wanted or "",
+                        options.retries)
+    proof = run(transfer.run())
+    client.report.clear()
+    client.report.end(transfer.came, time.monotonic() - started, name, proof)
+
+
+def password_of(user: str) -> str:
+    """Return the password of *user*: from the environment, or by asking."""
+    password = os.environ.get("HTTPGET_PASSWORD")
+    if password is None:
+        import getpass
+        import warnings
+        try:
+            with warnings.catch_warnings():     # without a terminal
+                warnings.simplefilter("error", getpass.GetPassWarning)
+                password = getpass.getpass("Password of %s: " % user)
+        except (EOFError, getpass.GetPassWarning):
+            raise UsageError("no terminal to ask for the password of %s at"
+                             % printable(user), "set HTTPGET_PASSWORD")
+    return password
+
+
 def fetch_all(options: "Namespace") -> int:
     """Do what *options* ask for; return the exit status.
 
@@ -3377,70 +3441,6 @@ def fetch_all(options: "Namespace") -> int:
         report.clear()
         client.close()
     return status
-
-
-def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
-    """Copy one folder; raise Failure."""
-    folder = options.folder or "."
-    if not os.path.isdir(folder):
-        raise OutputError("there is no folder %s" % printable(folder))
-    client.report.bar = shows_progress(options)
-    Mirror(as_folder(url), folder, copy_name(url), client.settings,
-           client.report, options.retries).run()
-
-
-def copy_name(url: URL) -> str:
-    """Return the name of a copy of the folder *url*, "" for that of "/"."""
-    return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
-
-
-def fetch_file(client: Client, word: str, url: URL,
-               options: "Namespace") -> None:
-    """Fetch one file, which the user calls *word*; raise Failure."""
-    name = options.output
-    if options.remote_name:
-        name = os.path.join(options.folder or "", safe_name(word))
-    started = time.monotonic()
-    if options.resume and run(is_complete(client, url, name)):
-        client.report.note("%s: complete already" % printable(name))
-        return
-    if options.remote_name and os.path.lexists(name) and not options.force:
-        raise OutputError("%s is there already" % printable(name),
-                          "--force replaces it")
-    output = open_output(name, str(url), options.resume,
-                         options.force or not options.remote_name)
-    client.report.bar = shows_progress(options) and not os.isatty(output.fd)
-    transfer = Transfer(client, url, output, options.wanted or "",
-                        options.retries)
-    proof = run(transfer.run())
-    client.report.clear()
-    client.report.end(transfer.came, time.monotonic() - started, name, proof)
-
-
-def shows_progress(options: "Namespace") -> bool:
-    """Return whether the user is to see how far it is."""
-    return not options.quiet and os.isatty(STDERR)
-
-
-def as_folder(url: URL) -> URL:
-    """Return *url* with the slash that a folder's path ends with."""
-    return url.with_target(url.path.rstrip("/") + "/")
-
-
-def password_of(user: str) -> str:
-    """Return the password of *user*: from the environment, or by asking."""
-    password = os.environ.get("HTTPGET_PASSWORD")
-    if password is None:
-        import getpass
-        import warnings
-        try:
-            with warnings.catch_warnings():     # without a terminal
-                warnings.simplefilter("error", getpass.GetPassWarning)
-                password = getpass.getpass("Password of %s: " % user)
-        except (EOFError, getpass.GetPassWarning):
-            raise UsageError("no terminal to ask for the password of %s at"
-                             % printable(user), "set HTTPGET_PASSWORD")
-    return password
 
 
 def fill_standard_descriptors() -> None:
