@@ -127,8 +127,7 @@ LENGTH_DIGITS = 18      # of a Content-Length: below 2**63, a file's largest
 CHUNK_DIGITS = 16       # hexadecimal, of a chunk size: 64 bits
 CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
 TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
-RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster, and what
-                                # PyPy collects too rarely
+RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster
 DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for others
 DISCARD_WAIT = 1        # seconds for them: a new connection takes less
 EXPANDED_BLOCK = 256 * KIB      # bytes of decoded content at a time
@@ -145,7 +144,7 @@ COLUMNS = 80            # of a terminal that does not tell
 # Copying a folder.
 CONNECTIONS = 4
 LISTING_MAX = 16 * MIB  # bytes; 100,000 names have 10
-ENTRY_MAX = 8 * KIB     # bytes of one in JSON; a name has 255, or six times so
+ENTRY_MAX = 8 * KIB     # bytes of one in JSON; of a name six for each of 255
 JOBS_MAX = 200000       # files and folders that wait; each takes 300 bytes
 LINKS_MAX = JOBS_MAX    # of a page, wherever they lead; that takes 20 s
 LISTING_WAIT = 0.01     # seconds between two looks for more to do
@@ -261,7 +260,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 # pchar without pct-encoded, and "/"; RFC 3986, 3.3.
 PATH_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                        b"0123456789-._~!$&'()*+,;=:@/")
-QUERY_BYTES = PATH_BYTES | frozenset(b"?%")     # what is encoded stays so
+ENCODED_PATH_BYTES = PATH_BYTES | frozenset(b"%")   # encoded it stays so
+QUERY_BYTES = ENCODED_PATH_BYTES | frozenset(b"?")
 NAME_BYTES = PATH_BYTES - frozenset(b"/")
 
 
@@ -403,7 +403,7 @@ def parse_url(text: str) -> URL:
         before, colon, after = authority.rpartition(":")
         if colon:
             host, port = before, after
-    target = percent_encode(path or "/", QUERY_BYTES - {ord("?")})
+    target = percent_encode(path or "/", ENCODED_PATH_BYTES)
     if query is not None:
         target += "?" + percent_encode(query, QUERY_BYTES)
     # A zone's "%" is encoded (RFC 6874, 2), or, as people have it, not.
@@ -1316,7 +1316,7 @@ def progress_text(count: int, length: "Optional[int]", new: int,
 class Report:
     """Tells the user on standard error how the exchange goes on."""
 
-    def __init__(self, verbose: bool, quiet: bool,
+    def __init__(self, verbose: bool = False, quiet: bool = False,
                  bar: bool = False) -> None:
         self.verbose = verbose
         self.quiet = quiet
@@ -1443,9 +1443,10 @@ def write_stderr(text: str) -> None:
 
 # ---- Tasks ------------------------------------------------------------------
 
-# What takes time is written as a task: a generator that yields a Wait where
-# it has to wait for something.  One task, or several side by side, are run by
-# one loop over a selector.
+# What waits for the network is written as a task: a generator that yields a
+# Wait where it has to wait for something.  One task, or several side by side,
+# are run by one loop over a selector.  Only looking up a name, and the disk,
+# hold up all of them.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -1590,8 +1591,8 @@ class Connection:
         """Return call(*args), as soon as it need not wait for the socket.
 
         Raise OSError, or socket.timeout where that is not before *until*.
-        None: where nothing happens for one timeout.  What happens need not
-        be enough for a record of TLS, which has up to 16 KiB.
+        None: where the socket is not ready for one timeout; a record of TLS
+        has up to 16 KiB, and may take many.
         """
         while True:
             try:
@@ -1745,9 +1746,9 @@ def start_tls(connection: Connection, host: str,
     try:
         yield from connection.when_ready(connection.due(), READ,
                                          sock.do_handshake)
-    except OSError:
+    except OSError:     # among them CertificateError, from Python 3.7 on
         raise
-    except ValueError as exc:   # CertificateError is no OSError in Python 3.6
+    except ValueError as exc:   # what that was in 3.6
         raise OSError("its certificate is not to be trusted: %s" % exc)
 
 
@@ -2093,7 +2094,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
         checked_field("%s: %s" % (name, value))
     where = parse_url(url)
     client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
-                    Report(False, True), where)
+                    Report(quiet=True), where)
     response = run(client.get(where, []))
     assert isinstance(response, Response)
     return response
@@ -2130,7 +2131,7 @@ class Output:
     written    bytes of content that are there
     validator  by which to ask for the rest of the same version, "" for none
     length     bytes of that version, None where nobody knows
-    source     the URL that it came from, after redirects
+    source     the URL that it came from, after redirects; "" for not known
     """
 
     # Whether it can begin anew although something is written.
@@ -2145,8 +2146,8 @@ class Output:
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError or ReaderGone."""
-        self.written += len(block)
         self._write(block)
+        self.written += len(block)
 
     def _write(self, block: "Block") -> None:
         while len(block):
@@ -2507,8 +2508,8 @@ def part_name(name: str, prefix: str = "") -> str:
     return os.path.join(folder, prefix + base + PART_SUFFIX)
 
 
-def open_output(name: "Optional[str]", url: str = "", resume: bool = False,
-                replace: bool = True) -> Output:
+def open_output(name: "Optional[str]", url: str, resume: bool,
+                replace: bool) -> Output:
     """Return the Output for -o *name*; None means that -o was not given.
 
     *resume*: go on with a part of *url*.  *replace*: whether a file that is
@@ -2582,7 +2583,7 @@ class Transfer:
     """
 
     def __init__(self, client: Client, url: URL, output: Output,
-                 wanted: str = "", retries: int = RETRIES,
+                 wanted: str, retries: int,
                  fields: "Sequence[Tuple[str, str]]" = ()) -> None:
         import hashlib
         self.client = client
@@ -2846,7 +2847,7 @@ def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
     """
     answer = yield from client.get(url, [
         *fields, ("Range", "bytes=0-0"), ("Want-Repr-Digest", "sha-256=10")],
-        True)
+        aside=True)
     yield from answer.discard()
     part = parse_content_range(answer.fields)
     if answer.status != 206 or not part or part.length < 0:
@@ -2937,7 +2938,8 @@ class Mirror:
         self.retries = retries
         path = os.path.join(folder, name) if name else folder
         self.jobs = [(url, path, 0, self.TOP)]  # type: List[Job]
-        self.busy = 0           # tasks that may find more jobs
+        self.busy = 0           # tasks that may yet add jobs: those that they
+                                # find in a folder, or their own once more
         self.failures = []  # type: List[str]
         self.fetched = self.unchanged = self.bytes = 0
         self.answered = False   # whether the server has, ever
@@ -2966,7 +2968,7 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, Report(False, True), self.url,
+        client = Client(self.settings, Report(quiet=True), self.url,
                         self._is_inside)
         try:
             while self.jobs or self.busy:
@@ -3090,7 +3092,7 @@ class Mirror:
         if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
             fields.append(("Want-Repr-Digest", "sha-256=10"))
         # No name in a copy begins with a dot, so that of no part is one.
-        output = FileOutput(path, mode, str(url), True, ".")
+        output = FileOutput(path, mode, str(url), resume=True, prefix=".")
         transfer = Transfer(client, url, output, "", self.retries, fields)
         try:
             yield from transfer.run()
