@@ -963,24 +963,10 @@ def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
     return validator != "" and fields.get(name) == validator
 
 
-class Have:
-    """What is there of a file, and what was asked for.
-
-    written    bytes of content that are there
-    asked      position from which the rest was asked for, 0 for all of it
-    validator  of the version that is there, "" for none
-    length     bytes of that version, None where nobody knows
-    """
-
-    __slots__ = ("written", "asked", "validator", "length")
-
-    def __init__(self, written: int, asked: int, validator: str,
-                 length: "Optional[int]") -> None:
-        self.written = written
-        self.asked = asked
-        self.validator = validator
-        self.length = length
-
+# How many bytes of a file are there, from which position the rest was asked
+# for (0: all of it), the validator of the version that is there ("": none),
+# and that version's length (None: nobody knows).
+Have = namedtuple("Have", "written asked validator length")
 
 # What is to be done with a response: APPEND to what is there, RESTART with
 # this, or ask for the file AGAIN, from its start.
@@ -3358,19 +3344,15 @@ def shows_progress(options: "Namespace") -> bool:
     return not options.quiet and os.isatty(STDERR)
 
 
-def as_folder(url: URL) -> URL:
-    """Return *url* with the slash that a folder's path ends with."""
-    return url.with_target(url.path.rstrip("/") + "/")
-
-
 def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
     """Copy one folder; raise Failure."""
     folder = options.folder or "."
     if not os.path.isdir(folder):
         raise OutputError("there is no folder %s" % printable(folder))
     client.report.bar = shows_progress(options)
-    Mirror(as_folder(url), folder, copy_name(url), client.settings,
-           client.report, options.retries).run()
+    top = url.with_target(url.path.rstrip("/") + "/")
+    Mirror(top, folder, copy_name(url), client.settings, client.report,
+           options.retries).run()
 
 
 def fetch_file(client: Client, word: str, url: URL,
