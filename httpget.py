@@ -1440,10 +1440,11 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 def run(*tasks: "Task") -> "Any":
     """Run *tasks* side by side to their ends; return what the first returns.
 
-    A Wait is (socket, READ or WRITE, until): the task goes on when the socket
-    is ready, or has a socket.timeout thrown in at the monotonic time *until*.
-    Without a socket it goes on at that time.  What a task raises is raised
-    here, once the others are closed; KeyboardInterrupt is thrown into all.
+    A Wait is (socket, READ or WRITE, deadline): the task goes on when the
+    socket is ready, or has a socket.timeout thrown in at the deadline, a
+    monotonic time.  Without a socket it goes on then.  What a task raises is
+    raised here, once the others are closed; KeyboardInterrupt is thrown into
+    all.
     """
     loop = Loop(tasks)
     try:
@@ -1474,14 +1475,14 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until a task can go on, and let all that can do so."""
-        until = min(until for _, _, until in self.waits.values())
-        ready = self.selector.select(max(0, until - time.monotonic()))
+        deadline = min(deadline for _, _, deadline in self.waits.values())
+        ready = self.selector.select(max(0, deadline - time.monotonic()))
         going = [key.data for key, _ in ready]
         now = time.monotonic()
-        for task, (sock, _, until) in list(self.waits.items()):
-            if task in going or until <= now and not sock:
+        for task, (sock, _, deadline) in list(self.waits.items()):
+            if task in going or deadline <= now and not sock:
                 self.resume(task, None)
-            elif until <= now:
+            elif deadline <= now:
                 self.resume(task, socket.timeout("timed out"))
 
     def resume(self, task: "Task", exc: "Optional[BaseException]") -> None:
@@ -1572,11 +1573,11 @@ class Connection:
         """Return the monotonic time until which something must happen."""
         return time.monotonic() + self.timeout
 
-    def when_ready(self, until: "Optional[float]", event: int,
+    def when_ready(self, deadline: "Optional[float]", event: int,
                    call: "Callable[..., Any]", *args: object) -> "Task":
         """Return call(*args), as soon as it need not wait for the socket.
 
-        Raise OSError, or socket.timeout where that is not before *until*.
+        Raise OSError, or socket.timeout where that is not before *deadline*.
         None: where the socket is not ready for one timeout; a record of TLS
         has up to 16 KiB, and may take many.
         """
@@ -1587,7 +1588,7 @@ class Connection:
                 awaited = event_of(exc, event)
                 if not awaited:
                     raise
-            yield self.sock, awaited, until or self.due()
+            yield self.sock, awaited, deadline or self.due()
 
     def send(self, data: bytes) -> "Task":
         """Send all of *data*, or raise ConnectionLost."""
@@ -1601,11 +1602,11 @@ class Connection:
             raise ConnectionLost("could not send the request: %s"
                                  % self._lost(exc))
 
-    def receive(self, until: "Optional[float]") -> "Task":
+    def receive(self, deadline: "Optional[float]") -> "Task":
         """Return the next bytes, which stay valid until the next call.
 
         Nothing means that the server closed the connection.  Raise
-        ConnectionLost when it breaks, or nothing comes before *until*; see
+        ConnectionLost when it breaks, or nothing comes before *deadline*; see
         when_ready().
         """
         if self.pending:
@@ -1613,7 +1614,7 @@ class Connection:
             return data
         try:
             count = yield from self.when_ready(
-                until, READ, self.sock.recv_into, self.buffer)
+                deadline, READ, self.sock.recv_into, self.buffer)
         except OSError as exc:
             raise self._lost(exc)
         self.heard = self.heard or count > 0
@@ -1634,16 +1635,16 @@ class Connection:
         """
         data = bytearray()
         length = 0
-        until = None  # type: Optional[float]
+        deadline = None  # type: Optional[float]
         while not length:
             try:
-                block = yield from self.receive(until)
+                block = yield from self.receive(deadline)
             except ConnectionLost as exc:
                 raise self._no_head(str(exc))
             if not block:
                 raise self._no_head("the server closed the connection")
             if not data:
-                until = self.due()
+                deadline = self.due()
             searched = len(data)
             data += block
             length = head_length(data, searched)
@@ -1986,16 +1987,16 @@ class Response:
             block = yield from self.read()
         return True
 
-    def _read_body(self, until: "Optional[float]" = None) -> "Task":
+    def _read_body(self, deadline: "Optional[float]" = None) -> "Task":
         """Return the next block of the body, b"" where it only ended.
 
-        For *until* see Connection.when_ready().
+        For *deadline* see Connection.when_ready().
         """
         decoder = self.decoder
         if self._failure:   # it is no end, however often one asks
             raise self._failure
         try:
-            data = yield from self.connection.receive(until)
+            data = yield from self.connection.receive(deadline)
             block = decoder.decode(data) if data else b""
             if not data and not decoder.close():
                 raise ConnectionLost("the server closed the connection")
@@ -2030,13 +2031,14 @@ class Response:
 
     def discard(self) -> "Task":
         """Read what is left, if that is little; else close the connection."""
-        until = time.monotonic() + min(DISCARD_WAIT, self.connection.timeout)
+        seconds = min(DISCARD_WAIT, self.connection.timeout)
+        deadline = time.monotonic() + seconds
         while not self._ended:
             if self.count > DISCARD_MAX or (self.length or 0) > DISCARD_MAX:
                 self.close()
                 return
             try:
-                yield from self._read_body(until)
+                yield from self._read_body(deadline)
             except Failure:
                 return
 
@@ -2565,7 +2567,7 @@ class Transfer:
     fields    for each request
     hasher    for the SHA-256 of what is written, or None for a range
     response  the last one that was of use
-    came      bytes of content that were fetched
+    fetched   bytes of content that have come
     """
 
     def __init__(self, client: Client, url: URL, output: Output,
@@ -2580,7 +2582,7 @@ class Transfer:
         self.fields = fields
         self.hasher = None if wanted else hashlib.sha256()
         self.response = None  # type: Optional[Response]
-        self.came = 0
+        self.fetched = 0
 
     def run(self) -> "Task":
         """Write the content; return "verified sha-256", or "" without proof.
@@ -2744,7 +2746,7 @@ class Transfer:
             if count > 0:
                 block = block[max(0, len(block) - count):]
                 self.output.write(block)
-                self.came += len(block)
+                self.fetched += len(block)
                 if self.hasher:
                     update(self.hasher, block)
                 self.client.report.progress(self.output.written,
@@ -3088,7 +3090,7 @@ class Mirror:
                 return      # the page was a listing
             raise
         self.fetched += 1
-        self.bytes += transfer.came
+        self.bytes += transfer.fetched
 
     def _is_current(self, client: Client, url: URL, entry: Entry,
                     state: os.stat_result) -> "Task":
@@ -3375,7 +3377,8 @@ def fetch_file(client: Client, word: str, url: URL,
                         options.retries)
     proof = run(transfer.run())
     client.report.clear()
-    client.report.end(transfer.came, time.monotonic() - started, name, proof)
+    client.report.end(transfer.fetched, time.monotonic() - started, name,
+                      proof)
 
 
 def password_of(user: str) -> str:
