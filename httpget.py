@@ -67,10 +67,11 @@ In a program
 Licence: MIT
 
 The way of one file
-    main -> fetch_all -> fetch_file -> open_output -> Transfer.run
-    -> _fetch -> _attempt -> Client.get -> _get_once -> _exchange -> Response;
-    back in _attempt: _plan -> _begin -> _copy (Response.read, Output.write);
-    then _prove, and FileOutput.finish, which renames.
+    main -> fetch_all -> fetch_file, which prepares by open_output
+    -> Transfer.run -> _fetch -> _attempt, which asks by _request
+    -> Client.get -> _get_once -> _exchange -> Response, and then goes on by
+    -> _plan, _begin, and _copy, from Response.read to Output.write;
+    back in _fetch -> _prove; back in run -> FileOutput.finish, which renames
 
 Map of the sections
     Limits and vocabulary, Target, Request, Response head, Body length,
@@ -187,9 +188,9 @@ class Failure(Exception):
 
 
 class StatusError(Failure):
-    """A status that is not 2xx: a redirect, too, that is not followed."""
+    """A status that is not 2xx, a redirect refused, or not all of a folder."""
 
-    status = 0              # where it was answered to the last request
+    status = 0              # the server's, where that is the reason
 
 
 class Unavailable(StatusError):
@@ -2549,6 +2550,7 @@ def not_written(name: str, exc: OSError) -> OutputError:
 #   what is there is no part    Transfer._fetch    at once, from the start
 #   a listing breaks off, or    Mirror._do         --retries for all of the
 #     the server is gone                           copy; whatever comes
+
 
 def retry_delay(breaks: int) -> int:
     """Return the seconds to wait where there were so many *breaks* before.

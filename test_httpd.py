@@ -4446,6 +4446,10 @@ def test_get_pure_part_is_pure():
     pure = source[source.index("# ---- Target"):source.index("# ====")]
     used = {n.id for n in ast.walk(ast.parse(pure)) if isinstance(n, ast.Name)}
     assert not used & {"os", "sys", "socket", "time", "stat", "open"}
+    way = httpget.__doc__.split("The way of one file\n")[1].split("\n\n")[0]
+    for name in re.findall("(?<=-> )[A-Za-z._]+|[A-Za-z]*[._][a-z_]+", way):
+        assert re.search(r"(?m)^ *(def|class) %s\b" % name.split(".")[-1],
+                         source), name
 
 
 @pytest.mark.parametrize("program", [HTTPD, HTTPGET], ids=["httpd", "httpget"])
