@@ -12839,11 +12839,12 @@ def test_get_waits_once_on_a_connection_that_was_kept():
         asked.append(sock.recv(65536))
         stall(sock)
     with ScriptedServer(answer) as server:
-        result = run_httpget("--timeout", "0.5", "--retries", "0",
+        result = run_httpget("--timeout", "1", "--retries", "0",
                              server.host, str(server.port), "a", "b")
     assert (result.status, result.out) == (1, b"x"), result
-    assert "waited 0.5 s in vain" in message(result)
+    assert "waited 1 s in vain" in message(result)
     assert len(server.requests) == len(asked) == 1
+    assert asked[0].startswith(b"GET /b ")
 
 
 def test_get_follows_redirects():
@@ -13380,9 +13381,10 @@ def test_get_copy_in_any_locale(tmp_path, version):
             "-r", "-P", str(tmp_path), "http://%s:%d/%%C3%%A9/" % (
                 server.host, server.port), environment=version)
     assert result.status == 0, result
-    assert list(os.walk(os.fsencode(str(tmp_path)))) == [
-        (os.fsencode(str(tmp_path)), [b"\xc3\xa9"], []),
-        (os.fsencode(str(tmp_path / "\xe9")), [], [b"\xc3\xa9"])]
+    folder = os.fsencode(str(tmp_path))
+    assert list(os.walk(folder)) == [
+        (folder, [b"\xc3\xa9"], []),
+        (os.path.join(folder, b"\xc3\xa9"), [], [b"\xc3\xa9"])]
 
 
 def test_get_copy_from_a_server_that_is_restarted(tmp_path):
