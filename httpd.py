@@ -60,8 +60,8 @@ Map of the sections
     Limits and vocabulary, Grammar, Request, Response, Preconditions and
     ranges, Target path, Passwords, Pages, Access log line, Proxies
     - up to here pure: no socket, no file, no clock -
-    Site, Users, Respond, Transport, Connection, Log, Server, Processes,
-    Command line
+    Site, Users, Respond, Transport, Connection, Log, Listening sockets,
+    Server, Processes, Command line
 
 The way of a request
     Server._turn_once        one select(); who is ready takes one step, STEP
@@ -3776,11 +3776,230 @@ class AccessLog:
         self._lost = 0
 
 
+# ---- Listening sockets ------------------------------------------------------
+
+AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
+
+
+def listening_sockets(bind: "Sequence[str]",
+                      port: int) -> "List[socket.socket]":
+    """Return sockets that listen at each of the addresses *bind*.
+
+    Port 0: the same free port for all of them.  Of the default addresses,
+    one whose family the machine lacks is left out.  Raise OSError, with the
+    address as its filename.
+    """
+    for tries in range(FREE_PORT_TRIES, 0, -1):
+        socks: List[socket.socket] = []
+        try:
+            for address in OrderedDict.fromkeys(bind):
+                socks += sockets_at(address, port or port_of(socks),
+                                    optional=bind is LOOPBACK)
+            if not socks:
+                raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
+            return socks
+        except OSError as exc:
+            remove_socket_files(socket_files(socks))
+            for sock in socks:
+                sock.close()
+            # The port that was free at one address is taken at another.
+            if port or exc.errno != errno.EADDRINUSE or tries == 1:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def sockets_at(address: str, port: int,
+               optional: bool) -> "List[socket.socket]":
+    """Return sockets that listen at all that *address* means.
+
+    *optional*: none where the machine lacks the address's family.
+    """
+    socks: List[socket.socket] = []
+    try:
+        if address.startswith("unix:"):
+            return [unix_socket(address[5:])]
+        for family, sockaddr in addresses_of(address):
+            sockaddr = (sockaddr[0], port or port_of(socks)) + sockaddr[2:]
+            socks.append(listening_socket(family, sockaddr))
+    except OSError as exc:
+        for sock in socks:
+            sock.close()
+        if optional and exc.errno in (errno.EADDRNOTAVAIL,
+                                      errno.EAFNOSUPPORT):
+            return []
+        raise OSError(exc.errno or 0, exc.strerror or str(exc), address)
+    return socks
+
+
+def port_of(socks: "Sequence[socket.socket]") -> int:
+    """Return the port at which *socks* listen, 0 without any."""
+    ports = [sock.getsockname()[1] for sock in socks if sock.family != AF_UNIX]
+    return int(ports[0]) if ports else 0
+
+
+def addresses_of(address: str) -> "List[Tuple[int, Any]]":
+    """Return (family, socket address) of each thing that *address* means."""
+    found = []
+    for info in socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
+                                   socket.AI_PASSIVE):
+        pair = int(info[0]), info[4]
+        if pair not in found:
+            found.append(pair)
+    return found
+
+
+def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
+    """Return a socket that listens at *sockaddr*, non-blocking."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere it would let others take the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            only = int(sockaddr[0] != "::")
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        # What accept() returns inherits it: no answer waits for an ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(sockaddr)
+        sock.listen(LISTEN_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def unix_socket(path: str) -> socket.socket:
+    """Return a socket that listens at *path*, in place of a stale one."""
+    if not AF_UNIX:
+        raise OSError(errno.EAFNOSUPPORT, "this platform lacks such sockets")
+    sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o777 - SOCKET_MODE)
+    try:
+        # Between bind() and listen() a socket looks stale: one at a time.
+        with locked_folder(os.path.dirname(path) or "."):
+            remove_stale_socket(path)
+            sock.bind(path)
+            sock.listen(LISTEN_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    return sock
+
+
+@contextlib.contextmanager
+def locked_folder(path: str) -> "Iterator[None]":
+    """Let others that want the same of the folder *path* wait."""
+    import fcntl
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def remove_stale_socket(path: str) -> None:
+    """Remove the socket at *path* if nobody listens at it any more.
+
+    Raise OSError(EADDRINUSE) if somebody does, or if it is no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EADDRINUSE, "it is there and is no socket")
+        with socket.socket(AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            with contextlib.suppress(BlockingIOError):  # its queue is full
+                probe.connect(path)
+        raise OSError(errno.EADDRINUSE, "it is in use")
+    except ConnectionRefusedError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def socket_files(socks: "Sequence[socket.socket]"
+                 ) -> "Dict[str, Tuple[int, int]]":
+    """Return the paths of those *socks* that have one, with their inodes."""
+    files = {}
+    for sock in socks:
+        if sock.family == AF_UNIX:
+            path = sock.getsockname()
+            status = os.lstat(path)
+            files[path] = status.st_dev, status.st_ino
+    return files
+
+
+def remove_socket_files(files: "Dict[str, Tuple[int, int]]") -> None:
+    """Remove those *files* that nobody has replaced since."""
+    for path, inode in files.items():
+        with contextlib.suppress(OSError):  # gone, or no right to, any more
+            status = os.lstat(path)
+            if (status.st_dev, status.st_ino) == inode:
+                os.unlink(path)
+
+
+def inherited_sockets() -> "List[socket.socket]":
+    """Return the listening sockets that systemd hands over, if it does.
+
+    Raise OSError when what it hands over is something else.
+    Source: sd_listen_fds(3).
+    """
+    pid, count = [os.environ.pop(name, "")
+                  for name in ("LISTEN_PID", "LISTEN_FDS")]
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if count in ("", "0") or pid != str(os.getpid()):
+        return []  # none, or for another process
+    if not re.fullmatch("[1-9][0-9]{0,2}", count):
+        raise OSError(errno.EINVAL, "%r is no number of sockets" % count,
+                      "LISTEN_FDS")
+    return [inherited_socket(fd) for fd in range(
+        LISTEN_FDS_START, LISTEN_FDS_START + int(count))]
+
+
+def inherited_socket(fd: int) -> socket.socket:
+    """Return the listening socket with descriptor *fd*."""
+    try:
+        os.set_inheritable(fd, False)
+        # Python 3.6 does not look at the family itself.
+        with socket.socket(fileno=os.dup(fd)) as unknown:
+            kind = unknown.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+            listens = unknown.getsockopt(socket.SOL_SOCKET,
+                                         socket.SO_ACCEPTCONN)
+            name = unknown.getsockname()
+    except OSError as exc:
+        raise OSError(exc.errno, "descriptor %d: %s" % (fd, exc.strerror),
+                      "LISTEN_FDS")
+    if kind != socket.SOCK_STREAM or not listens:
+        raise OSError(errno.EINVAL, "descriptor %d is no stream socket that"
+                      " listens" % fd, "LISTEN_FDS")
+    if not isinstance(name, tuple):
+        return socket.socket(AF_UNIX, fileno=fd)
+    sock = socket.socket(
+        socket.AF_INET6 if len(name) == 4 else socket.AF_INET, fileno=fd)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def unmapped(address: str) -> str:
+    """Return the IPv4 address that *address* is in IPv6's clothing, or it."""
+    mapped = address.startswith("::ffff:") and "." in address
+    return address[7:] if mapped else address
+
+
+def url_of(sock: socket.socket, scheme: str) -> str:
+    """Return the URL of what *sock* listens at; of a path, unix:PATH."""
+    if sock.family == AF_UNIX:
+        return "unix:" + os.fsdecode(sock.getsockname())
+    host, port = sock.getsockname()[:2]
+    return "%s://%s:%d/" % (scheme, "[%s]" % host if ":" in host else host,
+                            port)
+
+
 # ---- Server -----------------------------------------------------------------
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
 
 
 def on_hangup(reload: "Callable[[], object]",
@@ -4836,222 +5055,6 @@ def descriptors_possible() -> int:
         except (ValueError, OSError):
             pass  # macOS has a lower limit of its own
     return MIB if soft == resource.RLIM_INFINITY else soft
-
-
-def listening_sockets(bind: "Sequence[str]",
-                      port: int) -> "List[socket.socket]":
-    """Return sockets that listen at each of the addresses *bind*.
-
-    Port 0: the same free port for all of them.  Of the default addresses,
-    one whose family the machine lacks is left out.  Raise OSError, with the
-    address as its filename.
-    """
-    for tries in range(FREE_PORT_TRIES, 0, -1):
-        socks: List[socket.socket] = []
-        try:
-            for address in OrderedDict.fromkeys(bind):
-                socks += sockets_at(address, port or port_of(socks),
-                                    optional=bind is LOOPBACK)
-            if not socks:
-                raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
-            return socks
-        except OSError as exc:
-            remove_socket_files(socket_files(socks))
-            for sock in socks:
-                sock.close()
-            # The port that was free at one address is taken at another.
-            if port or exc.errno != errno.EADDRINUSE or tries == 1:
-                raise
-    raise AssertionError("the last try returns or raises")
-
-
-def sockets_at(address: str, port: int,
-               optional: bool) -> "List[socket.socket]":
-    """Return sockets that listen at all that *address* means.
-
-    *optional*: none where the machine lacks the address's family.
-    """
-    socks: List[socket.socket] = []
-    try:
-        if address.startswith("unix:"):
-            return [unix_socket(address[5:])]
-        for family, sockaddr in addresses_of(address):
-            sockaddr = (sockaddr[0], port or port_of(socks)) + sockaddr[2:]
-            socks.append(listening_socket(family, sockaddr))
-    except OSError as exc:
-        for sock in socks:
-            sock.close()
-        if optional and exc.errno in (errno.EADDRNOTAVAIL,
-                                      errno.EAFNOSUPPORT):
-            return []
-        raise OSError(exc.errno or 0, exc.strerror or str(exc), address)
-    return socks
-
-
-def port_of(socks: "Sequence[socket.socket]") -> int:
-    """Return the port at which *socks* listen, 0 without any."""
-    ports = [sock.getsockname()[1] for sock in socks if sock.family != AF_UNIX]
-    return int(ports[0]) if ports else 0
-
-
-def addresses_of(address: str) -> "List[Tuple[int, Any]]":
-    """Return (family, socket address) of each thing that *address* means."""
-    found = []
-    for info in socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
-                                   socket.AI_PASSIVE):
-        pair = int(info[0]), info[4]
-        if pair not in found:
-            found.append(pair)
-    return found
-
-
-def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
-    """Return a socket that listens at *sockaddr*, non-blocking."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":  # elsewhere it would let others take the port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            only = int(sockaddr[0] != "::")
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        # What accept() returns inherits it: no answer waits for an ACK.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind(sockaddr)
-        sock.listen(LISTEN_BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def unix_socket(path: str) -> socket.socket:
-    """Return a socket that listens at *path*, in place of a stale one."""
-    if not AF_UNIX:
-        raise OSError(errno.EAFNOSUPPORT, "this platform lacks such sockets")
-    sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o777 - SOCKET_MODE)
-    try:
-        # Between bind() and listen() a socket looks stale: one at a time.
-        with locked_folder(os.path.dirname(path) or "."):
-            remove_stale_socket(path)
-            sock.bind(path)
-            sock.listen(LISTEN_BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        os.umask(mask)
-    return sock
-
-
-@contextlib.contextmanager
-def locked_folder(path: str) -> "Iterator[None]":
-    """Let others that want the same of the folder *path* wait."""
-    import fcntl
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def remove_stale_socket(path: str) -> None:
-    """Remove the socket at *path* if nobody listens at it any more.
-
-    Raise OSError(EADDRINUSE) if somebody does, or if it is no socket.
-    """
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EADDRINUSE, "it is there and is no socket")
-        with socket.socket(AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            with contextlib.suppress(BlockingIOError):  # its queue is full
-                probe.connect(path)
-        raise OSError(errno.EADDRINUSE, "it is in use")
-    except ConnectionRefusedError:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def socket_files(socks: "Sequence[socket.socket]"
-                 ) -> "Dict[str, Tuple[int, int]]":
-    """Return the paths of those *socks* that have one, with their inodes."""
-    files = {}
-    for sock in socks:
-        if sock.family == AF_UNIX:
-            path = sock.getsockname()
-            status = os.lstat(path)
-            files[path] = status.st_dev, status.st_ino
-    return files
-
-
-def remove_socket_files(files: "Dict[str, Tuple[int, int]]") -> None:
-    """Remove those *files* that nobody has replaced since."""
-    for path, inode in files.items():
-        with contextlib.suppress(OSError):  # gone, or no right to, any more
-            status = os.lstat(path)
-            if (status.st_dev, status.st_ino) == inode:
-                os.unlink(path)
-
-
-def inherited_sockets() -> "List[socket.socket]":
-    """Return the listening sockets that systemd hands over, if it does.
-
-    Raise OSError when what it hands over is something else.
-    Source: sd_listen_fds(3).
-    """
-    pid, count = [os.environ.pop(name, "")
-                  for name in ("LISTEN_PID", "LISTEN_FDS")]
-    os.environ.pop("LISTEN_FDNAMES", None)
-    if count in ("", "0") or pid != str(os.getpid()):
-        return []  # none, or for another process
-    if not re.fullmatch("[1-9][0-9]{0,2}", count):
-        raise OSError(errno.EINVAL, "%r is no number of sockets" % count,
-                      "LISTEN_FDS")
-    return [inherited_socket(fd) for fd in range(
-        LISTEN_FDS_START, LISTEN_FDS_START + int(count))]
-
-
-def inherited_socket(fd: int) -> socket.socket:
-    """Return the listening socket with descriptor *fd*."""
-    try:
-        os.set_inheritable(fd, False)
-        # Python 3.6 does not look at the family itself.
-        with socket.socket(fileno=os.dup(fd)) as unknown:
-            kind = unknown.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
-            listens = unknown.getsockopt(socket.SOL_SOCKET,
-                                         socket.SO_ACCEPTCONN)
-            name = unknown.getsockname()
-    except OSError as exc:
-        raise OSError(exc.errno, "descriptor %d: %s" % (fd, exc.strerror),
-                      "LISTEN_FDS")
-    if kind != socket.SOCK_STREAM or not listens:
-        raise OSError(errno.EINVAL, "descriptor %d is no stream socket that"
-                      " listens" % fd, "LISTEN_FDS")
-    if not isinstance(name, tuple):
-        return socket.socket(AF_UNIX, fileno=fd)
-    sock = socket.socket(
-        socket.AF_INET6 if len(name) == 4 else socket.AF_INET, fileno=fd)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def unmapped(address: str) -> str:
-    """Return the IPv4 address that *address* is in IPv6's clothing, or it."""
-    mapped = address.startswith("::ffff:") and "." in address
-    return address[7:] if mapped else address
-
-
-def url_of(sock: socket.socket, scheme: str) -> str:
-    """Return the URL of what *sock* listens at; of a path, unix:PATH."""
-    if sock.family == AF_UNIX:
-        return "unix:" + os.fsdecode(sock.getsockname())
-    host, port = sock.getsockname()[:2]
-    return "%s://%s:%d/" % (scheme, "[%s]" % host if ":" in host else host,
-                            port)
 
 
 # ---- Processes --------------------------------------------------------------
