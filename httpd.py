@@ -123,6 +123,7 @@ if TYPE_CHECKING:
     # What is made, of which file, as it is.  Or of a user's credentials.
     JobKey = Tuple[str, bytes, Signature]
     Job = Generator[None, None, None]
+    Files = Dict[Signature, "SharedFile"]
     Probe = Callable[[bytes], object]
     # A request; its message; its log line but for the client's address, ""
     # where that is not known before the message is sent; what follows the
@@ -1873,11 +1874,17 @@ class Opened:
             raise OSError(errno.EIO, "shorter than its size", self.path)
         return b"".join(blocks)
 
-    def stream(self, pieces: "List[Piece]") -> "FileStream":
-        """Return *pieces* of it to be sent; that owns the descriptor then."""
-        stream = FileStream(SharedFile(self.fd), pieces)
-        self.fd = -1
-        return stream
+    def stream(self, pieces: "List[Piece]", files: "Files") -> "FileStream":
+        """Return *pieces* of it to be sent.
+
+        From the file's descriptor in *files*; without one there, that is this
+        one from now on.
+        """
+        key = signature(self.status)
+        if key not in files:
+            files[key] = SharedFile(self.fd, key, files)
+            self.fd = -1
+        return FileStream(files[key], pieces)
 
 
 def opened_as(fd: int, path: bytes) -> Opened:
@@ -1974,6 +1981,7 @@ class Site:
         self.follow_symlinks = follow_symlinks
         self.spa = spa
         self.head = head
+        self.files: Files = {}
         self._probe = target_state if follow_symlinks else link_state
         self._seen: Facts = {}
 
@@ -2550,8 +2558,8 @@ class Responder:
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
         if pieces_length(pieces) > SMALL:
-            return self.response(code, fields, opened.stream(pieces),
-                                 etag is not None)
+            stream = opened.stream(pieces, self.site.files)
+            return self.response(code, fields, stream, etag is not None)
         data = b"".join(piece if isinstance(piece, bytes)
                         else opened.read(*piece) for piece in pieces)
         return self.response(code, fields, data, etag is not None)
@@ -3015,23 +3023,23 @@ class TLSSocket:
 class SharedFile:
     """A descriptor that several FileStreams send from; the last closes it.
 
-    count   how many there are in this process
+    files   the ones that are being sent, by their files' signatures: clients
+            of one file need one descriptor, whatever part of it they get
     """
 
-    __slots__ = ("fd", "users")
+    __slots__ = ("fd", "key", "files", "users")
 
-    count = 0
-
-    def __init__(self, fd: int):
+    def __init__(self, fd: int, key: "Signature", files: "Files"):
         self.fd = fd
+        self.key = key
+        self.files = files
         self.users = 0
-        SharedFile.count += 1
 
     def release(self) -> None:
         """One of the users is done with it."""
         self.users -= 1
         if not self.users:
-            SharedFile.count -= 1
+            del self.files[self.key]
             os.close(self.fd)
 
 
@@ -4673,7 +4681,7 @@ class Server:
                 self._pause(SHARE_LOOK)
                 return
             is_full = (count >= self.max_connections
-                       or count + SharedFile.count >= self._descriptors_max)
+                       or count + len(self.site.files) >= self._descriptors_max)
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
                 self._make_room(None)
