@@ -3289,9 +3289,7 @@ class Connection:
 
     def end_of_input(self) -> None:
         """The client has sent all it will, and is not owed an answer."""
-        if self.buffer.strip(b"\r\n"):
-            self.since = self.server.now
-            self.log(unparsed_request(self.buffer), 400, 0, True)
+        self.log_part()
         if isinstance(self.sock, TLSSocket):
             self.sock.close_notify()
         self.enter(CLOSED)
@@ -3555,6 +3553,8 @@ class Connection:
             self.sent = 0
         if self.state == PREPARING and not self.queue:
             self.log(self.unanswered(), 503, 0, True)
+        elif self.state == RECEIVING and not self.queue:
+            self.log_part()
         self.queue = ()
         self.enter(CLOSED)
 
@@ -3565,6 +3565,12 @@ class Connection:
             self.server.log_lines.append(self.address + log_rest)
         else:
             self.log(request, message.response.status, message.size, False)
+
+    def log_part(self) -> None:
+        """Write the line of a head that is not to be completed, if any."""
+        if self.buffer.strip(b"\r\n"):
+            self.since = self.server.now
+            self.log(unparsed_request(self.buffer), 400, 0, True)
 
     def log(self, request: Request, status: int, size: int,
             aborted: bool) -> None:
@@ -5005,6 +5011,11 @@ class Server:
         """Close what waits for a request; the rest may finish its answers."""
         if self._drain_until is None:
             self._drain_until = self.now + DRAIN_TIMEOUT
+            busy = self._count() - len(self.connections[IDLE])
+            if (busy and self._handles_signals and not self._orders
+                    and os.isatty(STDERR)):
+                tell("clients are still served: %d; Ctrl-C again ends at once."
+                     % busy)
             self._wake_by(self._drain_until)
             if self._share:
                 self._share.publish(self._share.index, Share.ABSENT)

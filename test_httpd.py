@@ -8104,7 +8104,7 @@ def test_clients_that_leave_in_every_state(endless, leave):
     states = [
         # reached by sending, the state, lines in the log
         (b"", httpd.RECEIVING, 0),
-        (b"GET / HT", httpd.RECEIVING, int(leave is not leave_by_reset)),
+        (b"GET / HT", httpd.RECEIVING, 1),
         (request_for("/probe.txt"), httpd.IDLE, 1),
         (request_for("/big"), httpd.SENDING, 1),
         (request_for("/probe.txt") + request_for("/big"), httpd.SENDING, 2),
@@ -13672,6 +13672,28 @@ def test_get_shows_no_progress_of_what_is_quick(monkeypatch):
     clock[0] += httpget.PROGRESS_WAIT
     report.progress(2, 2)
     assert lines and lines[0].startswith("\r100 %")
+
+
+def test_ctrl_c_says_what_is_waited_for(site):
+    """On a terminal; a second one ends it at once."""
+    with terminal() as (slave, shown):
+        process = subprocess.Popen(
+            [sys.executable, HTTPD, "-q", "-d", str(site), "-b", "127.0.0.1",
+             "0"], stderr=slave)
+        try:
+            port = wait_until(lambda: re.search(
+                rb":([0-9]+)/[^\0]*Ctrl-C", b"".join(shown)), "the start")
+            with Wire(int(port.group(1))) as wire:
+                wire.send(request_for("/big.bin"))
+                assert wire.head()
+                process.send_signal(signal.SIGINT)
+                wait_until(lambda: b"still served: 1; " in b"".join(shown),
+                           "the message")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("environment", [
