@@ -15,8 +15,9 @@ What it does
     persistent connections and pipelining, preconditions and byte ranges,
     content codings (files beside the original, or gzip made once), digests,
     default files (index.html, index.htm), a listing for folders without one,
-    and an access log line for every request.  An answer is never stale: it
-    shows the file as it was after the request had arrived.
+    and an access log line for every request that is answered or cut short.
+    An answer is never stale: it shows the file as it was after the request
+    had arrived.
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
@@ -69,6 +70,7 @@ The way of a request
     Connection.receive       bytes into its buffer; a whole head: answerable
     Connection.answer_heads  answers to the heads in the buffer: its queue
       Server.answer_to       the head is known, or parse_request() reads it
+      Server._admit          and its user may ask, or gets 401; see Users
       Server.kept_message    its message is kept, and the facts still hold
       Server._make_message   or not: respond() asks the Site, Message() writes
                              the head
@@ -86,6 +88,8 @@ Words
     kept    a Message that may be sent again as long as its facts hold
     made    what Jobs has made of a file: its digest, or its content by gzip
     stream  content that is sent slice by slice
+    answer  a request, its message, its log line and its stream: what stands
+            in a connection's queue
 """
 
 # What not every run needs is imported where it is needed: it takes time at the
@@ -160,7 +164,8 @@ ROOM_GRACE = 0.3                # for a head, or for progress in sending, while
 ROOM_GRACE_MIN = 0.04           # the same in a crowd that does not end
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
-PAUSE = 1                       # no accepting where it cannot be waited for
+PAUSE = 1                       # no accepting where it cannot be waited for,
+                                # no hashing after it has failed
 
 RESTART_WAIT = 0.1              # for another worker; doubled each time
 RESTART_WAIT_MAX = 30           # the longest
@@ -185,7 +190,7 @@ REFUSED_MAX = 1000              # credentials that are remembered as wrong
 CHECKS_MAX = 100                # hashes that wait to be made; then it is 503
 CHECKS_OF_ONE_MAX = 10          # of them, for one client's address
 TLS_SLICE = 128 * KIB           # encrypted in one turn: about 50 us
-TLS_BUFFER = 64 * KIB           # of it at a time: what a slow reader makes wait
+TLS_BUFFER = 64 * KIB           # of it at a time: so much waits for the slow
 TLS_RECORD = 16 * KIB           # the largest one (RFC 8446, 5.1)
 TLS_BARREN_MAX = 64 * KIB       # a handshake has 2 to 10
 HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
@@ -230,7 +235,7 @@ EXPOSED_SHOWN = 5               # of what was found
 LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
-FD_SETSIZE = 1024               # of POSIX's select(): it takes none from there on
+FD_SETSIZE = 1024               # POSIX's select() takes none from there on
 
 # A file's times tick coarsely.  Until it has rested for this long, its next
 # change may look like its last one, so it gets no validator and is not kept.
@@ -631,8 +636,9 @@ class Request:
     key         requests with equal keys get equal answers
     log_line, log_agents    escaped for the access log
     user        who it is from, in latin-1; "" until Users.let_in() knows
-    log_rest    the access log line but for the client's address, of the
-                message whose `token` is this one's; see Server.line_rest()
+    log_rest    the access log line but for the client's address
+    token       that of the message which log_rest is of, see
+                Server.line_rest()
     """
 
     __slots__ = ("line", "method", "path", "query", "minor", "fields",
@@ -849,13 +855,13 @@ class Message:
     *content_sent* is false where the request's method allows no content.
 
     data    the head, and the content where it is bytes
-    stream  the content where it is a stream; while a message is kept, which
-            has a FileStream then, each connection sends stream.again()
+    stream  the content where it is a stream.  That of a kept message is never
+            sent itself: each connection gets its again()
     size    bytes of content in data
     date    of the Date field
     turn    the last one in which the response's facts were seen to hold
-    token   this date, status and size, which are all that a log line tells
-            of it; of Request.token, too, where that has the line
+    token   stands for this date, status and size, which are all that a log
+            line tells of it: a Request with the same token has the line
     """
 
     __slots__ = ("response", "connection", "data", "stream", "size", "date",
@@ -1328,7 +1334,7 @@ PAGE_END = "</body>\n</html>\n"
 
 # What one can do about an error, by its status.
 REMEDIES = {
-    400: "Check the address, or the program that sent it: it is no valid HTTP.",
+    400: "Check the address, or the program that sent it: it is not HTTP.",
     401: "Reload the page, and enter them.",
     403: "Whoever runs the server can let it read this.",
     404: "Check the address, capital letters too. It may also have been"
@@ -1826,8 +1832,9 @@ class NotReady(Exception):
 class Opened:
     """A file or folder of the site, open.  Use it in a `with` statement.
 
-    fd is -1 for a folder where the platform cannot open folders, and after
-    stream() has taken it; status is of the descriptor, not of the name.
+    fd is -1 for a folder where the platform cannot open folders, after
+    close(), and where stream() has taken it; status is of the descriptor, not
+    of the name.
     """
 
     __slots__ = ("fd", "path", "status")
@@ -1899,8 +1906,8 @@ def opened_as(fd: int, path: bytes) -> Opened:
 class Jobs:
     """What takes long to make of a file: is made once, in slices, and kept.
 
-    A job is a generator that does a slice of its work each time, and at its
-    end calls remember().
+    A job is a generator that takes over what it needs at first, then does a
+    slice of its work each time, and at its end calls remember().
 
     running    those that are not at their end
     unsteady   the files of which, in this turn, nothing could be made
@@ -1935,6 +1942,7 @@ class Jobs:
         Raise NotReady.  Not even its first slice is done at once: many
         clients may ask for many files in one turn.
         """
+        next(job, None)     # or drop() would not close what it has open
         self.running[key] = job
         raise NotReady(key)
 
@@ -2013,8 +2021,11 @@ class Site:
             raise self.failure(exc, facts)
 
     def open_default(self, segments: "Sequence[bytes]",
-                     facts: "Facts") -> "Optional[Opened]":
-        """Open the default file of the folder at *segments*, if it has one."""
+                     facts: "Facts") -> "Optional[Tuple[bytes, Opened]]":
+        """Open the default file of the folder at *segments*, if it has one.
+
+        Return its name, too: where it is a link, its path has another.
+        """
         for name in DEFAULT_FILES:
             try:
                 opened = self.open([*segments, name], facts)
@@ -2023,7 +2034,7 @@ class Site:
                     raise
                 continue
             if not opened.is_folder():
-                return opened
+                return name, opened
             opened.close()
         return None
 
@@ -2181,7 +2192,8 @@ class Site:
                     return None
                 if is_hidden(inside) and not self.dotfiles:
                     return None
-                # Of a link that it cannot read, realpath() makes no link.
+                # realpath() leaves a link that it cannot read as it is; then
+                # lstat() shows a link, which is not listed.
                 status = os.lstat(real)
         except OSError as exc:
             if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
@@ -2423,9 +2435,9 @@ class Responder:
                 return self.redirect(segments)
             default = self.site.open_default(segments, self.facts)
             if default:
-                with default:
-                    name = os.path.basename(default.path)
-                    return self.represent([*segments, name], default)
+                name, opened = default
+                with opened:
+                    return self.represent([*segments, name], opened)
             if not self.site.listing:
                 raise HTTPError(404, NOTHING_HERE)
             return self.list(segments, target)
@@ -2437,11 +2449,10 @@ class Responder:
             weights = parse_weights(self.request.fields.get("accept", ""))
             name = self.request.path.rpartition("/")[2]
             if "." not in name and media_weight(weights, "text/html"):
-                page = self.site.open_default([], self.facts)
-                if page:
-                    with page:
-                        return self.represent([os.path.basename(page.path)],
-                                              page)
+                default = self.site.open_default([], self.facts)
+                if default:
+                    with default[1] as opened:
+                        return self.represent([default[0]], opened)
         try:
             with self.site.open([NOT_FOUND_FILE], self.facts) as page:
                 size = page.status.st_size
@@ -2467,8 +2478,12 @@ class Responder:
 
     def represent(self, segments: "Sequence[bytes]",
                   opened: Opened) -> Response:
-        """Answer with a file, in the coding that the client likes best."""
-        media = media_type(opened.path)
+        """Answer with a file, in the coding that the client likes best.
+
+        Its type goes by the name that was asked for, as all else does: the
+        file may be what a link of that name leads to.
+        """
+        media = media_type(segments[-1])
         if not COMPRESSIBLE.match(media):
             return self.select(opened, media)
         self.vary.append("Accept-Encoding")
@@ -2698,8 +2713,7 @@ def gzip_job(jobs: Jobs, key: "JobKey", data: bytes) -> "Job":
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
     for start in range(0, len(data), GZIP_SLICE):
-        if start:
-            yield
+        yield
         blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
     jobs.remember(key, b"".join(blocks) + packer.flush())
 
@@ -2710,8 +2724,7 @@ def digest_job(jobs: Jobs, key: "JobKey", opened: Opened) -> "Job":
     hashed = hashlib.sha256()
     with opened:
         for start in range(0, opened.status.st_size, DIGEST_SLICE):
-            if start:
-                yield
+            yield
             try:
                 hashed.update(opened.read(start, min(
                     start + DIGEST_SLICE, opened.status.st_size)))
@@ -3023,8 +3036,9 @@ class TLSSocket:
 class SharedFile:
     """A descriptor that several FileStreams send from; the last closes it.
 
-    files   the ones that are being sent, by their files' signatures: clients
-            of one file need one descriptor, whatever part of it they get
+    files   those that are being sent, or kept to be, by their files'
+            signatures: clients of one file need one descriptor, whatever part
+            of it they get
     """
 
     __slots__ = ("fd", "key", "files", "users")
@@ -3288,7 +3302,7 @@ class Connection:
                 self.enter(RECEIVING)
 
     def end_of_input(self) -> None:
-        """The client has sent all it will, and is not owed an answer."""
+        """Close, where no answer is owed; a head in part is logged as 400."""
         self.log_part()
         if isinstance(self.sock, TLSSocket):
             self.sock.close_notify()
@@ -3340,12 +3354,12 @@ class Connection:
             self.enter(PREPARING)
 
     def unanswered(self) -> Request:
-        """Return what the buffer begins with, as far as it is a request."""
+        """Return what the buffer begins with, for its log line."""
         head, end, _ = self.buffer.partition(HEAD_END)
-        try:
-            return parse_request(head + end)
-        except HTTPError:
-            return unparsed_request(self.buffer)
+        if end:
+            with contextlib.suppress(HTTPError):
+                return parse_request(head + end)
+        return unparsed_request(self.buffer)
 
     def refuse(self, error: HTTPError) -> None:
         """Answer what the buffer begins with by *error*, and close."""
@@ -4023,8 +4037,15 @@ def on_hangup(reload: "Callable[[], object]",
     But where it comes because the terminal was closed, it means *stop*.
     """
     had_terminal = os.isatty(STDERR)
-    return lambda *_: (stop() if had_terminal and not os.isatty(STDERR)
-                       else reload())
+
+    def hang_up(*_: object) -> None:
+        nonlocal had_terminal
+        if had_terminal and not os.isatty(STDERR):
+            had_terminal = False    # the shell says it, and the kernel, too
+            stop()
+        else:
+            reload()
+    return hang_up
 
 
 class Listener:
@@ -4038,7 +4059,10 @@ class Listener:
         sock.setblocking(False)
 
     def on_ready(self) -> None:
-        """Accept at the end of the turn: then idle connections are idle."""
+        """Accept at the end of the turn.
+
+        By then who is answered in it is IDLE, and can make room.
+        """
         self.server.acceptable.append(self)
 
 
@@ -4253,7 +4277,7 @@ class Server:
         self.jobs = Jobs()
         self.headers = headers
         check_folder(directory)
-        self.files = (tls_cert, tls_cert if tls_key is None else tls_key,
+        self.named_files = (tls_cert, tls_cert if tls_key is None else tls_key,
                       tls_password_file, auth_file)
         self.tls: Optional[ssl.SSLContext] = None
         self.users: Optional[Users] = None
@@ -4274,7 +4298,7 @@ class Server:
         self.seconds[IDLE] = idle_timeout
         self.seconds[RECEIVING] = request_timeout
         self._init_state()
-        self._load_files()
+        self._load_named_files()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
@@ -4282,7 +4306,10 @@ class Server:
         self._listen(sockets or made)
 
     def _init_state(self) -> None:
-        """Set all that changes while it serves; _load_files() needs it."""
+        """Set all that changes while it serves.
+
+        _load_named_files() needs it.
+        """
         # Those in each state, in the order in which their time began.
         self.connections: List[OrderedDict[Connection, None]]
         self.connections = [OrderedDict() for _ in STATES]
@@ -4293,13 +4320,15 @@ class Server:
         self.known: OrderedDict[bytes, Request] = OrderedDict()
         self._kept_size = self._known_size = 0
         self.log_lines: List[str] = []
+        # With a whole head, or after what they waited for: this turn answers
+        # them, or, whom the end of a turn adds, the next one.
         self.answerable: List[Connection] = []
-        self.waiting: Dict[JobKey, List[Connection]] = {}
-        self.acceptable: List[Listener] = []
+        self.waiting: Dict[JobKey, List[Connection]] = {}   # PREPARING
+        self.acceptable: List[Listener] = []    # ready in this turn
         self.turn = 0
         self._second = -1
         self._read_clocks()
-        self._due = self.now
+        self._due = self.now    # no select() lasts beyond it
         self._handshakes = (0, 0)  # in which turn, how many
         self._sending: Tuple[int, Optional[float]] = (0, None)
         self._is_behind = False  # in that turn some were left
@@ -4388,7 +4417,7 @@ class Server:
             self.access_log.write(self.log_lines)
             self.log_lines.clear()
         self.jobs.drop()
-        self._close_files()
+        self._forget_kept_files()
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
@@ -4447,14 +4476,15 @@ class Server:
         assert self._orders
         self._selector.unregister(self._orders.fd)
 
-    def _load_files(self) -> None:
+    def _load_named_files(self) -> None:
         """Read the files that were named; all of them, or change nothing.
 
         Raise OSError or BadFile.
         """
-        cert, key, password_file, auth_file = self.files
+        cert, key, password_file, auth_file = self.named_files
         tls = None
-        if cert is not None and key is not None:  # --tls-cert '' is an error, not plain HTTP
+        # Not by truth: --tls-cert '' is an error, not plain HTTP.
+        if cert is not None and key is not None:
             tls = tls_context(cert, key, password_file)
         if auth_file is not None:
             self.users = Users(auth_file)
@@ -4533,10 +4563,10 @@ class Server:
     def _reload(self) -> None:
         failures = [self.access_log.reopen() if self.access_log else ""]
         try:
-            for path in filter(None, self.files):
+            for path in filter(None, self.named_files):
                 if not stat.S_ISREG(os.stat(path).st_mode):
                     raise BadFile("%s is no file any more." % path)
-            self._load_files()
+            self._load_named_files()
         except OSError as exc:
             failures.append("cannot read %s: %s. What it had before stays."
                             % (exc.filename, exc.strerror))
@@ -4565,7 +4595,7 @@ class Server:
             tell("a client is sent away: %s" % exc)
         elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
             tell("cannot read a file: %s" % exc)
-        # HTTPError: of a listing that is half sent; Site.failure() told it.
+        # HTTPError: of a listing that is half sent; Site.failure() told a 500.
         elif not (is_gone(exc) or isinstance(exc, HTTPError)):
             tell_traceback()
         if isinstance(subject, Connection):
@@ -4580,7 +4610,7 @@ class Server:
             self._second = second
             self._date = http_date(second)
             self.log_date = log_date(second)
-            self._close_files()
+            self._forget_kept_files()
 
     def _wake_by(self, moment: float) -> None:
         """Let no select() last beyond *moment*, see also _next_due().
@@ -4635,7 +4665,7 @@ class Server:
                 due.append(oldest.began + duration)
         due += filter(None, (self._paused_until, self._drain_until))
         if self._kept_files:
-            due.append(self.now + 1)  # another second: see _close_files()
+            due.append(self.now + 1)  # see _forget_kept_files()
         if self.users:
             due.append(self.users.due())
         return min(due)
@@ -4649,7 +4679,7 @@ class Server:
         and only the first of a state is ever looked at.
         """
         if state != connection.state:
-            self._wait_for(connection, WAITS_FOR[connection.state],
+            self._watch(connection, WAITS_FOR[connection.state],
                            WAITS_FOR[state])
             del self.connections[connection.state][connection]
             if state == CLOSED:
@@ -4665,7 +4695,7 @@ class Server:
         self.connections[state].move_to_end(connection)
         self._wake_by(self.now + self.seconds[state])
 
-    def _wait_for(self, connection: Connection, old: int, new: int) -> None:
+    def _watch(self, connection: Connection, old: int, new: int) -> None:
         """Let the selector watch for *new* events instead of *old* ones."""
         if new == old:
             return
@@ -4686,8 +4716,9 @@ class Server:
             if self._share and not self._share.takes(count, self.now):
                 self._pause(SHARE_LOOK)
                 return
+            in_use = count + len(self.site.files)
             is_full = (count >= self.max_connections
-                       or count + len(self.site.files) >= self._descriptors_max)
+                       or in_use >= self._descriptors_max)
             least_needed = self._least_needed() if is_full else None
             if is_full and least_needed is None:
                 self._make_room(None)
@@ -4736,7 +4767,7 @@ class Server:
             if not self._is_behind:
                 self._round = float("inf")
             self._is_behind = False
-        if connection.began >= self._round:
+        if connection.began >= self._round:  # it has sent since; see flush()
             return False
         now = time.monotonic()
         if until is None:  # one has its turn, whatever else took how long
@@ -4858,7 +4889,7 @@ class Server:
         key = request.key
         message = self.kept_message(key) or self._make_message(request)
         if message.token is request.token:  # as nearly always
-            return request, message, request.log_rest, None
+            return request, message, request.log_rest, None  # never a stream
         stream, rest = message.stream, ""
         if stream and self._kept_files.get(key) is message:
             assert isinstance(stream, FileStream)
@@ -4929,7 +4960,7 @@ class Server:
             self._drop(key)
             return None
         if message.date != self._date:
-            assert not message.stream, "see _close_files()"
+            assert not message.stream, "see _forget_kept_files()"
             message = self.kept[key] = message.redated(self._date)
         message.turn = self.turn
         return message
@@ -4939,7 +4970,7 @@ class Server:
         try:
             response = respond(request, self.site, self.jobs, self._wall)
             if response.status == 503 and self._kept_files:
-                self._close_files()  # perhaps for lack of descriptors
+                self._forget_kept_files()  # perhaps for lack of descriptors
                 response = respond(request, self.site, self.jobs, self._wall)
         except NotReady:
             raise
@@ -4981,7 +5012,7 @@ class Server:
             if len(self._kept_files) == KEPT_FILES:
                 self._drop(next(iter(self._kept_files)))
             self._kept_files[request.key] = message
-            self._wake_by(self.now + 1)  # another second: see _close_files()
+            self._wake_by(self.now + 1)  # see _forget_kept_files()
             return message
         self.kept[request.key] = message
         self._kept_size += kept_size(request.key, message)
@@ -4997,7 +5028,7 @@ class Server:
         if message and message.stream:
             message.stream.close()
 
-    def _close_files(self) -> None:
+    def _forget_kept_files(self) -> None:
         """Forget kept files: deleted ones would go on taking space.
 
         At the end of each second, with which their Date is over.
@@ -5023,7 +5054,7 @@ class Server:
             # From now on, answers say Connection: close.
             self.kept.clear()
             self._kept_size = 0
-            self._close_files()
+            self._forget_kept_files()
             if not self._is_handed_on:  # else they would be reset
                 for listener in self._listeners:
                     self._accept(listener.sock, LISTEN_BACKLOG)
@@ -5649,7 +5680,7 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
-    for path in filter(None, server.files[1:]):  # not the certificate
+    for path in filter(None, server.named_files[1:]):  # not the certificate
         if is_inside(path, root):
             tell("WARNING: %s is in the folder that is served; keep it"
                  " elsewhere." % path)
@@ -5697,7 +5728,7 @@ def make_server(args: "argparse.Namespace") -> Server:
                 check_folder(os.fsdecode(server.site.root))
             except OSError as exc:
                 raise OSError(exc.errno, exc.strerror, args.directory)
-            for path in filter(None, server.files):
+            for path in filter(None, server.named_files):
                 if not os.access(path, os.R_OK):
                     tell("WARNING: %s cannot read %s: SIGHUP will leave it as"
                          " it is now." % (args.user, path))
@@ -5761,7 +5792,8 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    if args.tls_cert is None and (args.tls_key or args.tls_password_file):
+    if args.tls_cert is None and not (
+            args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
     if args.hash_password:
         return hash_password()

@@ -1798,8 +1798,9 @@ def test_message_with_another_date(headers):
     before = message.data
     later = message.redated(LATER)
     expected = httpd.Message(response, "", LATER, 1, True, headers)
-    for name in httpd.Message.__slots__:
+    for name in set(httpd.Message.__slots__) - {"token"}:
         assert getattr(later, name) == getattr(expected, name), name
+    assert later.token is not message.token     # its log line is another one
     assert message.data == before
 
 
@@ -5302,9 +5303,9 @@ def test_jobs_do_nothing_in_the_turn_in_which_they_are_asked_for():
     slices = []
 
     def job():
+        yield
         slices.append(1)
         jobs.remember("key", b"made")
-        yield
     jobs = httpd.Jobs()
     with pytest.raises(httpd.NotReady):
         jobs.start("key", job())
@@ -5312,6 +5313,20 @@ def test_jobs_do_nothing_in_the_turn_in_which_they_are_asked_for():
         jobs.made("key")
     assert not slices
     assert (jobs.run(), jobs.made("key")) == (["key"], b"made")
+
+
+def test_job_that_nobody_waits_for_leaves_nothing_open(tmp_path):
+    """Not even before its first slice."""
+    (tmp_path / "file").write_bytes(b"x")
+    with (tmp_path / "file").open("rb") as file:
+        fd = os.dup(file.fileno())
+        opened = httpd.Opened(fd, b"file", os.fstat(fd))
+        jobs = httpd.Jobs()
+        with pytest.raises(httpd.NotReady):
+            jobs.start("key", httpd.digest_job(jobs, "key", opened))
+        jobs.drop()
+        with pytest.raises(OSError):
+            os.fstat(fd)
 
 
 def test_what_takes_too_long_to_prepare(tmp_path):
@@ -6676,6 +6691,29 @@ def test_default_file_that_appears_and_goes(tmp_path):
         assert wire.get("/").content == b"short"
 
 
+def test_link_has_the_type_and_the_codings_of_its_own_name(tmp_path):
+    """What lies beside another file of its target's name is not its own."""
+    docs, pages = tmp_path / "docs", tmp_path / "pages"
+    docs.mkdir()
+    pages.mkdir()
+    (pages / "main.html").write_text("right" * 100)
+    (docs / "main.html.gz").write_bytes(gzip.compress(b"wrong"))
+    (docs / "index.html").symlink_to("../pages/main.html")
+    (docs / "page.html").symlink_to("../pages/v1")
+    (pages / "v1").write_text("version 1")
+    for path in (docs, pages):
+        for name in path.iterdir():
+            wait_until_settled(name)
+    for options in ([], ["--follow-symlinks"]):
+        with Running(tmp_path, *options) as running:
+            with Wire(running.port) as wire:
+                for target in ("/docs/", "/docs/index.html"):
+                    answer = wire.get(target, "Accept-Encoding: gzip")
+                    assert gzip.decompress(answer.content) == b"right" * 100
+                fields = wire.get("/docs/page.html").fields
+                assert fields["content-type"].startswith("text/html")
+
+
 def test_link_that_is_pointed_elsewhere(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -6929,6 +6967,16 @@ def test_log_of_incomplete_requests(site):
         with Wire(running.port):
             pass  # nothing came: nothing to log
         assert '"GET /incompl" 400 0 ' in running.log(1)[0]
+    # What is not whole is shown as it came, not as what it might have become.
+    with Running(site, "--request-timeout", "0.2") as running:
+        for part in ("GET /abc HTTP/1.0EVIL",
+                     "GET /def HTTP/1.1\r\nHost: h\r\nUser-Agent: me/8.0"):
+            with Wire(running.port) as wire:
+                wire.send(part.encode()).response()
+        lines = running.log(2)
+        assert '"GET /abc HTTP/1.0EVIL" 408 ' in lines[0]
+        assert '"GET /def HTTP/1.1" 408 ' in lines[1]
+        assert lines[1].endswith('"-" "-"')
     with Running(site, "--log-format", "json") as running:
         with Wire(running.port) as wire:
             wire.send(b"GET").sock.shutdown(socket.SHUT_WR)
@@ -7300,7 +7348,20 @@ def test_closed_terminal_ends_the_server(site, workers):
         port = int(re.search(rb"127.0.0.1:([0-9]+)", shown).group(1))
         with Wire(port) as wire:    # it is one more than its start
             assert wire.get("/probe.txt").content == PROBE
-        os.close(master)
+            wire.send(request_for("/big.bin"))
+            head = wire.head()
+            os.close(master)
+
+            def is_ending():
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                except OSError:
+                    return True
+            wait_until(is_ending, "its end")
+            # The shell says it as well as the kernel.
+            process.send_signal(signal.SIGHUP)
+            length = int(re.search(b"Content-Length: ([0-9]+)", head).group(1))
+            assert len(wire._take(length)) == length
         assert process.wait(PATIENCE) == 0
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", port)).close()
