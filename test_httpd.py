@@ -7327,7 +7327,7 @@ def test_who_has_connected_before_the_end_is_answered(site, workers):
 
 @pytest.mark.parametrize("workers", ["1", pytest.param(
     "2", marks=needs("fork"))])
-def test_closed_terminal_ends_the_server(site, workers):
+def test_closed_terminal_ends_the_server(endless, workers):
     """Else it would go on where nobody sees it, and hold its port."""
     import fcntl
     import pty
@@ -7338,7 +7338,7 @@ def test_closed_terminal_ends_the_server(site, workers):
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     process = subprocess.Popen(
-        [sys.executable, HTTPD, "-d", str(site), "-w", workers, "0"],
+        [sys.executable, HTTPD, "-d", str(endless), "-w", workers, "0"],
         stdout=slave, stderr=slave, preexec_fn=take_terminal)  # noqa: PLW1509
     os.close(slave)
     try:
@@ -7347,8 +7347,8 @@ def test_closed_terminal_ends_the_server(site, workers):
             shown += os.read(master, 65536)
         port = int(re.search(rb"127.0.0.1:([0-9]+)", shown).group(1))
         with Wire(port) as wire:    # it is one more than its start
-            assert wire.get("/probe.txt").content == PROBE
-            wire.send(request_for("/big.bin"))
+            assert wire.get("/nothing").status == 404
+            wire.send(request_for("/big"))
             head = wire.head()
             os.close(master)
 
