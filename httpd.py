@@ -3143,12 +3143,12 @@ class GeneratedStream:
             self._waiting = block
             if self.chunked and (block or self._done):
                 self._waiting = b"%x\r\n%s\r\n" % (len(block), block)
-        if self._waiting:
-            count = sock.send(self._waiting)
-            self._waiting = self._waiting[count:]
-            # A chunk's size goes before its content, CRLF after it.
-            unsent = len(self._waiting) - (2 if self.chunked else 0)
-            self.sent = max(self.sent, self._made - max(0, unsent))
+        # Of nothing, too: it tells of a client that is gone.
+        count = sock.send(self._waiting)
+        self._waiting = self._waiting[count:]
+        # A chunk's size goes before its content, CRLF after it.
+        unsent = len(self._waiting) - (2 if self.chunked else 0)
+        self.sent = max(self.sent, self._made - max(0, unsent))
 
     def close(self) -> None:
         """Release what the making of it holds."""

@@ -8513,6 +8513,39 @@ def test_file_that_is_swapped_between_check_and_open(tmp_path, monkeypatch,
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_listing_ends_when_its_client_is_gone(tmp_path, request, monkeypatch,
+                                              tls):
+    """Not only when there is something to send."""
+    files = {}
+    if tls:
+        cert, key = request.getfixturevalue("certificate")
+        files = {"tls_cert": cert, "tls_key": key}
+    for number in range(3000):
+        (tmp_path / ("%04d.txt" % number)).write_bytes(b"")
+    listed = []
+    plain = httpd.Site._entry
+
+    def entry(site, folder, segments, name):
+        listed.append(name)
+        if len(listed) == 50:
+            began.set()
+            left.wait(PATIENCE)
+        return plain(site, folder, segments, name)
+    monkeypatch.setattr(httpd.Site, "_entry", entry)
+    monkeypatch.setattr(httpd, "LISTING_SECONDS", 0)
+    began, left = threading.Event(), threading.Event()
+    with httpd.Server(str(tmp_path), 0, "127.0.0.1", **files) as server:
+        port = port_of(server)
+        with (TLSWire(port, cert) if tls else Wire(port)) as wire:
+            wire.send(request_for("/"))
+            assert began.wait(PATIENCE)
+            leave_by_reset(wire.sock)
+        left.set()
+        wait_until(lambda: not any(server.connections), "the end")
+    assert len(listed) < 200
+
+
 @pytest.mark.parametrize("change", ["rename", "delete", "replace"])
 def test_folder_that_goes_while_it_is_listed(tmp_path, change):
     """Its listing ends in order; nobody else's is shown."""
