@@ -1621,10 +1621,12 @@ def shortened(line: str, size: int) -> str:
 def with_cut_values(line: str, limit: int) -> str:
     """Return a log *line* whose values are cut to *limit* characters."""
     if not line.startswith("{"):
-        return '"'.join(cut(part, limit) for part in line.split('"'))
+        parts = line.split('"')     # within quotes, every other one
+        parts[1::2] = [cut(part, limit) for part in parts[1::2]]
+        return '"'.join(parts)
     import json
     entry = json.loads(line, object_pairs_hook=OrderedDict)
-    for name in ("user", "request", "referer", "user_agent"):
+    for name in ("request", "referer", "user_agent"):
         if entry[name]:
             entry[name] = cut(entry[name], limit)
     return json.dumps(entry) + "\n"
@@ -1906,8 +1908,8 @@ def opened_as(fd: int, path: bytes) -> Opened:
 class Jobs:
     """What takes long to make of a file: is made once, in slices, and kept.
 
-    A job is a generator that takes over what it needs at first, then does a
-    slice of its work each time, and at its end calls remember().
+    A job is a generator that does a slice of its work each time, and at its
+    end calls remember().  Between slices it has nothing open.
 
     running    those that are not at their end
     unsteady   the files of which, in this turn, nothing could be made
@@ -1942,17 +1944,21 @@ class Jobs:
         Raise NotReady.  Not even its first slice is done at once: many
         clients may ask for many files in one turn.
         """
-        next(job, None)     # or drop() would not close what it has open
         self.running[key] = job
         raise NotReady(key)
 
-    def run(self) -> "List[JobKey]":
-        """Go on with all in turns; return the keys of those that ended."""
+    def run(self, is_wanted: "Callable[[JobKey], bool]") -> "List[JobKey]":
+        """Go on with all in turns; return the keys of those that ended.
+
+        One that nobody waits for any more ends, too.
+        """
         ended = []
         until = time.perf_counter() + JOBS_SECONDS
         while self.running and time.perf_counter() < until:
             key, job = self.running.popitem(last=False)
             try:
+                if not is_wanted(key):
+                    job.close()
                 next(job)
             except StopIteration:
                 ended.append(key)
@@ -1963,11 +1969,6 @@ class Jobs:
             else:
                 self.running[key] = job
         return ended
-
-    def drop(self) -> None:
-        """End all, for nobody waits for them."""
-        while self.running:
-            self.running.popitem()[1].close()
 
 
 class Site:
@@ -2019,6 +2020,14 @@ class Site:
             return self._walk(segments, facts)
         except OSError as exc:
             raise self.failure(exc, facts)
+
+    def reopen(self, path: bytes) -> Opened:
+        """Open what is at *path*, which is that of an Opened, again.
+
+        Raise as open() does.
+        """
+        names = path[len(self.root):].split(os.fsencode(os.sep))
+        return self.open([name for name in names if name], {})
 
     def open_default(self, segments: "Sequence[bytes]",
                      facts: "Facts") -> "Optional[Tuple[bytes, Opened]]":
@@ -2589,8 +2598,7 @@ class Responder:
         if value is None:
             if not self.is_steady(opened):
                 return []
-            copy = Opened(os.dup(opened.fd), opened.path, opened.status)
-            self.jobs.start(key, digest_job(self.jobs, key, copy))
+            self.jobs.start(key, digest_job(self.jobs, key, self.site))
         return [("Repr-Digest", repr_digest(value))]
 
     def gzipped(self, opened: Opened) -> bytes:
@@ -2713,24 +2721,36 @@ def gzip_job(jobs: Jobs, key: "JobKey", data: bytes) -> "Job":
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
     for start in range(0, len(data), GZIP_SLICE):
-        yield
+        if start:
+            yield
         blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
     jobs.remember(key, b"".join(blocks) + packer.flush())
 
 
-def digest_job(jobs: Jobs, key: "JobKey", opened: Opened) -> "Job":
-    """Hash *opened*, slice by slice, for jobs.made(key), and close it."""
+def digest_job(jobs: Jobs, key: "JobKey", site: Site) -> "Job":
+    """Hash the file of *key*, slice by slice, for jobs.made(key).
+
+    It is opened for each slice, so that who waits holds no descriptor.
+    """
     import hashlib
     hashed = hashlib.sha256()
-    with opened:
-        for start in range(0, opened.status.st_size, DIGEST_SLICE):
-            yield
-            try:
-                hashed.update(opened.read(start, min(
-                    start + DIGEST_SLICE, opened.status.st_size)))
-            except (Changed, OSError):
-                jobs.unsteady.add(opened.path)
-                return
+    _, path, state = key
+    start = 0
+    while True:
+        try:
+            with site.reopen(path) as opened:
+                if signature(opened.status) != state:
+                    raise Changed
+                stop = min(start + DIGEST_SLICE, opened.status.st_size)
+                hashed.update(opened.read(start, stop))
+                is_last = stop == opened.status.st_size
+        except (Changed, OSError, HTTPError):
+            jobs.unsteady.add(path)
+            return
+        if is_last:
+            break
+        start = stop
+        yield
     jobs.remember(key, hashed.digest())
 
 
@@ -3334,6 +3354,7 @@ class Connection:
             except Exception:  # a bug; abort() logs what was to be sent
                 self.queue = tuple(queue)
                 self.since = server.now
+                self.log(unparsed_request(data), 500, 0, True)
                 raise
             queue.append(answer)
             _, message, _, stream = answer
@@ -3423,7 +3444,8 @@ class Connection:
 
     def send_stream(self) -> "Optional[Answer]":
         """Send a slice of the first answer's stream; return it at its end."""
-        if not self.server.has_turn_for_sending(self):
+        if not self.server.take_sending_turn(self):
+            self.enter(SENDING)  # it is not the client who is slow
             raise BlockingIOError  # another turn finds it as ready
         answer = self.queue[0]
         request, message, _, stream = answer
@@ -3529,9 +3551,25 @@ class Connection:
         elif self.server.now - self.since < LINGER_MAX:
             self.enter(LINGERING)
 
+    def has_left(self) -> bool:
+        """Return whether the client has closed or reset; PREPARING, for which
+        the selector tells of nothing.
+
+        One that has only ended what it sends looks the same.
+        """
+        sock = self.sock
+        if isinstance(sock, TLSSocket):
+            sock = sock.sock
+        try:
+            return not sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def give_way(self) -> None:
         """Close, for another client needs the room."""
-        if self.queue:
+        if self.queue or self.state == PREPARING:
             self.abort()
         else:
             self.end_of_input()
@@ -4330,9 +4368,11 @@ class Server:
         self._read_clocks()
         self._due = self.now    # no select() lasts beyond it
         self._handshakes = (0, 0)  # in which turn, how many
-        self._sending: Tuple[int, Optional[float]] = (0, None)
-        self._is_behind = False  # in that turn some were left
-        self._round = float("inf")  # when it began
+        # The last turn in which slices were sent, and until when; who has sent
+        # one since all others had; whether time was too short for some.
+        self._sending_turn, self._sending_until = 0, 0.0
+        self._served: Set[Connection] = set()
+        self._is_behind = False
         self._paused_until = 0.0
         self._gave_way = 0
         self._stops = 0
@@ -4416,7 +4456,7 @@ class Server:
         if self.access_log:
             self.access_log.write(self.log_lines)
             self.log_lines.clear()
-        self.jobs.drop()
+        self.jobs.running.clear()
         self._forget_kept_files()
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
@@ -4526,10 +4566,7 @@ class Server:
             except Exception as exc:
                 self._fail(subject, exc)
         if jobs.running:
-            if not self.connections[PREPARING]:
-                jobs.drop()
-                self.waiting.clear()
-            for made in jobs.run():
+            for made in jobs.run(self._is_waited_for):
                 self.answerable += self._take_waiting(made)
         for connection in self.answerable:
             try:
@@ -4648,6 +4685,10 @@ class Server:
             users.drop_check()
             key = users.next_check(self.now)
 
+    def _is_waited_for(self, key: "JobKey") -> bool:
+        return any(connection.state == PREPARING
+                   for connection in self.waiting.get(key, ()))
+
     def _take_waiting(self, key: "JobKey") -> "List[Connection]":
         """Return the connections that have waited for *key*."""
         return [connection for connection in self.waiting.pop(key, ())
@@ -4753,29 +4794,27 @@ class Server:
         self._handshakes = self.turn, count + 1
         return count < HANDSHAKES_PER_TURN
 
-    def has_turn_for_sending(self, connection: Connection) -> bool:
+    def take_sending_turn(self, connection: Connection) -> bool:
         """Return whether *connection* may send a slice of its stream now.
 
         So that a thousand large files do not hold up who wants a small one.
-        When the time of a turn is over, a round begins: who has sent in it
-        waits, in the turns to come, until all others have.
+        Where the time of a turn is over, who was served in it waits, in the
+        turns to come, until all others have been.
         """
-        turn, until = self._sending
-        if turn != self.turn:
-            self._sending = self.turn, None
-            until = None
+        if self._sending_turn != self.turn:
+            self._sending_turn = self.turn
+            self._sending_until = float("inf")  # one may, whatever took long
             if not self._is_behind:
-                self._round = float("inf")
+                self._served.clear()
             self._is_behind = False
-        if connection.began >= self._round:  # it has sent since; see flush()
+        if connection in self._served:
             return False
         now = time.monotonic()
-        if until is None:  # one has its turn, whatever else took how long
-            self._sending = self.turn, now + SENDING_SECONDS
-        elif now >= until:
+        if now >= self._sending_until:
             self._is_behind = True
-            self._round = min(self._round, self.now)
             return False
+        self._sending_until = min(self._sending_until, now + SENDING_SECONDS)
+        self._served.add(connection)
         return True
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
@@ -4800,8 +4839,9 @@ class Server:
 
         The longest idle one, else one that was answered and should close,
         the one that has been sending its head, or TLS's handshake, for
-        longest, the one that has taken nothing of its answer for longest.
-        None that was answered in this very turn, or has just come.
+        longest, the one that has taken nothing of its answer for longest; else
+        one that waits for an answer and has left.  None that was answered in
+        this very turn, or has just come.
         """
         grace = self._grace()
         for state, patience in ((IDLE, 0.0), (LINGERING, 0.0),
@@ -4811,7 +4851,8 @@ class Server:
             oldest = next(iter(self.connections[state]), None)
             if oldest and oldest.began + patience < self.now:
                 return oldest
-        return None
+        return next(filter(Connection.has_left, self.connections[PREPARING]),
+                    None)
 
     def _make_room(self, least_needed: "Optional[Connection]") -> None:
         """Close the one that is *least_needed*; without one, pause."""
@@ -5692,9 +5733,10 @@ def announce(server: Server) -> None:
         tell("only this machine can connect (--bind :: opens it)."
              " Ctrl-C stops.")
     else:
-        url, wild = EVERY_ADDRESS.subn(own_address(), server.url)
-        if wild:
-            tell("other machines find it at " + url)
+        for url in filter(EVERY_ADDRESS.search, server.urls):
+            tell("other machines find it at "
+                 + EVERY_ADDRESS.sub(lambda _: own_address(), url))
+            break
         for thing in private_things(server.site.root):
             tell("WARNING: %s." % thing)
         tell("WARNING: other machines can connect and read this folder."

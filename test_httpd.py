@@ -3442,6 +3442,23 @@ def test_trusted_proxies(name, is_trusted):
 
 @pytest.mark.parametrize("form", ["combined", "common", "json"])
 @pytest.mark.parametrize("size", [4096, 512])
+def test_shortened_line_keeps_user_and_date(form, size):
+    head = httpd.parse_request(head_of(b"GET /%s HTTP/1.1" % (b"x" * 5000),
+                                       b"Host: h"))
+    head.user = "u" * 100
+    if form == "json":
+        line = httpd.json_line(("::1", 1), httpd.log_date(0), head, 200, 1, 1,
+                               False)
+    else:
+        line = "::1" + httpd.NCSA_FORMATS[form](httpd.log_date(0), head, 200,
+                                                1)
+    short = httpd.shortened(line, size)
+    assert "u" * 100 in short and httpd.log_date(0) in short
+    assert len(short) <= size
+
+
+@pytest.mark.parametrize("form", ["combined", "common", "json"])
+@pytest.mark.parametrize("size", [4096, 512])
 def test_shortened(form, size):
     for length in (10, 200, 5000):
         for byte in (b"a", b'"', b"\xff"):
@@ -5303,30 +5320,55 @@ def test_jobs_do_nothing_in_the_turn_in_which_they_are_asked_for():
     slices = []
 
     def job():
-        yield
         slices.append(1)
         jobs.remember("key", b"made")
+        yield from ()
     jobs = httpd.Jobs()
     with pytest.raises(httpd.NotReady):
         jobs.start("key", job())
     with pytest.raises(httpd.NotReady):
         jobs.made("key")
     assert not slices
-    assert (jobs.run(), jobs.made("key")) == (["key"], b"made")
+    assert (jobs.run(lambda key: True), jobs.made("key")) == (["key"], b"made")
 
 
-def test_job_that_nobody_waits_for_leaves_nothing_open(tmp_path):
-    """Not even before its first slice."""
-    (tmp_path / "file").write_bytes(b"x")
-    with (tmp_path / "file").open("rb") as file:
-        fd = os.dup(file.fileno())
-        opened = httpd.Opened(fd, b"file", os.fstat(fd))
-        jobs = httpd.Jobs()
-        with pytest.raises(httpd.NotReady):
-            jobs.start("key", httpd.digest_job(jobs, "key", opened))
-        jobs.drop()
-        with pytest.raises(OSError):
-            os.fstat(fd)
+def test_waiting_for_a_digest_takes_no_descriptor(tmp_path):
+    """Else it would be 503 for many clients who ask for many files at once."""
+    for number in range(60):
+        (tmp_path / str(number)).write_bytes(b"%d" % number)
+    wait_until_settled(tmp_path / "59")
+    with Running(tmp_path, flags=[], prelude="httpd.JOBS_SECONDS = 1e-6",
+                 shell_limit="ulimit -n 100; exec \"$@\"") as running, (
+                     contextlib.ExitStack()) as stack:
+        wires = [stack.enter_context(Wire(running.port)) for _ in range(60)]
+        for number, wire in enumerate(wires):
+            wire.send(request_for("/%d" % number,
+                                  "Want-Repr-Digest: sha-256=1"))
+        for number, wire in enumerate(wires):
+            answer = wire.response()
+            digest = base64.b64encode(hashlib.sha256(
+                b"%d" % number).digest()).decode()
+            assert answer.fields.get("repr-digest") == (
+                "sha-256=:%s:" % digest)
+
+
+def test_job_ends_with_its_last_client(tmp_path):
+    """Though others wait for theirs; and its place can be taken."""
+    for name in ("one", "two"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 40)
+        wait_until_settled(tmp_path / name)
+    digest = "Want-Repr-Digest: sha-256=1"
+    with httpd.Server(str(tmp_path), 0, "127.0.0.1", max_connections=2
+                      ) as server, Wire(port_of(server)) as one:
+        one.send(request_for("/one", digest))
+        with Wire(port_of(server)) as two:
+            two.send(request_for("/two", digest))
+            wait_until(lambda: len(server.jobs.running) == 2, "both jobs")
+        with Wire(port_of(server)) as other:
+            assert other.get("/none").status == 404
+        wait_until(lambda: len(server.jobs.running) == 1, "the end of one")
+        server.stop()   # the second one comes at the end of the block
 
 
 def test_what_takes_too_long_to_prepare(tmp_path):
@@ -7727,6 +7769,33 @@ def test_many_large_files_take_turns(site, monkeypatch):
     assert len(set(turns)) == len(turns) >= 15
     # One slice in the first turn, in which the others have sent their heads.
     assert len({stream for _, stream in sent[:6]}) == 5
+
+
+def test_downloads_that_wait_for_their_turn_do_not_give_way(tmp_path):
+    """It is not their clients who are slow, though others wait for room."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(4 << 20)
+    slow = ("import time\nplain = httpd.FileStream.send\n"
+            "def send(*args):\n"
+            "    time.sleep(0.015)\n"
+            "    plain(*args)\n"
+            "httpd.FileStream.send = send")
+    with Running(tmp_path, "--max-connections", "40", flags=[],
+                 prelude=slow) as running, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(running.port)) for _ in range(40)]
+        for wire in wires:
+            wire.send(request_for("/large", "Connection: close"))
+        new = [stack.enter_context(Wire(running.port)) for _ in range(5)]
+        lengths = []
+        threads = [threading.Thread(target=lambda wire=wire: lengths.append(
+            len(b"".join(wire.rest())))) for wire in wires]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(lengths) == 40 and min(lengths) > 4 << 20
+        for wire in new:
+            assert wire.get("/nothing").status == 404
 
 
 def test_stop_while_accepting_pauses(endless):
