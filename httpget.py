@@ -2918,13 +2918,17 @@ class Mirror:
 
     TOP = Entry("", True)   # stands for the folder itself: nothing lists it
 
-    def __init__(self, url: URL, folder: str, name: str, settings: Settings,
-                 report: Report, retries: int) -> None:
-        """Prepare to copy *url* as *name* in *folder*, "" for right there."""
+    def __init__(self, url: URL, folder: str, name: str, client: Client,
+                 retries: int) -> None:
+        """Prepare to copy *url* as *name* in *folder*, "" for right there.
+
+        *client* tells how requests are made, and for whom credentials are.
+        """
         self.url = url
         self.folder = folder
-        self.settings = settings
-        self.report = report
+        self.settings = client.settings
+        self.report = client.report
+        self.trusted = client.trusted   # not always the origin of *url*
         self.retries = retries
         path = os.path.join(folder, name) if name else folder
         self.jobs = [(url, path, 0, self.TOP)]  # type: List[Job]
@@ -2960,6 +2964,7 @@ class Mirror:
         """Do jobs, over one connection, until there are no more."""
         client = Client(self.settings, Report(quiet=True), self.url,
                         self._is_inside)
+        client.trusted = self.trusted
         try:
             while self.jobs or self.busy:
                 if not self.jobs:
@@ -3355,8 +3360,7 @@ def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
         raise OutputError("there is no folder %s" % printable(folder))
     client.report.bar = shows_progress(options)
     top = url.with_target(url.path.rstrip("/") + "/")
-    Mirror(top, folder, copy_name(url), client.settings, client.report,
-           options.retries).run()
+    Mirror(top, folder, copy_name(url), client, options.retries).run()
 
 
 def fetch_file(client: Client, word: str, url: URL,

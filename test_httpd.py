@@ -13083,6 +13083,24 @@ def test_get_credentials_are_for_one_origin():
     assert "secret" not in result.err and "bWU6" not in result.err
 
 
+def test_get_copies_credentials_are_for_one_origin(tmp_path):
+    """That of the first folder, of several that are copied."""
+    secrets = re.compile(b"(?i)authorization|cookie")
+    page = b'[{"name": "f", "type": "file"}]'
+    with Listing(b"application/json", b"") as server, (
+            Listing(b"application/json", b"")) as other:
+        server.pages = other.pages = dict.fromkeys([b"/a/", b"/b/"], page)
+        result = run_httpget(
+            "-r", "-P", str(tmp_path), "--auth", "me", "-H", "Cookie: a=b",
+            "-H", "X-A: b", "http://127.0.0.1:%d/a/" % server.port,
+            "http://127.0.0.1:%d/b/" % other.port,
+            environment={"HTTPGET_PASSWORD": "secret"})
+    assert result.status == 0, result
+    assert [len(secrets.findall(each)) for each in server.requests] == [2, 2]
+    assert [len(secrets.findall(each)) for each in other.requests] == [0, 0]
+    assert all(b"\r\nX-A: b\r\n" in each for each in other.requests)
+
+
 def test_get_names_from_the_command_line(tmp_path, site):
     with Running(site) as server:
         address = ["127.0.0.1", str(server.port), "probe.txt"]
@@ -13637,10 +13655,9 @@ def test_get_copy_onto_a_full_disk(tmp_path, monkeypatch):
     page = json.dumps([{"name": str(number), "type": "file"}
                        for number in range(100)]).encode()
     with Listing(b"application/json", page) as server:
-        mirror = httpget.Mirror(
-            httpget.parse_url("http://127.0.0.1:%d/" % server.port),
-            str(tmp_path), "", httpget.Settings(), httpget.Report(False, True),
-            0)
+        url = httpget.parse_url("http://127.0.0.1:%d/" % server.port)
+        mirror = httpget.Mirror(url, str(tmp_path), "", httpget.Client(
+            httpget.Settings(), httpget.Report(False, True), url), 0)
         with pytest.raises(httpget.OutputError) as caught:
             mirror.run()
         assert len(server.requests) < 10
