@@ -2626,16 +2626,20 @@ class Transfer:
                 # To begin anew is no progress: that could go on for ever.
                 if self.output.written > most:
                     breaks, most = 0, self.output.written
-                if breaks == self.retries or not self._can_go_on():
+                if breaks == self.retries or not self._can_go_on(exc):
                     raise
                 delay = retry_delay(breaks)
                 breaks += 1
                 self.client.report.retry(exc, delay)
                 yield from pause(delay)
 
-    def _can_go_on(self) -> bool:
-        """Whether another request can complete what is there."""
-        return (self.response is not None and not self.wanted
+    def _can_go_on(self, exc: Failure) -> bool:
+        """Whether another request, after *exc*, can complete what is there.
+
+        Not where no answer ever began: the user may have the wrong host.
+        """
+        answered = self.response is not None or isinstance(exc, BrokenOff)
+        return (answered and not self.wanted
                 and (self.output.is_file or not self.output.written
                      or self.output.validator != ""))
 

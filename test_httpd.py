@@ -12469,6 +12469,26 @@ def test_get_gives_up_without_progress(tmp_path):
     assert server.ranges_asked() == ["", "999-", "999-"]
 
 
+@pytest.mark.parametrize("options", [["-o", "{}/file"], ["-r", "-P", "{}"]],
+                         ids=" ".join)
+def test_get_asks_again_after_half_a_head(tmp_path, monkeypatch, options):
+    """Even of the first answer; see the table at Transfer."""
+    class Breaking(Listing):
+        def answer(self, sock):
+            asked = [each.split(b" ")[1] for each in self.requests]
+            if asked.count(b"/file") == 1:
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-")
+            else:
+                super().answer(sock)
+    monkeypatch.setattr(httpget, "RETRY_DELAY", 0)
+    page = b'[{"name": "file", "type": "file"}]'
+    with Breaking(b"application/json", page) as server:
+        assert httpget.main([option.format(tmp_path) for option in options] + [
+            "-q", "--retries", "1", server.host, str(server.port),
+            "file" if "-o" in options else "/"]) == 0
+    assert copied(tmp_path) == {"file": b"evil"}
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_get_file_that_changes_between(tmp_path, ranges):
     """The new one comes whole; on standard output two are never joined."""
