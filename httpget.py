@@ -2918,6 +2918,7 @@ class Mirror:
               URL, the path here and the depth of the folder that has it,
               which all the folder's jobs share, for there may be many
     failures  one line for each thing that could not be copied
+    breaks    in a row, of the server: until a job is done
     """
 
     TOP = Entry("", True)   # stands for the folder itself: nothing lists it
@@ -2941,7 +2942,7 @@ class Mirror:
         self.failures = []  # type: List[str]
         self.fetched = self.unchanged = self.bytes = 0
         self.answered = False   # whether the server has, ever
-        self.breaks = 0         # in a row, of the server
+        self.breaks = 0
         self.until = 0.0        # when it is to be asked again
 
     def run(self) -> None:
@@ -2955,9 +2956,10 @@ class Mirror:
                 " is kept" % (counted(self.fetched, "file"),
                               "is" if self.fetched == 1 else "are"),
                 "the same command goes on")
-        self.report.clear()
-        for line in self.failures:
-            say("httpget.py: %s" % line)
+        finally:
+            self.report.clear()
+            for line in self.failures:
+                say("httpget.py: %s" % line)
         self.report.note("%s, %s in %.1f s; %d unchanged; %d failed" % (
             counted(self.fetched, "file"), size_text(self.bytes),
             time.monotonic() - started, self.unchanged, len(self.failures)))
@@ -3002,6 +3004,9 @@ class Mirror:
                 raise
             if self._ask_again(job, exc):
                 yield from pause(self.until - time.monotonic())
+            elif self.breaks > self.retries + CONNECTIONS:
+                exc.args += ("the same command goes on",)
+                raise
             else:
                 self.failures.append("%s: %s" % (url, exc))
 
@@ -3009,7 +3014,9 @@ class Mirror:
         """Put *job* back after *exc*, if that is a break and not the last.
 
         Of the tasks that notice it at the same time the first counts.  For a
-        file that broke off its Transfer has asked again already.
+        file that broke off its Transfer has asked again already.  Of those
+        after the last, which fail, only a server that is gone counts: each
+        name that waits would take a timeout more.
         """
         if not (isinstance(exc, ConnectError)
                 or isinstance(exc, BrokenOff) and job[3].is_folder):
@@ -3017,6 +3024,8 @@ class Mirror:
         now = time.monotonic()
         if now >= self.until:
             if self.breaks >= self.retries:
+                if isinstance(exc, ConnectError):
+                    self.breaks += 1
                 return False
             delay = retry_delay(self.breaks)
             self.breaks += 1

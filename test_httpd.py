@@ -13667,13 +13667,32 @@ def test_get_copy_asks_again_for_a_listing(tmp_path):
     assert copied(tmp_path) == {os.path.join("d", "f"): b"evil"}
 
 
-def test_get_copy_onto_a_full_disk(tmp_path, monkeypatch):
+def test_get_copy_from_a_server_that_is_gone(tmp_path, capfd):
+    """It ends before each name that waits has been asked for in vain."""
+    class Leaving(Listing):
+        def answer(self, sock):
+            if len(self.requests) == 1:
+                super().answer(sock)
+    page = json.dumps([{"name": str(number), "type": "file"}
+                       for number in range(100)]).encode()
+    with Leaving(b"application/json", page) as server:
+        assert httpget.main([
+            "-r", "-P", str(tmp_path), "--retries", "0", server.host,
+            str(server.port), "/"]) == 3
+        assert len(server.requests) < 1 + 4 * httpget.CONNECTIONS
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == httpget.CONNECTIONS + 1
+    assert lines[-1].endswith("; the same command goes on")
+
+
+def test_get_copy_onto_a_full_disk(tmp_path, monkeypatch, capfd):
     """It ends at once: no other file would fare better."""
     def full(fd):
         raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(os, "fsync", full)
-    page = json.dumps([{"name": str(number), "type": "file"}
-                       for number in range(100)]).encode()
+    page = json.dumps([{"name": "..", "type": "file"}] + [
+        {"name": str(number), "type": "file"}
+        for number in range(100)]).encode()
     with Listing(b"application/json", page) as server:
         url = httpget.parse_url("http://127.0.0.1:%d/" % server.port)
         mirror = httpget.Mirror(url, str(tmp_path), "", httpget.Client(
@@ -13682,6 +13701,8 @@ def test_get_copy_onto_a_full_disk(tmp_path, monkeypatch):
             mirror.run()
         assert len(server.requests) < 10
     assert "No space" in str(caught.value)
+    # What failed before is listed all the same.
+    assert "it lists '..', which is no name" in capfd.readouterr().err
 
 
 def numbered(before, after, count=250000):
