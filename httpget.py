@@ -3077,7 +3077,7 @@ class Mirror:
         top = self.url.target.rstrip("/") + "/"
         return (url.origin == self.url.origin
                 and (url.target + "/").startswith(top)
-                and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.target))
+                and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.path))
 
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":

@@ -13561,7 +13561,8 @@ def test_get_copy_follows_no_link_here(tmp_path):
 
 
 @rows([(b"/outside/x", "a parent"), (b"http://127.0.0.2:9/in/f", "another"),
-       (b"/in/../x", "dots"), (b"/in/%2e%2e/x", "encoded dots")])
+       (b"/in/../x", "dots"), (b"/in/%2e%2e/x", "encoded dots"),
+       (b"/in/%2e%2e?x", "dots before a query")])
 def test_get_copy_is_not_led_out(tmp_path, a):
     """By a redirect: it is not even asked for."""
     class Leading(Listing):
