@@ -2806,7 +2806,10 @@ class Transfer:
         return "verified sha-256"
 
     def _ask_digest(self, response: Response) -> "Task":
-        """Return the SHA-256 of this version, by a request for one byte."""
+        """Return the SHA-256 of this version, by a request for one byte.
+
+        Raise DigestError or BrokenOff where it has another length.
+        """
         validator = self.output.validator
         fields = []
         if validator.startswith('"'):
@@ -2818,17 +2821,19 @@ class Transfer:
         if not found:
             return None
         answer, length, digest = found
-        if length != self.output.written and is_same_version(
-                answer.fields, validator):
+        written = self.output.written
+        if length != written and is_same_version(answer.fields, validator):
+            if length < written:
+                raise DigestError("the content is not what the server has:"
+                                  " %d bytes, not %d" % (written, length))
             raise BrokenOff("the response broke off after %d of %d bytes"
-                            " without a sign" % (self.output.written, length),
-                            TRY_AGAIN)
+                            " without a sign" % (written, length), TRY_AGAIN)
         # Of a coding made here the ETag is another one.
         names = ["last-modified"] if response.coding else [
             "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
-        if length != self.output.written or not same or not all(same):
+        if length != written or not same or not all(same):
             return None     # another version by now, or nobody knows
         return digest
 

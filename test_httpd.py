@@ -12556,6 +12556,23 @@ def test_get_answer_that_ends_early_without_a_sign(tmp_path, sent):
         assert result.status == 4 and not (tmp_path / "u").exists(), result
 
 
+def test_get_more_than_there_is_of_the_file(tmp_path):
+    """To ask again would bring the same again."""
+    class Babbling(FileServer):
+        def serve_file(self, sock):
+            if len(self.requests) == 1:
+                sock.sendall(b"HTTP/1.1 200 OK\r\nETag: \"one\"\r\n"
+                             b"Accept-Ranges: bytes\r\n\r\n"
+                             + self.content + b"more")
+            else:
+                super().serve_file(sock)
+    with Babbling(b"text") as server:
+        result = server.get("-o", str(tmp_path / "t"), "--retries", "1")
+    assert server.ranges_asked() == ["", "0-0"]
+    assert result.status == 4 and os.listdir(str(tmp_path)) == [], result
+    assert "not what the server has: 8 bytes, not 4" in message(result)
+
+
 @pytest.mark.parametrize("gone", [None, b"404 Not Found", b"503 Busy"])
 def test_get_redirects_to_different_mirrors(tmp_path, gone):
     """One entity tag means nothing at another address: RFC 9110, 8.8.3."""
