@@ -2329,7 +2329,7 @@ class FileOutput(Output):
             try:
                 block = os.read(self.fd, min(left, RECEIVE_SIZE))
             except OSError as exc:
-                raise not_written(self.part, exc)
+                raise not_read(self.part, exc)
             if not block:
                 raise OutputError("%s became shorter meanwhile"
                                   % printable(self.part), TRY_AGAIN)
@@ -2530,6 +2530,12 @@ def open_output(name: "Optional[str]", url: str, resume: bool,
 def permissions(state: os.stat_result) -> int:
     """Return those of a file that is replaced: the private stays private."""
     return stat.S_IMODE(state.st_mode) & 0o777
+
+
+def not_read(name: str, exc: OSError) -> OutputError:
+    """Return the error that says that *name* could not be read."""
+    return OutputError("could not read %s: %s" % (printable(name),
+                                                  reason_of(exc)))
 
 
 def not_written(name: str, exc: OSError) -> OutputError:
@@ -2891,7 +2897,7 @@ def digest_of(name: str) -> bytes:
             for block in iter(lambda: file.read(RECEIVE_SIZE), b""):
                 update(hasher, block)
     except OSError as exc:
-        raise not_written(name, exc)
+        raise not_read(name, exc)
     return hasher.digest()
 
 

@@ -12185,6 +12185,27 @@ def test_get_names_what_is_in_the_way(tmp_path):
     assert result.status == 5 and "t.part.json: " in message(result), result
 
 
+def test_get_says_what_could_not_be_read(tmp_path, monkeypatch):
+    with pytest.raises(httpget.OutputError) as caught:
+        httpget.digest_of(str(tmp_path))
+    assert "could not read %s: Is a dir" % tmp_path in str(caught.value)
+    (tmp_path / "t.part").write_bytes(b"x")
+
+    def broken(fd, count):
+        raise OSError(errno.EIO, "Input/output error")
+    output = httpget.FileOutput(str(tmp_path / "t"), 0o666)
+    output.written = 1
+    output.fd = os.open(str(tmp_path / "t.part"), os.O_RDONLY)
+    monkeypatch.setattr(os, "read", broken)
+    try:
+        with pytest.raises(httpget.OutputError) as caught:
+            list(output.blocks())
+    finally:
+        os.close(output.fd)
+    assert str(caught.value) == (
+        "could not read %s.part: Input/output error" % (tmp_path / "t"))
+
+
 def test_get_disk_full_keeps_what_came(tmp_path):
     import resource
 
