@@ -3314,6 +3314,8 @@ def check_combination(options: "Namespace") -> None:
         raise ValueError("--range does not go with -c or -r")
     if options.recursive and (options.output or options.remote_name):
         raise ValueError("-r takes names from the server; use -P DIR")
+    if options.recursive and options.verbose:
+        raise ValueError("-v shows one request at a time; not with -r")
     if options.auth and ":" in options.auth:    # RFC 7617, 2
         raise ValueError("the user of --auth has no colon; the password is"
                          " asked for, or in HTTPGET_PASSWORD")
@@ -3338,7 +3340,7 @@ def check_names(options: "Namespace") -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError("two of these would be saved as '%s'"
-                             % printable(name))
+                             % printable(name or "."))
 
 
 def parse_words(words: "Sequence[str]",

@@ -11753,6 +11753,8 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     (["--auth", "me:secret"], "colon", "a password behind the user"),
     (["-O", "h", "80", "a.part", "a"], "'a.part'", "a part as a name"),
     (["-r", "h", "80", "x/s", "y/s"], "'s'", "one copy for two folders"),
+    (["-r", "http://h/", "http://i/"], "'.'", "one copy for two sites"),
+    (["-r", "-v", "h"], "-v", "the requests of a copy"),
     (["-H", "x"], "Name: value", "no field"),
     (["-4", "-6"], "not allowed", "no family left"),
     (["--nonsense"], "unrecognized", "unknown option"),
