@@ -68,14 +68,17 @@ Licence: MIT
 
 The way of one file
     main -> fetch_all -> fetch_file, which prepares by open_output
-    -> Transfer.run -> _fetch -> _attempt, which asks by _request
+    -> Transfer.run -> _fetch -> _attempt, which asks by _next_request
     -> Client.get -> _get_once -> _exchange -> Response, and then goes on by
     -> _plan, _begin, and _copy, from Response.read to Output.write;
     back in _fetch -> _prove; back in run -> FileOutput.finish, which renames
+    From Transfer.run on these are tasks: generators, which the function run()
+    drives; see Tasks.
 
 Map of the sections
     Limits and vocabulary, Target, Request, Response head, Body length,
-    Body decoders, What is there already, Listings, Display
+    Body decoders, What is there already, File names, Listings,
+    Display
     - up to here pure: no socket, no file, no clock -
     Report, Tasks, Connection, Exchange, Output, Transfer,
     Copying a folder, Command line
@@ -504,21 +507,21 @@ def parse_range(text: str) -> str:
 
 
 def render_request(method: str, url: URL, fields: "Fields",
-                   users: "Sequence[Tuple[str, str]]") -> bytes:
+                   user_fields: "Sequence[Tuple[str, str]]") -> bytes:
     """Return the head of a request for *url*, with *fields* of ours.
 
-    They replace what every request says, and the user's replace both.
+    They replace what every request says, and *user_fields* replace both.
     Source: RFC 9112, 3; RFC 9110, 9.3.
     """
     ours = OrderedDict([("Host", url.authority),
                         ("User-Agent", "httpget.py/" + __version__),
                         ("Accept", "*/*")])
     ours.update(fields)
-    said = {name.lower() for name, _ in users}
+    said = {name.lower() for name, _ in user_fields}
     lines = ["%s %s HTTP/1.1" % (method, url.target)]
     lines += ["%s: %s" % field for field in ours.items()
               if field[0].lower() not in said]
-    lines += ["%s: %s" % field for field in users]
+    lines += ["%s: %s" % field for field in user_fields]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 
@@ -1037,6 +1040,8 @@ def parse_digest(value: str) -> "Optional[bytes]":
             found = base64.b64decode(item[1:-1])
     return found
 
+
+# ---- File names -------------------------------------------------------------
 
 # Names that Windows takes for devices.
 DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$"
@@ -1858,13 +1863,13 @@ class Client:
 
     def _request(self, url: URL, fields: "Fields", method: str) -> bytes:
         """Return the head of a request; credentials are for one origin."""
-        users = self.settings.fields
+        user_fields = self.settings.fields
         if url.origin != self.trusted:
-            users = [field for field in users
-                     if field[0].lower() not in CREDENTIALS]
+            user_fields = [field for field in user_fields
+                           if field[0].lower() not in CREDENTIALS]
         elif self.settings.user:
             fields = [*fields, ("Authorization", basic(*self.settings.user))]
-        return render_request(method, url, fields, users)
+        return render_request(method, url, fields, user_fields)
 
     def _connection(self, url: URL) -> "Task":
         """Return a connection to the origin of *url*, and whether it is old.
@@ -2003,10 +2008,10 @@ class Response:
                 raise ConnectionLost("the server closed the connection")
         except ConnectionLost as exc:
             self.connection.close()
-            whole = "" if self.length is None else " of %d" % self.length
+            total = "" if self.length is None else " of %d" % self.length
             self._failure = BrokenOff(
                 "the response broke off after %d%s bytes: %s" % (
-                    self.count, whole, exc), TRY_AGAIN)
+                    self.count, total, exc), TRY_AGAIN)
             raise self._failure
         except Failure as exc:
             self.connection.close()
@@ -2022,9 +2027,9 @@ class Response:
     def _end(self) -> None:
         """All of the body is read: leave the connection to the next."""
         self._ended = True
-        whole = self.length is not None or self.head.fields.get(
+        delimited = self.length is not None or self.head.fields.get(
             "transfer-encoding")
-        if (whole and self.head.persistent and not self.decoder.excess
+        if (delimited and self.head.persistent and not self.decoder.excess
                 and not self.connection.pending):
             self.client.keep(self.connection)
         else:
@@ -2107,8 +2112,6 @@ for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)     # a FIFO must not hold us up
 WINDOWS = os.name == "nt"
-EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
-                       errno.ENOMEM])
 DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
     errno, "EDQUOT", errno.ENOSPC)])
 CREATE_FLAGS = OPEN_FLAGS | NOFOLLOW | os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -2654,7 +2657,7 @@ class Transfer:
 
         Return whether all is there now; else another one must be made.
         """
-        url, fields, asked = self._request(stuck)
+        url, fields, asked = self._next_request(stuck)
         response = yield from self.client.get(url, fields)
         try:
             if not (response.head.success or asked and response.status == 416):
@@ -2670,7 +2673,7 @@ class Transfer:
             response.close()
         return True
 
-    def _request(self, stuck: bool) -> "Tuple[URL, Fields, int]":
+    def _next_request(self, stuck: bool) -> "Tuple[URL, Fields, int]":
         """Return where to ask, with which fields, and from which position.
 
         The rest is asked for where the beginning came from, unless that is
@@ -2769,11 +2772,11 @@ class Transfer:
                             " shorter than it said" % self.output.written,
                             TRY_AGAIN)
 
-    def _refuse(self, response: Response, redirected: bool) -> "Task":
+    def _refuse(self, response: Response, elsewhere: bool) -> "Task":
         """Show the content of an error, and raise the StatusError for it.
 
         It is Unavailable where another request may do better: of a server in
-        trouble, or of the one to which the first request was *redirected*.
+        trouble, or of the one to which an earlier redirect led (*elsewhere*).
         """
         if self.client.report.verbose:
             yield from show_error(self.client.report, response)
@@ -2782,7 +2785,7 @@ class Transfer:
         text = "the server answered %s for %s" % (
             shown(response.head.lines[0].partition(b" ")[2]),
             response.url.target)
-        again = self.response and (response.status >= 500 or redirected)
+        again = self.response and (response.status >= 500 or elsewhere)
         error = (Unavailable if again else StatusError)(text)
         error.status = response.status
         raise error
@@ -3168,6 +3171,9 @@ def make_folder(path: str) -> None:
 
 
 # ---- Command line -----------------------------------------------------------
+
+EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
+                       errno.ENOMEM])
 
 DESCRIPTION = """\
 Fetch files over HTTP.
