@@ -48,8 +48,8 @@ Limits
 
 Exit status
     0    success
-    1    the server answered with a status that is not 2xx; or one of several
-         files was not fetched
+    1    the server answered with a status that is not 2xx, or a redirect
+         that is refused; or one of several files was not fetched
     2    usage
     3    could not connect, or no byte of a response came
     4    the response broke off, stalled or was malformed, or is not what the
@@ -968,8 +968,9 @@ def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
 
 
 # How many bytes of a file are there, from which position the rest was asked
-# for (0: all of it), the validator of the version that is there ("": none),
-# and that version's length (None: nobody knows).
+# for (0: all of it; else the last byte that is there, see Transfer), the
+# validator of the version that is there ("": none), and that version's length
+# (None: nobody knows).
 Have = namedtuple("Have", "written asked validator length")
 
 # What is to be done with a response: APPEND to what is there, RESTART with
@@ -1437,8 +1438,8 @@ def write_stderr(text: str) -> None:
 
 # What waits for the network is written as a task: a generator that yields a
 # Wait where it has to wait for something.  One task, or several side by side,
-# are run by one loop over a selector.  Only looking up a name, and the disk,
-# hold up all of them.
+# are run by one loop over a selector.  Only looking up a name, the disk, and
+# reading a listing hold up all of them.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -1559,7 +1560,7 @@ class Connection:
                  origin: "Tuple[str, str, int]", timeout: float) -> None:
         self.sock = sock
         self.origin = origin    # see URL.origin
-        self.timeout = timeout  # seconds; what it is for, see due()
+        self.timeout = timeout  # seconds, see Settings
         self.heard = False      # whether any byte has come since a request
         self.stalled = False    # whether one was waited for in vain
         self.buffer = memoryview(bytearray(RECEIVE_SIZE))
@@ -1584,8 +1585,8 @@ class Connection:
         """Return call(*args), as soon as it need not wait for the socket.
 
         Raise OSError, or socket.timeout where that is not before *deadline*.
-        None: where the socket is not ready for one timeout; a record of TLS
-        has up to 16 KiB, and may take many.
+        With None each wait for the socket has a timeout of its own: a record
+        of TLS, of up to 16 KiB, may need several.
         """
         while True:
             try:
@@ -1872,10 +1873,7 @@ class Client:
         return render_request(method, url, fields, user_fields)
 
     def _connection(self, url: URL) -> "Task":
-        """Return a connection to the origin of *url*, and whether it is old.
-
-        That is, kept since an earlier request.
-        """
+        """Return a connection for *url*, and whether it was kept."""
         connection, self._idle = self._idle, None
         if connection:
             if connection.origin == url.origin and not connection.has_input():
@@ -2558,7 +2556,7 @@ def not_written(name: str, exc: OSError) -> OutputError:
 #   a file breaks off           Transfer._fetch    --retries; a new byte
 #   what is there is no part    Transfer._fetch    at once, from the start
 #   a listing breaks off, or    Mirror._do         --retries for all of the
-#     the server is gone                           copy; whatever comes
+#     the server is gone                           copy; a job done
 
 
 def retry_delay(breaks: int) -> int:
@@ -2627,7 +2625,8 @@ class Transfer:
         most = self.output.written
         while True:
             try:
-                # The second break in a row: perhaps that mirror is gone.
+                # The second break in a row: perhaps where a redirect led is
+                # gone.
                 if not (yield from self._attempt(stuck=breaks > 1)):
                     continue
                 return (yield from self._prove())
@@ -2677,7 +2676,7 @@ class Transfer:
         """Return where to ask, with which fields, and from which position.
 
         The rest is asked for where the beginning came from, unless that is
-        *stuck*: a redirect may lead to another mirror each time.
+        *stuck*: a redirect may lead to another server each time.
         """
         output = self.output
         url = self.url
@@ -2837,7 +2836,7 @@ class Transfer:
                                   " %d bytes, not %d" % (written, length))
             raise BrokenOff("the response broke off after %d of %d bytes"
                             " without a sign" % (written, length), TRY_AGAIN)
-        # Of a coding made here the ETag is another one.
+        # Gzip made on the way out has an ETag of its own; this is not coded.
         names = ["last-modified"] if response.coding else [
             "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
@@ -2928,9 +2927,9 @@ def show_error(report: Report, response: Response) -> "Task":
 class Mirror:
     """Copies what a server lists below a folder into a folder here.
 
-    jobs      what is still to be done: an entry of a listing, behind the
-              URL, the path here and the depth of the folder that has it,
-              which all the folder's jobs share, for there may be many
+    jobs      what is still to be done: (URL, path here, depth, entry).  The
+              first three are those of the folder that lists the entry, and
+              one object for all of its entries, for there may be many
     failures  one line for each thing that could not be copied
     breaks    in a row, of the server: until a job is done
     """
@@ -3469,10 +3468,11 @@ def fetch_all(options: "Namespace") -> int:
 
 
 def fill_standard_descriptors() -> None:
-    """Open nothing in place of a closed descriptor 0, 1 or 2.
+    """Open the null device in place of a closed descriptor 0, 1 or 2.
 
     Else the connection, or a file, would get its number, and messages.
     """
+    # open() takes the lowest number that is free.
     while True:
         fd = os.open(os.devnull, os.O_RDWR)
         if fd > STDERR:
