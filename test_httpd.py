@@ -3419,12 +3419,21 @@ PROXY = ("10.1.2.3", 5)
     ("10.0.0.0/8", "", PROXY, "no field"), ("10.0.0.0/8", " , ,", PROXY,
                                              "nothing in it"),
     ("10.0.0.0/8", "192.0.2.1,,", ("192.0.2.1", None), "empty members"),
-    ("10.0.0.0/8", "10.0.0.1," * 1000 + "10.0.0.2",
+    ("10.0.0.0/8", "192.0.2.1," + "10.0.0.1," * 1000 + "10.0.0.2",
      ("10.0.0.1", None), "more than are read"),
     ("0.0.0.0/0", "::1", ("::1", None), "another family")])
 def test_client_behind_proxies(names, forwarded, expected):
     trusted = httpd.TrustedProxies(names.split())
     assert trusted.client(PROXY, forwarded) == expected
+
+
+def test_long_forwarded_is_not_remembered():
+    """A client chooses what its first proxy passes on."""
+    trusted = httpd.TrustedProxies(["10.0.0.0/8"])
+    for blanks, known in ((httpd.FORWARDED_KNOWN_SIZE, 0), (0, 1)):
+        assert trusted.client(PROXY, "192.0.2.1" + " " * blanks) == (
+            "192.0.2.1", None)
+        assert trusted._known.cache_info().currsize == known
 
 
 @table("name, is_trusted", [
@@ -4222,6 +4231,15 @@ def test_get_gzip_expands_within_measure():
     assert "expands" in str(caught.value)
 
 
+def test_get_gzip_comes_in_small_blocks():
+    """However much a few bytes expand to."""
+    decoder = httpget.GzipDecoder()
+    decoder.feed(gzip.compress(bytes(10**7)))
+    sizes = [len(block) for block in iter(decoder.more, b"")]
+    assert sum(sizes) == 10**7
+    assert max(sizes) <= httpget.EXPANDED_BLOCK
+
+
 def test_get_render_request():
     url = httpget.parse_url("http://h:81/x")
     agent = b"User-Agent: httpget.py/%s\r\n" % httpget.__version__.encode()
@@ -4814,6 +4832,60 @@ def test_what_is_outside_exists():
     """Without this the test above could not fail."""
     with open("/etc/passwd", "rb") as file:
         assert b"root:" in file.read()
+
+
+def test_links_lead_out_with_dotfiles_neither(site):
+    """Though they hide names that begin with a dot, and so "..", no more."""
+    dotfiles = httpd.Site(str(site), dotfiles=True)
+    for path in ("link-out", "link-out-absolute", "link-out-folder",
+                 "link-out-folder/secret.txt", "list/link-out"):
+        with pytest.raises(httpd.HTTPError) as caught:
+            dotfiles.open(os.fsencode(path).split(b"/"), {}).close()
+        assert caught.value.status == 404, path
+
+
+@pytest.mark.parametrize("dotfiles", [False, True])
+def test_listing_has_no_links_to_what_is_hidden_or_outside(tmp_path,
+                                                           dotfiles):
+    root = tmp_path / "root"
+    (root / ".folder").mkdir(parents=True)
+    for path in (tmp_path / "outside", root / ".hidden", root / "file"):
+        path.write_text("")
+    for name, target in (("to-hidden", ".hidden"), ("to-folder", ".folder"),
+                         ("to-file", "file"), ("out", "../outside")):
+        (root / name).symlink_to(target)
+    site = httpd.Site(str(root), dotfiles=dotfiles)
+    with site.open([], {}) as folder:
+        names = {entry.name for entry in site.entries(folder, [], {})}
+    hidden = {b".folder", b".hidden", b"to-folder", b"to-hidden"}
+    assert names == {b"file", b"to-file"} | (hidden if dotfiles else set())
+
+
+@pytest.mark.parametrize("target, status", [
+    ("/list/", 200), ("/folder", 301), ("/%", 400), ("/nothing", 404)])
+def test_own_pages_have_the_policy(server, target, status):
+    """Whatever is in a name or a path: no script of it runs."""
+    with Wire(server.port) as wire:
+        answer = wire.get(target)
+    assert answer.status == status
+    assert answer.fields["content-security-policy"] == httpd.NO_SCRIPTS
+
+
+def test_own_page_of_a_refused_head_has_the_policy(server):
+    with Wire(server.port) as wire:
+        answer = wire.send(b"GET / HTTP/1.1\r\n\r\n").response()
+    assert answer.status == 400
+    assert answer.fields["content-security-policy"] == httpd.NO_SCRIPTS
+
+
+@pytest.mark.parametrize("code", sorted(httpd.STATUS_OF_ERRNO) + [errno.EIO])
+def test_error_page_tells_no_path_of_this_machine(tmp_path, code, capfd):
+    failure = OSError(code, os.strerror(code), "/srv/private")
+    error = httpd.Site(str(tmp_path)).failure(failure, {})
+    page = httpd.error_response(error)
+    assert b"private" not in page.content
+    assert "private" not in repr(page.fields)
+    assert ("private" in capfd.readouterr().err) == (code == errno.EIO)
 
 
 @pytest.mark.parametrize("target, location", [
@@ -5454,6 +5526,18 @@ def test_large_listing_is_complete_and_delays_nobody(tmp_path):
         wait_until(lambda: running.descriptors() <= before, "closing")
 
 
+def test_listing_is_read_in_many_turns(tmp_path, monkeypatch):
+    """It stops where its time in one turn is over, also before any row."""
+    monkeypatch.setattr(httpd, "LISTING_SECONDS", -1)
+    for i in range(3 * httpd.LISTING_LOOK):
+        (tmp_path / ("%d" % i)).write_text("")
+    site = httpd.Site(str(tmp_path))
+    blocks = list(httpd.listing_blocks(site, [], site.open([], {}),
+                                       httpd.Listing([], "", False), {}))
+    assert blocks[:3] == [b"", b"", b""]
+    assert all(blocks[3:])
+
+
 def test_streamed_listing_without_chunks(tmp_path):
     """To HTTP/1.0, and where it says so, the end of the connection is its end.
     """
@@ -5660,6 +5744,26 @@ def test_thousands_of_pipelined_requests(server):
         for _ in range(count):
             assert wire.response().content == PROBE
         thread.join()
+
+
+def test_answers_are_made_as_they_are_sent(site, monkeypatch):
+    """Who asks for much at once gets it by and by: no heap of answers."""
+    queued = []
+    plain = httpd.Connection.send_queue
+
+    def send_queue(connection, queue):
+        queued.append(sum(len(answer[httpd.MESSAGE].data)
+                          for answer in queue))
+        plain(connection, queue)
+    monkeypatch.setattr(httpd.Connection, "send_queue", send_queue)
+    head = b"GET /x HTTP/1.1\r\nHost:a\r\n\r\n"
+    count = httpd.RECV_SIZE // len(head)
+    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            wire.send(head * count)
+            sizes = [len(wire.response().content) for _ in range(count)]
+    assert sum(sizes) > 4 * httpd.QUEUE_MAX
+    assert max(queued) < httpd.QUEUE_MAX + 2 * max(sizes)
 
 
 @pytest.mark.parametrize("body", [
@@ -6083,6 +6187,20 @@ def test_endless_handshake_is_cut_off(certificate):
     assert httpd.TLS_BARREN_MAX < sent <= httpd.TLS_BARREN_MAX + 6
 
 
+def test_tls_backlog_is_bounded(certificate):
+    """Of what a client asks for and never reads, such as new keys."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        tls = httpd.TLSSocket(ours, httpd.tls_context(*certificate))
+        with pytest.raises(ConnectionAbortedError) as caught:
+            for _ in range(1000):
+                tls._outgoing.write(bytes(httpd.TLS_RECORD))
+                tls.push()
+    assert "never reads" in str(caught.value)
+    assert len(tls._waiting) <= httpd.TLS_BACKLOG_MAX + httpd.TLS_RECORD
+
+
 def test_certificate_is_reloaded(site, certificate, tmp_path):
     """By SIGHUP, for new connections; one of no use changes nothing."""
     other = make_certificate(tmp_path, "localhost", "-nodes")
@@ -6302,6 +6420,21 @@ def hashes(monkeypatch):
 
 
 @needs_scrypt
+def test_hashes_are_compared_in_constant_time(monkeypatch):
+    import hmac
+    compared = []
+    plain = hmac.compare_digest
+
+    def compare_digest(one, other):
+        compared.append((one, other))
+        return plain(one, other)
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    known = httpd.PasswordHash(2, 8, 1, b"s" * 16, b"h" * 16)
+    assert not known.is_of(b"guess")
+    assert compared == [(known.make(b"guess"), b"h" * 16)]
+
+
+@needs_scrypt
 def test_each_credential_costs_one_hash(site, users_file, hashes):
     """As much for a user who is not there; none for what is no credential."""
     with httpd.Server(str(site), 0, "127.0.0.1",
@@ -6375,6 +6508,7 @@ def test_what_is_remembered_of_passwords_is_bounded(site, users_file, hashes,
             assert len(hashes) == 1 + 12
             wait_until(lambda: len(server.users._let_in) == 1, "the turn")
             assert len(server.users._refused) == 1
+            assert len(server.users._lapsed) <= 1
 
 
 @pytest.fixture
@@ -7545,6 +7679,7 @@ def test_long_timeouts(site):
 def test_silent_client_is_closed(site):
     with Running(site, "--request-timeout", "0.3") as running:
         with Wire(running.port) as wire:
+            wire.sock.settimeout(httpd.REQUEST_TIMEOUT / 2)
             wire.end()
     with Running(site, "--idle-timeout", "0.3") as running:
         with Wire(running.port) as wire:
@@ -7593,6 +7728,7 @@ def test_at_capacity_the_slowest_head_makes_room(site):
     with Running(site, "--max-connections", "2") as running:
         wires = [Wire(running.port).send(b"GET / HT") for _ in range(2)]
         with Wire(running.port) as wire:
+            wire.sock.settimeout(httpd.REQUEST_TIMEOUT / 2)
             assert wire.get("/probe.txt").content == PROBE
         for wire in wires:
             wire.sock.close()
@@ -7812,6 +7948,129 @@ def test_stop_while_accepting_pauses(endless):
         for wire in wires + [busy]:
             wire.sock.close()
         assert running.process.wait(PATIENCE) == 0
+
+
+def test_end_does_not_wait_for_ever(endless, monkeypatch):
+    """Who takes nothing of an answer is cut off after a while."""
+    monkeypatch.setattr(httpd, "DRAIN_TIMEOUT", 0.1)
+    began = time.monotonic()
+    with httpd.Server(str(endless), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            wire.send(request_for("/big")).head()
+            server.shutdown()
+    assert time.monotonic() - began < httpd.SEND_TIMEOUT / 2
+
+
+class Flood:
+    """A listening socket at which somebody always waits."""
+
+    accepted = 0
+
+    def accept(self):
+        self.accepted += 1
+        return None, ("192.0.2.1", 1)
+
+
+@pytest.mark.parametrize("files, accepted", [
+    (False, httpd.ACCEPTS_PER_TURN), (True, 0)],
+    ids=["so many in a turn", "none while files use up the descriptors"])
+def test_accepts_are_bounded(site, monkeypatch, files, accepted):
+    """Who is connected already is served, however many want to connect."""
+    monkeypatch.setattr(httpd.Server, "_welcome", lambda *_: None)
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    try:
+        if files:
+            monkeypatch.setattr(httpd.SharedFile, "count",
+                                server._descriptors_max)
+        flood = Flood()
+        server._accept(flood)
+        assert flood.accepted == accepted
+        assert server._accepting == (not files)
+    finally:
+        server.server_close()
+
+
+@contextlib.contextmanager
+def connection_in(state, site):
+    """Yield a Server, a Connection of its in *state*, and the other end."""
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    try:
+        with theirs:
+            connection = httpd.Connection(server, ours, ("192.0.2.1", 1))
+            connection.enter(httpd.ACCEPTED)
+            server.schedule(connection, state)
+            connection.state = state
+            yield server, connection, theirs
+    finally:
+        server.server_close()
+        ours.close()
+
+
+@pytest.mark.parametrize("name, seconds", [
+    ("HANDSHAKE", 10), ("GREETING", 10), ("IDLE", 60), ("RECEIVING", 10),
+    ("PREPARING", 600), ("SENDING", 60), ("FINISHING", 60), ("LINGERING", 2)])
+def test_each_state_has_its_time(site, name, seconds):
+    state = httpd.STATE_NAMES.index(name)
+    with connection_in(state, site) as (server, connection, _):
+        server.now = connection.began + seconds - 0.1
+        server._expire()
+        assert connection.state == state
+        server.now = connection.began + seconds
+        server._expire()
+        assert connection.state in (httpd.LINGERING, httpd.CLOSED) and (
+            connection.state != state)
+
+
+@pytest.mark.parametrize("name, grace", [
+    ("HANDSHAKE", httpd.ROOM_GRACE), ("GREETING", httpd.ROOM_GRACE),
+    ("IDLE", 0), ("RECEIVING", httpd.ROOM_GRACE), ("PREPARING", None),
+    ("SENDING", httpd.ROOM_GRACE), ("FINISHING", httpd.ROOM_GRACE),
+    ("LINGERING", 0)])
+def test_each_state_gives_way_in_time(site, name, grace):
+    """Where all places are taken; None: never, for the wait is not its own."""
+    state = httpd.STATE_NAMES.index(name)
+    with connection_in(state, site) as (server, connection, _):
+        server.now = connection.began + (grace or 0)
+        assert server._least_needed() is None
+        server.now += 0.01
+        assert server._least_needed() is (
+            None if grace is None else connection)
+
+
+def test_no_progress_wins_no_time(site):
+    """A socket that seems to be ready and takes nothing, as TLS's may."""
+    with connection_in(httpd.SENDING, site) as (server, connection, client):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection.sock.send(bytes(65536))
+        request = httpd.parse_request(request_for("/"))
+        message = server.render_error(request, httpd.HTTPError(404, ""))
+        connection.queue = ((request, message, "", None),)
+        began = connection.began
+        server.now += 1
+        connection.send()
+        assert (connection.state, connection.began) == (httpd.SENDING, began)
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client.recv(65536)
+        connection.send()
+        assert client.recv(65536) == message.data
+
+
+def test_who_never_stops_sending_is_cut_off(site):
+    """LINGERING: each byte gives it some more time, up to a limit."""
+    with connection_in(httpd.LINGERING, site) as (server, connection, client):
+        began = connection.since = server.now
+        while connection.state == httpd.LINGERING:
+            assert server.now - began < httpd.LINGER_MAX + 5
+            server.now += 1
+            client.send(b"x")
+            connection.linger()
+            server._expire()
+        assert server.now - began >= httpd.LINGER_MAX
 
 
 def test_failure_for_lack_of_descriptors_passes(endless):
@@ -8179,6 +8438,22 @@ def test_full_server_is_not_busy(endless, kind):
             assert spent < 0.2 * (time.monotonic() - start)
 
 
+def test_no_turn_is_spent_on_who_has_to_wait(endless, monkeypatch):
+    """A listening socket at which somebody waits in vain is not watched."""
+    monkeypatch.setattr(httpd, "ROOM_GRACE", 60)
+    server = httpd.Server(str(endless), 0, ["127.0.0.1"], max_connections=1)
+    try:
+        with Wire(port_of(server)) as busy, Wire(port_of(server)):
+            busy.send(request_for("/big"))
+            wait_until(lambda: server.connections[httpd.SENDING]
+                       or server._turn_once(), "an answer")
+            wait_until(lambda: not server._accepting or server._turn_once(),
+                       "a pause")
+            assert server.now < server._paused_until < server.now + 60
+    finally:
+        server.server_close()
+
+
 def test_room_is_made_by_who_is_least_needed(endless):
     """Of an idle client, a head and two that read, one by one, in order."""
     (endless / "probe.txt").write_bytes(PROBE)
@@ -8525,6 +8800,37 @@ def test_file_that_changes_while_it_is_sent(endless, change):
             answer = other.get("/changing", "Range: bytes=-1")
             assert (answer.status, answer.content) == (
                 (404, answer.content) if change == "delete" else (206, b"b"))
+
+
+def test_special_file_is_not_even_opened(tmp_path, monkeypatch):
+    """To open a device can set it going."""
+    os.mkfifo(str(tmp_path / "fifo"))
+    opened = []
+    plain = os.open
+
+    def recording(path, *args, **kwargs):
+        opened.append(path)
+        return plain(path, *args, **kwargs)
+    monkeypatch.setattr(os, "open", recording)
+    with pytest.raises(httpd.HTTPError) as caught:
+        httpd.Site(str(tmp_path)).open([b"fifo"], {})
+    assert caught.value.status == 404
+    assert opened == [os.fsencode(str(tmp_path))]
+
+
+def test_link_that_comes_back_is_followed_once(tmp_path, monkeypatch):
+    """Resolved, it is a link again: so somebody puts it there each time."""
+    (tmp_path / "link").symlink_to("file")
+    resolved = []
+
+    def resolve(site, segments, facts):
+        resolved.append(segments)
+        return segments
+    monkeypatch.setattr(httpd.Site, "_resolve", resolve)
+    with pytest.raises(httpd.HTTPError) as caught:
+        httpd.Site(str(tmp_path)).open([b"link"], {})
+    assert caught.value.status == 404
+    assert len(resolved) == 1
 
 
 def put_socket(path):
@@ -9433,6 +9739,7 @@ def test_memory_for_known_heads_is_bounded(site, fields, path):
                 path, number, fields)
             server._know(head, httpd.parse_request(head))
             number += 1
+            assert number * httpd.KNOWN_OBJECTS <= httpd.KNOWN_MAX
         for head in server.known.values():  # as if each had been answered
             head.log_rest = httpd.combined_rest("x" * 26, head, 200, 1)
         taken = tracemalloc.get_traced_memory()[0]
@@ -9441,6 +9748,38 @@ def test_memory_for_known_heads_is_bounded(site, fields, path):
         server.server_close()
     assert taken < 1.2 * httpd.KNOWN_MAX
     assert number > 500
+
+
+def test_what_is_kept_is_bounded(site, monkeypatch):
+    monkeypatch.setattr(httpd, "KEPT_MAX", 64 * 1024)
+    wait_until_settled(site / "probe.txt")
+    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            for i in range(50):
+                assert wire.get("/probe.txt?%d" % i).content == PROBE
+            assert 1 < len(server.kept) < 50
+            assert server._kept_size <= httpd.KEPT_MAX
+            assert server._kept_size == sum(
+                httpd.kept_size(*item) for item in server.kept.items())
+
+
+def test_what_is_long_is_not_kept(site):
+    wait_until_settled(site / "probe.txt")
+    with httpd.Server(str(site), 0, ["127.0.0.1"]) as server:
+        with Wire(port_of(server)) as wire:
+            assert wire.get("/probe.txt", 'If-None-Match: "%s"' % (
+                httpd.KNOWN_HEAD_MAX * "x")).content == PROBE
+            assert (len(server.known), len(server.kept)) == (0, 0)
+            assert wire.get("/probe.txt").content == PROBE
+            assert (len(server.known), len(server.kept)) == (1, 1)
+
+
+def test_what_is_made_is_bounded():
+    jobs = httpd.Jobs()
+    for i in range(100):
+        jobs.remember(i, bytes(httpd.MADE_MAX // 50))
+    assert jobs.made(0) is None and jobs.made(99)
+    assert sum(map(len, jobs._made.values())) <= httpd.MADE_MAX
 
 
 def test_client_that_cannot_be_watched_is_sent_away(site, capfd, monkeypatch):
