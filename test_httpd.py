@@ -5436,10 +5436,10 @@ def test_job_ends_with_its_last_client(tmp_path):
         one.send(request_for("/one", digest))
         with Wire(port_of(server)) as two:
             two.send(request_for("/two", digest))
-            wait_until(lambda: len(server.jobs.running) == 2, "both jobs")
+            wait_until(lambda: len(server.waiting) == 2, "both jobs")
         with Wire(port_of(server)) as other:
             assert other.get("/none").status == 404
-        wait_until(lambda: len(server.jobs.running) == 1, "the end of one")
+        wait_until(lambda: len(server.waiting) == 1, "the end of one")
         server.stop()   # the second one comes at the end of the block
 
 
@@ -6509,6 +6509,28 @@ def test_what_is_remembered_of_passwords_is_bounded(site, users_file, hashes,
             wait_until(lambda: len(server.users._let_in) == 1, "the turn")
             assert len(server.users._refused) == 1
             assert len(server.users._lapsed) <= 1
+
+
+@needs_scrypt
+def test_passwords_wait_in_a_fair_order(users_file):
+    """Who was let in before comes first; one address has no more than its share.
+    """
+    def wait(user, password, address):
+        request = httpd.parse_request(head_of(
+            b"GET / HTTP/1.1", b"Host: h", basic(user, password).encode()))
+        with pytest.raises((httpd.NotReady, httpd.HTTPError)) as caught:
+            users.let_in(request, address)
+        return caught.value
+    users = httpd.Users(users_file)
+    assert isinstance(wait("me", ":secret:", "192.0.2.1"), httpd.NotReady)
+    users.check()
+    users.expire(time.monotonic() + httpd.LET_IN_SECONDS + 1)
+    for number in range(httpd.CHECKS_OF_ONE_MAX):
+        assert isinstance(wait("me", "wrong %d" % number, "192.0.2.2"),
+                          httpd.NotReady)
+    assert wait("me", "one more", "192.0.2.2").status == 503
+    known = wait("me", ":secret:", "192.0.2.3")
+    assert users.next_check(time.monotonic() + 60) == known.key
 
 
 @pytest.fixture
@@ -7980,8 +8002,7 @@ def test_accepts_are_bounded(site, monkeypatch, files, accepted):
     server = httpd.Server(str(site), 0, ["127.0.0.1"])
     try:
         if files:
-            monkeypatch.setattr(httpd.SharedFile, "count",
-                                server._descriptors_max)
+            server.site.files = dict.fromkeys(range(server._descriptors_max))
         flood = Flood()
         server._accept(flood)
         assert flood.accepted == accepted
@@ -9992,12 +10013,14 @@ def httpd_fails(*options, **settings):
 def test_failures_to_start_are_one_clear_line(server, tmp_path):
     port = str(server.port)
     (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("file")
     for options, words in [
             ([port], ["127.0.0.1 port " + port, "in use", "another port"]),
             (["-d", "/nonexistent", "0"], ["/nonexistent"]),
             (["-d", str(tmp_path / "file"), "0"], ["file", "not a folder"]),
             (["-b", "192.0.2.1", "0"], ["192.0.2.1"]),
             (["-b", "no such host", "0"], ["no such host"]),
+            (["--log-file", str(tmp_path / "link"), "0"], ["it is a link"]),
             (["--log-file", "/nonexistent/log", "0"], ["/nonexistent/log"])]:
         status, message = httpd_fails(*options)
         assert status == 1
