@@ -181,8 +181,8 @@ FILE_SLICE = MIB                # of a file, to one connection in one turn
 TLS_BACKLOG_MAX = 256 * KIB     # encrypted bytes, for who does not read
 PASSWORD_MAX = 1024             # bytes; OpenSSL takes no more for a key
 SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
-SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s
-SCRYPT_MEMORY_MAX = 64 * MIB    # bytes, 128 * n * r
+SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
+                                # 128 * n * r bytes: 64 MiB
 SALT_SIZE, HASH_SIZE = 16, 32   # bytes of new ones
 LET_IN_MAX = 1000               # credentials that are remembered as right
 LET_IN_SECONDS = 300            # until they are verified again
@@ -1163,8 +1163,7 @@ class PasswordHash:
     __slots__ = ("n", "r", "p", "salt", "hash")
 
     def __init__(self, n: int, r: int, p: int, salt: bytes, hashed: bytes):
-        if (n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX
-                or 128 * n * r > SCRYPT_MEMORY_MAX):
+        if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
             raise ValueError("scrypt's n, r and p are not as they may be")
         self.n, self.r, self.p = n, r, p
         self.salt = salt
@@ -1180,7 +1179,7 @@ class PasswordHash:
         import hashlib
         return hashlib.scrypt(
             password, salt=self.salt, n=self.n, r=self.r, p=self.p,
-            maxmem=2 * SCRYPT_MEMORY_MAX, dklen=len(self.hash))
+            maxmem=2 * 128 * SCRYPT_COST_MAX, dklen=len(self.hash))
 
     def is_of(self, password: bytes) -> bool:
         """Return whether it is that of *password*, in constant time."""

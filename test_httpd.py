@@ -6192,7 +6192,7 @@ def test_tls_backlog_is_bounded(certificate):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        tls = httpd.TLSSocket(ours, httpd.tls_context(*certificate))
+        tls = httpd.TLSSocket(ours, httpd.tls_context(*certificate, None))
         with pytest.raises(ConnectionAbortedError) as caught:
             for _ in range(1000):
                 tls._outgoing.write(bytes(httpd.TLS_RECORD))
@@ -10544,8 +10544,8 @@ def test_user(open_folder, tmp_path, count):
     with open(private, "w"):
         os.chmod(private, 0o600)
     with Running(open_folder, "--user", "nobody", "-b", "127.0.0.1", "-w",
-                 count, "-b", "unix:%s" % path, "--log-file",
-                 str(log)) as running:
+                 count, "-b", "unix:%s" % path, "--log-file", str(log),
+                 preexec_fn=lambda: os.setgroups([0, 4])) as running:
         pids = [running.pid]
         if count != "1":
             pids += workers_of(running, int(count))
