@@ -8038,7 +8038,7 @@ def test_each_state_has_its_time(site, name, seconds):
         server.now = connection.began + seconds - 0.1
         server._expire()
         assert connection.state == state
-        server.now = connection.began + seconds
+        server.now = connection.began + seconds + 0.001
         server._expire()
         assert connection.state in (httpd.LINGERING, httpd.CLOSED) and (
             connection.state != state)
