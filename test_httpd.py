@@ -8011,6 +8011,24 @@ def test_accepts_are_bounded(site, monkeypatch, files, accepted):
         server.server_close()
 
 
+def test_worker_with_more_than_its_share_accepts_none(site, monkeypatch):
+    """Until the others have as many."""
+    monkeypatch.setattr(httpd.Server, "_welcome", lambda *_: None)
+    monkeypatch.setattr(httpd.Server, "_count", lambda _: 40)
+    server = httpd.Server(str(site), 0, ["127.0.0.1"])
+    try:
+        server._share = httpd.Share(2)
+        server._share.index = 0
+        for others, accepted in [(0, 0), (40, httpd.SHARE_STEP)]:
+            server._share.publish(1, others)
+            flood = Flood()
+            server._accept(flood)
+            assert flood.accepted == accepted
+    finally:
+        server._share = None
+        server.server_close()
+
+
 @contextlib.contextmanager
 def connection_in(state, site):
     """Yield a Server, a Connection of its in *state*, and the other end."""

@@ -628,7 +628,7 @@ HTTPD = [
      "                pass", "worker_that_hangs_is_killed_in_time"),
     ("connections that one worker keeps for itself",
      "            if self._share and not self._share.takes(count, self.now):",
-     "            if False:", "workers_share_connections"),
+     "            if False:", "worker_with_more_than_its_share"),
     ("workers whose supervisor was killed",
      "        if (orders.strip(RELOAD) or not orders) and (",
      "        if (orders.strip(RELOAD)) and (",
