@@ -123,8 +123,10 @@ def converse(server, data, size):
     connection = httpd.Connection(server, sock, ("127.0.0.1", 1))
     connection.begin()
     while connection.state != httpd.CLOSED:
-        for job in server.site.run_jobs():
-            server.answerable += server._take_waiting(job)
+        server.turn += 1
+        server.site.new_turn()
+        for key in server.jobs.run(server._is_waited_for):
+            server.answerable += server._take_waiting(key)
         waiting, server.answerable = server.answerable, []
         for _ in waiting:
             connection.answer()
@@ -178,8 +180,7 @@ def check_content(path, head, content):
     if head.status == 200:
         assert content == whole
     elif head.status == 206 and "content-range" in fields:
-        first, last, length = httpget.parse_content_range(
-            fields["content-range"])
+        first, last, length = httpget.parse_content_range(fields)
         assert length == len(whole) and content == whole[first:last + 1]
     elif head.status == 206:
         parts = content.split(b"--" + httpd.BOUNDARY.encode())[1:-1]
@@ -454,7 +455,7 @@ def check_url(url):
     """Check that *url* reads as itself, and makes one request line."""
     if "%" not in url.host:     # a zone is this machine's own affair
         assert str(httpget.parse_url(str(url))) == str(url)
-    lines = httpget.render_request(url, []).split(b"\r\n")
+    lines = httpget.render_request("GET", url, [], []).split(b"\r\n")
     assert re.fullmatch(rb"GET /[!-~]* HTTP/1\.1", lines[0]), lines
 
 
