@@ -1333,7 +1333,8 @@ PAGE_END = "</body>\n</html>\n"
 
 # What one can do about an error, by its status.
 REMEDIES = {
-    400: "Check the address, or the program that sent it: it is not HTTP.",
+    400: "Check the address, or the program that sent it: it is no valid"
+         " HTTP.",
     401: "Reload the page, and enter them.",
     403: "Whoever runs the server can let it read this.",
     404: "Check the address, capital letters too. It may also have been"
@@ -1957,7 +1958,7 @@ class Jobs:
             key, job = self.running.popitem(last=False)
             try:
                 if not is_wanted(key):
-                    job.close()
+                    job.close()     # so that next() finds it at its end
                 next(job)
             except StopIteration:
                 ended.append(key)
@@ -3354,6 +3355,7 @@ class Connection:
                 self.queue = tuple(queue)
                 self.since = server.now
                 self.log(unparsed_request(data), 500, 0, True)
+                self.buffer = b""   # or abort() would log it again
                 raise
             queue.append(answer)
             _, message, _, stream = answer
@@ -3602,7 +3604,7 @@ class Connection:
                 size = max(0, self.sent - (len(message.data) - message.size))
             self.log(request, message.response.status, size, True)
             self.sent = 0
-        if self.state == PREPARING and not self.queue:
+        if self.state == PREPARING and self.buffer and not self.queue:
             self.log(self.unanswered(), 503, 0, True)
         elif self.state == RECEIVING and not self.queue:
             self.log_part()
@@ -4314,8 +4316,9 @@ class Server:
         self.jobs = Jobs()
         self.headers = headers
         check_folder(directory)
-        self.named_files = (tls_cert, tls_cert if tls_key is None else tls_key,
-                      tls_password_file, auth_file)
+        self.named_files = (
+            tls_cert, tls_cert if tls_key is None else tls_key,
+            tls_password_file, auth_file)
         self.tls: Optional[ssl.SSLContext] = None
         self.users: Optional[Users] = None
         self.access_log = access_log

@@ -7089,6 +7089,33 @@ def test_file_that_shrinks_while_it_is_sent(tmp_path):
 # ---- Access log -------------------------------------------------------------
 
 
+def test_request_in_which_a_bug_shows_has_one_line(site, capfd, monkeypatch):
+    """Whatever its connection was doing."""
+    def answer_to(self, data, connection):
+        raise ZeroDivisionError
+    monkeypatch.setattr(httpd.Server, "answer_to", answer_to)
+    with tempfile.TemporaryFile("w+") as log:
+        with httpd.Server(str(site), 0, "127.0.0.1",
+                          access_log=httpd.AccessLog(log.fileno())) as server:
+            for parts in [[b"GET /a HTTP/1.1\r\n\r\n"],
+                          [b"GET /b HT", b"TP/1.1\r\n\r\n"]]:
+                with Wire(port_of(server)) as wire:
+                    for part in parts:
+                        wait_until(lambda: any(server.connections), "it")
+                        wire.send(part)
+                        if part is not parts[-1]:
+                            wait_until(lambda: any(
+                                each.buffer for each in
+                                server.connections[httpd.RECEIVING]), "half")
+                    with contextlib.suppress(ConnectionResetError):
+                        wire.end()
+        log.seek(0)
+        lines = log.read().splitlines()
+    assert [line.split('"')[1:3] for line in lines] == [
+        ["GET /a HTTP/1.1", " 500 0 "], ["GET /b HTTP/1.1", " 500 0 "]]
+    assert capfd.readouterr().err.count("a bug, please report it") == 2
+
+
 def test_log_duration_has_the_waiting_in_it(site):
     prelude = ("import time\nplain = httpd.digest_job\n"
                "def digest_job(*args):\n"
