@@ -108,6 +108,7 @@ import stat
 import sys
 import threading
 import time
+from bisect import bisect
 from collections import OrderedDict
 from operator import attrgetter
 
@@ -203,7 +204,7 @@ CUT_MIN = 12                    # characters of a value in a log line
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 FORWARDED_KNOWN = 1024          # values of it that are remembered
 FORWARDED_KNOWN_SIZE = KIB      # bytes of one; longer ones are read anew
-RANGES_MAX = 64                 # in one request, for one answer
+RANGES_MAX = 256                # in one request; zsync asks for many
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
@@ -1032,8 +1033,8 @@ def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
             merged[-1] = merged[-1][0], max(last, merged[-1][1])
         else:
             merged.append((first, last))
-    order = [both for first, _ in ranges for both in merged
-             if both[0] <= first <= both[1]]
+    starts = [first for first, _ in merged]
+    order = [merged[bisect(starts, first) - 1] for first, _ in ranges]
     return list(OrderedDict.fromkeys(order))
 
 
@@ -1042,14 +1043,16 @@ def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
     """Return the pieces of a multipart/byteranges content.
 
     Each is bytes, or a (start, stop) of the representation, which has
-    *length* bytes.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
+    *length* bytes.  The first delimiter has its CRLF, too, as in nginx: zsync
+    asks again and again where it is missing.
+    Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
     """
     pieces: List[Piece] = []
     for first, last in ranges:
-        pieces.append(("%s--%s\r\nContent-Type: %s\r\n"
+        pieces.append(("\r\n--%s\r\nContent-Type: %s\r\n"
                        "Content-Range: bytes %d-%d/%d\r\n\r\n"
-                       % ("\r\n" if pieces else "", boundary, media,
-                          first, last, length)).encode("latin-1"))
+                       % (boundary, media, first, last,
+                          length)).encode("latin-1"))
         pieces.append((first, last + 1))
     pieces.append(("\r\n--%s--\r\n" % boundary).encode("latin-1"))
     return pieces
