@@ -239,10 +239,15 @@ FD_RESERVE = 32                 # descriptors for all but connections, at least
 FD_SETSIZE = 1024               # POSIX's select() takes none from there on
 
 # A file's times tick coarsely.  Until it has rested for this long, its next
-# change may look like its last one, so it gets no validator and is not kept.
+# change may look like its last one, so its times are no validator, and what is
+# made of it is not kept.
 SETTLED_NS = 50 * 10**6         # Linux ticks every 1 to 10 ms
 SETTLED_COARSE_NS = 2 * 10**9   # where times are whole seconds (FAT: two)
 
+# Build systems write such times into all files, whatever is in them: Nix 1,
+# OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
+MTIME_MIN = 504921600           # 1986-01-01, the first that tells anything
+MTIME_OF_BAZEL = 946684800
 HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
 
 DEFAULT_FILES = (b"index.html", b"index.htm")
@@ -909,13 +914,37 @@ class Message:
 # ---- Preconditions and ranges -----------------------------------------------
 
 
-def entity_tag(size: int, mtime_ns: int, coding: str = "") -> str:
+def sha256(data: bytes) -> bytes:
+    """Return the SHA-256 of *data*."""
+    import hashlib
+    return hashlib.sha256(data).digest()
+
+
+def tells_change(mtime: int) -> bool:
+    """Return whether *mtime*, in seconds since 1970, is that of a change.
+
+    >>> tells_change(10**9), tells_change(1), tells_change(MTIME_OF_BAZEL)
+    (True, False, False)
+    """
+    return mtime >= MTIME_MIN and mtime != MTIME_OF_BAZEL
+
+
+def entity_tag(status: os.stat_result, data: "Optional[bytes]",
+               coding: str = "") -> str:
     """Return the strong entity tag of a file (RFC 9110, 8.8.3).
 
-    Equal on machines whose copies have equal sizes and times; another one
-    for each content coding.
+    Where *data*, its content, is given the tag goes by it, and is equal on
+    all machines; else by its *status*, and is so where sizes and times are,
+    as far as the times tell anything.  Another one for each content *coding*.
     """
-    return '"%x-%x%s"' % (mtime_ns, size, coding and "-" + coding)
+    if data is not None:
+        state = sha256(data)[:16].hex()
+    elif tells_change(status.st_mtime_ns // 10**9):
+        state = "%x-%x" % (status.st_mtime_ns, status.st_size)
+    else:
+        state = "%x-%x-%x" % (status.st_ino, status.st_ctime_ns,
+                              status.st_size)
+    return '"%s%s"' % (state, coding and "-" + coding)
 
 
 def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
@@ -2522,8 +2551,9 @@ class Responder:
             if error.status >= 500:
                 raise
             return None
-        if (sidecar.is_folder() or sidecar.status.st_mtime_ns
-                < opened.status.st_mtime_ns):
+        times = sidecar.status.st_mtime_ns, opened.status.st_mtime_ns
+        if sidecar.is_folder() or times[0] < times[1] and any(
+                tells_change(mtime // 10**9) for mtime in times):
             sidecar.close()
             return None
         return sidecar
@@ -2534,18 +2564,17 @@ class Responder:
 
         *opened* has its octets, or those to *compress*.
         """
-        request, status = self.request, opened.status
-        etag = modified = None
+        request, size = self.request, opened.status.st_size
+        data = opened.read(0, size) if size <= SMALL else None
+        etag, modified = self.validators(opened, data, (
+            coding + "-" + zlib_version() if compress else coding))
         fields = [("Content-Type", media), FRESH]
-        if self.is_steady(opened):
-            etag = entity_tag(status.st_size, status.st_mtime_ns, coding)
+        if etag is not None:
             fields.append(("ETag", etag))
-            mtime = status.st_mtime_ns // 10**9
-            if 0 <= mtime <= HTTP_DATE_MAX:
-                modified = mtime
-                # RFC 9110, 8.8.2.1: never later than Date.
-                shown = http_date(min(mtime, int(self.now)))
-                fields.append(("Last-Modified", shown))
+        if modified is not None:
+            # RFC 9110, 8.8.2.1: never later than Date.
+            shown = http_date(min(modified, int(self.now)))
+            fields.append(("Last-Modified", shown))
         code = evaluate_preconditions(request.fields, etag, modified, self.now)
         if code == 304:
             tag = [("ETag", etag)] if etag else []
@@ -2559,17 +2588,36 @@ class Responder:
         ranges = None
         if not coding and "range" in request.fields and range_applies(
                 request.fields, etag, modified, self.now):
-            ranges = select_ranges(request.fields["range"], status.st_size)
+            ranges = select_ranges(request.fields["range"], size)
         if wants_digest(request.fields):
             fields += self.digest(opened, compress)
         if compress:
             return self.response(200, fields, self.gzipped(opened))
-        return self.content(opened, fields, ranges, media, etag)
+        return self.content(opened, data, fields, ranges, media)
 
-    def content(self, opened: Opened, fields: "Fields",
-                ranges: "Optional[List[ByteRange]]", media: str,
-                etag: "Optional[str]") -> Response:
-        """Answer with the *ranges* of a file, None for all of it."""
+    def validators(self, opened: Opened, data: "Optional[bytes]",
+                   coding: str) -> "Tuple[Optional[str], Optional[int]]":
+        """Return the entity tag and the time of modification, in seconds.
+
+        None where there is none.  *data* is the content of a small file.
+        """
+        etag = modified = None
+        steady = self.is_steady(opened)
+        if steady or data is not None:
+            etag = entity_tag(opened.status, data, coding)
+        mtime = opened.status.st_mtime_ns // 10**9
+        if steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
+            modified = mtime
+        return etag, modified
+
+    def content(self, opened: Opened, data: "Optional[bytes]",
+                fields: "Fields", ranges: "Optional[List[ByteRange]]",
+                media: str) -> Response:
+        """Answer with the *ranges* of a file, None for all of it.
+
+        *data* is all of a small one.
+        """
+        keep = self.is_steady(opened)
         size = opened.status.st_size
         code = 200
         pieces: List[Piece] = [(0, size)] if size else []
@@ -2586,10 +2634,11 @@ class Responder:
                            "bytes %d-%d/%d" % (first, last, size)))
         if pieces_length(pieces) > SMALL:
             stream = opened.stream(pieces, self.site.files)
-            return self.response(code, fields, stream, etag is not None)
-        data = b"".join(piece if isinstance(piece, bytes)
-                        else opened.read(*piece) for piece in pieces)
-        return self.response(code, fields, data, etag is not None)
+            return self.response(code, fields, stream, keep)
+        content = b"".join(
+            piece if isinstance(piece, bytes) else opened.read(*piece)
+            if data is None else data[piece[0]:piece[1]] for piece in pieces)
+        return self.response(code, fields, content, keep)
 
     def digest(self, opened: Opened, compress: bool) -> "Fields":
         """Return the Repr-Digest field (RFC 9530, 3), if there can be one."""
@@ -2718,6 +2767,12 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
     yield ("".join(rows) + listing.end()).encode("utf-8")
 
 
+def zlib_version() -> str:
+    """Return what the bytes that gzip makes depend on."""
+    import zlib
+    return zlib.ZLIB_RUNTIME_VERSION
+
+
 def gzip_job(jobs: Jobs, key: "JobKey", data: bytes) -> "Job":
     """Compress *data*, slice by slice, for jobs.made(key)."""
     import zlib
@@ -2755,12 +2810,6 @@ def digest_job(jobs: Jobs, key: "JobKey", site: Site) -> "Job":
         start = stop
         yield
     jobs.remember(key, hashed.digest())
-
-
-def sha256(data: bytes) -> bytes:
-    """Return the SHA-256 of *data*."""
-    import hashlib
-    return hashlib.sha256(data).digest()
 
 
 def repr_digest(digest: bytes) -> str:

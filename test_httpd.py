@@ -46,6 +46,7 @@ import types
 import unicodedata
 import urllib.parse
 import urllib.request
+import zlib
 
 import pytest
 
@@ -1842,15 +1843,26 @@ def test_entity_tags():
 
     So they are for the codings of one file (8.8.3.3).
     """
-    sizes = [0, 1, 3, 16, 0x12, 0x23, 2**31, 2**63, 10**6]
-    times = [-1, -2**63, 0, 1, 0x12, 0x21, 784111777 * 10**9, 2**63 - 1, 2**80]
+    numbers = [0, 1, 3, 0x12, 2**31, 2**63]
+    times = [-1, -2**63, 0, 1, 0x12, 784111777 * 10**9, 2**63 - 1, 2**80]
     codings = ["", *httpd.CODINGS]
-    tags = {httpd.entity_tag(size, mtime, coding)
-            for size in sizes for mtime in times for coding in codings}
-    assert len(tags) == len(sizes) * len(times) * len(codings)
+    states = [types.SimpleNamespace(st_size=size, st_mtime_ns=mtime,
+                                    st_ino=inode, st_ctime_ns=changed)
+              for size in numbers for mtime in times for inode in numbers
+              for changed in (1, 2)]
+    tags = {httpd.entity_tag(state, None, coding)
+            for state in states for coding in codings}
+    telling = [mtime for mtime in times if mtime >= 504921600 * 10**9]
+    assert len(tags) == len(codings) * (
+        len(numbers) * len(telling) + 2 * len(numbers)**2)
+    contents = [b"", b"a", b"b", bytes(9), bytes(10)]
+    tags |= {httpd.entity_tag(states[0], data, coding)
+             for data in contents for coding in codings}
+    assert len(tags) == len(codings) * (len(contents) + 2 * len(numbers)**2
+                                        + len(numbers) * len(telling))
     for tag in tags:
         assert re.fullmatch('"[!#-~]+"', tag)
-    assert httpd.entity_tag(5, 10**18) == httpd.entity_tag(5, 10**18, "")
+    assert len({httpd.entity_tag(state, b"a") for state in states}) == 1
 
 
 @table("fields, etag, modified, expected", [
@@ -4774,7 +4786,7 @@ def test_file_with_its_fields(ask, site):
         "content-type": "text/plain; charset=utf-8",
         "cache-control": "no-cache", "accept-ranges": "bytes",
         "etag": httpd.entity_tag(
-            13, os.stat(str(site / "hello.txt")).st_mtime_ns),
+            os.stat(str(site / "hello.txt")), b"hello, world\n"),
         "last-modified": httpd.http_date(int(mtime)),
         "x-content-type-options": "nosniff", "vary": "Accept-Encoding",
         "content-length": "13"}
@@ -6948,18 +6960,116 @@ def test_served_folder_may_be_a_link_that_is_swapped(tmp_path):
                     assert wire.get("/page.txt").content == name.encode()
 
 
-def test_young_file_has_no_validator(tmp_path):
-    """Its next change may have the same times."""
+@pytest.mark.parametrize("size", [5, httpd.SMALL + 1])
+def test_young_file_has_no_validator(tmp_path, size):
+    """Its next change may have the same times.
+
+    Where it is small its content tells it from others.
+    """
     page = tmp_path / "page.txt"
     with Running(tmp_path) as running, Wire(running.port) as wire:
         def asked_in_time():
-            page.write_text("young")
+            page.write_text("y" * size)
             answer = wire.get("/page.txt")
             return time.time() - os.stat(str(page)).st_ctime < 0.04 and answer
         fields = wait_until(asked_in_time, "a quick answer").fields
-        assert "etag" not in fields and "last-modified" not in fields
+        assert "last-modified" not in fields
         wait_until_settled(page)
-        assert "etag" in wire.get("/page.txt").fields
+        tag = wire.get("/page.txt").fields["etag"]
+        assert fields.get("etag") == (tag if size == 5 else None)
+
+
+SAYS_NOTHING = [-1, 0, 1, 315532800, 499162500, 946684800]  # ZIP, npm, Bazel
+
+
+def write_release(folder, digit):
+    """Write files whose sizes and times tell nothing of *digit*."""
+    for mtime in SAYS_NOTHING + [10**9]:
+        (folder / str(mtime)).mkdir(parents=True)
+        for name, data in [
+                ("small", digit * 9), ("large", digit * (httpd.SMALL + 1)),
+                ("made.css", digit * 999), ("big.css", digit * 99999),
+                ("side.css", "o" * 999), ("side.css.gz", digit * 99),
+                ("huge.css", "o" * 9), ("huge.css.gz", digit * 99999)]:
+            path = folder / str(mtime) / name
+            path.write_text(data)
+            os.utime(str(path), (0, mtime))
+    wait_until_settled(path)
+
+
+def test_etag_names_one_content(tmp_path):
+    """Where a release takes another one's place, with files of the same sizes
+    and of the times that build systems write, no client keeps the old."""
+    for digit in "12":
+        write_release(tmp_path / digit, digit)
+    (tmp_path / "current").symlink_to("1")
+    gzip = "Accept-Encoding: gzip"
+    with Running(tmp_path / "current") as running, Wire(running.port) as wire:
+        asked = [("/%d/%s" % (mtime, name), line)
+                 for mtime in SAYS_NOTHING + [10**9]
+                 for name, line in [
+                     ("small", "X:"), ("large", "X:"), ("made.css", "X:"),
+                     ("made.css", gzip), ("big.css", gzip),
+                     ("side.css", gzip), ("huge.css", gzip)]
+                 # Of large files nothing else tells.
+                 if mtime < 10**9 or name in ("small", "made.css", "side.css")]
+        old = {key: wire.get(*key) for key in asked}
+        for (target, line), answer in old.items():
+            assert answer.fields.get("content-encoding", "X:") in line
+            tag = answer.fields["etag"]
+            assert wire.get(target, line, "If-None-Match: " + tag
+                            ).status == 304
+            assert ("last-modified" in answer.fields) == (
+                str(10**9) in target), target
+        (tmp_path / "new").symlink_to("2")
+        os.replace(str(tmp_path / "new"), str(tmp_path / "current"))
+        for (target, line), answer in old.items():
+            tag = answer.fields["etag"]
+            for lines in [[line, "If-None-Match: " + tag],
+                          ["Range: bytes=0-0", "If-Range: " + tag]]:
+                new = wire.get(target, *lines)
+                assert new.status == 200, (target, lines)
+                if "side" not in target or lines[0] == gzip:
+                    assert new.content != answer.content
+
+
+def test_etag_is_equal_on_replicas_of_other_times(tmp_path):
+    """Of what is read whole; each coding has its own."""
+    tags = []
+    for mtime in (10**9, 1):
+        folder = tmp_path / str(mtime)
+        folder.mkdir()
+        (folder / "page.css").write_bytes(SCRIPT[:999])
+        (folder / "side.css").write_bytes(SCRIPT[:999])
+        (folder / "side.css.gz").write_bytes(gzip.compress(SCRIPT[:999]))
+        for path in folder.iterdir():
+            os.utime(str(path), (0, mtime))
+            wait_until_settled(path)
+        with Running(folder, "--head") as running:
+            with Wire(running.port) as wire:
+                tags.append([
+                    wire.get("/" + name, "Accept-Encoding: " + coding).fields[
+                        "etag"] for name in ("page.css", "side.css")
+                    for coding in ("", "gzip")])
+                wire.send(request_for("/page.css", method="HEAD"))
+                assert wire.response("HEAD").fields["etag"] == tags[-1][0]
+    assert tags[0] == tags[1]
+    assert len(set(tags[0])) == 3 and tags[0][0] == tags[0][2]
+    assert "gzip" in tags[0][1] and zlib.ZLIB_RUNTIME_VERSION in tags[0][1]
+    assert "gzip" in tags[0][3]
+
+
+@pytest.mark.parametrize("mtime, sidecar, coding", [
+    (499162500, 1, "gzip"), (1, 0, "gzip"), (946684800, 1, "gzip"),
+    (10**9, 1, None), (10**9, 10**9 - 1, None), (10**9, 10**9, "gzip")])
+def test_sidecar_whose_time_says_nothing(tmp_path, mtime, sidecar, coding):
+    (tmp_path / "a.css").write_text("a")
+    (tmp_path / "a.css.gz").write_bytes(gzip.compress(b"a"))
+    os.utime(str(tmp_path / "a.css"), (0, mtime))
+    os.utime(str(tmp_path / "a.css.gz"), (0, sidecar))
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        assert wire.get("/a.css", "Accept-Encoding: gzip").fields.get(
+            "content-encoding") == coding
 
 
 def test_date_moves_on_in_kept_answers(server):
