@@ -257,6 +257,14 @@ METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE",
      "PATCH"])
 
+# What a response says of itself, and what frames it, is not for an owner to
+# set; see also caches().
+RESERVED_FIELDS = frozenset(
+    ["accept-ranges", "allow", "connection", "content-encoding",
+     "content-length", "content-location", "content-range", "content-type",
+     "date", "etag", "keep-alive", "last-modified", "location", "repr-digest",
+     "trailer", "transfer-encoding", "upgrade", "vary", "www-authenticate"])
+
 # The request fields besides the target that an answer may depend on.
 SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
                     "if-modified-since", "range", "if-range", "accept",
@@ -825,13 +833,22 @@ class Response:
         return self.content.length
 
 
+def caches(name: str) -> bool:
+    """Return whether field *name* tells caches how long to keep an answer.
+
+    >>> caches("Cache-Control"), caches("CDN-Cache-Control"), caches("Vary")
+    (True, True, False)
+    """
+    return name.lower().endswith("cache-control")   # RFC 9213, 2.1
+
+
 def render_head(response: Response, date: str, connection: str,
                 headers: "Sequence[Tuple[str, str]]" = ()) -> bytes:
     """Return the head of *response*; nothing else writes heads.
 
     *date* is the Date field's value, *connection* the Connection field's or
-    ""; *headers* replace fields of the same name.  Raise ValueError when a
-    value could end its line (RFC 9112, 11.1).
+    ""; *headers* replace fields of the same name, but no error is cached by
+    them.  Raise ValueError when a value could end its line (RFC 9112, 11.1).
     """
     fields = [("Date", date), ("Server", "httpd.py")]
     if connection:
@@ -843,9 +860,10 @@ def render_head(response: Response, date: str, connection: str,
         fields.append(("Transfer-Encoding", "chunked"))
     elif length is not None and response.content is not None:
         fields.append(("Content-Length", str(length)))
+    if response.status >= 400:
+        headers = [field for field in headers if not caches(field[0])]
     if headers:
-        # Vary is a list: what is added does not make the rest untrue.
-        names = {name.lower() for name, _ in headers} - {"vary"}
+        names = {name.lower() for name, _ in headers}
         fields = [field for field in fields if field[0].lower() not in names]
         fields += headers
     lines = ["HTTP/1.1 %d %s" % (response.status, REASONS[response.status])]
@@ -4325,7 +4343,7 @@ class Server:
                         lead out of the folder
     spa, head           /index.html for paths that do not exist; answer HEAD
     headers             (name, value) pairs for every response, in place of
-                        its own fields of these names
+                        its own fields of these names; none of RESERVED_FIELDS
     access_log          an AccessLog, or None
     trusted_proxies     addresses and networks of proxies, and "unix:": their
                         X-Forwarded-For tells the client's address to the log
@@ -4337,8 +4355,8 @@ class Server:
     auth_file           name of a file, see Users; None to answer everyone
 
     Raise OSError when it cannot listen, or there is no such folder or file;
-    ValueError when a trusted proxy is no address, or, as BadFile, when a file
-    is of no use.
+    ValueError when a trusted proxy is no address, when one of headers may not
+    be set, or, as BadFile, when a file is of no use.
 
     serve_forever() and shutdown() are those of socketserver.  In a `with`
     statement the server runs in a thread of its own until the block ends:
@@ -4367,6 +4385,9 @@ class Server:
                          head)
         self.jobs = Jobs()
         self.headers = headers
+        for name, _ in headers:
+            if name.lower() in RESERVED_FIELDS:
+                raise ValueError("%s is not to be set" % name)
         check_folder(directory)
         self.named_files = (
             tls_cert, tls_cert if tls_key is None else tls_key,
@@ -5525,12 +5546,6 @@ def wrong(why: str) -> Exception:
     """Return the exception by which a converter tells argparse *why*."""
     import argparse
     return argparse.ArgumentTypeError(why)
-
-
-# What a response says of its own content is not for an option to say.
-RESERVED_FIELDS = (
-    "connection", "content-encoding", "content-length", "content-range",
-    "content-type", "date", "etag", "transfer-encoding")
 
 
 def header(text: str) -> "Tuple[str, str]":
