@@ -2471,9 +2471,8 @@ class Responder:
         """Return the answer: locate, redirect or represent."""
         try:
             check_method(self.request.method, self.site.head)
-            segments, slash = path_segments(self.request.path, WINDOWS)
             try:
-                return self.locate(segments, slash)
+                return self.locate(*path_segments(self.request.path, WINDOWS))
             except HTTPError as error:
                 if error.status != 404:
                     raise

@@ -5501,8 +5501,9 @@ def test_application_that_is_not_there(tmp_path):
     (tmp_path / "404.html").write_text("own page")
     with Running(tmp_path, "--spa") as running, Wire(running.port) as wire:
         for accept in ("text/html", "image/png"):
-            answer = wire.get("/users/42", "Accept: " + accept)
-            assert (answer.status, answer.content) == (404, b"own page")
+            for target in ("/users/42", "/users/a%2Fb"):
+                answer = wire.get(target, "Accept: " + accept)
+                assert (answer.status, answer.content) == (404, b"own page")
 
 
 def test_large_listing_is_complete_and_delays_nobody(tmp_path):
