@@ -616,6 +616,22 @@ def media_weight(weights: "Dict[str, int]", media: str) -> int:
     return 0
 
 
+def prefers_json(fields: "Dict[str, str]") -> bool:
+    """Return whether Accept likes JSON better than HTML.
+
+    What it names outranks what a range of equal weight covers: so JSON it is
+    for axios, which names JSON and text/plain before "*/*".
+
+    >>> prefers_json({"accept": "application/json, text/plain, */*"})
+    True
+    """
+    weights = parse_weights(fields.get("accept", ""))
+    json, html_ = [(media_weight(weights, media), media in weights,
+                    media.partition("/")[0] + "/*" in weights)
+                   for media in ("application/json", "text/html")]
+    return json[0] > 0 and json > html_
+
+
 def wants_digest(fields: "Dict[str, str]") -> bool:
     """Return whether the client wants Repr-Digest by sha-256.
 
@@ -2504,9 +2520,11 @@ class Responder:
         """Answer for what is not there: the application, or the site's 404."""
         if self.site.spa:
             self.vary.append("Accept")
-            weights = parse_weights(self.request.fields.get("accept", ""))
+            fields = self.request.fields
+            weights = parse_weights(fields.get("accept", ""))
             name = self.request.path.rpartition("/")[2]
-            if "." not in name and media_weight(weights, "text/html"):
+            if "." not in name and media_weight(weights, "text/html") and (
+                    not prefers_json(fields)):
                 default = self.site.open_default([], self.facts)
                 if default:
                     with default[1] as opened:
@@ -2682,10 +2700,8 @@ class Responder:
     def list(self, segments: "Sequence[bytes]", folder: Opened) -> Response:
         """Answer with the listing, whole or, where it takes long, streamed."""
         self.vary.append("Accept")
-        weights = parse_weights(self.request.fields.get("accept", ""))
-        as_json = (media_weight(weights, "application/json")
-                   > media_weight(weights, "text/html"))
-        listing = Listing(segments, self.request.query, as_json)
+        listing = Listing(segments, self.request.query,
+                          prefers_json(self.request.fields))
         fields = [("Content-Type", listing.media), FRESH,
                   ("Content-Security-Policy", NO_SCRIPTS)]
         copy = Opened(os.dup(folder.fd) if HAS_DIR_FD else -1, folder.path,

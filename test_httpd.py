@@ -5318,6 +5318,12 @@ def test_listing_is_json_for_who_asks(ask, site):
     ("application/json, text/html;q=0.5", "application/json"),
     ("application/*", "application/json"),
     ("application/json;q=0", "text/html; charset=utf-8"),
+    ("application/json, text/plain, */*", "application/json"),  # axios
+    ("application/json, text/html", "text/html; charset=utf-8"),
+    ("text/*, application/json", "application/json"),
+    ("application/*, text/html", "text/html; charset=utf-8"),
+    ("application/json;q=0.9, */*", "text/html; charset=utf-8"),
+    ("application/*, */*", "application/json"),
 ])
 def test_listing_is_negotiated(ask, accept, media):
     assert ask("/list/", "Accept: " + accept).fields["content-type"] == media
@@ -5637,7 +5643,12 @@ def test_single_page_application(tmp_path):
                 ("/missing.js", page, 404), ("/a.b/c", page, 200),
                 ("/users/42", "Accept: application/json", 404),
                 ("/users/42", "Accept: text/html;q=0", 404),
-                ("/.hidden/x", page, 200)]:
+                ("/.hidden/x", page, 200),
+                ("/users/a%2Fb", page, 200),    # no name here, but a route
+                ("/users/a%2Fb", "Accept: image/png", 404),
+                # axios's default: a request for data, not for a page
+                ("/users/42", "Accept: application/json, text/plain, */*",
+                 404), ("/users/42", "Accept: */*", 200)]:
             answer = wire.get(target, line)
             assert answer.status == status, (target, line)
             if target != "/here.txt" and status == 200:
