@@ -655,7 +655,7 @@ class Request:
     attributes it never changes.
 
     line        the request line as received, latin-1
-    method      "" where the head could not be parsed
+    method      "" or "HEAD" where the head could not be parsed
     path, query of the request target, still encoded
     minor       the minor version: 0 for HTTP/1.0
     fields      names in lower case to values, see parse_fields
@@ -791,9 +791,14 @@ def connection_option(fields: "Dict[str, str]", minor: int,
 
 
 def unparsed_request(received: bytes) -> Request:
-    """Return what the log shows of bytes that are no whole, valid head."""
+    """Return what the log shows of bytes that are no whole, valid head.
+
+    Of the method only HEAD is told: its answer has no content, whatever else
+    is wrong (RFC 9110, 9.3.2).
+    """
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
-    return Request(line.decode("latin-1"), "", "", "", 0, {}, "close", True)
+    return Request(line.decode("latin-1"), "HEAD" if line[:5] == b"HEAD " else
+                   "", "", "", 0, {}, "close", True)
 
 
 HEAD_END = b"\r\n\r\n"

@@ -815,6 +815,18 @@ REQUESTS = [
     # Methods: RFC 9110, 9.1.
     (head_of(b"HEAD / HTTP/1.1", b"Host: a"), ("HEAD", "/", "", False),
      "HEAD"),
+    # No content follows, or it is read as another answer (9110, 9.3.2).
+    (head_of(b"HEAD / HTTP/1.1"), 400, "HEAD without Host"),
+    (head_of(b"HEAD / HTTP/1.1", b"Host: a", b"X : y"), 400,
+     "HEAD with a malformed field"),
+    (b"\r\n" + head_of(b"HEAD / HTTP/1.1", b"Host: a", b"Host: a"), 400,
+     "HEAD with two Hosts, behind an empty line"),
+    (head_of(b"HEAD /  HTTP/1.1", b"Host: a"), 400, "HEAD, two spaces"),
+    (head_of(b"HEAD / HTTP/2.0", b"Host: a"), 505, "HEAD, another version"),
+    (head_of(b"HEAD /" + b"a" * 9000 + b" HTTP/1.1", b"Host: a"), 414,
+     "HEAD of a long target"),
+    (head_of(b"HEAD / HTTP/1.1", b"Host: a", *[b"X: y"] * 101), 431,
+     "HEAD with too many fields"),
     (head_of(b"OPTIONS * HTTP/1.1", b"Host: a"), ("OPTIONS", "", "", False),
      "OPTIONS *"),
     (head_of(b"CONNECT a:80 HTTP/1.1", b"Host: a:80"),
@@ -1279,6 +1291,7 @@ def test_no_part_of_a_good_head_is_refused():
 @table("received, line", [
     (b"GET / HTTP/1.1\r\nHost: a", "GET / HTTP/1.1", "its first line"),
     (b"\r\n\r\nGET /", "GET /", "without empty lines before"),
+    (b"HEAD /\n\n", "HEAD /\n\n", "of HEAD, which gets no content"),
     (b"", "", "nothing"),
     (b"\x16\x03\xff\n\x1b", "\x16\x03\xff\n\x1b", "whatever it is"),
     (b"a" * 9000, "a" * 8192, "not more than a request line"),
@@ -1286,7 +1299,8 @@ def test_no_part_of_a_good_head_is_refused():
 def test_unparsed_request(received, line):
     request = httpd.unparsed_request(received)
     assert request.line == line
-    assert (request.method, request.connection) == ("", "close")
+    assert request.method == ("HEAD" if line.startswith("HEAD ") else "")
+    assert request.connection == "close"
     assert request.has_body, "what follows must not be read as a request"
     assert is_plain(request.log_line)
 
@@ -4632,7 +4646,8 @@ def exchange(port, pieces):
                 wire.send(piece)
         wire.sock.shutdown(socket.SHUT_WR)
         while wire.received or wire.sock.recv(1, socket.MSG_PEEK):
-            is_head = not statuses and b"".join(pieces).startswith(b"HEAD ")
+            is_head = not statuses and b"".join(pieces).lstrip(
+                b"\r\n").startswith(b"HEAD ")
             statuses.append(wire.response("HEAD" if is_head else "GET").status)
     return statuses
 
