@@ -36,7 +36,7 @@ Options, which --help explains
 
 Limits
     Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a TLS handshake,
-    10 s for a whole head, 60 s idle between requests, 60 s without progress
+    10 s for a whole head, 120 s idle between requests, 60 s without progress
     in sending, as many connections as the limit of open files allows.
 
 Signals
@@ -155,7 +155,7 @@ FIELDS_MAX = 100                # field lines; browsers send about 15
 # Seconds.  A state's limit is constant, see STATES.
 HANDSHAKE_TIMEOUT = 10          # for TLS's, after connecting
 REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
-IDLE_TIMEOUT = 60               # between two requests
+IDLE_TIMEOUT = 120              # between requests; clients' pools keep 90
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
 LINGER_TIMEOUT = 2              # of silence, after the last response
