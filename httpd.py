@@ -94,6 +94,7 @@ Words
 
 # What not every run needs is imported where it is needed: it takes time at the
 # start.
+import codecs
 import contextlib
 import errno
 import functools
@@ -178,6 +179,7 @@ SHARE_LOOK = 0.002              # between looks whether they have
 # Bytes and counts.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this is read whole and kept
+ENCODING_WITHIN = KIB           # where a page may declare its own (HTML, 4.2.5)
 FILE_SLICE = MIB                # of a file, to one connection in one turn
 TLS_BACKLOG_MAX = 256 * KIB     # encrypted bytes, for who does not read
 PASSWORD_MAX = 1024             # bytes; OpenSSL takes no more for a key
@@ -1211,15 +1213,51 @@ def absolute_path(segments: "Sequence[bytes]", is_folder: bool) -> str:
     return path + "/" if is_folder and path != "/" else path
 
 
-def media_type(name: bytes) -> str:
-    """Return the Content-Type of a file by the suffix of its *name*.
+def media_type(name: bytes) -> "Optional[str]":
+    """Return the media type of a file by the suffix of its *name*, or None.
 
     >>> media_type(b"a/INDEX.HTML"), media_type(b"x.tar.gz")
-    ('text/html; charset=utf-8', 'application/gzip')
+    ('text/html', 'application/gzip')
     """
     suffix = os.path.splitext(name)[1][1:].lower().decode("latin-1")
-    kind = MEDIA_TYPES.get(suffix, "application/octet-stream")
-    return kind + "; charset=utf-8" if kind.startswith("text/") else kind
+    return MEDIA_TYPES.get(suffix)
+
+
+# What HTML and XML declare of their own encoding; comments do not count.
+ENCODING = re.compile(
+    rb"(?is)<!--.*?(?:-->|\Z)"
+    rb"|<(?:meta\s[^>]*?charset|\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*"
+    rb"([^\s\"'/>;]+)")
+# In no text that is UTF-8: NUL, and ESC, which shifts in ISO 2022.
+NO_TEXT = re.compile(b"[\0\x1b]")
+
+
+def content_type(kind: "Optional[str]", head: bytes) -> str:
+    """Return the Content-Type of media type *kind*, None for an unknown one.
+
+    *head* is what the content begins with, SMALL bytes or all.  A charset is
+    said of text that is UTF-8, as far as *head* shows, and declares nothing
+    else: it would outrank what a page itself declares (HTML, 13.2.3).
+
+    >>> content_type("text/css", b"a"), content_type(None, b"\\xff")
+    ('text/css; charset=utf-8', 'application/octet-stream')
+    """
+    if kind is not None and not kind.startswith("text/"):
+        return kind
+    declared = b""
+    if kind == "text/html":
+        found = filter(None, ENCODING.findall(head[:ENCODING_WITHIN]))
+        declared = next(found, b"").lower()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:    # where *head* is a part, its last character may be, too
+        decoder.decode(head, len(head) < SMALL)
+    except UnicodeDecodeError:
+        is_utf_8 = False
+    else:
+        is_utf_8 = not NO_TEXT.search(head)
+    if is_utf_8 and declared in (b"", b"utf-8", b"utf8"):
+        return (kind or "text/plain") + "; charset=utf-8"
+    return kind or "application/octet-stream"
 
 
 # ---- Passwords --------------------------------------------------------------
@@ -1954,6 +1992,11 @@ class Opened:
             raise OSError(errno.EIO, "shorter than its size", self.path)
         return b"".join(blocks)
 
+    def small(self) -> "Optional[bytes]":
+        """Return all of its content, None where that is not SMALL."""
+        size = self.status.st_size
+        return self.read(0, size) if size <= SMALL else None
+
     def stream(self, pieces: "List[Piece]", files: "Files") -> "FileStream":
         """Return *pieces* of it to be sent.
 
@@ -2536,14 +2579,14 @@ class Responder:
                         return self.represent([default[0]], opened)
         try:
             with self.site.open([NOT_FOUND_FILE], self.facts) as page:
-                size = page.status.st_size
-                if page.is_folder() or size > SMALL:
+                data = None if page.is_folder() else page.small()
+                if data is None:
                     raise error
-                data = page.read(0, size)
                 self.is_steady(page)
         except HTTPError:
             raise error
-        return self.response(404, [("Content-Type", HTML), NO_STORE], data)
+        media = content_type(media_type(NOT_FOUND_FILE), data)
+        return self.response(404, [("Content-Type", media), NO_STORE], data)
 
     def is_steady(self, opened: Opened) -> bool:
         """Return whether what is made of *opened* now stays true until it is
@@ -2561,24 +2604,29 @@ class Responder:
                   opened: Opened) -> Response:
         """Answer with a file, in the coding that the client likes best.
 
-        Its type goes by the name that was asked for, as all else does: the
-        file may be what a link of that name leads to.
+        Its type goes by the name that was asked for, as all else does (the
+        file may be what a link of that name leads to), and by its content.
         """
-        media = media_type(segments[-1])
+        kind = media_type(segments[-1])
+        data = head = opened.small()
+        if data is None and (kind or "text/").startswith("text/"):
+            head = opened.read(0, SMALL)
+        media = content_type(kind, head or b"")
         if not COMPRESSIBLE.match(media):
-            return self.select(opened, media)
+            return self.select(opened, data, media)
         self.vary.append("Accept-Encoding")
         steady = self.is_steady(opened)
         for coding in self.request.codings:
             if coding == "identity":
-                return self.select(opened, media)
+                return self.select(opened, data, media)
             sidecar = self.open_sidecar(segments, opened, coding)
             if sidecar:
                 with sidecar:
-                    return self.select(sidecar, media, coding)
+                    return self.select(sidecar, sidecar.small(), media,
+                                       coding)
             if (coding == "gzip" and steady
                     and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
-                return self.select(opened, media, coding, True)
+                return self.select(opened, data, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
 
     def open_sidecar(self, segments: "Sequence[bytes]", opened: Opened,
@@ -2598,14 +2646,14 @@ class Responder:
             return None
         return sidecar
 
-    def select(self, opened: Opened, media: str, coding: str = "",
-               compress: bool = False) -> Response:
+    def select(self, opened: Opened, data: "Optional[bytes]", media: str,
+               coding: str = "", compress: bool = False) -> Response:
         """Answer with a representation, judging preconditions and ranges.
 
-        *opened* has its octets, or those to *compress*.
+        *opened* has its octets, or those to *compress*; *data* is
+        opened.small().
         """
         request, size = self.request, opened.status.st_size
-        data = opened.read(0, size) if size <= SMALL else None
         etag, modified = self.validators(opened, data, (
             coding + "-" + zlib_version() if compress else coding))
         fields = [("Content-Type", media), FRESH]

@@ -2769,15 +2769,15 @@ def test_no_path_names_another_host(path):
 
 
 @table("name, expected", [
-    (b"a.html", "text/html; charset=utf-8", "html"),
-    (b"A.HTM", "text/html; charset=utf-8", "capitals"),
-    (b"a.css", "text/css; charset=utf-8", "css"),
-    (b"a.js", "text/javascript; charset=utf-8", "js (RFC 9239)"),
-    (b"a.mjs", "text/javascript; charset=utf-8", "mjs"),
-    (b"a.txt", "text/plain; charset=utf-8", "txt"),
-    (b"a.md", "text/markdown; charset=utf-8", "md (RFC 7763)"),
-    (b"a.csv", "text/csv; charset=utf-8", "csv"),
-    (b"a.json", "application/json", "json has no charset (RFC 8259)"),
+    (b"a.html", "text/html", "html"),
+    (b"A.HTM", "text/html", "capitals"),
+    (b"a.css", "text/css", "css"),
+    (b"a.js", "text/javascript", "js (RFC 9239)"),
+    (b"a.mjs", "text/javascript", "mjs"),
+    (b"a.txt", "text/plain", "txt"),
+    (b"a.md", "text/markdown", "md (RFC 7763)"),
+    (b"a.csv", "text/csv", "csv"),
+    (b"a.json", "application/json", "json (RFC 8259)"),
     (b"a.webmanifest", "application/manifest+json", "webmanifest"),
     (b"a.wasm", "application/wasm", "wasm"),
     (b"a.pdf", "application/pdf", "pdf"),
@@ -2793,25 +2793,74 @@ def test_no_path_names_another_host(path):
     (b"a.webm", "video/webm", "webm"),
     (b"a.mp3", "audio/mpeg", "mp3"),
     (b"a.tar.gz", "application/gzip", "the last suffix counts"),
-    (b"a.html.unknown", "application/octet-stream", "unknown"),
-    (b"a.", "application/octet-stream", "an empty suffix"),
-    (b"a", "application/octet-stream", "no suffix"),
-    (b"html", "application/octet-stream", "a name is no suffix"),
-    (b"a.html/b", "application/octet-stream", "a folder's suffix"),
-    (b"a.html/js", "application/octet-stream", "a name in a folder"),
-    (b"a.\xff\xfe", "application/octet-stream", "a suffix not UTF-8"),
-    (b"a.html\r\nX: b", "application/octet-stream", "a line end"),
-    (b"", "application/octet-stream", "no name"),
+    (b"a.html.unknown", None, "unknown"),
+    (b"a.", None, "an empty suffix"),
+    (b"a", None, "no suffix"),
+    (b"html", None, "a name is no suffix"),
+    (b"a.html/b", None, "a folder's suffix"),
+    (b"a.html/js", None, "a name in a folder"),
+    (b"a.\xff\xfe", None, "a suffix not UTF-8"),
+    (b"a.html\r\nX: b", None, "a line end"),
+    (b"", None, "no name"),
 ])
 def test_media_type(name, expected):
     assert httpd.media_type(name) == expected
+
+
+EURO = "\u20ac".encode()
+META = b"<!DOCTYPE html><title>a</title><meta charset=%s>"
+UTF_8 = "text/html; charset=utf-8"
+
+
+@table("kind, head, expected", [
+    ("text/html", b"<p>" + EURO, UTF_8, "UTF-8"),
+    ("text/css", b"a", "text/css; charset=utf-8", "ASCII"),
+    ("text/plain", b"", "text/plain; charset=utf-8", "nothing"),
+    ("text/plain", b"caf\xe9", "text/plain", "ISO-8859-1, at its end"),
+    ("text/plain", EURO[:2], "text/plain", "half a character, and no more"),
+    ("text/plain", bytes(9), "text/plain", "NUL: no text, or UTF-16"),
+    ("text/plain", b"\x1b$B1Q\x1b(B", "text/plain", "ESC: ISO-2022-JP"),
+    ("text/plain", b"a" * (httpd.SMALL - 2) + EURO[:2],
+     "text/plain; charset=utf-8", "a character that goes on behind"),
+    ("text/plain", b"a" * (httpd.SMALL - 2) + EURO[1:], "text/plain",
+     "one that begins nowhere"),
+    ("text/html", META % b"windows-1251", "text/html", "another is declared"),
+    ("text/html", META % b"'windows-1251'" + b"<p>\xcf", "text/html",
+     "and is it, in quotes"),
+    ("text/html", b"<META http-equiv=content-type content='text/html;"
+     b" Charset = Shift_JIS'>", "text/html", "in the older form"),
+    ("text/html", b'<?xml version="1.0" encoding="ISO-8859-1"?>', "text/html",
+     "as XML does"),
+    ("text/html", META % b'"UTF-8"', UTF_8, "UTF-8 is declared"),
+    ("text/html", META % b"utf8", UTF_8, "by its other name"),
+    ("text/html", b"<?xml version='1.0' encoding='utf-8'?>" + META
+     % b"utf-8", UTF_8, "in both ways"),
+    ("text/html", b"<!-- " + META % b"koi8-r" + b" -->" + META % b"utf-8",
+     UTF_8, "another in a comment"),
+    ("text/html", META % b"utf-8" + META % b"koi8-r", UTF_8,
+     "the first counts"),
+    ("text/html", b" " * 1024 + META % b"koi8-r", UTF_8, "too late"),
+    ("text/html", b"<p>charset=koi8-r, encoding='x'", UTF_8, "in words"),
+    ("text/javascript", META % b"koi8-r", "text/javascript; charset=utf-8",
+     "in what is no HTML"),
+    ("application/json", b"{}", "application/json", "no charset (RFC 8259)"),
+    ("image/svg+xml", b"\xff", "image/svg+xml", "XML says its own"),
+    (None, b"all: a.o\n" + EURO, "text/plain; charset=utf-8",
+     "text of unknown suffix"),
+    (None, b"caf\xe9", "application/octet-stream", "no UTF-8"),
+    (None, b"\x7fELF\0", "application/octet-stream", "a program"),
+    (None, b"\x1b[2J", "application/octet-stream", "ESC"),
+])
+def test_content_type(kind, head, expected):
+    """A charset in the field outranks what a page declares."""
+    assert httpd.content_type(kind, head) == expected
 
 
 def test_every_media_type_is_one():
     for suffix, kind in httpd.MEDIA_TYPES.items():
         assert re.fullmatch("[a-z0-9]+", suffix)
         assert re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", kind)
-        assert httpd.media_type(b"a." + suffix.encode()).startswith(kind)
+        assert httpd.media_type(b"a." + suffix.encode()) == kind
 
 
 # ---- Pages ------------------------------------------------------------------
@@ -4952,10 +5001,33 @@ def test_other_methods(ask, method, status):
 @pytest.mark.parametrize("name, expected", [
     ("index.html", "text/html; charset=utf-8"),
     ("folder/sub/deep.css", "text/css; charset=utf-8"),
-    ("digits", "application/octet-stream"),
+    ("digits", "text/plain; charset=utf-8"),
+    ("big.bin", "application/octet-stream"),
 ])
 def test_media_type_on_the_wire(ask, name, expected):
     assert ask("/" + name).fields["content-type"] == expected
+
+
+def test_charset_is_not_said_of_what_is_not_utf_8(tmp_path):
+    """Of a page's own 404 neither; what is sent compressed is the same."""
+    russian = "<meta charset=windows-1251><p>\u042f".encode("cp1251") * 50
+    for name, data in [("a.html", russian), ("404.html", russian),
+                       ("Makefile", b"all:\n" * 20000), ("blob", bytes(9))]:
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "Makefile.gz").write_bytes(gzip.compress(b"all:\n"))
+    with Running(tmp_path) as running, Wire(running.port) as wire:
+        wait_until_settled(tmp_path / "Makefile.gz")
+        for target, lines, media in [
+                ("/a.html", [], "text/html"),
+                ("/a.html", ["Accept-Encoding: gzip"], "text/html"),
+                ("/nothing", [], "text/html"),
+                ("/blob", [], "application/octet-stream"),
+                ("/Makefile", [], "text/plain; charset=utf-8"),
+                ("/Makefile", ["Accept-Encoding: gzip"],
+                 "text/plain; charset=utf-8")]:
+            answer = wire.get(target, *lines)
+            assert answer.fields["content-type"] == media, target
+            assert ("content-encoding" in answer.fields) == bool(lines)
 
 
 def test_current_copy_gets_304(ask):
