@@ -207,6 +207,8 @@ FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 FORWARDED_KNOWN = 1024          # values of it that are remembered
 FORWARDED_KNOWN_SIZE = KIB      # bytes of one; longer ones are read anew
 RANGES_MAX = 256                # in one request; zsync asks for many
+LINKS_MAX = 16                  # to folders, on one path: those that link to
+                                # each other multiply without a loop
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
@@ -2131,6 +2133,8 @@ class Site:
         """
         try:
             self._check_hidden(segments)
+            if len(segments) > LINKS_MAX:
+                self._check_links(segments, facts)
             return self._walk(segments, facts)
         except OSError as exc:
             raise self.failure(exc, facts)
@@ -2168,10 +2172,11 @@ class Site:
         Raise HTTPError(403, 404, 500 or 503) before the first.
         """
         try:
+            above = self._come_through(segments)
             with self._open_for_reading(folder) as readable, (
                     contextlib.closing(self._names(readable))) as names:
                 for name in names:
-                    entry = self._entry(readable, segments, name)
+                    entry = self._entry(readable, segments, name, above)
                     if entry:
                         yield entry
         except OSError as exc:
@@ -2199,6 +2204,34 @@ class Site:
     def _check_hidden(self, segments: "Sequence[bytes]") -> None:
         if is_hidden(segments) and not self.dotfiles:
             raise HTTPError(404, NOTHING_HERE)
+
+    def _check_links(self, segments: "Sequence[bytes]",
+                     facts: "Facts") -> None:
+        """Raise HTTPError(404) if more than LINKS_MAX lead to folders."""
+        path, links = self.root, 0
+        for name in segments:
+            path = os.path.join(path, name)
+            state = link_state(path)
+            if len(state) == 1:
+                break   # _walk() finds that out, too
+            facts.setdefault((link_state, path), state)
+            links += stat.S_ISLNK(state[2]) and os.path.isdir(path)
+        if links > LINKS_MAX:
+            raise HTTPError(404, NOTHING_HERE)
+
+    def _come_through(self, segments: "Sequence[bytes]"
+                      ) -> "Optional[Set[Signature]]":
+        """Return the folders from the root to *segments*, links followed.
+
+        A link to one of them is not listed, or crawlers would go round for
+        ever.  None where no link to a folder is followed any more.
+        """
+        path, links, found = self.root, 0, {target_state(self.root)}
+        for name in segments:
+            path = os.path.join(path, name)
+            links += os.path.islink(path)
+            found.add(target_state(path))
+        return found if links < LINKS_MAX else None
 
     def _walk(self, segments: "Sequence[bytes]", facts: "Facts",
               resolve: bool = True) -> Opened:
@@ -2298,9 +2331,13 @@ class Site:
         fd = os.open(b".", flags, dir_fd=folder.fd)
         return Opened(fd, folder.path, folder.status)
 
-    def _entry(self, folder: Opened, segments: "Sequence[bytes]",
-               name: bytes) -> "Optional[Entry]":
-        """Return the Entry of *name*; None if requests for it get nothing."""
+    def _entry(self, folder: Opened, segments: "Sequence[bytes]", name: bytes,
+               above: "Optional[Set[Signature]]") -> "Optional[Entry]":
+        """Return the Entry of *name*; None if requests for it get nothing.
+
+        None, too, of a link to one of the folders *above*; see
+        _come_through().
+        """
         if is_hidden([*segments, name]) and not self.dotfiles:
             return None
         path = os.path.join(folder.path, name)
@@ -2323,6 +2360,9 @@ class Site:
                 raise
             return None  # gone since, or a link to nothing
         if stat.S_ISDIR(status.st_mode):
+            if (above is None or signature(status) in above) and (
+                    os.path.islink(path)):
+                return None
             return Entry(name, None, status.st_mtime_ns // 10**9)
         if stat.S_ISREG(status.st_mode):
             return Entry(name, status.st_size, status.st_mtime_ns // 10**9)

@@ -5416,6 +5416,57 @@ def test_listing_is_negotiated(ask, accept, media):
     assert ask("/list/", "Accept: " + accept).fields["content-type"] == media
 
 
+def folders_below(wire, path):
+    """Return *path* and all folders to which its listings lead from there."""
+    answer = wire.get(path, "Accept: application/json")
+    assert answer.status == 200, path
+    names = [entry["name"] for entry in json.loads(answer.content.decode())
+             if entry["type"] == "directory"]
+    return [path] + [found for name in sorted(names)
+                     for found in folders_below(wire, path + name + "/")]
+
+
+@pytest.mark.parametrize("options", [[], ["--follow-symlinks"]])
+def test_listing_leads_to_no_folder_again(tmp_path, options):
+    """Or crawlers descend for ever: Debian's mirrors have `debian -> .`."""
+    for name in ("a/b", "x", "y"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, target in [
+            ("debian", "."), ("again", "debian"), ("a/up", ".."),
+            ("a/self", "."), ("a/b/top", "../.."), ("a/b/up", "../../debian/a"),
+            ("other", "a"), ("x/to-y", "../y"), ("y/to-x", "../x")]:
+        (tmp_path / name).symlink_to(target)
+    with Running(tmp_path, *options) as running, Wire(running.port) as wire:
+        assert folders_below(wire, "/") == [
+            "/", "/a/", "/a/b/", "/other/", "/other/b/", "/x/", "/x/to-y/",
+            "/y/", "/y/to-x/"]
+        # What is not listed is there.
+        assert folders_below(wire, "/debian/a/") == [
+            "/debian/a/", "/debian/a/b/"]
+
+
+@pytest.mark.parametrize("options", [[], ["--follow-symlinks"]])
+def test_path_comes_through_16_links_to_folders(tmp_path, options):
+    """Folders that link to each other multiply without a loop."""
+    for number in range(19):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "next").symlink_to("../%d" % (number + 1))
+        (tmp_path / str(number) / "file").symlink_to("../probe")
+    (tmp_path / "probe").write_bytes(PROBE)
+    with Running(tmp_path, *options) as running, Wire(running.port) as wire:
+        deepest = folders_below(wire, "/0/")
+        assert deepest[-1] == "/0/" + 16 * "next/"
+        assert wire.get(deepest[-1] + "file").content == PROBE
+        for _ in range(2):
+            assert wire.get(deepest[-1] + "next/").status == 404
+            assert wire.get(deepest[-1] + "next/file").status == 404
+        (tmp_path / "5" / "next").unlink()      # it counts as it is now
+        (tmp_path / "6").rename(tmp_path / "5" / "next")
+        (tmp_path / "5" / "next" / "next").unlink()
+        (tmp_path / "5" / "next" / "next").symlink_to("../../7")
+        assert wire.get(deepest[-1] + "next/file").content == PROBE
+
+
 def test_listing_is_sorted_by_query(tmp_path):
     for i, name in enumerate(["f10", "f2", "F1", "a"]):
         (tmp_path / name).write_text("x" * ((i * 7) % 4))
