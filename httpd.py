@@ -1405,9 +1405,10 @@ th + th, td + td { text-align: right; font-variant-numeric: tabular-nums }
 td { vertical-align: top; border-bottom: 1px solid var(--line) }
 td + td { padding: .375rem 0 }
 tbody tr:hover { background: var(--row) }
-th a, td a { display: block; padding: .375rem 0; text-decoration: none }
-th a { color: inherit }
-a:hover { text-decoration: underline }
+button, td a { display: block; padding: .375rem 0; text-decoration: none }
+button { width: 100%; border: 0; background: none; cursor: pointer;
+         font: inherit; color: inherit; text-align: inherit }
+a:hover, button:hover { text-decoration: underline }
 td a { padding-left: 1.75rem; overflow-wrap: anywhere; background:
   linear-gradient(225deg, transparent 27%, var(--quiet) 0)
   .25rem .625rem / .75rem 1rem no-repeat }
@@ -1418,8 +1419,8 @@ td a[href$="/"] { background:
 [aria-sort] { font-weight: 700; color: var(--ink) }
 [aria-sort=ascending] { --mark: "\\2191" }
 [aria-sort=descending] { --mark: "\\2193" }
-[aria-sort]:first-child a::after { content: " " var(--mark) }
-th + [aria-sort] a::before { content: var(--mark) " " }
+[aria-sort]:first-child button::after { content: " " var(--mark) }
+th + [aria-sort] button::before { content: var(--mark) " " }
 @media (max-width: 40rem) {
   th + th { width: 4.5rem }
   th + th + th { width: 6.5rem }
@@ -1429,8 +1430,8 @@ th + [aria-sort] a::before { content: var(--mark) " " }
 NO_SCRIPTS = (
     "default-src 'none'; style-src"
     " 'sha256-PWqeXCsJhC7wzwxY3VdwblO933o+X74Ah1T22+PfjSo='"
-    " 'sha256-TPoPxZScy2/8HaXka1lVRwsXldByXwsrWcFy0+sqIRE=';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    " 'sha256-mnoRu9sLuY1koBQOqM4EGjr+u/aeU5/hyJKH/fEAAv8=';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 PAGE_START = """<!DOCTYPE html>
 <html lang="en">
@@ -1503,6 +1504,10 @@ SORT_KEYS: "Dict[str, Callable[[Entry], Any]]" = OrderedDict([
     ("size", lambda entry: (entry.size or 0, natural_key(entry.name))),
     ("time", lambda entry: (entry.mtime, natural_key(entry.name))),
 ])
+# A form for each order; around its button it would take a column's name away
+# from screen readers.
+ORDER_FORM = ('<form id="%s"><input type="hidden" name="order" value="%s">'
+              '</form>\n')
 # The client's time zone is not known here: so UTC, and it says so.
 COLUMNS = {"name": "Name", "size": "Size", "time": "Time (UTC)"}
 
@@ -1537,26 +1542,32 @@ class Listing:
             return "[\n"
         names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
         # Relative, for a proxy may show this server's "/" at another path.
-        links = ['<a href="%s">%s</a>' % ("../" * (len(names) - i), name)
+        # Without quotes, for fsspec takes what is in them for names below.
+        links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
                  for i, name in enumerate(names[:-1], 1)]
         up = '<tr><td><a href="../">../</a><td><td>\n'
         return "".join([
             PAGE_START % "".join(names),
             "<style>", LISTING_STYLE, "</style>\n</head>\n<body>\n",
             '<nav aria-label="Path"><h1>', *links,
-            "<bdi>%s</bdi></h1></nav>\n<table>\n<thead>\n<tr>" % names[-1],
+            "<bdi>%s</bdi></h1></nav>\n" % names[-1],
+            *map(ORDER_FORM.__mod__, [("asc", "asc"), ("desc", "desc")]),
+            "<table>\n<thead>\n<tr>",
             *map(self._column, SORT_KEYS), "\n<tbody>\n",
             up if self.segments else ""])
 
     def _column(self, sort: str) -> str:
-        """Return the head of a column, a link that sorts by it."""
+        """Return the head of a column, a button that sorts by it.
+
+        No link: what crawls would follow it, and copy the folder again.
+        """
         mine = sort == self.sort
         order = "asc" if not mine or self.reverse else "desc"
         aria = ""
         if mine:
             aria = ' aria-sort="%scending"' % ("des" if self.reverse else "as")
-        return '<th%s><a href="?sort=%s&amp;order=%s">%s</a>' % (
-            aria, sort, order, COLUMNS[sort])
+        return '<th%s><button form="%s" name="sort" value="%s">%s</button>' % (
+            aria, order, sort, COLUMNS[sort])
 
     def row(self, entry: Entry) -> str:
         """Return the line of *entry*."""
@@ -1580,7 +1591,7 @@ class Listing:
         if stamp:
             stamp = '<time datetime="%sZ">%s</time>' % (
                 stamp.replace(" ", "T"), stamp[:-3])
-        return '<tr><td><a href="./%s%s">%s%s</a><td>%s<td>%s' % (
+        return '<tr><td><a href="%s%s">%s%s</a><td>%s<td>%s' % (
             percent_encode(entry.name), slash,
             name_for_people(entry.name), slash, size, stamp)
 
