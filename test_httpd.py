@@ -11728,6 +11728,67 @@ def test_with_other_clients(server, site, command):
         assert out == path.read_bytes()
 
 
+def write_tree(root):
+    """Write files below *root* for what copies it; return their names."""
+    names = ["1.csv", "2.txt", "d/3.csv", "d/a:b",
+             "d/e/4.csv", "d/e/\u20ac.csv"]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / "d" / "up").symlink_to("..")
+    return sorted(names)
+
+
+@pytest.mark.skipif(not shutil.which("wget"), reason="wget is not installed")
+def test_wget_copies_each_listing_once(tmp_path):
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    names = write_tree(root)
+    copy.mkdir()
+    with Running(root) as running:
+        subprocess.run(
+            ["wget", "-q", "-r", "-nH", "--restrict-file-names=nocontrol",
+             "http://127.0.0.1:%d/" % running.port], check=True,
+            cwd=str(copy), timeout=PATIENCE)
+    assert sorted(path.relative_to(copy).as_posix()
+                  for path in copy.rglob("*") if path.is_file()) == sorted(
+        names + ["index.html", "d/index.html", "d/e/index.html"])
+
+
+# pandas and dask read by fsspec.  Its get() of a folder fails at any server:
+# it opens the copy of the folder itself for writing.
+FSSPEC = """
+import fsspec, json, sys
+url, into = sys.argv[1:]
+files = fsspec.filesystem("http")
+csv = files.glob(url + "d/**/*.csv")
+files.get(csv, into)
+print(json.dumps([files.ls(url, detail=False), files.find(url), csv]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("HTTPD_TEST_FSSPEC" not in os.environ,
+                    reason="HTTPD_TEST_FSSPEC names no Python with fsspec")
+def test_fsspec_reads_the_listing(tmp_path):
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    names = write_tree(root)
+    copy.mkdir()
+    with Running(root) as running:
+        url = "http://127.0.0.1:%d/" % running.port
+        result = subprocess.run(
+            [os.environ["HTTPD_TEST_FSSPEC"], "-c", FSSPEC, url,
+             str(copy) + "/"], stdout=subprocess.PIPE, timeout=60)
+    assert result.returncode == 0
+    listed, found, csv = json.loads(result.stdout.decode())
+    urls = {name: url + urllib.parse.quote(name) for name in names}
+    assert listed == [urls["1.csv"], urls["2.txt"], url + "d/"]
+    assert found == sorted(urls.values())
+    assert csv == sorted(urls[name] for name in names
+                         if re.match("d/.*csv", name))
+    assert {path.name for path in copy.iterdir()} == {
+        address.rpartition("/")[2] for address in csv}
+
+
 class Browser:
     """Headless Chromium, led over two pipes by its DevTools protocol."""
 
