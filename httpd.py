@@ -40,7 +40,8 @@ Limits
     in sending, as many connections as the limit of open files allows.
 
 Signals
-    SIGINT, SIGTERM  finish what is in flight, and end; again: end at once
+    SIGINT, SIGTERM  finish what is in flight, and end; again: end at once.
+                     Who has connected and sent nothing has 1 s, 3 s with TLS
     SIGHUP           open the log file anew, by its name; read the certificate,
                      its key and the users again (but where its terminal was
                      closed: as SIGTERM)
@@ -163,6 +164,9 @@ ROOM_GRACE = 0.3                # for a head, or for progress in sending, while
                                 # others wait for room; see Server._grace()
 ROOM_GRACE_MIN = 0.04           # the same in a crowd that does not end
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
+DRAIN_SILENT = 1                # then, for who has connected and sent nothing:
+                                # its first bytes are on the way, or never come
+DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
 PAUSE = 1                       # no accepting where it cannot be waited for,
                                 # no hashing after it has failed
@@ -4342,7 +4346,6 @@ class Server:
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
-        self._is_handed_on = bool(sockets)  # to who takes this one's place
         self._listen(sockets or made)
 
     def _init_state(self) -> None:
@@ -5098,14 +5101,19 @@ class Server:
             self.kept.clear()
             self._kept_size = 0
             self._forget_kept_files()
-            if not self._is_handed_on:  # else they would be reset
-                for listener in self._listeners:
-                    self._accept(listener.sock, LISTEN_BACKLOG)
+            for listener in self._listeners:    # else they would be reset
+                self._accept(listener.sock, LISTEN_BACKLOG)
             self._set_accepting(False)
             self.close_listeners()
             self._waker.wake()
             return  # one more turn, for requests that have arrived already
-        for state in (IDLE, RECEIVING):  # a handshake has its own limit
+        silent_until = self._drain_until - DRAIN_TIMEOUT + (
+            DRAIN_SILENT_TLS if self.tls else DRAIN_SILENT)
+        is_over = self.now >= silent_until
+        if not is_over:
+            self._wake_by(silent_until)
+        for state in ((IDLE, RECEIVING, HANDSHAKE, GREETING) if is_over
+                      else (IDLE,)):
             for connection in list(self.connections[state]):
                 if not connection.buffer:
                     self._attend(connection, Connection.dismiss)

@@ -352,13 +352,19 @@ class Wire:
 class TLSWire(Wire):
     """The same over TLS; an end that TLS does not vouch for is an error."""
 
-    def __init__(self, port, cafile, tls_1_2=False):
+    def __init__(self, port, cafile, tls_1_2=False, later=False):
         super().__init__(port)
+        self.cafile, self.tls_1_2 = cafile, tls_1_2
+        if not later:
+            self.shake_hands()
+
+    def shake_hands(self):
+        """Do what follows the connecting; where *later* was asked for."""
         import ssl
-        context = ssl.create_default_context(cafile=cafile)
-        if tls_1_2 and hasattr(context, "maximum_version"):
+        context = ssl.create_default_context(cafile=self.cafile)
+        if self.tls_1_2 and hasattr(context, "maximum_version"):
             context.maximum_version = ssl.TLSVersion.TLSv1_2
-        elif tls_1_2:  # Python 3.6
+        elif self.tls_1_2:  # Python 3.6
             context.options |= ssl.OP_NO_TLSv1_3
         context.set_alpn_protocols(["h2", "http/1.1"])
         try:
@@ -7548,6 +7554,48 @@ def test_who_has_connected_before_the_end_is_answered(site, workers):
                 os.kill(pid, signal.SIGCONT)
             for wire in wires:
                 assert wire.response().content == PROBE
+
+
+@pytest.mark.parametrize("way", ["one process", "workers", "systemd", "Ctrl-C",
+                                 "TLS"])
+def test_who_has_connected_before_the_end_may_still_ask(site, request, way):
+    """For a second, TLS's handshake and all for three; half a head keeps its
+    deadline, and who says nothing holds nobody up."""
+    options, settings, cert = ["-b", "127.0.0.1"], {}, None
+    with contextlib.ExitStack() as stack:
+        if way == "workers":
+            options += ["--workers", "2"]
+        elif way == "TLS":
+            cert, key = request.getfixturevalue("certificate")
+            options += ["--tls-cert", cert, "--tls-key", key]
+        elif way == "systemd":
+            sock = stack.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            sock.listen(8)
+            settings = handing_over(sock)
+        running = stack.enter_context(Running(site, *options, **settings))
+        idle, early, half, silent = [
+            stack.enter_context(TLSWire(running.port, cert, later=i > 0)
+                                if cert else Wire(running.port))
+            for i in range(4)]
+        idle.get("/probe.txt")
+        if cert:
+            half.shake_hands()
+        half.send(request_for("/probe.txt")[:20])
+        running.process.send_signal(
+            signal.SIGINT if way == "Ctrl-C" else signal.SIGTERM)
+        idle.end()
+        if cert:
+            early.shake_hands()
+        early.send(request_for("/probe.txt"))
+        assert early.response().content == PROBE
+        silent.sock.settimeout(httpd.REQUEST_TIMEOUT / 2)
+        assert silent.sock.recv(1000) == b""
+        half.send(request_for("/probe.txt")[20:])
+        answer = half.response()
+        assert (answer.content, answer.fields["connection"]) == (
+            PROBE, "close")
+        assert running.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param(
