@@ -122,7 +122,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
     Piece = Union[bytes, Tuple[int, int]]   # or start, stop in a file
-    Stream = Union["FileStream", "GeneratedStream"]
+    Stream = Union["FileStream", "SharedStream"]
     Signature = Tuple[int, ...]         # what changes when a file changes
     Paths = Set[bytes]
     # What is made, of which file, as it is.  Or of a user's credentials.
@@ -213,11 +213,18 @@ GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
 MADE_MAX = 16 * MIB             # bytes of compressed files and digests kept
 JOBS_SECONDS = 0.005            # spent on digests and the like in one turn
-LISTING_SECONDS = 0.005         # spent on one listing in one turn
+JOBS_MAX = 2                    # of those with much in memory, at a time
+JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
+LISTING_SECONDS = 0.001         # spent on one listing at a time
 LISTING_LOOK = 20               # entries between two looks at the clock
 LISTING_RUN = 1000              # entries sorted at a time
-LISTING_ROWS = 200              # entries in one block of a streamed listing
-LISTING_BLOCK = 256 * KIB       # bytes; a shorter listing is sent as a whole
+LISTING_ROWS = 200              # entries in one block of a listing
+LISTING_FILES = 3               # descriptors that the making of one takes
+LISTINGS_MAX = 16 * MIB         # bytes of those being sent; then others wait
+LISTING_GRACE = 1               # seconds for who takes nothing of one, while
+                                # others wait for room
+LEFT_LOOK = 1                   # seconds between looks who has left and
+                                # waits no more
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_MAX = 16 * MIB            # bytes of parsed heads that are remembered
 KNOWN_TEXT = 10                 # times its length for the text in its objects
@@ -799,7 +806,7 @@ class Response:
     """What is to be sent: *status*, *fields* in order, and *content*.
 
     *content* is bytes, a stream, or None where the status allows none.  A
-    stream is sent slice by slice: see FileStream and GeneratedStream.
+    stream is sent slice by slice: see FileStream and SharedStream.
     *facts* are the states of files that the response rests on: as long as
     they hold, it may be sent again.  None: it may not.
     """
@@ -814,8 +821,8 @@ class Response:
         self.content = content
         self.facts = facts
 
-    def length(self) -> "Optional[int]":
-        """Return how many bytes the content has, None if nobody knows."""
+    def length(self) -> int:
+        """Return how many bytes the content has."""
         if self.content is None:
             return 0
         if isinstance(self.content, bytes):
@@ -836,11 +843,8 @@ def render_head(response: Response, date: str, connection: str,
         fields.append(("Connection", connection))
     fields += response.fields
     fields.append(("X-Content-Type-Options", "nosniff"))
-    length = response.length()
-    if length is None and connection != "close":
-        fields.append(("Transfer-Encoding", "chunked"))
-    elif length is not None and response.content is not None:
-        fields.append(("Content-Length", str(length)))
+    if response.content is not None:
+        fields.append(("Content-Length", str(response.length())))
     if headers:
         # Vary is a list: what is added does not make the rest untrue.
         names = {name.lower() for name, _ in headers} - {"vary"}
@@ -1827,6 +1831,10 @@ class Changed(Exception):
     """A file was changed while it was read."""
 
 
+# What is made, in a JobKey.
+DIGEST, GZIP, LISTING = "sha-256", "gzip", "listing"
+
+
 class NotReady(Exception):
     """The answer waits for what is made for *key*: by Jobs, or by Users."""
 
@@ -1909,28 +1917,70 @@ def opened_as(fd: int, path: bytes) -> Opened:
         raise
 
 
+class Shared:
+    """Content in memory that several connections are sent; *jobs* counts it.
+    """
+
+    __slots__ = ("data", "jobs", "users")
+
+    def __init__(self, data: bytes, jobs: "Jobs"):
+        self.data = data
+        self.jobs = jobs
+        self.users = 1  # who makes it
+        jobs.shared_size += len(data)
+
+    def release(self) -> None:
+        """One of the users is done with it."""
+        self.users -= 1
+        if not self.users:
+            self.jobs.shared_size -= len(self.data)
+
+
 class Jobs:
     """What takes long to make of a file: is made once, in slices, and kept.
 
     A job is a generator that does a slice of its work each time, and at its
-    end calls remember().  Between slices it has nothing open.
+    end calls remember(), or share().  Between slices a listing's has its
+    folder open, others have nothing.
 
-    running    those that are not at their end
-    unsteady   the files of which, in this turn, nothing could be made
+    running     those that are not at their end
+    queued      those that hold much in memory, and wait for others to end
+    unsteady    the files of which, in this turn, nothing could be made
+    shared_size bytes of listings in memory, from their making to the last
+                client who is sent them
+    now         when the turn began; Server sets it
+    arrived     when the request came that is being answered; so is this
     """
 
     def __init__(self) -> None:
         self.running: OrderedDict[JobKey, Job] = OrderedDict()
+        self.queued: OrderedDict[JobKey, Callable[[], Job]] = OrderedDict()
         self.unsteady: Paths = set()
+        self.shared_size = 0
+        self.now = self.arrived = 0.0
+        self._paused: OrderedDict[JobKey, Job] = OrderedDict()
         self._made: OrderedDict[JobKey, bytes] = OrderedDict()
         self._made_size = 0
+        # By the name of a listing: when the making of what is there began.
+        self._fresh: Dict[bytes, Tuple[float, Union[Shared, HTTPError]]] = {}
+        self._latest: Dict[bytes, JobKey] = {}  # that has not begun
+        self._listings = 0
+
+    def new_turn(self, now: float) -> None:
+        """Forget what was made for those who were answered in the last one."""
+        self.now = now
+        self.unsteady.clear()
+        for _, made in self._fresh.values():
+            if isinstance(made, Shared):
+                made.release()
+        self._fresh.clear()
 
     def made(self, key: "JobKey") -> "Optional[bytes]":
         """Return what remember() was given for *key*, if it is still there.
 
         Raise NotReady while it is being made.
         """
-        if key in self.running:
+        if key in self.running or key in self.queued:
             raise NotReady(key)
         return self._made.get(key)
 
@@ -1948,31 +1998,107 @@ class Jobs:
         Raise NotReady.  Not even its first slice is done at once: many
         clients may ask for many files in one turn.
         """
-        self.running[key] = job
+        self.running[key] = self._paused.pop(key, job)
         raise NotReady(key)
+
+    def queue(self, key: "JobKey", make: "Callable[[], Job]") -> "NoReturn":
+        """The same for *make*(), when fewer than JOBS_MAX are running."""
+        self.queued[key] = make
+        raise NotReady(key)
+
+    def listing(self, name: bytes, make: "Callable[[], Job]") -> Shared:
+        """Return what share() is given for *name*, or raise that.
+
+        Raise NotReady until it is there.  It is shared by all who had asked
+        when its making began, and by nobody else: it may be no longer true.
+        """
+        began, made = self._fresh.get(name, (-1.0, None))
+        if made and began >= self.arrived:
+            if isinstance(made, HTTPError):
+                raise made
+            return made
+        key = self._latest.get(name)
+        if key not in self.queued:
+            self._listings += 1
+            key = self._latest[name] = (LISTING, name, (self._listings,))
+        assert key
+        self.queue(key, self.queued.get(key, make))
+
+    def share(self, name: bytes, began: float,
+              made: "Union[Shared, HTTPError]") -> None:
+        """Give *made* to who waits for *name*, in this turn."""
+        self._fresh[name] = began, made
+
+    def files(self) -> int:
+        """Return how many descriptors are in use at the most."""
+        if not self.running:
+            return 0
+        return LISTING_FILES * sum(key[0] == LISTING for key in self.running)
+
+    def waits_for_room(self) -> bool:
+        """Return whether a listing waits until others are sent."""
+        return self.shared_size >= LISTINGS_MAX and any(
+            key[0] == LISTING for key in self.queued)
+
+    def begin(self, spare: int) -> None:
+        """Let go on whose turn it is; there are *spare* descriptors."""
+        if not self.queued:
+            return
+        count = sum(key[0] in (LISTING, GZIP) for key in self.running)
+        for key in list(self.queued):
+            if count >= JOBS_MAX or count and spare < LISTING_FILES:
+                break
+            if key[0] != LISTING or self.shared_size < LISTINGS_MAX:
+                self.running[key] = self.queued.pop(key)()
+                self._latest.pop(key[1], None)
+                spare -= LISTING_FILES
+                count += 1
 
     def run(self, is_wanted: "Callable[[JobKey], bool]") -> "List[JobKey]":
         """Go on with all in turns; return the keys of those that ended.
 
-        One that nobody waits for any more ends, too.
+        One that nobody waits for any more ends, too; a digest goes on when
+        it is asked for again.
         """
         ended = []
         until = time.perf_counter() + JOBS_SECONDS
         while self.running and time.perf_counter() < until:
             key, job = self.running.popitem(last=False)
             try:
-                if not is_wanted(key):
-                    job.close()     # so that next() finds it at its end
-                next(job)
+                if is_wanted(key):
+                    next(job)
+                else:
+                    self._pause(key, job)
+                    ended.append(key)
+                    continue
             except StopIteration:
                 ended.append(key)
             except Exception:
                 tell_traceback()
                 self.unsteady.add(key[1])
+                self.share(key[1], self.now,
+                           HTTPError(500, DETAIL_OF_STATUS[500]))
                 ended.append(key)
             else:
                 self.running[key] = job
         return ended
+
+    def _pause(self, key: "JobKey", job: "Job") -> None:
+        """Keep the *job* where it takes little memory; else end it."""
+        if key[0] != DIGEST:
+            job.close()
+            return
+        self._paused[key] = job
+        if len(self._paused) > JOBS_PAUSED_MAX:
+            self._paused.popitem(last=False)[1].close()
+
+    def close(self) -> None:
+        """End all of them."""
+        self.new_turn(self.now)
+        for job in self.running.values():
+            job.close()
+        self.running.clear()
+        self.queued.clear()
 
 
 class Site:
@@ -2453,7 +2579,7 @@ class Responder:
                     return self.represent([*segments, name], opened)
             if not self.site.listing:
                 raise HTTPError(404, NOTHING_HERE)
-            return self.list(segments, target)
+            return self.list(segments)
 
     def fallback(self, error: HTTPError) -> Response:
         """Answer for what is not there: the application, or the site's 404."""
@@ -2597,7 +2723,7 @@ class Responder:
         if compress:
             data = self.gzipped(opened)
             return [("Repr-Digest", repr_digest(sha256(data)))]
-        key = ("sha-256", opened.path, signature(opened.status))
+        key = (DIGEST, opened.path, signature(opened.status))
         value = self.jobs.made(key)
         if value is None:
             if not self.is_steady(opened):
@@ -2607,15 +2733,15 @@ class Responder:
 
     def gzipped(self, opened: Opened) -> bytes:
         """Return the file's content by gzip, which is made only once."""
-        key = ("gzip", opened.path, signature(opened.status))
+        key = (GZIP, opened.path, signature(opened.status))
         value = self.jobs.made(key)
         if value is None:
-            data = opened.read(0, opened.status.st_size)
-            self.jobs.start(key, gzip_job(self.jobs, key, data))
+            self.jobs.queue(key, functools.partial(
+                gzip_job, self.jobs, key, self.site))
         return value
 
-    def list(self, segments: "Sequence[bytes]", folder: Opened) -> Response:
-        """Answer with the listing, whole or, where it takes long, streamed."""
+    def list(self, segments: "Sequence[bytes]") -> Response:
+        """Answer with the listing, which Jobs make, for it may take long."""
         self.vary.append("Accept")
         weights = parse_weights(self.request.fields.get("accept", ""))
         as_json = (media_weight(weights, "application/json")
@@ -2623,16 +2749,15 @@ class Responder:
         listing = Listing(segments, self.request.query, as_json)
         fields = [("Content-Type", listing.media), FRESH,
                   ("Content-Security-Policy", NO_SCRIPTS)]
-        copy = Opened(os.dup(folder.fd) if HAS_DIR_FD else -1, folder.path,
-                      folder.status)
-        blocks = listing_blocks(self.site, segments, copy, listing, self.facts)
-        begun: List[bytes] = []
-        for block in blocks:
-            begun.append(block)
-            if not block or sum(map(len, begun)) > LISTING_BLOCK:
-                stream = GeneratedStream(b"".join(begun), blocks)
-                return self.response(200, fields, stream, False)
-        return self.response(200, fields, b"".join(begun), False)
+        name = ("%s?%s %s" % (absolute_path(segments, True),
+                              self.request.query, listing.media)
+                ).encode("latin-1")
+        self.facts[(unknown_state, self.site.root)] = False  # if this raises
+        shared = self.jobs.listing(name, functools.partial(
+            listing_job, self.jobs, name, self.site, segments, listing))
+        if len(shared.data) <= SMALL:
+            return self.response(200, fields, shared.data, False)
+        return self.response(200, fields, SharedStream(shared), False)
 
     def redirect(self, segments: "Sequence[bytes]") -> Response:
         """Answer with the folder's own path, which has a "/" at its end."""
@@ -2679,20 +2804,35 @@ def error_response(error: HTTPError) -> Response:
                     error_page(error.status, error.detail))
 
 
-def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
-                   listing: Listing, facts: "Facts"
-                   ) -> "Generator[bytes, None, None]":
-    """Yield the content of *listing*, b"" where a turn's time is used up.
+def listing_job(jobs: Jobs, name: bytes, site: Site,
+                segments: "Sequence[bytes]", listing: Listing) -> "Job":
+    """List the folder at *segments*, slice by slice, for jobs.listing(name).
+    """
+    began = jobs.now
+    blocks = []
+    try:
+        for block in listing_blocks(site, segments, listing):
+            blocks.append(block)
+            yield
+    except HTTPError as error:
+        jobs.share(name, began, error)
+    else:
+        jobs.share(name, began, Shared(b"".join(blocks), jobs))
 
-    Entries are sorted in runs, which are merged as they are sent: so there
+
+def listing_blocks(site: Site, segments: "Sequence[bytes]", listing: Listing
+                   ) -> "Generator[bytes, None, None]":
+    """Yield the content of *listing*, b"" where a slice's time is used up.
+
+    Entries are sorted in runs, which are merged as they are written: so there
     is no moment at which 100,000 of them are sorted at once.
     """
     from heapq import merge
     runs: List[List[List[Entry]]] = [[], []]
     begin: List[List[Entry]] = [[], []]
     # closing(): PyPy would close what they have open when it finds the time.
-    with folder, contextlib.closing(
-            site.entries(folder, segments, facts)) as entries:
+    with site.open(segments, {}) as folder, contextlib.closing(
+            site.entries(folder, segments, {})) as entries:
         until = time.perf_counter() + LISTING_SECONDS
         for entry in entries:
             run = begin[entry.size is not None]
@@ -2719,9 +2859,18 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
     yield ("".join(rows) + listing.end()).encode("utf-8")
 
 
-def gzip_job(jobs: Jobs, key: "JobKey", data: bytes) -> "Job":
-    """Compress *data*, slice by slice, for jobs.made(key)."""
+def gzip_job(jobs: Jobs, key: "JobKey", site: Site) -> "Job":
+    """Compress the file of *key*, slice by slice, for jobs.made(key)."""
     import zlib
+    _, path, state = key
+    try:
+        with site.reopen(path) as opened:
+            if signature(opened.status) != state:
+                raise Changed
+            data = opened.read(0, opened.status.st_size)
+    except (Changed, OSError, HTTPError):
+        jobs.unsteady.add(path)
+        return
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
     for start in range(0, len(data), GZIP_SLICE):
@@ -2996,7 +3145,7 @@ class TLSSocket:
                 self.sock.shutdown(socket.SHUT_RD)
         return b"".join(blocks)
 
-    def send(self, data: bytes, flags: int = 0) -> int:
+    def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
         """Encrypt and send; return how many bytes of *data* are done with.
 
         What is not done with must be what the next call's data begin with.
@@ -3022,7 +3171,7 @@ class TLSSocket:
         self._owed -= sent
         return done + sent
 
-    def _encrypt(self, data: bytes) -> None:
+    def _encrypt(self, data: "Union[bytes, memoryview]") -> None:
         """Let *data* wait to be sent, and owe it."""
         # Record by record, for OpenSSL's memory never shrinks.
         records = [self._waiting]
@@ -3094,7 +3243,7 @@ class FileStream:
         file.users += 1
         self.file = file
         self.pieces = pieces
-        self.length: Optional[int] = pieces_length(pieces)
+        self.length = pieces_length(pieces)
         self.sent = 0
 
     def again(self) -> "FileStream":
@@ -3130,53 +3279,32 @@ class FileStream:
         self.file.release()
 
 
-class GeneratedStream:
-    """Content that is made while it is sent, of a length not known before.
+class SharedStream:
+    """Content that is sent from memory, which others are sent, too.
 
-    *begun* is its first part; then *blocks* gives more, b"" where it has used
-    its time for one turn.  Where chunked is set, each block is framed as a
-    chunk (RFC 9112, 7.1); else the end of the connection ends the content.
-
-    sent    bytes of content that the socket has taken, framing aside
+    sent    bytes of it that the socket has taken
     """
 
-    __slots__ = ("length", "sent", "chunked", "_begun", "_blocks", "_made",
-                 "_waiting", "_done")
+    __slots__ = ("shared", "length", "sent")
 
-    def __init__(self, begun: bytes, blocks: "Generator[bytes, None, None]"):
-        self.length: Optional[int] = None
-        self.sent = self._made = 0
-        self._begun = begun
-        self._blocks = blocks
-        self.chunked = True
-        self._waiting = b""
-        self._done = False
+    def __init__(self, shared: Shared):
+        shared.users += 1
+        self.shared = shared
+        self.length = len(shared.data)
+        self.sent = 0
 
     def is_done(self) -> bool:
-        """Return whether all is made and sent."""
-        return self._done and not self._waiting
+        """Return whether all is sent."""
+        return self.sent == self.length
 
     def send(self, sock: "Transport") -> None:
-        """Send what waits, or make more and send that."""
-        if not self._waiting:
-            block = self._begun or next(self._blocks, None)
-            self._begun = b""
-            self._done = block is None
-            block = block or b""
-            self._made += len(block)
-            self._waiting = block
-            if self.chunked and (block or self._done):
-                self._waiting = b"%x\r\n%s\r\n" % (len(block), block)
-        # Of nothing, too: it tells of a client that is gone.
-        count = sock.send(self._waiting)
-        self._waiting = self._waiting[count:]
-        # A chunk's size goes before its content, CRLF after it.
-        unsent = len(self._waiting) - (2 if self.chunked else 0)
-        self.sent = max(self.sent, self._made - max(0, unsent))
+        """Send a slice."""
+        rest = memoryview(self.shared.data)[self.sent:]
+        self.sent += sock.send(rest[:FILE_SLICE])
 
     def close(self) -> None:
-        """Release what the making of it holds."""
-        self._blocks.close()
+        """Release the content."""
+        self.shared.release()
 
 
 # ---- Connection -------------------------------------------------------------
@@ -4380,6 +4508,7 @@ class Server:
         self._is_behind = False
         self._paused_until = 0.0
         self._gave_way = 0
+        self._look_at = 0.0     # who in PREPARING has left
         self._stops = 0
         self._reload_asked = False
         self._handles_signals = False
@@ -4461,7 +4590,7 @@ class Server:
         if self.access_log:
             self.access_log.write(self.log_lines)
             self.log_lines.clear()
-        self.jobs.running.clear()
+        self.jobs.close()
         self._forget_kept_files()
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
@@ -4563,7 +4692,7 @@ class Server:
         self._read_clocks()
         self.turn += 1
         self.site.new_turn()
-        jobs.unsteady.clear()
+        jobs.new_turn(self.now)
         for key, _ in ready:
             subject = key.data
             try:
@@ -4586,6 +4715,11 @@ class Server:
             self._expire()
         if self._stops:
             self._drain()
+        if jobs.queued:
+            if jobs.waits_for_room():
+                self._end_slow_listings()
+            jobs.begin(self._descriptors_max - jobs.files() - self._count()
+                       - len(self.site.files))
         if self.access_log and (self.log_lines or self.access_log.waiting):
             self.access_log.write(self.log_lines)
             if self.access_log.waiting:
@@ -4637,8 +4771,7 @@ class Server:
             tell("a client is sent away: %s" % exc)
         elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
             tell("cannot read a file: %s" % exc)
-        # HTTPError: of a listing that is half sent; Site.failure() told a 500.
-        elif not (is_gone(exc) or isinstance(exc, HTTPError)):
+        elif not is_gone(exc):
             tell_traceback()
         if isinstance(subject, Connection):
             subject.abort()
@@ -4674,6 +4807,13 @@ class Server:
             self._resume_accepting()
         if self.users:
             self._verify(self.users)
+        if self.now >= self._look_at:
+            for connection in list(self.connections[PREPARING]):
+                # Who ends what he sends looks the same, and has a moment.
+                if (self.now - connection.began >= LEFT_LOOK
+                        and connection.has_left()):
+                    self._attend(connection, Connection.abort)
+            self._look_at = self.now + LEFT_LOOK
         self._due = self._next_due()
 
     def _verify(self, users: Users) -> None:
@@ -4712,6 +4852,8 @@ class Server:
         due += filter(None, (self._paused_until, self._drain_until))
         if self._kept_files:
             due.append(self.now + 1)  # see _forget_kept_files()
+        if self.connections[PREPARING]:
+            due.append(self._look_at)
         if self.users:
             due.append(self.users.due())
         return min(due)
@@ -4740,6 +4882,8 @@ class Server:
         self.connections[state][connection] = None
         self.connections[state].move_to_end(connection)
         self._wake_by(self.now + self.seconds[state])
+        if state == PREPARING:
+            self._wake_by(self._look_at)
 
     def _watch(self, connection: Connection, old: int, new: int) -> None:
         """Let the selector watch for *new* events instead of *old* ones."""
@@ -4762,7 +4906,7 @@ class Server:
             if self._share and not self._share.takes(count, self.now):
                 self._pause(SHARE_LOOK)
                 return
-            in_use = count + len(self.site.files)
+            in_use = count + len(self.site.files) + self.jobs.files()
             is_full = (count >= self.max_connections
                        or in_use >= self._descriptors_max)
             least_needed = self._least_needed() if is_full else None
@@ -4880,6 +5024,20 @@ class Server:
         halvings = self._gave_way // self.max_connections
         return max(ROOM_GRACE_MIN, ROOM_GRACE * float(0.5 ** halvings))
 
+    def _end_slow_listings(self) -> None:
+        """Close who has taken nothing of a listing for longest, until there
+        is room for those that wait."""
+        for connection in list(self.connections[SENDING]):
+            stream = connection.queue and connection.queue[-1][STREAM]
+            if isinstance(stream, SharedStream):
+                due = connection.began + LISTING_GRACE
+                if self.now < due:
+                    self._wake_by(due)
+                    break
+                self._attend(connection, Connection.abort)
+                if not self.jobs.waits_for_room():
+                    break
+
     def _pause(self, duration: float) -> None:
         """Accept nothing for so many seconds, at the most."""
         self._set_accepting(False)
@@ -4933,7 +5091,11 @@ class Server:
                 return request, self.render(request, response), "", None
             self._know(data, request)
         key = request.key
-        message = self.kept_message(key) or self._make_message(request)
+        message = self.kept_message(key)
+        if message is None:
+            self.jobs.arrived = (connection.since if connection.state
+                                 == PREPARING else self.now)
+            message = self._make_message(request)
         if message.token is request.token:  # as nearly always
             return request, message, request.log_rest, None  # never a stream
         stream, rest = message.stream, ""
@@ -5041,10 +5203,6 @@ class Server:
     def render(self, request: Request, response: Response) -> Message:
         """Return *response* as the message that answers *request*."""
         connection = "close" if self._stops else request.connection
-        if isinstance(response.content, GeneratedStream):
-            if not request.minor:
-                connection = "close"  # HTTP/1.0 knows no chunks
-            response.content.chunked = connection != "close"
         return Message(response, connection, self._date, self.turn,
                        request.method != "HEAD", self.headers)
 
