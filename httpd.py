@@ -247,6 +247,7 @@ LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
 FD_SETSIZE = 1024               # POSIX's select() takes none from there on
+OPEN_MAX = 10240                # descriptors that macOS gives to who asks
 
 # A file's times tick coarsely.  Until it has rested for this long, its next
 # change may look like its last one, so it gets no validator and is not kept.
@@ -4409,7 +4410,8 @@ class Server:
     access_log          an AccessLog, or None
     trusted_proxies     addresses and networks of proxies, and "unix:": their
                         X-Forwarded-For tells the client's address to the log
-    max_connections     None for what the open-file limit allows
+    max_connections     None for what the open-file limit allows, which only
+                        the command raises
     idle_timeout, request_timeout
                         seconds, see STATES
     tls_cert, tls_key, tls_password_file
@@ -4459,6 +4461,11 @@ class Server:
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
         limit = descriptors_possible()
+        if limit <= FD_RESERVE // 2:
+            raise OSError(errno.EMFILE, "cannot serve with %d open files: it"
+                          " needs %d at least, and one for each client more."
+                          " Raise the limit: ulimit -n 1024"
+                          % (limit, FD_RESERVE // 2 + 1), "RLIMIT_NOFILE")
         # An eighth is for the files that connections are sending; where even
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
@@ -5294,26 +5301,38 @@ def check_folder(directory: str) -> None:
 
 
 def descriptors_possible() -> int:
-    """Raise the limit of open files as far as allowed; return it.
-
-    Where there is nothing but select(), set it to what that can watch.
-    """
+    """Return the limit of open files, as far as it can be used."""
     try:
         import resource
     except ImportError:  # Windows: select() takes 512 sockets
         return 512
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        limit = MIB
+    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+        limit = min(limit, FD_SETSIZE)
+    return limit
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the limit of open files, of this whole process, as far as allowed.
+
+    Where there is nothing but select(), to what that can watch.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard
-    if (issubclass(selectors.DefaultSelector, selectors.SelectSelector)
-            and not 0 <= hard <= FD_SETSIZE):   # -1 is Linux's infinity
-        wanted = FD_SETSIZE
-    if soft != wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-        except (ValueError, OSError):
-            pass  # macOS has a lower limit of its own
-    return MIB if soft == resource.RLIM_INFINITY else soft
+    wanted = [hard, OPEN_MAX]   # macOS refuses an infinite one
+    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+        wanted = [FD_SETSIZE]
+    for limit in wanted:
+        if soft == resource.RLIM_INFINITY or 0 <= limit <= soft:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
 
 
 # ---- Processes --------------------------------------------------------------
@@ -5801,7 +5820,7 @@ def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
                 " read: -d DIR" % (args.directory or "''", reason))
-    if exc.filename == "--user":
+    if exc.filename in ("--user", "RLIMIT_NOFILE"):
         return reason
     if exc.filename == "LISTEN_FDS":
         return ("cannot use the sockets of LISTEN_FDS: %s. Let a socket unit"
@@ -6012,6 +6031,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
              " --workers." % args.workers)
         return 1
     fill_standard_descriptors()
+    raise_descriptor_limit()
     if args.directory is None:
         args.directory = "htdocs" if os.path.isdir("htdocs") else "."
     try:

@@ -7973,6 +7973,64 @@ def test_more_connections_than_descriptors_are_not_promised(site):
             wire.sock.close()
 
 
+def test_limit_of_open_files_is_raised_by_the_command_alone(site):
+    """A program's own is not for a Server in it to change."""
+    code = ("import resource, sys; sys.path.insert(0, %r); import httpd\n"
+            "httpd.Server(%r, 0, '127.0.0.1').server_close()\n"
+            "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])")
+    out = subprocess.check_output(
+        ["sh", "-c", "ulimit -Sn 64; exec \"$@\"", "sh", sys.executable, "-c",
+         code % (HERE, str(site))], timeout=PATIENCE)
+    assert out == b"64\n"
+
+
+# As macOS: the hard limit is infinite, and infinite is refused as a soft one.
+MACOS_LIMIT = """
+import resource
+plain = resource.setrlimit
+real = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.getrlimit = lambda _: (real[0], resource.RLIM_INFINITY)
+def setrlimit(what, limits):
+    if limits[0] == resource.RLIM_INFINITY or limits[0] > 10240:
+        raise ValueError("current limit exceeds maximum limit")
+    resource.getrlimit = lambda _: limits
+    plain(what, (min(limits[0], real[1]), real[1]))
+resource.setrlimit = setrlimit
+"""
+
+
+@pytest.mark.parametrize("prelude", [None, MACOS_LIMIT], ids=["", "macOS"])
+def test_limit_of_open_files_is_raised(site, prelude):
+    need_descriptors(1000)
+    with Running(site, prelude=prelude, shell_limit="ulimit -Sn 64;"
+                 " exec \"$@\"") as running, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(running.port)) for _ in range(100)]
+        for wire in wires * 2:
+            assert wire.get("/probe.txt").content == PROBE
+
+
+@pytest.mark.parametrize("limit", [8, 12, 16])
+def test_too_few_open_files_to_serve(site, limit):
+    """It said that it was serving, and accepted nobody, for ever."""
+    done = subprocess.run(
+        ["sh", "-c", "ulimit -n %d; exec \"$@\"" % limit, "sh",
+         sys.executable, HTTPD, "-d", str(site), "0"],
+        stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert (done.returncode, done.stderr.decode()) == (
+        1, "httpd.py: cannot serve with %d open files: it needs 17 at least,"
+        " and one for each client more. Raise the limit: ulimit -n 1024\n"
+        % limit)
+
+
+def test_few_open_files_suffice(site):
+    with Running(site, "--log-file", os.devnull, flags=[],
+                 shell_limit="ulimit -n 17; exec \"$@\"") as running:
+        for _ in range(3):
+            with Wire(running.port) as wire:
+                for target in ("/probe.txt", "/list/", "/big.bin"):
+                    assert wire.get(target).status == 200
+
+
 def test_running_out_of_descriptors(site):
     """No lost listener, no busy loop, and service returns."""
     limit = "ulimit -n 40; exec \"$@\""
