@@ -3993,7 +3993,7 @@ def listening_sockets(bind: "Sequence[str]",
         socks: List[socket.socket] = []
         try:
             for address in OrderedDict.fromkeys(bind):
-                socks += sockets_at(address, port or port_of(socks),
+                socks += sockets_at(address, port or port_of(socks), socks,
                                     optional=bind is LOOPBACK)
             if not socks:
                 raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
@@ -4008,27 +4008,55 @@ def listening_sockets(bind: "Sequence[str]",
     raise AssertionError("the last try returns or raises")
 
 
-def sockets_at(address: str, port: int,
+NO_ADDRESS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
+
+
+def sockets_at(address: str, port: int, others: "Sequence[socket.socket]",
                optional: bool) -> "List[socket.socket]":
     """Return sockets that listen at all that *address* means.
 
-    *optional*: none where the machine lacks the address's family.
+    *others* listen already.  *optional*: none where the machine lacks the
+    address's family; a name that means others, too, needs no IPv6 either.
     """
     socks: List[socket.socket] = []
     try:
         if address.startswith("unix:"):
             return [unix_socket(address[5:])]
         for family, sockaddr in addresses_of(address):
+            if is_taken(sockaddr[0], others):
+                raise OSError(errno.EEXIST, "another --bind has it already;"
+                              " leave one of them out")
             sockaddr = (sockaddr[0], port or port_of(socks)) + sockaddr[2:]
-            socks.append(listening_socket(family, sockaddr))
+            try:
+                socks.append(listening_socket(family, sockaddr))
+            except OSError as exc:
+                if exc.errno not in NO_ADDRESS or ":" not in sockaddr[0]:
+                    raise
+                failure = exc
+        if not (socks or optional):
+            if failure.errno == errno.EAFNOSUPPORT or address == "::":
+                failure.strerror = ("this machine has no IPv6; 0.0.0.0 is"
+                                    " every address of IPv4")
+            raise failure
     except OSError as exc:
         for sock in socks:
             sock.close()
-        if optional and exc.errno in (errno.EADDRNOTAVAIL,
-                                      errno.EAFNOSUPPORT):
+        if optional and exc.errno in NO_ADDRESS:
             return []
         raise OSError(exc.errno or 0, exc.strerror or str(exc), address)
     return socks
+
+
+def is_taken(host: str, socks: "Sequence[socket.socket]") -> bool:
+    """Return whether *host*, or all of its family, is what *socks* have."""
+    for sock in socks:
+        if sock.family != AF_UNIX:
+            theirs = sock.getsockname()[0]
+            either = {host, theirs}
+            if (host == theirs or "::" in either or "0.0.0.0" in either
+                    and ":" not in host + theirs):
+                return True
+    return False
 
 
 def port_of(socks: "Sequence[socket.socket]") -> int:
@@ -4040,8 +4068,14 @@ def port_of(socks: "Sequence[socket.socket]") -> int:
 def addresses_of(address: str) -> "List[Tuple[int, Any]]":
     """Return (family, socket address) of each thing that *address* means."""
     found = []
-    for info in socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
-                                   socket.AI_PASSIVE):
+    try:
+        infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
+                                   socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as exc:  # of a name's encoding
+        why = exc.strerror if isinstance(exc, OSError) else "it is no name"
+        raise OSError(errno.EADDRNOTAVAIL, "%s. Give an address or a name of"
+                      " this machine, without brackets or a port" % why)
+    for info in infos:
         pair = int(info[0]), info[4]
         if pair not in found:
             found.append(pair)
@@ -4071,6 +4105,8 @@ def unix_socket(path: str) -> socket.socket:
     """Return a socket that listens at *path*, in place of a stale one."""
     if not AF_UNIX:
         raise OSError(errno.EAFNOSUPPORT, "this platform lacks such sockets")
+    if not path:
+        raise OSError(errno.EINVAL, "it has no path; write unix:PATH")
     sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o777 - SOCKET_MODE)
     try:
@@ -4445,11 +4481,11 @@ class Server:
                  tls_key: "Optional[str]" = None,
                  tls_password_file: "Optional[str]" = None,
                  auth_file: "Optional[str]" = None):
+        check_folder(directory)
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
         self.jobs = Jobs()
         self.headers = headers
-        check_folder(directory)
         self.named_files = (
             tls_cert, tls_cert if tls_key is None else tls_key,
             tls_password_file, auth_file)
@@ -5298,6 +5334,10 @@ def check_folder(directory: str) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
     if not os.access(directory, os.R_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "no right to read", directory)
+    try:
+        os.path.abspath(directory)
+    except OSError as exc:
+        raise OSError(exc.errno, "the current folder is gone", directory)
 
 
 def descriptors_possible() -> int:
@@ -5728,7 +5768,10 @@ def fill_standard_descriptors() -> None:
     Else a client's socket would get its number, and messages.
     """
     while True:
-        fd = os.open(os.devnull, os.O_RDWR)
+        try:
+            fd = os.open(os.devnull, os.O_RDWR)
+        except OSError:     # a container may lack it; this takes no message
+            fd = os.open(os.sep, os.O_RDONLY)
         if fd > 2:
             os.close(fd)
             return
@@ -5756,7 +5799,8 @@ def account_of(name: "Optional[str]") -> "Optional[Tuple[str, int, int]]":
                    " leave out --user")
         else:
             return found.pw_name, found.pw_uid, found.pw_gid
-    raise OSError(errno.EPERM, "cannot become %s: %s." % (name, why), "--user")
+    raise OSError(errno.EPERM, "cannot become %s: %s." % (name or "''", why),
+                  "--user")
 
 
 # What serving imports when it is needed: a Python under /root is root's alone
@@ -5809,32 +5853,34 @@ def is_inside(path: str, folder: str) -> bool:
 def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     """Return what keeps the server from starting, and what to do."""
     reason = exc.strerror or str(exc)
+    name = exc.filename or "''"
     if exc.filename == args.log_file is not None:
         if exc.errno == errno.ELOOP:
             reason = "it is a link; name the file that it leads to"
-        return "cannot write the access log %s: %s." % (args.log_file, reason)
+        return "cannot write the access log %s: %s." % (name, reason)
     if exc.filename is not None and exc.filename in (
             args.tls_cert, args.tls_key, args.tls_password_file,
             args.auth_file):
-        return "cannot read %s: %s." % (exc.filename, reason)
+        return "cannot read %s: %s." % (name, reason)
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
-                " read: -d DIR" % (args.directory or "''", reason))
+                " read: -d DIR" % (name, reason))
     if exc.filename in ("--user", "RLIMIT_NOFILE"):
         return reason
     if exc.filename == "LISTEN_FDS":
         return ("cannot use the sockets of LISTEN_FDS: %s. Let a socket unit"
                 " with ListenStream= start it." % reason)
-    if str(exc.filename).startswith("unix:"):
+    if name.startswith("unix:"):
         return ("cannot listen at %s: %s. Name a path where a socket can be"
-                " made." % (exc.filename, reason))
+                " made." % (name, reason))
+    if args.port:
+        name += " port %d" % args.port
     if exc.errno == errno.EADDRINUSE and args.port:
-        return ("cannot listen at %s port %d: it is in use. Stop what uses it,"
-                " or choose another port: httpd.py %d"
-                % (exc.filename, args.port, args.port % 65535 + 1))
+        reason = ("it is in use. Stop what uses it, or choose another port:"
+                  " httpd.py %d" % (args.port % 65535 + 1))
     if exc.errno == errno.EACCES and 0 < args.port < 1024:
         reason += ". Ports below 1024 need special rights: try 8080"
-    return "cannot listen at %s: %s." % (exc.filename or "''", reason)
+    return "cannot listen at %s: %s." % (name, reason)
 
 
 # Folders in which people have theirs.

@@ -10218,7 +10218,11 @@ def test_memory_for_slow_readers_is_bounded(request, tmp_path, scheme):
 
 def httpd_fails(*options, **settings):
     """Run httpd.py, which is to end by itself; return (status, message)."""
-    done = subprocess.run([sys.executable, HTTPD] + list(options),
+    prelude = settings.pop("prelude", None)
+    program = [HTTPD] if prelude is None else [
+        "-c", "import sys\nsys.path.insert(0, %r)\n%s\nimport httpd\n"
+        "sys.exit(httpd.main())" % (HERE, prelude)]
+    done = subprocess.run([sys.executable] + program + list(options),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=PATIENCE, **settings)
     assert done.stdout == b""
@@ -10242,6 +10246,108 @@ def test_failures_to_start_are_one_clear_line(server, tmp_path):
         assert message.count("\n") == 1 and "Traceback" not in message
         for word in words:
             assert word in message
+
+
+# A kernel without IPv6.
+NO_IPV6 = """
+import errno, socket
+plain = socket.socket
+class IPv4Socket(plain):
+    def __init__(self, family=socket.AF_INET, *rest, **settings):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "no such family")
+        super().__init__(family, *rest, **settings)
+socket.socket = IPv4Socket
+"""
+# One for whom ports below 1024 are not.
+NO_RIGHT = """
+import errno, socket
+plain = socket.socket
+class Unprivileged(plain):
+    def bind(self, address):
+        raise PermissionError(errno.EACCES, "Permission denied")
+socket.socket = Unprivileged
+"""
+ADDRESS = "without brackets or a port"
+TWICE = "another --bind has it already"
+
+
+@table("options, status, words, prelude", [
+    (["-b", "127.0.0..1"], 1, ["at 127.0.0..1", "no name"], None, "dots"),
+    (["-b", "a" * 64 + ".b"], 1, ["a.b", "no name"], None, "a long label"),
+    (["-b", "a" * 300], 1, ["aaa", "no name"], None, "a long name"),
+    (["-b", "\xfc..x"], 1, ["..x", "no name"], None, "dots, not in ASCII"),
+    (["-b", "\udcff"], 1, ["no name"], None, "a byte that is no character"),
+    (["-b", "unix:"], 1, ["unix:PATH"], None, "a socket without a path"),
+    (["-b", "[::1]"], 1, ["at [::1]", ADDRESS], None, "brackets"),
+    (["-b", "127.0.0.1:80"], 1, ["127.0.0.1:80", ADDRESS], None, "a port"),
+    (["-b", "http://localhost/"], 1, [ADDRESS], None, "a URL"),
+    (["-b", ""], 1, ["at ''", ADDRESS], None, "no address"),
+    (["-b", "localhost", "-b", "127.0.0.1"], 1, ["at 127.0.0.1", TWICE], None,
+     "a name and its address"),
+    (["-b", "0.0.0.0", "-b", "127.0.0.1"], 1, ["at 127.0.0.1", TWICE], None,
+     "one of all"),
+    (["-b", "127.0.0.1", "-b", "0.0.0.0"], 1, ["at 0.0.0.0", TWICE], None,
+     "all, after one of them"),
+    (["-b", "::", "-b", "127.0.0.1"], 1, ["at 127.0.0.1", TWICE], None,
+     "one of all, of the other family"),
+    (["-b", "::"], 1, ["at ::", "no IPv6", "0.0.0.0"], NO_IPV6, "no IPv6"),
+    (["-b", "127.0.0.1", "80"], 1, ["127.0.0.1 port 80: Perm", "try 8080"],
+     NO_RIGHT, "a port that is root's"),
+    (["-b", "127.0.0.1", "8080"], 1, ["127.0.0.1 port 8080: Perm"], NO_RIGHT,
+     "no right to any"),
+    (["--user", ""], 1, ["become ''", "no user"], None, "no user's name"),
+    (["--log-file", ""], 1, ["access log ''"], None, "no log's name"),
+    (["--auth-file", ""], 1, ["read ''"], None, "no users' name"),
+])
+def test_what_keeps_it_from_starting_is_said(options, status, words, prelude):
+    """One line names the thing and the remedy."""
+    if "::" in options and not prelude and not has_ipv6():
+        pytest.skip("no IPv6")
+    if not options[-1].isdigit():
+        options = options + ["0"]
+    found, message = httpd_fails(*options, prelude=prelude)
+    assert (found, message.count("\n")) == (status, 1), message
+    for word in words:
+        assert word in message, message
+
+
+def test_name_of_which_the_machine_lacks_one_address(site):
+    """As `localhost` is, with ::1, where the kernel has no IPv6."""
+    prelude = NO_IPV6 + (
+        "info = socket.getaddrinfo\nsocket.getaddrinfo = lambda host, *rest:"
+        " info('::1', *rest) + info('127.0.0.1', *rest)")
+    with Running(site, "-b", "localhost", prelude=prelude) as running:
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"),
+                    reason="others do not remove it")
+@pytest.mark.parametrize("options", [[], ["-d", "."], ["-d", "x"]], ids=str)
+def test_current_folder_that_is_gone(tmp_path, options):
+    done = subprocess.run(
+        ["sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"",
+         "sh", sys.executable, HTTPD, "0"] + options, cwd=str(tmp_path),
+        stderr=subprocess.PIPE, timeout=PATIENCE)
+    message = done.stderr.decode()
+    assert (done.returncode, message.count("\n")) == (1, 1), message
+    assert "cannot serve %s: " % (options or ["", "."])[1] in message
+    assert "-d DIR" in message
+    assert options[1:] == ["x"] or "current folder is gone" in message
+
+
+@pytest.mark.parametrize("closed", [[], [1], [0, 1]], ids=str)
+def test_machine_without_dev_null(site, closed):
+    """As a container may be; then no socket gets a closed one's number."""
+    prelude = "import os\nos.devnull = '/nonexistent'\n" + "".join(
+        "os.close(%d)\n" % fd for fd in closed)
+    says = rb"(httpd\.py: the access log fails: [^\n]*\n)?"
+    with Running(site, prelude=prelude, flags=[], says=says) as running:
+        with Wire(running.port) as wire:
+            assert wire.get("/probe.txt").content == PROBE
+        assert not any("socket" in os.readlink("/proc/%d/fd/%d" % (
+            running.pid, fd)) for fd in closed)
 
 
 @pytest.mark.parametrize("options", [
