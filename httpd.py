@@ -3887,6 +3887,15 @@ class AccessLog:
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
 
+    def file(self) -> "Optional[str]":
+        """Return the path of the file that it goes to, None for no file.
+
+        Of standard output the kernel knows it, where it has /dev/stdout.
+        """
+        if self._is_file and self._fd == STDOUT:
+            return os.path.realpath("/dev/stdout")
+        return self._path
+
     def line(self, peer: "Peer", date: str, request: Request, status: int,
              size: int, seconds: float, aborted: bool) -> str:
         """Return a line in the log's format; for the arguments see there."""
@@ -5954,7 +5963,8 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
-    for path in filter(None, server.named_files[1:]):  # not the certificate
+    log = server.access_log and server.access_log.file()
+    for path in filter(None, [*server.named_files[1:], log]):  # not the cert
         if is_inside(path, root):
             tell("WARNING: %s is in the folder that is served; keep it"
                  " elsewhere." % path)
