@@ -1824,8 +1824,8 @@ def is_settled(status: os.stat_result, now: float) -> bool:
     """
     now_ns = int(now * 1e9)
     limit = SETTLED_NS if status.st_ctime_ns % 10**9 else SETTLED_COARSE_NS
-    return (now_ns - status.st_ctime_ns > limit
-            and abs(now_ns - status.st_mtime_ns) > limit)
+    return min(abs(now_ns - status.st_ctime_ns),
+               abs(now_ns - status.st_mtime_ns)) > limit
 
 
 class Changed(Exception):
