@@ -4467,8 +4467,9 @@ class Server:
     ValueError when a trusted proxy is no address, or, as BadFile, when a file
     is of no use.
 
-    serve_forever() and shutdown() are those of socketserver.  In a `with`
-    statement the server runs in a thread of its own until the block ends:
+    serve_forever() and shutdown() are those of socketserver, but that after
+    its end it is not to be used again: RuntimeError.  In a `with` statement
+    the server runs in a thread of its own until the block ends:
 
         with httpd.Server(directory="htdocs", port=0) as server:
             urllib.request.urlopen(server.url)
@@ -4562,6 +4563,7 @@ class Server:
         self._gave_way = 0
         self._look_at = 0.0     # who in PREPARING has left
         self._stops = 0
+        self._is_closed = False
         self._reload_asked = False
         self._handles_signals = False
         self._drain_until: Optional[float] = None
@@ -4582,6 +4584,7 @@ class Server:
     # What its owner calls.
 
     def __enter__(self) -> "Server":
+        self._check_unused()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -4597,10 +4600,17 @@ class Server:
 
         Where a `with` statement's thread serves already, wait for its end.
         """
-        if self._thread:
+        if self._thread and not self._is_closed:
             self._thread.join()
         else:
+            self._check_unused()
             self._run()
+
+    def _check_unused(self) -> None:
+        """Raise RuntimeError where it would serve nobody, or twice."""
+        if self._is_closed or self._thread or self._drain_until is not None:
+            raise RuntimeError("this Server is in use, or has ended: make"
+                               " another")
 
     def shutdown(self) -> None:
         """Stop, and wait until what is in flight is finished.
@@ -4635,7 +4645,8 @@ class Server:
         return self._stops > 0
 
     def server_close(self) -> None:
-        """Close all sockets; again is harmless."""
+        """Close all sockets, for good; again is harmless."""
+        self._is_closed = True
         for connections in self.connections:
             for connection in list(connections):
                 connection.abort()
@@ -5963,7 +5974,7 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
-    log = server.access_log and server.access_log.file()
+    log = server.access_log.file() if server.access_log else None
     for path in filter(None, [*server.named_files[1:], log]):  # not the cert
         if is_inside(path, root):
             tell("WARNING: %s is in the folder that is served; keep it"

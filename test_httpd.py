@@ -10828,9 +10828,28 @@ def test_server_as_of_socketserver(site):
         assert response.read() == PROBE
     server.shutdown()
     thread.join(PATIENCE)
+    with pytest.raises(RuntimeError):
+        server.serve_forever()      # stopped; its sockets are closed
     server.server_close()
     server.server_close()
     server.shutdown()
+
+
+def test_closed_server_is_not_used_again(site):
+    """It served nobody and said nothing."""
+    with httpd.Server(str(site), 0, "127.0.0.1") as server:
+        pass
+    closed = httpd.Server(str(site), 0, "127.0.0.1")
+    closed.server_close()
+    for each in (server, closed):
+        with pytest.raises(RuntimeError):
+            each.serve_forever()
+        with pytest.raises(RuntimeError):
+            with each:
+                pass
+        for harmless in (each.server_close, each.shutdown, each.stop,
+                         each.reload):
+            harmless()
 
 
 def test_both_programs_read_fields_alike():
