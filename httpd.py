@@ -17,7 +17,7 @@ What it does
     default files (index.html, index.htm), a listing for folders without one,
     and an access log line for every request that is answered or cut short.
     An answer is never stale: it shows the file as it was after the request
-    had arrived.
+    had arrived, as far as the file's times and size tell (see README.md).
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
