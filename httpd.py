@@ -3312,6 +3312,8 @@ class SharedStream:
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
+POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
+
 # The places in an Answer.
 REQUEST: "Final" = 0
 MESSAGE: "Final" = 1
@@ -3695,6 +3697,10 @@ class Connection:
         if isinstance(sock, TLSSocket):
             sock = sock.sock
         try:
+            if POLLRDHUP:   # tells it behind what is unread, as TLS's end is
+                poll = select.poll()
+                poll.register(sock, POLLRDHUP)
+                return bool(poll.poll(0))
             return not sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
@@ -4507,11 +4513,7 @@ class Server:
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
         limit = descriptors_possible()
-        if limit <= FD_RESERVE // 2:
-            raise OSError(errno.EMFILE, "cannot serve with %d open files: it"
-                          " needs %d at least, and one for each client more."
-                          " Raise the limit: ulimit -n 1024"
-                          % (limit, FD_RESERVE // 2 + 1), "RLIMIT_NOFILE")
+        check_descriptors(limit)
         # An eighth is for the files that connections are sending; where even
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
@@ -5088,8 +5090,10 @@ class Server:
         return max(ROOM_GRACE_MIN, ROOM_GRACE * float(0.5 ** halvings))
 
     def _end_slow_listings(self) -> None:
-        """Close who has taken nothing of a listing for longest, until there
-        is room for those that wait."""
+        """Close who takes nothing of a listing, till there is room for others.
+
+        The one who has taken nothing for longest goes first.
+        """
         for connection in list(self.connections[SENDING]):
             stream = connection.queue and connection.queue[-1][STREAM]
             if isinstance(stream, SharedStream):
@@ -5358,6 +5362,16 @@ def check_folder(directory: str) -> None:
         os.path.abspath(directory)
     except OSError as exc:
         raise OSError(exc.errno, "the current folder is gone", directory)
+
+
+def check_descriptors(limit: int) -> None:
+    """Raise OSError unless *limit* open files suffice to serve a client."""
+    needed = FD_RESERVE // 2 + 1
+    if limit < needed:
+        raise OSError(errno.EMFILE, "cannot serve with %d open files: it needs"
+                      " %d at least, and one for each client more. Raise the"
+                      " limit: ulimit -n 1024" % (limit, needed),
+                      "RLIMIT_NOFILE")
 
 
 def descriptors_possible() -> int:
