@@ -17,7 +17,7 @@ What it does
     default files (index.html, index.htm), a listing for folders without one,
     and an access log line for every request that is answered or cut short.
     An answer is never stale: it shows the file as it was after the request
-    had arrived.
+    had arrived, as far as the file's times and size tell (see README.md).
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
@@ -40,7 +40,8 @@ Limits
     in sending, as many connections as the limit of open files allows.
 
 Signals
-    SIGINT, SIGTERM  finish what is in flight, and end; again: end at once
+    SIGINT, SIGTERM  finish what is in flight, and end; again: end at once.
+                     Who has connected and sent nothing has 1 s, 3 s with TLS
     SIGHUP           open the log file anew, by its name; read the certificate,
                      its key and the users again (but where its terminal was
                      closed: as SIGTERM)
@@ -123,7 +124,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
     Piece = Union[bytes, Tuple[int, int]]   # or start, stop in a file
-    Stream = Union["FileStream", "GeneratedStream"]
+    Stream = Union["FileStream", "SharedStream"]
     Signature = Tuple[int, ...]         # what changes when a file changes
     Paths = Set[bytes]
     # What is made, of which file, as it is.  Or of a user's credentials.
@@ -165,6 +166,9 @@ ROOM_GRACE = 0.3                # for a head, or for progress in sending, while
                                 # others wait for room; see Server._grace()
 ROOM_GRACE_MIN = 0.04           # the same in a crowd that does not end
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
+DRAIN_SILENT = 1                # then, for who has connected and sent nothing:
+                                # its first bytes are on the way, or never come
+DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
 PAUSE = 1                       # no accepting where it cannot be waited for,
                                 # no hashing after it has failed
@@ -214,11 +218,18 @@ GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
 MADE_MAX = 16 * MIB             # bytes of compressed files and digests kept
 JOBS_SECONDS = 0.005            # spent on digests and the like in one turn
-LISTING_SECONDS = 0.005         # spent on one listing in one turn
+JOBS_MAX = 2                    # of those with much in memory, at a time
+JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
+LISTING_SECONDS = 0.001         # spent on one listing at a time
 LISTING_LOOK = 20               # entries between two looks at the clock
 LISTING_RUN = 1000              # entries sorted at a time
-LISTING_ROWS = 200              # entries in one block of a streamed listing
-LISTING_BLOCK = 256 * KIB       # bytes; a shorter listing is sent as a whole
+LISTING_ROWS = 200              # entries in one block of a listing
+LISTING_FILES = 3               # descriptors that the making of one takes
+LISTINGS_MAX = 16 * MIB         # bytes of those being sent; then others wait
+LISTING_GRACE = 1               # seconds for who takes nothing of one, while
+                                # others wait for room
+LEFT_LOOK = 1                   # seconds between looks who has left and
+                                # waits no more
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_MAX = 16 * MIB            # bytes of parsed heads that are remembered
 KNOWN_TEXT = 10                 # times its length for the text in its objects
@@ -241,6 +252,7 @@ LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
 FD_SETSIZE = 1024               # POSIX's select() takes none from there on
+OPEN_MAX = 10240                # descriptors that macOS gives to who asks
 
 # A file's times tick coarsely.  Until it has rested for this long, its next
 # change may look like its last one, so its times are no validator, and what is
@@ -834,7 +846,7 @@ class Response:
     """What is to be sent: *status*, *fields* in order, and *content*.
 
     *content* is bytes, a stream, or None where the status allows none.  A
-    stream is sent slice by slice: see FileStream and GeneratedStream.
+    stream is sent slice by slice: see FileStream and SharedStream.
     *facts* are the states of files that the response rests on: as long as
     they hold, it may be sent again.  None: it may not.
     """
@@ -849,8 +861,8 @@ class Response:
         self.content = content
         self.facts = facts
 
-    def length(self) -> "Optional[int]":
-        """Return how many bytes the content has, None if nobody knows."""
+    def length(self) -> int:
+        """Return how many bytes the content has."""
         if self.content is None:
             return 0
         if isinstance(self.content, bytes):
@@ -880,11 +892,8 @@ def render_head(response: Response, date: str, connection: str,
         fields.append(("Connection", connection))
     fields += response.fields
     fields.append(("X-Content-Type-Options", "nosniff"))
-    length = response.length()
-    if length is None and connection != "close":
-        fields.append(("Transfer-Encoding", "chunked"))
-    elif length is not None and response.content is not None:
-        fields.append(("Content-Length", str(length)))
+    if response.content is not None:
+        fields.append(("Content-Length", str(response.length())))
     if response.status >= 400:
         headers = [field for field in headers if not caches(field[0])]
     if headers:
@@ -1937,12 +1946,16 @@ def is_settled(status: os.stat_result, now: float) -> bool:
     """
     now_ns = int(now * 1e9)
     limit = SETTLED_NS if status.st_ctime_ns % 10**9 else SETTLED_COARSE_NS
-    return (now_ns - status.st_ctime_ns > limit
-            and abs(now_ns - status.st_mtime_ns) > limit)
+    return min(abs(now_ns - status.st_ctime_ns),
+               abs(now_ns - status.st_mtime_ns)) > limit
 
 
 class Changed(Exception):
     """A file was changed while it was read."""
+
+
+# What is made, in a JobKey.
+DIGEST, GZIP, LISTING = "sha-256", "gzip", "listing"
 
 
 class NotReady(Exception):
@@ -2032,28 +2045,70 @@ def opened_as(fd: int, path: bytes) -> Opened:
         raise
 
 
+class Shared:
+    """Content in memory that several connections are sent; *jobs* counts it.
+    """
+
+    __slots__ = ("data", "jobs", "users")
+
+    def __init__(self, data: bytes, jobs: "Jobs"):
+        self.data = data
+        self.jobs = jobs
+        self.users = 1  # who makes it
+        jobs.shared_size += len(data)
+
+    def release(self) -> None:
+        """One of the users is done with it."""
+        self.users -= 1
+        if not self.users:
+            self.jobs.shared_size -= len(self.data)
+
+
 class Jobs:
     """What takes long to make of a file: is made once, in slices, and kept.
 
     A job is a generator that does a slice of its work each time, and at its
-    end calls remember().  Between slices it has nothing open.
+    end calls remember(), or share().  Between slices a listing's has its
+    folder open, others have nothing.
 
-    running    those that are not at their end
-    unsteady   the files of which, in this turn, nothing could be made
+    running     those that are not at their end
+    queued      those that hold much in memory, and wait for others to end
+    unsteady    the files of which, in this turn, nothing could be made
+    shared_size bytes of listings in memory, from their making to the last
+                client who is sent them
+    now         when the turn began; Server sets it
+    arrived     when the request came that is being answered; so is this
     """
 
     def __init__(self) -> None:
         self.running: OrderedDict[JobKey, Job] = OrderedDict()
+        self.queued: OrderedDict[JobKey, Callable[[], Job]] = OrderedDict()
         self.unsteady: Paths = set()
+        self.shared_size = 0
+        self.now = self.arrived = 0.0
+        self._paused: OrderedDict[JobKey, Job] = OrderedDict()
         self._made: OrderedDict[JobKey, bytes] = OrderedDict()
         self._made_size = 0
+        # By the name of a listing: when the making of what is there began.
+        self._fresh: Dict[bytes, Tuple[float, Union[Shared, HTTPError]]] = {}
+        self._latest: Dict[bytes, JobKey] = {}  # that has not begun
+        self._listings = 0
+
+    def new_turn(self, now: float) -> None:
+        """Forget what was made for those who were answered in the last one."""
+        self.now = now
+        self.unsteady.clear()
+        for _, made in self._fresh.values():
+            if isinstance(made, Shared):
+                made.release()
+        self._fresh.clear()
 
     def made(self, key: "JobKey") -> "Optional[bytes]":
         """Return what remember() was given for *key*, if it is still there.
 
         Raise NotReady while it is being made.
         """
-        if key in self.running:
+        if key in self.running or key in self.queued:
             raise NotReady(key)
         return self._made.get(key)
 
@@ -2071,31 +2126,107 @@ class Jobs:
         Raise NotReady.  Not even its first slice is done at once: many
         clients may ask for many files in one turn.
         """
-        self.running[key] = job
+        self.running[key] = self._paused.pop(key, job)
         raise NotReady(key)
+
+    def queue(self, key: "JobKey", make: "Callable[[], Job]") -> "NoReturn":
+        """The same for *make*(), when fewer than JOBS_MAX are running."""
+        self.queued[key] = make
+        raise NotReady(key)
+
+    def listing(self, name: bytes, make: "Callable[[], Job]") -> Shared:
+        """Return what share() is given for *name*, or raise that.
+
+        Raise NotReady until it is there.  It is shared by all who had asked
+        when its making began, and by nobody else: it may be no longer true.
+        """
+        began, made = self._fresh.get(name, (-1.0, None))
+        if made and began >= self.arrived:
+            if isinstance(made, HTTPError):
+                raise made
+            return made
+        key = self._latest.get(name)
+        if key not in self.queued:
+            self._listings += 1
+            key = self._latest[name] = (LISTING, name, (self._listings,))
+        assert key
+        self.queue(key, self.queued.get(key, make))
+
+    def share(self, name: bytes, began: float,
+              made: "Union[Shared, HTTPError]") -> None:
+        """Give *made* to who waits for *name*, in this turn."""
+        self._fresh[name] = began, made
+
+    def files(self) -> int:
+        """Return how many descriptors are in use at the most."""
+        if not self.running:
+            return 0
+        return LISTING_FILES * sum(key[0] == LISTING for key in self.running)
+
+    def waits_for_room(self) -> bool:
+        """Return whether a listing waits until others are sent."""
+        return self.shared_size >= LISTINGS_MAX and any(
+            key[0] == LISTING for key in self.queued)
+
+    def begin(self, spare: int) -> None:
+        """Let go on whose turn it is; there are *spare* descriptors."""
+        if not self.queued:
+            return
+        count = sum(key[0] in (LISTING, GZIP) for key in self.running)
+        for key in list(self.queued):
+            if count >= JOBS_MAX or count and spare < LISTING_FILES:
+                break
+            if key[0] != LISTING or self.shared_size < LISTINGS_MAX:
+                self.running[key] = self.queued.pop(key)()
+                self._latest.pop(key[1], None)
+                spare -= LISTING_FILES
+                count += 1
 
     def run(self, is_wanted: "Callable[[JobKey], bool]") -> "List[JobKey]":
         """Go on with all in turns; return the keys of those that ended.
 
-        One that nobody waits for any more ends, too.
+        One that nobody waits for any more ends, too; a digest goes on when
+        it is asked for again.
         """
         ended = []
         until = time.perf_counter() + JOBS_SECONDS
         while self.running and time.perf_counter() < until:
             key, job = self.running.popitem(last=False)
             try:
-                if not is_wanted(key):
-                    job.close()     # so that next() finds it at its end
-                next(job)
+                if is_wanted(key):
+                    next(job)
+                else:
+                    self._pause(key, job)
+                    ended.append(key)
+                    continue
             except StopIteration:
                 ended.append(key)
             except Exception:
                 tell_traceback()
                 self.unsteady.add(key[1])
+                self.share(key[1], self.now,
+                           HTTPError(500, DETAIL_OF_STATUS[500]))
                 ended.append(key)
             else:
                 self.running[key] = job
         return ended
+
+    def _pause(self, key: "JobKey", job: "Job") -> None:
+        """Keep the *job* where it takes little memory; else end it."""
+        if key[0] != DIGEST:
+            job.close()
+            return
+        self._paused[key] = job
+        if len(self._paused) > JOBS_PAUSED_MAX:
+            self._paused.popitem(last=False)[1].close()
+
+    def close(self) -> None:
+        """End all of them."""
+        self.new_turn(self.now)
+        for job in self.running.values():
+            job.close()
+        self.running.clear()
+        self.queued.clear()
 
 
 class Site:
@@ -2613,7 +2744,7 @@ class Responder:
                     return self.represent([*segments, name], opened)
             if not self.site.listing:
                 raise HTTPError(404, NOTHING_HERE)
-            return self.list(segments, target)
+            return self.list(segments)
 
     def fallback(self, error: HTTPError) -> Response:
         """Answer for what is not there: the application, or the site's 404."""
@@ -2784,7 +2915,7 @@ class Responder:
         if compress:
             data = self.gzipped(opened)
             return [("Repr-Digest", repr_digest(sha256(data)))]
-        key = ("sha-256", opened.path, signature(opened.status))
+        key = (DIGEST, opened.path, signature(opened.status))
         value = self.jobs.made(key)
         if value is None:
             if not self.is_steady(opened):
@@ -2794,30 +2925,29 @@ class Responder:
 
     def gzipped(self, opened: Opened) -> bytes:
         """Return the file's content by gzip, which is made only once."""
-        key = ("gzip", opened.path, signature(opened.status))
+        key = (GZIP, opened.path, signature(opened.status))
         value = self.jobs.made(key)
         if value is None:
-            data = opened.read(0, opened.status.st_size)
-            self.jobs.start(key, gzip_job(self.jobs, key, data))
+            self.jobs.queue(key, functools.partial(
+                gzip_job, self.jobs, key, self.site))
         return value
 
-    def list(self, segments: "Sequence[bytes]", folder: Opened) -> Response:
-        """Answer with the listing, whole or, where it takes long, streamed."""
+    def list(self, segments: "Sequence[bytes]") -> Response:
+        """Answer with the listing, which Jobs make, for it may take long."""
         self.vary.append("Accept")
         listing = Listing(segments, self.request.query,
                           prefers_json(self.request.fields))
         fields = [("Content-Type", listing.media), FRESH,
                   ("Content-Security-Policy", NO_SCRIPTS)]
-        copy = Opened(os.dup(folder.fd) if HAS_DIR_FD else -1, folder.path,
-                      folder.status)
-        blocks = listing_blocks(self.site, segments, copy, listing, self.facts)
-        begun: List[bytes] = []
-        for block in blocks:
-            begun.append(block)
-            if not block or sum(map(len, begun)) > LISTING_BLOCK:
-                stream = GeneratedStream(b"".join(begun), blocks)
-                return self.response(200, fields, stream, False)
-        return self.response(200, fields, b"".join(begun), False)
+        name = ("%s?%s %s" % (absolute_path(segments, True),
+                              self.request.query, listing.media)
+                ).encode("latin-1")
+        self.facts[(unknown_state, self.site.root)] = False  # if this raises
+        shared = self.jobs.listing(name, functools.partial(
+            listing_job, self.jobs, name, self.site, segments, listing))
+        if len(shared.data) <= SMALL:
+            return self.response(200, fields, shared.data, False)
+        return self.response(200, fields, SharedStream(shared), False)
 
     def redirect(self, segments: "Sequence[bytes]") -> Response:
         """Answer with the folder's own path, which has a "/" at its end."""
@@ -2864,20 +2994,35 @@ def error_response(error: HTTPError) -> Response:
                     error_page(error.status, error.detail))
 
 
-def listing_blocks(site: Site, segments: "Sequence[bytes]", folder: Opened,
-                   listing: Listing, facts: "Facts"
-                   ) -> "Generator[bytes, None, None]":
-    """Yield the content of *listing*, b"" where a turn's time is used up.
+def listing_job(jobs: Jobs, name: bytes, site: Site,
+                segments: "Sequence[bytes]", listing: Listing) -> "Job":
+    """List the folder at *segments*, slice by slice, for jobs.listing(name).
+    """
+    began = jobs.now
+    blocks = []
+    try:
+        for block in listing_blocks(site, segments, listing):
+            blocks.append(block)
+            yield
+    except HTTPError as error:
+        jobs.share(name, began, error)
+    else:
+        jobs.share(name, began, Shared(b"".join(blocks), jobs))
 
-    Entries are sorted in runs, which are merged as they are sent: so there
+
+def listing_blocks(site: Site, segments: "Sequence[bytes]", listing: Listing
+                   ) -> "Generator[bytes, None, None]":
+    """Yield the content of *listing*, b"" where a slice's time is used up.
+
+    Entries are sorted in runs, which are merged as they are written: so there
     is no moment at which 100,000 of them are sorted at once.
     """
     from heapq import merge
     runs: List[List[List[Entry]]] = [[], []]
     begin: List[List[Entry]] = [[], []]
     # closing(): PyPy would close what they have open when it finds the time.
-    with folder, contextlib.closing(
-            site.entries(folder, segments, facts)) as entries:
+    with site.open(segments, {}) as folder, contextlib.closing(
+            site.entries(folder, segments, {})) as entries:
         until = time.perf_counter() + LISTING_SECONDS
         for entry in entries:
             run = begin[entry.size is not None]
@@ -2910,9 +3055,18 @@ def zlib_version() -> str:
     return zlib.ZLIB_RUNTIME_VERSION
 
 
-def gzip_job(jobs: Jobs, key: "JobKey", data: bytes) -> "Job":
-    """Compress *data*, slice by slice, for jobs.made(key)."""
+def gzip_job(jobs: Jobs, key: "JobKey", site: Site) -> "Job":
+    """Compress the file of *key*, slice by slice, for jobs.made(key)."""
     import zlib
+    _, path, state = key
+    try:
+        with site.reopen(path) as opened:
+            if signature(opened.status) != state:
+                raise Changed
+            data = opened.read(0, opened.status.st_size)
+    except (Changed, OSError, HTTPError):
+        jobs.unsteady.add(path)
+        return
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
     for start in range(0, len(data), GZIP_SLICE):
@@ -3181,7 +3335,7 @@ class TLSSocket:
                 self.sock.shutdown(socket.SHUT_RD)
         return b"".join(blocks)
 
-    def send(self, data: bytes, flags: int = 0) -> int:
+    def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
         """Encrypt and send; return how many bytes of *data* are done with.
 
         What is not done with must be what the next call's data begin with.
@@ -3207,7 +3361,7 @@ class TLSSocket:
         self._owed -= sent
         return done + sent
 
-    def _encrypt(self, data: bytes) -> None:
+    def _encrypt(self, data: "Union[bytes, memoryview]") -> None:
         """Let *data* wait to be sent, and owe it."""
         # Record by record, for OpenSSL's memory never shrinks.
         records = [self._waiting]
@@ -3279,7 +3433,7 @@ class FileStream:
         file.users += 1
         self.file = file
         self.pieces = pieces
-        self.length: Optional[int] = pieces_length(pieces)
+        self.length = pieces_length(pieces)
         self.sent = 0
 
     def again(self) -> "FileStream":
@@ -3315,58 +3469,39 @@ class FileStream:
         self.file.release()
 
 
-class GeneratedStream:
-    """Content that is made while it is sent, of a length not known before.
+class SharedStream:
+    """Content that is sent from memory, which others are sent, too.
 
-    *begun* is its first part; then *blocks* gives more, b"" where it has used
-    its time for one turn.  Where chunked is set, each block is framed as a
-    chunk (RFC 9112, 7.1); else the end of the connection ends the content.
-
-    sent    bytes of content that the socket has taken, framing aside
+    sent    bytes of it that the socket has taken
     """
 
-    __slots__ = ("length", "sent", "chunked", "_begun", "_blocks", "_made",
-                 "_waiting", "_done")
+    __slots__ = ("shared", "length", "sent")
 
-    def __init__(self, begun: bytes, blocks: "Generator[bytes, None, None]"):
-        self.length: Optional[int] = None
-        self.sent = self._made = 0
-        self._begun = begun
-        self._blocks = blocks
-        self.chunked = True
-        self._waiting = b""
-        self._done = False
+    def __init__(self, shared: Shared):
+        shared.users += 1
+        self.shared = shared
+        self.length = len(shared.data)
+        self.sent = 0
 
     def is_done(self) -> bool:
-        """Return whether all is made and sent."""
-        return self._done and not self._waiting
+        """Return whether all is sent."""
+        return self.sent == self.length
 
     def send(self, sock: "Transport") -> None:
-        """Send what waits, or make more and send that."""
-        if not self._waiting:
-            block = self._begun or next(self._blocks, None)
-            self._begun = b""
-            self._done = block is None
-            block = block or b""
-            self._made += len(block)
-            self._waiting = block
-            if self.chunked and (block or self._done):
-                self._waiting = b"%x\r\n%s\r\n" % (len(block), block)
-        # Of nothing, too: it tells of a client that is gone.
-        count = sock.send(self._waiting)
-        self._waiting = self._waiting[count:]
-        # A chunk's size goes before its content, CRLF after it.
-        unsent = len(self._waiting) - (2 if self.chunked else 0)
-        self.sent = max(self.sent, self._made - max(0, unsent))
+        """Send a slice."""
+        rest = memoryview(self.shared.data)[self.sent:]
+        self.sent += sock.send(rest[:FILE_SLICE])
 
     def close(self) -> None:
-        """Release what the making of it holds."""
-        self._blocks.close()
+        """Release the content."""
+        self.shared.release()
 
 
 # ---- Connection -------------------------------------------------------------
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
 # The places in an Answer.
 REQUEST: "Final" = 0
@@ -3751,6 +3886,10 @@ class Connection:
         if isinstance(sock, TLSSocket):
             sock = sock.sock
         try:
+            if POLLRDHUP:   # tells it behind what is unread, as TLS's end is
+                poll = select.poll()
+                poll.register(sock, POLLRDHUP)
+                return bool(poll.poll(0))
             return not sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
@@ -3943,6 +4082,15 @@ class AccessLog:
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
 
+    def file(self) -> "Optional[str]":
+        """Return the path of the file that it goes to, None for no file.
+
+        Of standard output the kernel knows it, where it has /dev/stdout.
+        """
+        if self._is_file and self._fd == STDOUT:
+            return os.path.realpath("/dev/stdout")
+        return self._path
+
     def line(self, peer: "Peer", date: str, request: Request, status: int,
              size: int, seconds: float, aborted: bool) -> str:
         """Return a line in the log's format; for the arguments see there."""
@@ -4049,7 +4197,7 @@ def listening_sockets(bind: "Sequence[str]",
         socks: List[socket.socket] = []
         try:
             for address in OrderedDict.fromkeys(bind):
-                socks += sockets_at(address, port or port_of(socks),
+                socks += sockets_at(address, port or port_of(socks), socks,
                                     optional=bind is LOOPBACK)
             if not socks:
                 raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
@@ -4064,27 +4212,55 @@ def listening_sockets(bind: "Sequence[str]",
     raise AssertionError("the last try returns or raises")
 
 
-def sockets_at(address: str, port: int,
+NO_ADDRESS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
+
+
+def sockets_at(address: str, port: int, others: "Sequence[socket.socket]",
                optional: bool) -> "List[socket.socket]":
     """Return sockets that listen at all that *address* means.
 
-    *optional*: none where the machine lacks the address's family.
+    *others* listen already.  *optional*: none where the machine lacks the
+    address's family; a name that means others, too, needs no IPv6 either.
     """
     socks: List[socket.socket] = []
     try:
         if address.startswith("unix:"):
             return [unix_socket(address[5:])]
         for family, sockaddr in addresses_of(address):
+            if is_taken(sockaddr[0], others):
+                raise OSError(errno.EEXIST, "another --bind has it already;"
+                              " leave one of them out")
             sockaddr = (sockaddr[0], port or port_of(socks)) + sockaddr[2:]
-            socks.append(listening_socket(family, sockaddr))
+            try:
+                socks.append(listening_socket(family, sockaddr))
+            except OSError as exc:
+                if exc.errno not in NO_ADDRESS or ":" not in sockaddr[0]:
+                    raise
+                failure = exc
+        if not (socks or optional):
+            if failure.errno == errno.EAFNOSUPPORT or address == "::":
+                failure.strerror = ("this machine has no IPv6; 0.0.0.0 is"
+                                    " every address of IPv4")
+            raise failure
     except OSError as exc:
         for sock in socks:
             sock.close()
-        if optional and exc.errno in (errno.EADDRNOTAVAIL,
-                                      errno.EAFNOSUPPORT):
+        if optional and exc.errno in NO_ADDRESS:
             return []
         raise OSError(exc.errno or 0, exc.strerror or str(exc), address)
     return socks
+
+
+def is_taken(host: str, socks: "Sequence[socket.socket]") -> bool:
+    """Return whether *host*, or all of its family, is what *socks* have."""
+    for sock in socks:
+        if sock.family != AF_UNIX:
+            theirs = sock.getsockname()[0]
+            either = {host, theirs}
+            if (host == theirs or "::" in either or "0.0.0.0" in either
+                    and ":" not in host + theirs):
+                return True
+    return False
 
 
 def port_of(socks: "Sequence[socket.socket]") -> int:
@@ -4096,8 +4272,14 @@ def port_of(socks: "Sequence[socket.socket]") -> int:
 def addresses_of(address: str) -> "List[Tuple[int, Any]]":
     """Return (family, socket address) of each thing that *address* means."""
     found = []
-    for info in socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
-                                   socket.AI_PASSIVE):
+    try:
+        infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
+                                   socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as exc:  # of a name's encoding
+        why = exc.strerror if isinstance(exc, OSError) else "it is no name"
+        raise OSError(errno.EADDRNOTAVAIL, "%s. Give an address or a name of"
+                      " this machine, without brackets or a port" % why)
+    for info in infos:
         pair = int(info[0]), info[4]
         if pair not in found:
             found.append(pair)
@@ -4127,6 +4309,8 @@ def unix_socket(path: str) -> socket.socket:
     """Return a socket that listens at *path*, in place of a stale one."""
     if not AF_UNIX:
         raise OSError(errno.EAFNOSUPPORT, "this platform lacks such sockets")
+    if not path:
+        raise OSError(errno.EINVAL, "it has no path; write unix:PATH")
     sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o777 - SOCKET_MODE)
     try:
@@ -4466,7 +4650,8 @@ class Server:
     access_log          an AccessLog, or None
     trusted_proxies     addresses and networks of proxies, and "unix:": their
                         X-Forwarded-For tells the client's address to the log
-    max_connections     None for what the open-file limit allows
+    max_connections     None for what the open-file limit allows, which only
+                        the command raises
     idle_timeout, request_timeout
                         seconds, see STATES
     tls_cert, tls_key, tls_password_file
@@ -4477,8 +4662,9 @@ class Server:
     ValueError when a trusted proxy is no address, when one of headers may not
     be set, or, as BadFile, when a file is of no use.
 
-    serve_forever() and shutdown() are those of socketserver.  In a `with`
-    statement the server runs in a thread of its own until the block ends:
+    serve_forever() and shutdown() are those of socketserver, but that after
+    its end it is not to be used again: RuntimeError.  In a `with` statement
+    the server runs in a thread of its own until the block ends:
 
         with httpd.Server(directory="htdocs", port=0) as server:
             urllib.request.urlopen(server.url)
@@ -4500,6 +4686,7 @@ class Server:
                  tls_key: "Optional[str]" = None,
                  tls_password_file: "Optional[str]" = None,
                  auth_file: "Optional[str]" = None):
+        check_folder(directory)
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
         self.jobs = Jobs()
@@ -4507,7 +4694,6 @@ class Server:
         for name, _ in headers:
             if name.lower() in RESERVED_FIELDS:
                 raise ValueError("%s is not to be set" % name)
-        check_folder(directory)
         self.named_files = (
             tls_cert, tls_cert if tls_key is None else tls_key,
             tls_password_file, auth_file)
@@ -4519,6 +4705,7 @@ class Server:
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
         limit = descriptors_possible()
+        check_descriptors(limit)
         # An eighth is for the files that connections are sending; where even
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
@@ -4534,7 +4721,6 @@ class Server:
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
-        self._is_handed_on = bool(sockets)  # to who takes this one's place
         self._listen(sockets or made)
 
     def _init_state(self) -> None:
@@ -4569,7 +4755,9 @@ class Server:
         self._is_behind = False
         self._paused_until = 0.0
         self._gave_way = 0
+        self._look_at = 0.0     # who in PREPARING has left
         self._stops = 0
+        self._is_closed = False
         self._reload_asked = False
         self._handles_signals = False
         self._drain_until: Optional[float] = None
@@ -4590,6 +4778,7 @@ class Server:
     # What its owner calls.
 
     def __enter__(self) -> "Server":
+        self._check_unused()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -4605,10 +4794,17 @@ class Server:
 
         Where a `with` statement's thread serves already, wait for its end.
         """
-        if self._thread:
+        if self._thread and not self._is_closed:
             self._thread.join()
         else:
+            self._check_unused()
             self._run()
+
+    def _check_unused(self) -> None:
+        """Raise RuntimeError where it would serve nobody, or twice."""
+        if self._is_closed or self._thread or self._drain_until is not None:
+            raise RuntimeError("this Server is in use, or has ended: make"
+                               " another")
 
     def shutdown(self) -> None:
         """Stop, and wait until what is in flight is finished.
@@ -4643,14 +4839,15 @@ class Server:
         return self._stops > 0
 
     def server_close(self) -> None:
-        """Close all sockets; again is harmless."""
+        """Close all sockets, for good; again is harmless."""
+        self._is_closed = True
         for connections in self.connections:
             for connection in list(connections):
                 connection.abort()
         if self.access_log:
             self.access_log.write(self.log_lines)
             self.log_lines.clear()
-        self.jobs.running.clear()
+        self.jobs.close()
         self._forget_kept_files()
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
@@ -4752,7 +4949,7 @@ class Server:
         self._read_clocks()
         self.turn += 1
         self.site.new_turn()
-        jobs.unsteady.clear()
+        jobs.new_turn(self.now)
         for key, _ in ready:
             subject = key.data
             try:
@@ -4775,6 +4972,11 @@ class Server:
             self._expire()
         if self._stops:
             self._drain()
+        if jobs.queued:
+            if jobs.waits_for_room():
+                self._end_slow_listings()
+            jobs.begin(self._descriptors_max - jobs.files() - self._count()
+                       - len(self.site.files))
         if self.access_log and (self.log_lines or self.access_log.waiting):
             self.access_log.write(self.log_lines)
             if self.access_log.waiting:
@@ -4826,8 +5028,7 @@ class Server:
             tell("a client is sent away: %s" % exc)
         elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
             tell("cannot read a file: %s" % exc)
-        # HTTPError: of a listing that is half sent; Site.failure() told a 500.
-        elif not (is_gone(exc) or isinstance(exc, HTTPError)):
+        elif not is_gone(exc):
             tell_traceback()
         if isinstance(subject, Connection):
             subject.abort()
@@ -4863,6 +5064,13 @@ class Server:
             self._resume_accepting()
         if self.users:
             self._verify(self.users)
+        if self.now >= self._look_at:
+            for connection in list(self.connections[PREPARING]):
+                # Who ends what he sends looks the same, and has a moment.
+                if (self.now - connection.began >= LEFT_LOOK
+                        and connection.has_left()):
+                    self._attend(connection, Connection.abort)
+            self._look_at = self.now + LEFT_LOOK
         self._due = self._next_due()
 
     def _verify(self, users: Users) -> None:
@@ -4901,6 +5109,8 @@ class Server:
         due += filter(None, (self._paused_until, self._drain_until))
         if self._kept_files:
             due.append(self.now + 1)  # see _forget_kept_files()
+        if self.connections[PREPARING]:
+            due.append(self._look_at)
         if self.users:
             due.append(self.users.due())
         return min(due)
@@ -4929,6 +5139,8 @@ class Server:
         self.connections[state][connection] = None
         self.connections[state].move_to_end(connection)
         self._wake_by(self.now + self.seconds[state])
+        if state == PREPARING:
+            self._wake_by(self._look_at)
 
     def _watch(self, connection: Connection, old: int, new: int) -> None:
         """Let the selector watch for *new* events instead of *old* ones."""
@@ -4951,7 +5163,7 @@ class Server:
             if self._share and not self._share.takes(count, self.now):
                 self._pause(SHARE_LOOK)
                 return
-            in_use = count + len(self.site.files)
+            in_use = count + len(self.site.files) + self.jobs.files()
             is_full = (count >= self.max_connections
                        or in_use >= self._descriptors_max)
             least_needed = self._least_needed() if is_full else None
@@ -5069,6 +5281,22 @@ class Server:
         halvings = self._gave_way // self.max_connections
         return max(ROOM_GRACE_MIN, ROOM_GRACE * float(0.5 ** halvings))
 
+    def _end_slow_listings(self) -> None:
+        """Close who takes nothing of a listing, till there is room for others.
+
+        The one who has taken nothing for longest goes first.
+        """
+        for connection in list(self.connections[SENDING]):
+            stream = connection.queue and connection.queue[-1][STREAM]
+            if isinstance(stream, SharedStream):
+                due = connection.began + LISTING_GRACE
+                if self.now < due:
+                    self._wake_by(due)
+                    break
+                self._attend(connection, Connection.abort)
+                if not self.jobs.waits_for_room():
+                    break
+
     def _pause(self, duration: float) -> None:
         """Accept nothing for so many seconds, at the most."""
         self._set_accepting(False)
@@ -5122,7 +5350,11 @@ class Server:
                 return request, self.render(request, response), "", None
             self._know(data, request)
         key = request.key
-        message = self.kept_message(key) or self._make_message(request)
+        message = self.kept_message(key)
+        if message is None:
+            self.jobs.arrived = (connection.since if connection.state
+                                 == PREPARING else self.now)
+            message = self._make_message(request)
         if message.token is request.token:  # as nearly always
             return request, message, request.log_rest, None  # never a stream
         stream, rest = message.stream, ""
@@ -5230,10 +5462,6 @@ class Server:
     def render(self, request: Request, response: Response) -> Message:
         """Return *response* as the message that answers *request*."""
         connection = "close" if self._stops else request.connection
-        if isinstance(response.content, GeneratedStream):
-            if not request.minor:
-                connection = "close"  # HTTP/1.0 knows no chunks
-            response.content.chunked = connection != "close"
         return Message(response, connection, self._date, self.turn,
                        request.method != "HEAD", self.headers)
 
@@ -5290,14 +5518,19 @@ class Server:
             self.kept.clear()
             self._kept_size = 0
             self._forget_kept_files()
-            if not self._is_handed_on:  # else they would be reset
-                for listener in self._listeners:
-                    self._accept(listener.sock, LISTEN_BACKLOG)
+            for listener in self._listeners:    # else they would be reset
+                self._accept(listener.sock, LISTEN_BACKLOG)
             self._set_accepting(False)
             self.close_listeners()
             self._waker.wake()
             return  # one more turn, for requests that have arrived already
-        for state in (IDLE, RECEIVING):  # a handshake has its own limit
+        silent_until = self._drain_until - DRAIN_TIMEOUT + (
+            DRAIN_SILENT_TLS if self.tls else DRAIN_SILENT)
+        is_over = self.now >= silent_until
+        if not is_over:
+            self._wake_by(silent_until)
+        for state in ((IDLE, RECEIVING, HANDSHAKE, GREETING) if is_over
+                      else (IDLE,)):
             for connection in list(self.connections[state]):
                 if not connection.buffer:
                     self._attend(connection, Connection.dismiss)
@@ -5317,29 +5550,55 @@ def check_folder(directory: str) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
     if not os.access(directory, os.R_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "no right to read", directory)
+    try:
+        os.path.abspath(directory)
+    except OSError as exc:
+        raise OSError(exc.errno, "the current folder is gone", directory)
+
+
+def check_descriptors(limit: int) -> None:
+    """Raise OSError unless *limit* open files suffice to serve a client."""
+    needed = FD_RESERVE // 2 + 1
+    if limit < needed:
+        raise OSError(errno.EMFILE, "cannot serve with %d open files: it needs"
+                      " %d at least, and one for each client more. Raise the"
+                      " limit: ulimit -n 1024" % (limit, needed),
+                      "RLIMIT_NOFILE")
 
 
 def descriptors_possible() -> int:
-    """Raise the limit of open files as far as allowed; return it.
-
-    Where there is nothing but select(), set it to what that can watch.
-    """
+    """Return the limit of open files, as far as it can be used."""
     try:
         import resource
     except ImportError:  # Windows: select() takes 512 sockets
         return 512
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        limit = MIB
+    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+        limit = min(limit, FD_SETSIZE)
+    return limit
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the limit of open files, of this whole process, as far as allowed.
+
+    Where there is nothing but select(), to what that can watch.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard
-    if (issubclass(selectors.DefaultSelector, selectors.SelectSelector)
-            and not 0 <= hard <= FD_SETSIZE):   # -1 is Linux's infinity
-        wanted = FD_SETSIZE
-    if soft != wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-        except (ValueError, OSError):
-            pass  # macOS has a lower limit of its own
-    return MIB if soft == resource.RLIM_INFINITY else soft
+    wanted = [hard, OPEN_MAX]   # macOS refuses an infinite one
+    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+        wanted = [FD_SETSIZE]
+    for limit in wanted:
+        if soft == resource.RLIM_INFINITY or 0 <= limit <= soft:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
 
 
 # ---- Processes --------------------------------------------------------------
@@ -5729,7 +5988,10 @@ def fill_standard_descriptors() -> None:
     Else a client's socket would get its number, and messages.
     """
     while True:
-        fd = os.open(os.devnull, os.O_RDWR)
+        try:
+            fd = os.open(os.devnull, os.O_RDWR)
+        except OSError:     # a container may lack it; this takes no message
+            fd = os.open(os.sep, os.O_RDONLY)
         if fd > 2:
             os.close(fd)
             return
@@ -5757,7 +6019,8 @@ def account_of(name: "Optional[str]") -> "Optional[Tuple[str, int, int]]":
                    " leave out --user")
         else:
             return found.pw_name, found.pw_uid, found.pw_gid
-    raise OSError(errno.EPERM, "cannot become %s: %s." % (name, why), "--user")
+    raise OSError(errno.EPERM, "cannot become %s: %s." % (name or "''", why),
+                  "--user")
 
 
 # What serving imports when it is needed: a Python under /root is root's alone
@@ -5810,32 +6073,34 @@ def is_inside(path: str, folder: str) -> bool:
 def why_not(exc: OSError, args: "argparse.Namespace") -> str:
     """Return what keeps the server from starting, and what to do."""
     reason = exc.strerror or str(exc)
+    name = exc.filename or "''"
     if exc.filename == args.log_file is not None:
         if exc.errno == errno.ELOOP:
             reason = "it is a link; name the file that it leads to"
-        return "cannot write the access log %s: %s." % (args.log_file, reason)
+        return "cannot write the access log %s: %s." % (name, reason)
     if exc.filename is not None and exc.filename in (
             args.tls_cert, args.tls_key, args.tls_password_file,
             args.auth_file):
-        return "cannot read %s: %s." % (exc.filename, reason)
+        return "cannot read %s: %s." % (name, reason)
     if exc.filename == args.directory:
         return ("cannot serve %s: %s. Name a folder that is there and may be"
-                " read: -d DIR" % (args.directory or "''", reason))
-    if exc.filename == "--user":
+                " read: -d DIR" % (name, reason))
+    if exc.filename in ("--user", "RLIMIT_NOFILE"):
         return reason
     if exc.filename == "LISTEN_FDS":
         return ("cannot use the sockets of LISTEN_FDS: %s. Let a socket unit"
                 " with ListenStream= start it." % reason)
-    if str(exc.filename).startswith("unix:"):
+    if name.startswith("unix:"):
         return ("cannot listen at %s: %s. Name a path where a socket can be"
-                " made." % (exc.filename, reason))
+                " made." % (name, reason))
+    if args.port:
+        name += " port %d" % args.port
     if exc.errno == errno.EADDRINUSE and args.port:
-        return ("cannot listen at %s port %d: it is in use. Stop what uses it,"
-                " or choose another port: httpd.py %d"
-                % (exc.filename, args.port, args.port % 65535 + 1))
+        reason = ("it is in use. Stop what uses it, or choose another port:"
+                  " httpd.py %d" % (args.port % 65535 + 1))
     if exc.errno == errno.EACCES and 0 < args.port < 1024:
         reason += ". Ports below 1024 need special rights: try 8080"
-    return "cannot listen at %s: %s." % (exc.filename or "''", reason)
+    return "cannot listen at %s: %s." % (name, reason)
 
 
 # Folders in which people have theirs.
@@ -5909,7 +6174,8 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
-    for path in filter(None, server.named_files[1:]):  # not the certificate
+    log = server.access_log.file() if server.access_log else None
+    for path in filter(None, [*server.named_files[1:], log]):  # not the cert
         if is_inside(path, root):
             tell("WARNING: %s is in the folder that is served; keep it"
                  " elsewhere." % path)
@@ -6032,6 +6298,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
              " --workers." % args.workers)
         return 1
     fill_standard_descriptors()
+    raise_descriptor_limit()
     if args.directory is None:
         args.directory = "htdocs" if os.path.isdir("htdocs") else "."
     try:
