@@ -43,8 +43,8 @@ Limits
     10 redirects, gzip content of 100 times its coded size, listings of
     16 MiB and 200,000 names, folders 64 deep; 30 s to connect to each
     address, for a head, and between bytes (--timeout); 5 breaks in a row
-    (--retries).  Content has no limit, and memory stays the same whatever
-    its size.
+    (--retries); 10 minutes for a digest.  Content has no limit, and memory
+    stays the same whatever its size.
 
 Exit status
     0    success
@@ -142,6 +142,7 @@ GARBAGE_SHOWN_MAX = 40          # bytes of something malformed in a message
 TIME_MAX = 2**33        # seconds since 1970 that every file system takes
 NOTES_MAX = 64 * KIB    # bytes of FILE.part.json
 NAME_MAX = 255          # bytes of a file's name, in most file systems
+DIGEST_WAIT = 600       # seconds; 200 GB and more are hashed in them
 PROGRESS_WAIT = 0.2     # seconds between two looks at the progress
 COLUMNS = 80            # of a terminal that does not tell
 
@@ -210,6 +211,10 @@ class ResponseError(Failure):
     """The response is malformed, or it ended too early."""
 
     exit_status = 4
+
+
+class NoDigest(ConnectError):
+    """The server was asked for a digest, and does not come to an end."""
 
 
 class BrokenOff(ResponseError):
@@ -1633,12 +1638,14 @@ class Connection:
             "waited %g s in vain (--timeout)" % self.timeout if self.stalled
             else reason_of(exc))
 
-    def receive_head(self) -> "Task":
+    def receive_head(self, patience: "Callable[[], Task]") -> "Task":
         """Return the next head, with the empty line at its end.
 
         All of it must come within one timeout after its first bytes: those
         that drip would add up to hours.  Raise ConnectError when no byte
-        comes, ResponseError when it breaks off or cannot be a head.
+        comes, ResponseError when it breaks off or cannot be a head.  After
+        each timeout without a byte *patience*, a task, tells whether to wait
+        for another.
         """
         data = bytearray()
         length = 0
@@ -1647,6 +1654,8 @@ class Connection:
             try:
                 block = yield from self.receive(deadline)
             except ConnectionLost as exc:
+                if self.stalled and not data and (yield from patience()):
+                    continue
                 raise self._no_head(str(exc))
             if not block:
                 raise self._no_head("the server closed the connection")
@@ -1822,6 +1831,8 @@ class Client:
         self.trusted = url.origin
         self.allowed = allowed
         self._idle = None  # type: Optional[Connection]
+        self._patient_until = 0.0   # a monotonic time; see _is_alive()
+        self._waits = False         # whether the user was told so
 
     def get(self, url: URL, fields: "Fields", aside: bool = False,
             method: str = "GET") -> "Task":
@@ -1832,6 +1843,8 @@ class Client:
         Failure.
         """
         self.report.aside = aside
+        self._patient_until = time.monotonic() + DIGEST_WAIT if aside else 0
+        self._waits = False
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields, method)
             if response.status not in REDIRECTS or (
@@ -1892,7 +1905,8 @@ class Client:
         except ConnectionLost as exc:
             raise ConnectError(str(exc), IS_IT_A_SERVER)
         for _ in range(INTERIM_MAX + 1):
-            head = parse_head((yield from connection.receive_head()))
+            head = parse_head((yield from connection.receive_head(
+                lambda: self._is_alive(connection, url))))
             self.report.head(head)
             if not head.interim:
                 return Response(self, connection, url, head, method)
@@ -1900,6 +1914,35 @@ class Client:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
         raise ResponseError("more than %d interim responses" % INTERIM_MAX)
+
+    def _is_alive(self, connection: Connection, url: URL) -> "Task":
+        """Return whether to wait on for what was asked for on *connection*.
+
+        Only for what was asked aside: a digest may take minutes to make.  One
+        byte that comes on a second connection shows that the server is there.
+        Raise NoDigest when it is not, or took too long.
+        """
+        if not self._patient_until:
+            return False
+        if time.monotonic() >= self._patient_until:
+            raise NoDigest("no digest from the server within %d s"
+                           % DIGEST_WAIT)
+        if not self._waits:
+            self.report.note("Waiting for the server's digest")
+        self._waits = True
+        other = Client(self.settings, Report(quiet=True), url)
+        other.trusted = self.trusted
+        try:
+            response = yield from other._get_once(
+                url, [("Range", "bytes=0-0")], "GET")
+            response.close()
+        except Failure as exc:
+            if not connection.has_input():      # or it was busy with this
+                raise NoDigest("the server does not answer any more: %s"
+                               % exc.args[0])
+        finally:
+            other.close()
+        return True
 
     def keep(self, connection: Connection) -> None:
         """Take back *connection*, for the next request."""
@@ -2568,6 +2611,13 @@ def retry_delay(breaks: int) -> int:
     return min(RETRY_DELAY << breaks, RETRY_DELAY_MAX)
 
 
+WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
+
+
+class NotProved(Exception):
+    """Why the content could not be compared with the server's digest."""
+
+
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
@@ -2594,7 +2644,7 @@ class Transfer:
         self.fetched = 0
 
     def run(self) -> "Task":
-        """Write the content; return "verified sha-256", or "" without proof.
+        """Write the content; return what _prove() does.
 
         Raise Failure, whose text then says what became of the part.
         """
@@ -2792,22 +2842,27 @@ class Transfer:
     def _prove(self) -> "Task":
         """Compare with the server's digest, where it has one.
 
-        Return "verified sha-256", or "" without one; raise DigestError, or
-        BrokenOff where the file turns out to be longer.
+        Return "verified sha-256", "not verified" and why, or "" where the
+        server gives none; raise DigestError, or BrokenOff where the file
+        turns out to be longer.
         """
         response = self.response
         assert response
         if not self.hasher:
             return ""
         digest = None
+        why = ""
         if not response.coding:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
                     "accept-ranges", "").lower()):
-            digest = yield from self._ask_digest(response)
+            try:
+                digest = yield from self._ask_digest(response)
+            except NotProved as exc:
+                why = "not verified: %s" % exc
         if not digest:
-            return ""
+            return why
         if digest != self.hasher.digest():
             raise DigestError("the content is not what the server has, by its"
                               " sha-256", TRY_AGAIN)
@@ -2816,19 +2871,23 @@ class Transfer:
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte.
 
-        Raise DigestError or BrokenOff where it has another length.
+        None without one.  Raise NotProved where it cannot be known, DigestError
+        or BrokenOff where this version has another length.
         """
         validator = self.output.validator
         fields = []
         if validator.startswith('"'):
             fields.append(("If-Match", validator))
         try:
-            found = yield from ask_version(self.client, response.url, fields)
-        except Failure:     # the content is there; only the proof is not
+            answer, length, digest = yield from ask_version(
+                self.client, response.url, [WANT_DIGEST, *fields])
+        except Failure as exc:  # the content is there; only the proof is not
+            raise NotProved(exc.args[0])
+        if answer.status not in (200, 206):
+            raise NotProved("the server answered %d to the question for its"
+                            " digest" % answer.status)
+        if answer.status == 200 or length is None:
             return None
-        if not found:
-            return None
-        answer, length, digest = found
         written = self.output.written
         if length != written and is_same_version(answer.fields, validator):
             if length < written:
@@ -2841,53 +2900,60 @@ class Transfer:
             "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
-        if length != written or not same or not all(same):
-            return None     # another version by now, or nobody knows
-        return digest
+        if length != written or not all(same):
+            raise NotProved("it is another version by now")
+        return digest if same else None     # else nobody knows
 
 
 def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
-    """Ask for one byte of *url*, and for its digest.
+    """Ask for one byte of *url*, with *fields*; see WANT_DIGEST.
 
-    Return (the response, the file's length, its SHA-256 or None); None when
-    there is no such answer.  Raise Failure.
+    Return (the response, the file's length or None, its SHA-256 or None).
+    Raise Failure.
     """
     answer = yield from client.get(url, [
-        *fields, ("Range", "bytes=0-0"), ("Want-Repr-Digest", "sha-256=10")],
+        *fields, ("Range", "bytes=0-0"), ("Accept-Encoding", "identity")],
         aside=True)
     yield from answer.discard()
+    length = None
     part = parse_content_range(answer.fields)
-    if answer.status != 206 or not part or part.length < 0:
-        return None
-    return answer, part.length, parse_digest(
-        answer.fields.get("repr-digest", ""))
+    if answer.status == 206 and part and part.length >= 0:
+        length = part.length
+    return answer, length, parse_digest(answer.fields.get("repr-digest", ""))
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
-    """Return whether file *name*, without a part, is what *url* has.
+    """Return "complete already" if file *name*, without a part, is *url*'s.
 
-    By the server's digest, or, where it gives none, by size and time.
-    Compare Mirror._is_current().
+    Else "".  By the server's digest, or, where it gives none, by size and
+    time.  Compare Mirror._is_current().
     """
     try:
         state = os.stat(name)
         if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
-            return False
+            return ""
     except OSError:
-        return False
-    found = yield from ask_version(client, url, [])
-    if not found:
-        return False
-    answer, length, digest = found
-    if length != state.st_size:
-        if length < state.st_size:
+        return ""
+    length, says = None, "complete already"
+    try:
+        answer, length, digest = yield from ask_version(client, url,
+                                                        [WANT_DIGEST])
+    except (NoDigest, BrokenOff) as exc:
+        says += ", not verified: %s" % exc.args[0]
+    if length is None:      # perhaps only its digest takes too long
+        answer, length, digest = yield from ask_version(client, url, [])
+    if length is None or length != state.st_size:
+        if length is not None and length < state.st_size:
             client.report.note("%s is longer than what the server has"
                                % printable(name))
-        return False
+        return ""
     if digest:
-        return digest == digest_of(name)
-    return http_time(answer.fields.get("last-modified", "")) == int(
-        state.st_mtime)
+        same = digest == digest_of(name)
+        says += ", verified sha-256"
+    else:
+        same = http_time(answer.fields.get("last-modified", "")) == int(
+            state.st_mtime)
+    return says if same else ""
 
 
 def digest_of(name: str) -> bytes:
@@ -3401,8 +3467,9 @@ def fetch_file(client: Client, word: str, url: URL,
     if options.remote_name:
         name = os.path.join(options.folder or "", safe_name(word))
     started = time.monotonic()
-    if options.resume and run(is_complete(client, url, name)):
-        client.report.note("%s: complete already" % printable(name))
+    complete = run(is_complete(client, url, name)) if options.resume else ""
+    if complete:
+        client.report.note("%s: %s" % (printable(name), complete))
         return
     if options.remote_name and os.path.lexists(name) and not options.force:
         raise OutputError("%s is there already" % printable(name),

@@ -11366,6 +11366,8 @@ LIMITS = [
      httpget.LISTING_MAX >> 20),
     (httpget, "%d s to connect", "and between bytes | %d |", httpget.TIMEOUT),
     (httpget, "%d breaks in a row", "to cope with | %d |", httpget.RETRIES),
+    (httpget, "%d minutes for a digest", "up to %d minutes",
+     httpget.DIGEST_WAIT // 60),
 ]
 
 
@@ -13151,6 +13153,86 @@ def test_get_resumes_in_a_later_run(tmp_path):
         result = server.get("-c", "-o", str(target))
         assert result.status == 0 and "complete already" in result.err
         assert server.ranges_asked() == ["0-0"]
+
+
+class Hashing(FileServer):
+    """Makes its digest until it has answered *questions* meanwhile.
+
+    None: it answers none of them, and makes no digest.
+    """
+
+    def __init__(self, content, questions):
+        super().__init__(content, digest=True)
+        self.questions, self.asked, self.held = questions, 0, None
+
+    def serve_file(self, sock):
+        request = self.requests[-1]
+        if b"\r\nWant-Repr-Digest" in request and not self.held:
+            self.held = sock.dup()      # stays open, unanswered
+            self.digest_request = request
+            return
+        if self.held and self.questions is None:
+            return
+        super().serve_file(sock)
+        self.asked += bool(self.held)
+        if self.held and self.asked == self.questions:
+            self.requests.append(self.digest_request)
+            super().serve_file(self.held)
+            self.held.shutdown(socket.SHUT_WR)
+
+    def __exit__(self, *exc):
+        super().__exit__(*exc)
+        self.held.close()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["fetched", "complete"])
+@table("questions, wait, status, says", [
+    (2, 600, 0, "verified sha-256", "a server that is alive"),
+    (None, 600, 0, "not verified: the server does not answer any more",
+     "a server that is not"),
+    (0, 0, 0, "not verified: no digest from the server within 0 s",
+     "a server that takes too long")])
+def test_get_digest_that_takes_longer_than_the_timeout(
+        tmp_path, monkeypatch, there, questions, wait, status, says):
+    """One byte, asked for meanwhile, tells whether to wait for it."""
+    target = tmp_path / "file"
+    if there:
+        target.write_bytes(MANY_BYTES)
+        os.utime(str(target), (784111777, 784111777))
+        if questions is None:       # then it has nothing to say of the file
+            status, says = 3, "no response"
+    monkeypatch.setattr(httpget, "DIGEST_WAIT", wait)
+    shown = []
+    monkeypatch.setattr(httpget, "write_stderr", shown.append)
+    with Hashing(MANY_BYTES, questions) as server:
+        assert httpget.main(["--timeout", "0.3", "-c", "-O", "-P",
+                             str(tmp_path), server.host, str(server.port),
+                             "file"]) == status
+    assert says in "".join(shown), shown
+    assert ("complete already" in "".join(shown)) == (there and status == 0)
+    assert target.read_bytes() == MANY_BYTES
+    assert server.asked == (questions or there and status == 0)
+
+
+@rows([
+    (b"412 Changed", "the server answered 412", "changed meanwhile"),
+    (b"503 Busy", "the server answered 503", "in trouble"),
+    (b"206 Part\r\nETag: \"two\"\r\nContent-Range: bytes 0-0/9",
+     "it is another version", "another version"),
+    (b"HTTP/2", "malformed response", "no answer at all")])
+def test_get_proof_that_is_lost(a, b):
+    """It is said why; no digest at all is no loss."""
+    class Losing(FileServer):
+        def serve_file(self, sock):
+            if b"\r\nWant-Repr-Digest" in self.requests[-1]:
+                sock.sendall(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n"
+                             b"Connection: close\r\n\r\n" % a)
+            else:
+                super().serve_file(sock)
+    with Losing(b"text") as server:
+        result = server.get()
+    assert (result.status, result.out) == (0, b"text"), result
+    assert ", not verified: " in result.err and b in result.err, result
 
 
 @rows([
