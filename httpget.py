@@ -2917,8 +2917,10 @@ def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
     yield from answer.discard()
     length = None
     part = parse_content_range(answer.fields)
-    if answer.status == 206 and part and part.length >= 0:
-        length = part.length
+    if answer.status in (206, 416) and part and part.length >= 0:
+        length = part.length    # 416: there is no first byte
+    elif answer.status == 200:
+        length = answer.length
     return answer, length, parse_digest(answer.fields.get("repr-digest", ""))
 
 
@@ -2951,8 +2953,8 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         same = digest == digest_of(name)
         says += ", verified sha-256"
     else:
-        same = http_time(answer.fields.get("last-modified", "")) == int(
-            state.st_mtime)
+        same = not length or http_time(answer.fields.get(
+            "last-modified", "")) == int(state.st_mtime)
     return says if same else ""
 
 

@@ -13236,6 +13236,24 @@ def test_get_proof_that_is_lost(a, b):
 
 
 @rows([
+    (b"", True, 0, 0, "an empty file, whose first byte is a 416"),
+    (b"", False, 0, 0, "an empty file, without ranges"),
+    (b"text", False, 784111777, 0, "the same size and time"),
+    (b"text", False, 784111778, 5, "another time"),
+    (b"texts", False, 784111777, 5, "another size"),
+])
+def test_get_complete_by_size_and_time(tmp_path, a, b, c, d):
+    """Where the server gives no digest, nor even ranges."""
+    target = tmp_path / "file"
+    target.write_bytes(a[:4])
+    os.utime(str(target), (c, c))
+    with FileServer(a, ranges=b) as server:
+        result = server.get("-c", "-O", "-P", str(tmp_path))
+    assert result.status == d, result
+    assert ("complete already" in result.err) == (d == 0)
+
+
+@rows([
     ("changed", "another version by now"), ("no notes", "of nobody knows what"),
     ("other notes", "of another address"), ("junk notes", "damaged notes"),
     ("other url", "of another address, from nobody knows where"),
