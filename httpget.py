@@ -18,11 +18,11 @@ What it does
     is, with control characters escaped; "-o -" writes it unchanged.
     Redirects are followed.
 
-    With -o FILE or -O the content is collected in FILE.part, which becomes
-    FILE only when it is whole and on the disk.  A transfer that breaks is
-    gone on with by itself, and with -c in a later run, as long as the file
-    is the same; two versions are never joined.  Where the server gives a
-    digest (Repr-Digest), what was saved is compared with it.
+    With -o FILE or -O the content is collected, as it was sent, in FILE.part,
+    which becomes FILE only when it is whole and on the disk.  A transfer that
+    breaks is gone on with by itself, and with -c in a later run, as long as
+    the file is the same; two versions are never joined.  Where the server
+    gives a digest (Repr-Digest), what was saved is compared with it.
 
     With -r a folder is copied, by the listings that the server gives; what
     has not changed since is left alone.
@@ -1409,12 +1409,15 @@ class Report:
             self._shown = 0
 
     def end(self, count: int, seconds: float, name: "Optional[str]",
-            proof: str) -> None:
-        """Sum up: *count* bytes in so many *seconds*, saved as *name*."""
+            says: str) -> None:
+        """Sum up: *count* bytes in so many *seconds*, saved as *name*.
+
+        *says* is what else there is to say; see Transfer.run().
+        """
         self.note("%s%d bytes in %.3f s, %s/s%s" % (
             "" if name is None or name == "-" else printable(name) + ": ",
             count, seconds, size_text(count / max(seconds, 1e-6)),
-            ", " + proof if proof else ""))
+            ", " + says if says else ""))
 
     def note(self, text: str) -> None:
         """Say *text*, unless nothing is to be said."""
@@ -1962,6 +1965,7 @@ class Response:
     status, reason, fields   as in Head
     url                      where it came from, after redirects
     length                   bytes of the body, None where nobody knows
+    coded                    the content coding it came in, "" for none
     """
 
     def __init__(self, client: Client, connection: Connection, url: URL,
@@ -1977,10 +1981,13 @@ class Response:
                                                 head.fields))
         self.length = self.decoder.length
         coding = head.fields.get("content-encoding", "").strip().lower()
+        self.coded = "" if coding == "identity" else coding
         self.coding = None  # type: Optional[GzipDecoder]
-        if coding in ("gzip", "x-gzip") and not client.settings.raw:
+        if coding in ("gzip", "x-gzip"):
             self.coding = GzipDecoder()
-        self._unknown = coding not in ("", "identity", "gzip", "x-gzip")
+        self._unknown = self.coded not in ("", "gzip", "x-gzip")
+        if client.settings.raw:
+            self.take_as_sent()
         self._ended = False
         self._failure = None  # type: Optional[Failure]
         if self.decoder.done:
@@ -2014,9 +2021,13 @@ class Response:
             elif block:
                 return block
 
+    def take_as_sent(self) -> None:
+        """Do not decode the content, whatever its coding."""
+        self.coding, self._unknown = None, False
+
     def check_coding(self) -> None:
         """Raise ResponseError for a content coding that cannot be decoded."""
-        if self._unknown and not self.client.settings.raw:
+        if self._unknown:
             raise ResponseError("unknown content coding '%s'" % printable(
                 self.fields["content-encoding"]), "--raw saves it as it is")
 
@@ -2164,7 +2175,7 @@ class Output:
     written    bytes of content that are there
     validator  by which to ask for the rest of the same version, "" for none
     length     bytes of that version, None where nobody knows
-    source     the URL that it came from, after redirects; "" for not known
+    source     where it came from, see source_of(); "" for not known
     """
 
     # Whether it can begin anew although something is written.
@@ -2644,7 +2655,7 @@ class Transfer:
         self.fetched = 0
 
     def run(self) -> "Task":
-        """Write the content; return what _prove() does.
+        """Write the content; return what is to be said of it.
 
         Raise Failure, whose text then says what became of the part.
         """
@@ -2656,7 +2667,9 @@ class Transfer:
             proof = yield from self._fetch()
             assert self.response
             self.output.finish(self.response.fields.get("last-modified", ""))
-            return proof
+            coded = self.response.coded if self.output.is_file else ""
+            return ", ".join(part for part in (
+                coded and "saved as sent, " + printable(coded), proof) if part)
         except KeyboardInterrupt:
             raise Interrupted("interrupted", self.output.abandon())
         except DigestError:
@@ -2751,12 +2764,14 @@ class Transfer:
         return url, fields, asked
 
     def _plan(self, response: Response, asked: int) -> Plan:
-        """Return the Plan for *response*."""
+        """Return the Plan for *response*; a file gets it as it was sent."""
+        if self.output.is_file:
+            response.take_as_sent()
         response.check_coding()
         if self.wanted:
             return Plan(RESTART, 0, self._selected(response))
         output = self.output
-        same = output.source in ("", str(response.url))
+        same = output.source in ("", source_of(response))
         return plan(response.status, response.fields, response.length,
                     response.coding is not None,
                     Have(output.written, asked,
@@ -2771,7 +2786,7 @@ class Transfer:
                 "%s is not a part of what the server has; beginning anew"
                 % printable(self.output.name))
         elif not self.wanted:
-            source = str(response.url)
+            source = source_of(response)
             if not response.coding:
                 validator = strong_validator(response.fields)
         self.output.restart()
@@ -2900,9 +2915,18 @@ class Transfer:
             "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
-        if length != written or not all(same):
+        if (length != written or not all(same)
+                or not response.coding and answer.coded != response.coded):
             raise NotProved("it is another version by now")
         return digest if same else None     # else nobody knows
+
+
+def source_of(response: Response) -> str:
+    """Return from where, and in which coding, *response* is.
+
+    Careless servers give the same entity tag to all codings.
+    """
+    return " ".join([str(response.url), response.coded]).rstrip()
 
 
 def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
@@ -3309,7 +3333,7 @@ def add_options(parser: "ArgumentParser") -> None:
     add("--range", dest="wanted", metavar="RANGE",
         help="these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0")
     add("--raw", action="store_true",
-        help="do not ask for gzip, and do not decode it")
+        help="do not ask for gzip, nor decode what is shown")
     add("--retries", metavar="N", default=str(RETRIES),
         help="breaks in a row to cope with (default: %d)" % RETRIES)
     add("--timeout", metavar="SECONDS", default=str(TIMEOUT),
@@ -3481,10 +3505,10 @@ def fetch_file(client: Client, word: str, url: URL,
     client.report.bar = shows_progress(options) and not os.isatty(output.fd)
     transfer = Transfer(client, url, output, options.wanted or "",
                         options.retries)
-    proof = run(transfer.run())
+    says = run(transfer.run())
     client.report.clear()
     client.report.end(transfer.fetched, time.monotonic() - started, name,
-                      proof)
+                      says)
 
 
 def password_of(user: str) -> str:
