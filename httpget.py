@@ -264,6 +264,9 @@ IPV6 = re.compile(r"([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
 # scheme, authority, path, query; a fragment is for the reader alone.
 URL_PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)"
                        r"(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
+# scheme, authority, path, query with its "?"; RFC 3986, 4.1.
+REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?"
+                       r"([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
 # pchar without pct-encoded, and "/"; RFC 3986, 3.3.
@@ -446,16 +449,43 @@ def joined(url: URL, reference: str) -> URL:
     >>> str(joined(parse_url("http://a/b/c?d"), "../e?f"))
     'http://a/e?f'
     """
-    from urllib.parse import urljoin
     refuse_controls(reference, "the reference")
-    try:
-        whole = urljoin(str(url), reference)
-    except ValueError:
-        raise ValueError("'%s' is no reference" % printable(reference))
-    new = parse_url(whole)
+    # Not urllib.parse.urljoin(): it drops a last ";" or "?", and empty segments.
+    match = REFERENCE.fullmatch(reference)
+    assert match, "it matches anything"
+    scheme, authority, path, query = match.groups()
+    if scheme is not None:
+        new = parse_url(reference)
+    elif authority is not None:
+        new = parse_url("%s:%s" % (url.scheme, reference))
+    elif path:
+        if not path.startswith("/"):
+            path = url.path.rpartition("/")[0] + "/" + path
+        new = parse_url("%s://%s%s%s" % (
+            url.scheme, url.authority, without_dots(path), query or ""))
+    else:
+        new = parse_url(url.scheme + "://" + url.authority + (
+            url.target if query is None else url.path + query))
     if new.authority == url.authority:
         new.host = url.host     # with its zone, which no URL has
     return new
+
+
+def without_dots(path: str) -> str:
+    """Return *path* without the segments "." and ".."; RFC 3986, 5.2.4.
+
+    >>> without_dots("/a/./b/../c//"), without_dots("/../a/..")
+    ('/a/c//', '/')
+    """
+    kept = []  # type: List[str]
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[max(1, len(kept) - 1):]    # not what is before "/"
+        elif segment != ".":
+            kept.append(segment)
+    if segment in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
 
 
 # ---- Request ----------------------------------------------------------------
