@@ -256,6 +256,10 @@ LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST_NAME = re.compile(r"%s(?:\.%s)*\.?" % (LABEL, LABEL))
 HOST_NAME_MAX = 253     # characters; RFC 1035, 2.3.4
 
+# What IDNA 2003, Python's, takes for "ss", a sigma, or nothing, and IDNA 2008
+# for letters of their own: so the name may be another host's.  UTS 46, 7.
+DEVIATIONS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
+
 # An IPv6 address has two colons at least, which "localhost:8080" has not.
 # A zone (fe80::1%eth0) names the interface; RFC 4007, 11.
 IPV6 = re.compile(r"([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
@@ -340,6 +344,10 @@ def parse_host(text: str) -> str:
     try:
         host.encode("ascii")
     except UnicodeEncodeError:
+        if DEVIATIONS.search(host):
+            raise ValueError("'%s' is one host by IDNA 2003 and another by"
+                             " IDNA 2008; write it as xn--..."
+                             % printable(text))
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
