@@ -423,6 +423,10 @@ def parse_url(text: str) -> URL:
         before, colon, after = authority.rpartition(":")
         if colon:
             host, port = before, after
+    if ":" in host and not host.startswith("["):
+        raise ValueError("'%s' is not a host name; an IPv6 address has"
+                         " brackets in a URL, as in http://[::1]:8080/"
+                         % printable(host))
     target = percent_encode(path or "/", ENCODED_PATH_BYTES)
     if query is not None:
         target += "?" + percent_encode(query, QUERY_BYTES)

@@ -3982,6 +3982,9 @@ def test_get_host_field(a, b, c):
     ("http://h/a\r\nX: y", None, "cr lf"),
     ("http://h/\x00", None, "nul"),
     ("http://h\t/", None, "tab, which browsers drop"),
+    ("http://fe80::1:2/x", None, "no brackets: which port?"),
+    ("http://::1/", None, "no brackets"), ("http://1::2:/", None, "no port"),
+    ("http://[::1]2/", None, "something after the bracket"),
     ("http://127.1/", "http://127.1/", "the resolver may take it"),
     ("http://2130706433/", None, "a number, which is an address to some"),
 ])
@@ -12184,6 +12187,7 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     (["--retries", "-1"], "retries", "fewer than none"),
     (["-H", "Host: x"], "Host", "a field of ours"),
     (["-H", "secret"], "Name: value", "no field at all"),
+    (["http://fe80::1:2/x"], "brackets", "an address without brackets"),
     (["https://fa\xdf.de/"], "write it as xn--", "two names for one"),
     (["--auth", "me:secret"], "colon", "a password behind the user"),
     (["-O", "h", "80", "a.part", "a"], "'a.part'", "a part as a name"),
