@@ -3419,7 +3419,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         options.urls = parse_words(options.words, options.tls)
         options.timeout = parse_timeout(options.timeout)
         options.fields = [parse_field(text) for text in options.fields]
-        options.wanted = options.wanted and parse_range(options.wanted)
+        if options.wanted is not None:
+            options.wanted = parse_range(options.wanted)
         if not re.fullmatch("[0-9]{1,9}", options.retries):
             raise ValueError("--retries '%s' is not a number"
                              % printable(options.retries))
@@ -3432,8 +3433,11 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
 
 def check_combination(options: "Namespace") -> None:
     """Raise ValueError for options that do not go together."""
-    if options.output == "":
-        raise ValueError("-o needs the name of a file")
+    for option, value in (("-o", options.output), ("-P", options.folder),
+                          ("--cafile", options.cafile),
+                          ("--auth", options.auth)):
+        if value == "":     # it would count as not given
+            raise ValueError("%s needs a value" % option)
     if options.output and options.remote_name:
         raise ValueError("-o and -O both name a file")
     if options.output not in (None, "-") and len(options.urls) > 1:
