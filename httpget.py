@@ -3406,12 +3406,29 @@ def copy_name(url: URL) -> str:
     return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
 
 
+def refuse_abbreviations(parser: "ArgumentParser",
+                         argv: "Sequence[str]") -> None:
+    """Exit with a message where a long option in *argv* is abbreviated.
+
+    allow_abbrev=False would do it, but before Python 3.8 refuses "-cO", too.
+    """
+    from itertools import takewhile
+    words = [word for word in takewhile("--".__ne__, argv)
+             if word.startswith("--")]
+    known = re.findall("--[a-z][a-z-]*", parser.format_help()) if words else []
+    for word in words:
+        name = word.partition("=")[0]
+        if name not in known and any(n.startswith(name) for n in known):
+            parser.error("unrecognized arguments: %s" % word)
+
+
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or exit with a message."""
     first, parser = make_parsers()
+    argv = sys.argv[1:] if argv is None else argv
+    refuse_abbreviations(parser, argv)
     # argparse would take the "-5" behind "--range" for an option.
-    line = "".join("\0" + word for word in (
-        sys.argv[1:] if argv is None else argv))
+    line = "".join("\0" + word for word in argv)
     line = line.replace("\0--range\0-", "\0--range=-")
     known, words = first.parse_known_args(line.split("\0")[1:])
     options = parser.parse_args(words, known)

@@ -10090,6 +10090,7 @@ def test_failures_to_start_are_one_clear_line(server, tmp_path):
     for options, words in [
             ([port], ["127.0.0.1 port " + port, "in use", "another port"]),
             (["-d", "/nonexistent", "0"], ["/nonexistent"]),
+            (["-qw1", "-d/nonexistent", "0"], ["/nonexistent"]),
             (["-d", str(tmp_path / "file"), "0"], ["file", "not a folder"]),
             (["-b", "192.0.2.1", "0"], ["192.0.2.1"]),
             (["-b", "no such host", "0"], ["no such host"]),
@@ -10104,6 +10105,7 @@ def test_failures_to_start_are_one_clear_line(server, tmp_path):
 
 @pytest.mark.parametrize("options", [
     ["-1"], ["65536"], ["http"], ["--nonsense"], ["80", "81"],
+    ["--dir", "."], ["--log-form=json"], ["--dotfile"],
     ["--log-format", "x"], ["--idle-timeout", "0"], ["--idle-timeout", "nan"],
     ["--max-connections", "0"], ["--request-timeout", "inf"],
     ["--workers", "0"], ["--workers", "257"], ["--workers", "all"],
@@ -12200,6 +12202,9 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     (["-H", "x"], "Name: value", "no field"),
     (["-4", "-6"], "not allowed", "no family left"),
     (["--nonsense"], "unrecognized", "unknown option"),
+    (["--insec"], "unrecognized", "abbreviated"),
+    (["--time=3"], "unrecognized", "abbreviated, with a value"),
+    (["--rang", "0-5"], "unrecognized", "abbreviated, before a value"),
     (["--timeout", "0"], "timeout", "no time"),
     (["--timeout", "nan"], "timeout", "not a number"),
     (["-q", "-v"], "not allowed", "quiet and verbose"),
@@ -13297,7 +13302,7 @@ def test_get_complete_by_size_and_time(tmp_path, a, b, c, d):
     target.write_bytes(a[:4])
     os.utime(str(target), (c, c))
     with FileServer(a, ranges=b) as server:
-        result = server.get("-c", "-O", "-P", str(tmp_path))
+        result = server.get("-cO", "-P", str(tmp_path))
     assert result.status == d, result
     assert ("complete already" in result.err) == (d == 0)
 
