@@ -504,10 +504,11 @@ def without_dots(path: str) -> str:
 
 # What the client itself says, and relies upon.
 OWN_FIELDS = frozenset([
-    "connection", "content-length", "host", "if-range", "range",
+    "connection", "content-length", "if-range", "range",
     "transfer-encoding", "want-repr-digest"])
-# What one origin may know and another may not.
 CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
+# What one origin may know and another may not, or not take for its own.
+FOR_ONE_ORIGIN = CREDENTIALS | {"host"}
 
 # FIRST-LAST, FIRST- or -COUNT; RFC 9110, 14.1.2.
 _NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
@@ -558,17 +559,18 @@ def render_request(method: str, url: URL, fields: "Fields",
     """Return the head of a request for *url*, with *fields* of ours.
 
     They replace what every request says, and *user_fields* replace both.
-    Source: RFC 9112, 3; RFC 9110, 9.3.
+    Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
     """
     ours = OrderedDict([("Host", url.authority),
                         ("User-Agent", "httpget.py/" + __version__),
                         ("Accept", "*/*")])
     ours.update(fields)
     said = {name.lower() for name, _ in user_fields}
+    rest = [field for field in ours.items() if field[0].lower() not in said]
+    rest.extend(user_fields)
+    rest.sort(key=lambda field: field[0].lower() != "host")
     lines = ["%s %s HTTP/1.1" % (method, url.target)]
-    lines += ["%s: %s" % field for field in ours.items()
-              if field[0].lower() not in said]
-    lines += ["%s: %s" % field for field in user_fields]
+    lines += ["%s: %s" % field for field in rest]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 
@@ -1925,7 +1927,7 @@ class Client:
         user_fields = self.settings.fields
         if url.origin != self.trusted:
             user_fields = [field for field in user_fields
-                           if field[0].lower() not in CREDENTIALS]
+                           if field[0].lower() not in FOR_ONE_ORIGIN]
         elif self.settings.user:
             fields = [*fields, ("Authorization", basic(*self.settings.user))]
         return render_request(method, url, fields, user_fields)
@@ -3450,6 +3452,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
 
 def check_combination(options: "Namespace") -> None:
     """Raise ValueError for options that do not go together."""
+    if [name.lower() for name, _ in options.fields].count("host") > 1:
+        raise ValueError("Host is to be set once")
     for option, value in (("-o", options.output), ("-P", options.folder),
                           ("--cafile", options.cafile),
                           ("--auth", options.auth)):

@@ -4271,16 +4271,16 @@ def test_get_render_request():
     assert httpget.render_request("HEAD", url, fields, []) == (
         b"HEAD /x HTTP/1.1\r\nHost: h:81\r\n" + agent
         + b"Accept: b\r\nRange: bytes=0-0\r\n\r\n")
-    users = [("accept", "a"), ("X", "\xe9"), ("X", "y")]
+    users = [("accept", "a"), ("X", "\xe9"), ("X", "y"), ("host", "Z")]
     assert httpget.render_request("GET", url, fields, users) == (
-        b"GET /x HTTP/1.1\r\nHost: h:81\r\n" + agent
+        b"GET /x HTTP/1.1\r\nhost: Z\r\n" + agent     # first: RFC 9110, 7.2
         + b"Range: bytes=0-0\r\naccept: a\r\nX: \xe9\r\nX: y\r\n\r\n")
 
 
 @rows([
     ("X-A: b", ("X-A", "b"), "plain"), ("a:", ("a", ""), "empty"),
     ("a", None, "no colon"), ("a : b", None, "space before the colon"),
-    ("a: b\r\nc: d", None, "cr lf"), ("Host: x", None, "host"),
+    ("a: b\r\nc: d", None, "cr lf"), ("Host: x", ("Host", "x"), "host"),
     ("content-length: 5", None, "length"), ("Range: bytes=0-1", None, "range"),
     ("a: \u20ac", None, "not latin-1"), (": b", None, "no name"),
 ])
@@ -12190,7 +12190,8 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     (["--range", "5-", "-c", "-o", "x"], "--range", "range and -c"),
     (["-r", "-o", "x"], "-r", "-r with a name"),
     (["--retries", "-1"], "retries", "fewer than none"),
-    (["-H", "Host: x"], "Host", "a field of ours"),
+    (["-H", "Connection: x"], "Connection", "a field of ours"),
+    (["-H", "Host: x", "-H", "Host: y"], "Host", "which of the two?"),
     (["-H", "secret"], "Name: value", "no field at all"),
     (["http://fe80::1:2/x"], "brackets", "an address without brackets"),
     (["https://fa\xdf.de/"], "write it as xn--", "two names for one"),
@@ -13742,13 +13743,15 @@ def test_get_credentials_are_for_one_origin():
         with ScriptedServer(script) as server:
             result = run_httpget(
                 "-v", "--auth", "me", "-H", "Cookie: a=b", "-H", "X-A: b",
-                "127.0.0.1", str(server.port),
+                "-H", "Host: z", "127.0.0.1", str(server.port),
                 environment={"HTTPGET_PASSWORD": "secret"})
     assert (result.status, result.out) == (0, b"x"), result
     assert b"\r\nAuthorization: Basic bWU6c2VjcmV0\r\n" in server.requests[0]
     assert b"\r\nCookie: a=b\r\n" in server.requests[0]
+    assert b"\r\nHost: z\r\n" in server.requests[0]
     assert b"\r\nX-A: b\r\n" in other.requests[0]
-    assert not re.search(b"(?i)authorization|cookie", other.requests[0])
+    assert not re.search(b"(?i)authorization|cookie|host: z",
+                         other.requests[0])
     assert not re.search("secret|bWU6|a=b", result.err)
     assert result.err.count("(not shown)") == 2
 
