@@ -466,18 +466,16 @@ def joined(url: URL, reference: str) -> URL:
     match = REFERENCE.fullmatch(reference)
     assert match, "it matches anything"
     scheme, authority, path, query = match.groups()
-    if scheme is not None:
-        new = parse_url(reference)
-    elif authority is not None:
-        new = parse_url("%s:%s" % (url.scheme, reference))
-    elif path:
-        if not path.startswith("/"):
+    if scheme is None and authority is None:
+        if not path:
+            path, query = url.path, query or url.target[len(url.path):]
+        elif not path.startswith("/"):
             path = url.path.rpartition("/")[0] + "/" + path
-        new = parse_url("%s://%s%s%s" % (
-            url.scheme, url.authority, without_dots(path), query or ""))
-    else:
-        new = parse_url(url.scheme + "://" + url.authority + (
-            url.target if query is None else url.path + query))
+        reference = "%s://%s%s%s" % (url.scheme, url.authority,
+                                     without_dots(path), query or "")
+    elif scheme is None:
+        reference = "%s:%s" % (url.scheme, reference)
+    new = parse_url(reference)
     if new.authority == url.authority:
         new.host = url.host     # with its zone, which no URL has
     return new
@@ -2711,9 +2709,7 @@ class Transfer:
             proof = yield from self._fetch()
             assert self.response
             self.output.finish(self.response.fields.get("last-modified", ""))
-            coded = self.response.coded if self.output.is_file else ""
-            return ", ".join(part for part in (
-                coded and "saved as sent, " + printable(coded), proof) if part)
+            return ", ".join(part for part in (self._as_sent(), proof) if part)
         except KeyboardInterrupt:
             raise Interrupted("interrupted", self.output.abandon())
         except DigestError:
@@ -2725,6 +2721,12 @@ class Transfer:
         except Failure as exc:
             exc.args += (self.output.abandon(),)
             raise
+
+    def _as_sent(self) -> str:
+        """Return what is to be said of a file that is coded, else ""."""
+        assert self.response
+        coded = self.response.coded if self.output.is_file else ""
+        return coded and "saved as sent, " + printable(coded)
 
     def _fetch(self) -> "Task":
         """Make requests until all is written; return its proof."""
