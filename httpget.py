@@ -2360,6 +2360,7 @@ class FileOutput(Output):
         self.replace = replace
         self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
+        self.whole = False      # whether the part has all of the content
         if resume:
             self._resume()
 
@@ -2461,6 +2462,7 @@ class FileOutput(Output):
                                   " is left as it was" % (
                                       printable(self.part),
                                       printable(self.name)), TRY_AGAIN)
+            self.whole = True
             self._close()
             mtime = http_time(modified)
             if mtime is not None:
@@ -2473,15 +2475,15 @@ class FileOutput(Output):
         except FileExistsError:
             raise OutputError(
                 "%s is there already" % printable(self.name),
-                "--force replaces it",
-                "all of the new one is in %s" % printable(self.part))
+                "--force replaces it")
         except OSError as exc:
             raise not_written(self.name, exc)
 
     def abandon(self) -> str:
         """Close the part; keep it if there is anything in it."""
         if self.fd < 0:
-            return ""
+            return ("all of it is in %s" % printable(self.part)
+                    if self.whole and os.path.lexists(self.part) else "")
         size = os.fstat(self.fd).st_size
         if not size:
             self.destroy()

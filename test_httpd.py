@@ -13116,6 +13116,25 @@ def test_get_does_not_replace_what_appeared_meanwhile(tmp_path):
             (tmp_path / "file").unlink()
 
 
+def test_get_last_step_of_saving_that_fails(tmp_path):
+    """Then all of it is in the part, as the message says."""
+    target = tmp_path / "t"
+
+    class Late(FileServer):
+        def serve_file(self, sock):
+            if len(self.requests) == 1:
+                target.mkdir()
+            super().serve_file(sock)
+    with Late(MANY_BYTES) as server:
+        result = server.get("-o", str(target))
+        assert result.status == 5, result
+        assert "; all of it is in %s.part" % target in message(result)
+        target.rmdir()
+        assert server.get("-c", "-o", str(target)).status == 0
+        assert server.ranges_asked() == ["", "0-0", "1023999-", "0-0"]
+    assert target.read_bytes() == MANY_BYTES
+
+
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "br", "GZIP, gzip"])
 def test_get_saves_content_as_sent(tmp_path, coding):
     """A.tar.gz stays what it is, whatever the server calls it."""
