@@ -2183,8 +2183,11 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     where = parse_url(url)
     client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
                     Report(quiet=True), where)
-    response = run(client.get(where, []))
-    assert isinstance(response, Response)
+    try:
+        response = run(client.get(where, []))  # type: Response
+    except BaseException:   # what a redirect came by was kept
+        client.close()
+        raise
     return response
 
 

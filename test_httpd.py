@@ -13836,6 +13836,23 @@ def test_get_decodes_gzip():
         assert (result.status, result.out) == (4, b""), result
 
 
+@rows([(b"ftp://a/", "refused"), (b"/", "in a ring")])
+def test_get_failed_fetch_leaves_no_connection(a):
+    """That of the redirect was kept for the next request."""
+    ends = []
+
+    def answer(sock):
+        for _ in range(httpget.REDIRECTS_MAX + 1):
+            sock.sendall(b"HTTP/1.1 302 x\r\nContent-Length: 0\r\n"
+                         b"Location: %s\r\n\r\n" % a)
+            ends.append(sock.recv(65536) == b"")
+    with ScriptedServer(answer) as server:
+        with pytest.raises(httpget.Failure) as caught:  # which holds it
+            httpget.fetch("http://127.0.0.1:%d/" % server.port)
+        wait_until(lambda: ends and ends[-1], "the end of the connection")
+    assert caught.value.exit_status == 1
+
+
 def test_get_from_a_program():
     """fetch(): any status, blocks of content, and the documented errors."""
     with ScriptedServer(ok(b"x" * 300000, b"A: b")) as server:
