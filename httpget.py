@@ -3508,10 +3508,12 @@ def check_names(options: "Namespace") -> None:
             names += [name, part, part + NOTES_SUFFIX]
         elif options.recursive:
             names.append(copy_name(url))
+    seen = set()  # type: Set[str]
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise ValueError("two of these would be saved as '%s'"
                              % printable(name or "."))
+        seen.add(name)
 
 
 def parse_words(words: "Sequence[str]",

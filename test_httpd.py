@@ -3815,6 +3815,12 @@ WORST = [
                                  ""), "head: a value"),
     (lambda n: httpd.multipart([(i, i) for i in range(n // 100)], n, "a/b",
                                "b"), "multipart: many"),
+    (lambda n: httpget.parse_arguments(["-O", "h", "80"] + [
+        "%d" % i for i in range(n // 8)]), "client: names"),
+    (lambda n: httpget.parse_arguments(["-r"] + [
+        "http://h/%d" % i for i in range(n // 8)]), "client: copies"),
+    (lambda n: httpget.without_dots("/a" * (n // 4) + "/.." * (n // 6)),
+     "client: dots"),
 ]
 
 
