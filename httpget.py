@@ -139,6 +139,7 @@ EXPANSION_MAX = 100             # times what was sent; text has 3 to 20
 EXPANSION_FREE = 16 * MIB       # bytes that are decoded whatever was sent
 ERROR_SHOWN_MAX = 64 * KIB      # bytes of an error's content that -v shows
 GARBAGE_SHOWN_MAX = 40          # bytes of something malformed in a message
+CENTURY = 70            # years of two digits are from 1970 to 2069
 TIME_MAX = 2**33        # seconds since 1970 that every file system takes
 NOTES_MAX = 64 * KIB    # bytes of FILE.part.json
 NAME_MAX = 255          # bytes of a file's name, in most file systems
@@ -905,11 +906,18 @@ class GzipDecoder:
 # RFC 9110, 14.4.
 CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
                            % (_NUMBER, _NUMBER, _NUMBER))
-# IMF-fixdate, and the two forms of old; RFC 9110, 5.6.7.
-HTTP_DATE = re.compile(
-    "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
-    "|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
-    "|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
+# HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
+          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
+_MONTH = "(" + "|".join(MONTHS) + ")"
+_DAY = "(?:" + "|".join(DAYS) + ")"
+_DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+# Compiled when they are first needed: at the start it takes 2 ms.
+IMF_FIXDATE = r"%s, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK)
+RFC850_DATE = r"%s, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK)
+ASCTIME_DATE = r"%s %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_DAY, _MONTH, _CLOCK)
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -972,14 +980,26 @@ def http_time(value: str) -> "Optional[int]":
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
     """
-    from email.utils import mktime_tz, parsedate_tz
-    if not HTTP_DATE.fullmatch(value):  # of others Python makes all sorts
-        return None
+    from datetime import datetime, timezone
+    match = re.fullmatch(IMF_FIXDATE, value) or re.fullmatch(RFC850_DATE,
+                                                             value)
+    if match:
+        day, month, year, hour, minute, second = match.groups()
+    else:
+        match = re.fullmatch(ASCTIME_DATE, value)
+        if not match:
+            return None
+        month, day, hour, minute, second, year = match.groups()
+    if len(year) == 2:
+        year = ("19" if int(year) >= CENTURY else "20") + year
+    leap = int(second == "60")  # datetime knows no 60th second
     try:
-        parts = parsedate_tz(value)
-        seconds = int(mktime_tz(parts)) if parts else -1
-    except (ValueError, OverflowError):
+        date = datetime(int(year), MONTHS.index(month) + 1, int(day),
+                        int(hour), int(minute), int(second) - leap,
+                        tzinfo=timezone.utc)
+    except ValueError:
         return None
+    seconds = int(date.timestamp()) + leap
     return seconds if 0 <= seconds <= TIME_MAX else None
 
 
@@ -1002,7 +1022,7 @@ def strong_validator(fields: "Dict[str, str]") -> str:
 def is_validator(text: str) -> bool:
     """Return whether *text* may be one that strong_validator() returned."""
     return (STRONG_ETAG.fullmatch(text) is not None
-            or HTTP_DATE.fullmatch(text) is not None)
+            or http_time(text) is not None)
 
 
 def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:

@@ -702,6 +702,9 @@ def test_http_date(seconds, expected):
 ])
 def test_parse_http_date(value, expected):
     assert httpd.parse_http_date(value, NOW) == expected
+    # The client's knows no clock, and no time that a file could not have.
+    if expected is None or 0 <= expected < 2**31:
+        assert httpget.http_time(value) == expected
 
 
 def test_dates_round_trip():
@@ -712,6 +715,8 @@ def test_dates_round_trip():
         text = httpd.http_date(seconds)
         assert text == email.utils.formatdate(seconds, usegmt=True)
         assert httpd.parse_http_date(text, NOW) == seconds
+        assert httpget.http_time(text) == (
+            seconds if seconds <= httpget.TIME_MAX else None)
         asctime = time.asctime(time.gmtime(seconds))
         assert httpd.parse_http_date(asctime, NOW) == seconds
         # A year of two digits can only mean one of a hundred.
@@ -732,6 +737,8 @@ def test_date_parser_never_raises():
             text[chance.randrange(len(text))] = chance.choice("09 :-,aN\xb2")
         seconds = httpd.parse_http_date("".join(text), NOW)
         assert seconds is None or isinstance(seconds, int), "".join(text)
+        if seconds is None:
+            assert httpget.http_time("".join(text)) is None, "".join(text)
 
 
 # ---- Requests ---------------------------------------------------------------
@@ -4087,7 +4094,9 @@ def test_get_parse_content_range(a, b):
     ({"last-modified": DATE, "date": LATER}, DATE, "an old date"),
     ({"last-modified": DATE, "date": DATE}, "", "a date of this second"),
     ({"last-modified": DATE}, "", "a date alone"),
-    ({"last-modified": "x", "date": LATER}, "", "no date"), ({}, "", "none"),
+    ({"last-modified": "x", "date": LATER}, "", "no date"),
+    ({"last-modified": "Sun, 31 Feb 1993 08:49:37 GMT", "date": LATER}, "",
+     "a day that no month has"), ({}, "", "none"),
 ])
 def test_get_strong_validator(a, b):
     assert httpget.strong_validator(a) == b
