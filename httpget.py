@@ -1553,7 +1553,9 @@ class Loop:
     def turn(self) -> None:
         """Wait until a task can go on, and let all that can do so."""
         deadline = min(deadline for _, _, deadline in self.waits.values())
-        ready = self.selector.select(max(0, deadline - time.monotonic()))
+        # It knows no wait without end, nor of many years.
+        ready = self.selector.select(
+            min(max(0, deadline - time.monotonic()), TIMEOUT_MAX))
         going = [key.data for key, _ in ready]
         now = time.monotonic()
         for task, (sock, _, deadline) in list(self.waits.items()):
@@ -1835,7 +1837,8 @@ def reason_of(exc: OSError) -> str:
 class Settings:
     """How requests are made: what holds for all of them.
 
-    timeout   seconds to connect, for a head, and between bytes
+    timeout   seconds to connect, for a head, and between bytes; None for
+              no limit
     family    of addresses, 0 for any
     fields    (name, value) pairs for every request
     user      (name, password), or None
@@ -1844,12 +1847,12 @@ class Settings:
     raw       take content as it is, without content coding
     """
 
-    def __init__(self, timeout: float = TIMEOUT, family: int = 0,
+    def __init__(self, timeout: "Optional[float]" = TIMEOUT, family: int = 0,
                  fields: "Sequence[Tuple[str, str]]" = (),
                  user: "Optional[Tuple[str, str]]" = None,
                  cafile: "Optional[str]" = None, insecure: bool = False,
                  raw: bool = False) -> None:
-        self.timeout = timeout
+        self.timeout = float("inf") if timeout is None else timeout
         self.family = family
         self.fields = fields
         self.user = user
@@ -2186,7 +2189,8 @@ class Response:
 
 
 def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
-          timeout: float = TIMEOUT, user: "Optional[Tuple[str, str]]" = None,
+          timeout: "Optional[float]" = TIMEOUT,
+          user: "Optional[Tuple[str, str]]" = None,
           cafile: "Optional[str]" = None, insecure: bool = False,
           raw: bool = False) -> Response:
     """Return the Response for *url*; iterate over it for the content.

@@ -13892,6 +13892,10 @@ def test_get_from_a_program():
             for _ in range(2):      # it does not become an end
                 with pytest.raises(httpget.BrokenOff):
                     b"".join(response)
+        server.script = ok(b"hello")
+        for timeout in (None, 1e300):       # no limit, and as good as none
+            with httpget.fetch(url, timeout=timeout) as response:
+                assert b"".join(response) == b"hello"
     with pytest.raises(httpget.ConnectError):
         httpget.fetch(url)
     with pytest.raises(ValueError):
