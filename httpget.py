@@ -215,7 +215,7 @@ class ResponseError(Failure):
 
 
 class NoDigest(ConnectError):
-    """The server was asked for a digest, and does not come to an end."""
+    """The server was asked for a digest, and has no answer to that."""
 
 
 class BrokenOff(ResponseError):
@@ -2973,9 +2973,6 @@ class Transfer:
                 self.client, response.url, [WANT_DIGEST, *fields])
         except Failure as exc:  # the content is there; only the proof is not
             raise NotProved(exc.args[0])
-        if answer.status not in (200, 206):
-            raise NotProved("the server answered %d to the question for its"
-                            " digest" % answer.status)
         if answer.status == 200 or length is None:
             return None
         written = self.output.written
@@ -3008,12 +3005,15 @@ def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
     """Ask for one byte of *url*, with *fields*; see WANT_DIGEST.
 
     Return (the response, the file's length or None, its SHA-256 or None).
-    Raise Failure.
+    Raise Failure, NoDigest among them.
     """
     answer = yield from client.get(url, [
         *fields, ("Range", "bytes=0-0"), ("Accept-Encoding", "identity")],
         aside=True)
     yield from answer.discard()
+    if answer.status not in (200, 206, 416) and WANT_DIGEST in fields:
+        raise NoDigest("the server answered %d to the question for its digest"
+                       % answer.status)
     length = None
     part = parse_content_range(answer.fields)
     if answer.status in (206, 416) and part and part.length >= 0:

@@ -13309,7 +13309,7 @@ def test_get_digest_that_takes_longer_than_the_timeout(
     (b"206 Part\r\nETag: \"two\"\r\nContent-Range: bytes 0-0/9",
      "it is another version", "another version"),
     (b"HTTP/2", "malformed response", "no answer at all")])
-def test_get_proof_that_is_lost(a, b):
+def test_get_proof_that_is_lost(tmp_path, a, b):
     """It is said why; no digest at all is no loss."""
     class Losing(FileServer):
         def serve_file(self, sock):
@@ -13320,8 +13320,12 @@ def test_get_proof_that_is_lost(a, b):
                 super().serve_file(sock)
     with Losing(b"text") as server:
         result = server.get()
-    assert (result.status, result.out) == (0, b"text"), result
-    assert ", not verified: " in result.err and b in result.err, result
+        assert (result.status, result.out) == (0, b"text"), result
+        assert ", not verified: " + b in result.err, result
+        if "answered" in b:     # but has the file
+            assert server.get("-O", "-P", str(tmp_path)).status == 0
+            result = server.get("-c", "-O", "-P", str(tmp_path))
+            assert "complete already, not verified: " + b in result.err, result
 
 
 @rows([
