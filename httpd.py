@@ -6284,9 +6284,26 @@ def hash_password() -> int:
     return 0
 
 
+def refuse_abbreviations(parser: "argparse.ArgumentParser",
+                         argv: "Sequence[str]") -> None:
+    """Exit with a message where a long option in *argv* is abbreviated.
+
+    allow_abbrev=False would do it, but before Python 3.8 refuses "-w2", too.
+    """
+    from itertools import takewhile
+    words = [word for word in takewhile("--".__ne__, argv)
+             if word.startswith("--")]
+    known = re.findall("--[a-z][a-z-]*", parser.format_help()) if words else []
+    for word in words:
+        name = word.partition("=")[0]
+        if name not in known and any(n.startswith(name) for n in known):
+            parser.error("unrecognized arguments: %s" % word)
+
+
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     parser = make_parser()
+    refuse_abbreviations(parser, sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(argv)
     if args.tls_cert is None and not (
             args.tls_key is None and args.tls_password_file is None):

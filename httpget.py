@@ -18,11 +18,11 @@ What it does
     is, with control characters escaped; "-o -" writes it unchanged.
     Redirects are followed.
 
-    With -o FILE or -O the content is collected in FILE.part, which becomes
-    FILE only when it is whole and on the disk.  A transfer that breaks is
-    gone on with by itself, and with -c in a later run, as long as the file
-    is the same; two versions are never joined.  Where the server gives a
-    digest (Repr-Digest), what was saved is compared with it.
+    With -o FILE or -O the content is collected, as it was sent, in FILE.part,
+    which becomes FILE only when it is whole and on the disk.  A transfer that
+    breaks is gone on with by itself, and with -c in a later run, as long as
+    the file is the same; two versions are never joined.  Where the server
+    gives a digest (Repr-Digest), what was saved is compared with it.
 
     With -r a folder is copied, by the listings that the server gives; what
     has not changed since is left alone.
@@ -43,8 +43,8 @@ Limits
     10 redirects, gzip content of 100 times its coded size, listings of
     16 MiB and 200,000 names, folders 64 deep; 30 s to connect to each
     address, for a head, and between bytes (--timeout); 5 breaks in a row
-    (--retries).  Content has no limit, and memory stays the same whatever
-    its size.
+    (--retries); 10 minutes for a digest.  Content has no limit, and memory
+    stays the same whatever its size.
 
 Exit status
     0    success
@@ -139,9 +139,11 @@ EXPANSION_MAX = 100             # times what was sent; text has 3 to 20
 EXPANSION_FREE = 16 * MIB       # bytes that are decoded whatever was sent
 ERROR_SHOWN_MAX = 64 * KIB      # bytes of an error's content that -v shows
 GARBAGE_SHOWN_MAX = 40          # bytes of something malformed in a message
+CENTURY = 70            # years of two digits are from 1970 to 2069
 TIME_MAX = 2**33        # seconds since 1970 that every file system takes
 NOTES_MAX = 64 * KIB    # bytes of FILE.part.json
 NAME_MAX = 255          # bytes of a file's name, in most file systems
+DIGEST_WAIT = 600       # seconds; 200 GB and more are hashed in them
 PROGRESS_WAIT = 0.2     # seconds between two looks at the progress
 COLUMNS = 80            # of a terminal that does not tell
 
@@ -212,6 +214,10 @@ class ResponseError(Failure):
     exit_status = 4
 
 
+class NoDigest(ConnectError):
+    """The server was asked for a digest, and has no answer to that."""
+
+
 class BrokenOff(ResponseError):
     """The response ended too early."""
 
@@ -251,6 +257,10 @@ LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST_NAME = re.compile(r"%s(?:\.%s)*\.?" % (LABEL, LABEL))
 HOST_NAME_MAX = 253     # characters; RFC 1035, 2.3.4
 
+# What IDNA 2003, Python's, takes for "ss", a sigma, or nothing, and IDNA 2008
+# for letters of their own: so the name may be another host's.  UTS 46, 7.
+DEVIATIONS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
+
 # An IPv6 address has two colons at least, which "localhost:8080" has not.
 # A zone (fe80::1%eth0) names the interface; RFC 4007, 11.
 IPV6 = re.compile(r"([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
@@ -259,6 +269,9 @@ IPV6 = re.compile(r"([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
 # scheme, authority, path, query; a fragment is for the reader alone.
 URL_PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)"
                        r"(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
+# scheme, authority, path, query with its "?"; RFC 3986, 4.1.
+REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?"
+                       r"([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
 # pchar without pct-encoded, and "/"; RFC 3986, 3.3.
@@ -332,6 +345,10 @@ def parse_host(text: str) -> str:
     try:
         host.encode("ascii")
     except UnicodeEncodeError:
+        if DEVIATIONS.search(host):
+            raise ValueError("'%s' is one host by IDNA 2003 and another by"
+                             " IDNA 2008; write it as xn--..."
+                             % printable(text))
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
@@ -407,6 +424,10 @@ def parse_url(text: str) -> URL:
         before, colon, after = authority.rpartition(":")
         if colon:
             host, port = before, after
+    if ":" in host and not host.startswith("["):
+        raise ValueError("'%s' is not a host name; an IPv6 address has"
+                         " brackets in a URL, as in http://[::1]:8080/"
+                         % printable(host))
     target = percent_encode(path or "/", ENCODED_PATH_BYTES)
     if query is not None:
         target += "?" + percent_encode(query, QUERY_BYTES)
@@ -441,26 +462,52 @@ def joined(url: URL, reference: str) -> URL:
     >>> str(joined(parse_url("http://a/b/c?d"), "../e?f"))
     'http://a/e?f'
     """
-    from urllib.parse import urljoin
     refuse_controls(reference, "the reference")
-    try:
-        whole = urljoin(str(url), reference)
-    except ValueError:
-        raise ValueError("'%s' is no reference" % printable(reference))
-    new = parse_url(whole)
+    # Not urllib.parse.urljoin(): it drops a last ";" or "?", and empty segments.
+    match = REFERENCE.fullmatch(reference)
+    assert match, "it matches anything"
+    scheme, authority, path, query = match.groups()
+    if scheme is None and authority is None:
+        if not path:
+            path, query = url.path, query or url.target[len(url.path):]
+        elif not path.startswith("/"):
+            path = url.path.rpartition("/")[0] + "/" + path
+        reference = "%s://%s%s%s" % (url.scheme, url.authority,
+                                     without_dots(path), query or "")
+    elif scheme is None:
+        reference = "%s:%s" % (url.scheme, reference)
+    new = parse_url(reference)
     if new.authority == url.authority:
         new.host = url.host     # with its zone, which no URL has
     return new
+
+
+def without_dots(path: str) -> str:
+    """Return *path* without the segments "." and ".."; RFC 3986, 5.2.4.
+
+    >>> without_dots("/a/./b/../c//"), without_dots("/../a/..")
+    ('/a/c//', '/')
+    """
+    kept = []  # type: List[str]
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[max(1, len(kept) - 1):]    # not what is before "/"
+        elif segment != ".":
+            kept.append(segment)
+    if segment in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
 
 
 # ---- Request ----------------------------------------------------------------
 
 # What the client itself says, and relies upon.
 OWN_FIELDS = frozenset([
-    "connection", "content-length", "host", "if-range", "range",
+    "connection", "content-length", "if-range", "range",
     "transfer-encoding", "want-repr-digest"])
-# What one origin may know and another may not.
 CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
+# What one origin may know and another may not, or not take for its own.
+FOR_ONE_ORIGIN = CREDENTIALS | {"host"}
 
 # FIRST-LAST, FIRST- or -COUNT; RFC 9110, 14.1.2.
 _NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
@@ -511,17 +558,18 @@ def render_request(method: str, url: URL, fields: "Fields",
     """Return the head of a request for *url*, with *fields* of ours.
 
     They replace what every request says, and *user_fields* replace both.
-    Source: RFC 9112, 3; RFC 9110, 9.3.
+    Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
     """
     ours = OrderedDict([("Host", url.authority),
                         ("User-Agent", "httpget.py/" + __version__),
                         ("Accept", "*/*")])
     ours.update(fields)
     said = {name.lower() for name, _ in user_fields}
+    rest = [field for field in ours.items() if field[0].lower() not in said]
+    rest.extend(user_fields)
+    rest.sort(key=lambda field: field[0].lower() != "host")
     lines = ["%s %s HTTP/1.1" % (method, url.target)]
-    lines += ["%s: %s" % field for field in ours.items()
-              if field[0].lower() not in said]
-    lines += ["%s: %s" % field for field in user_fields]
+    lines += ["%s: %s" % field for field in rest]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 
@@ -858,11 +906,18 @@ class GzipDecoder:
 # RFC 9110, 14.4.
 CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
                            % (_NUMBER, _NUMBER, _NUMBER))
-# IMF-fixdate, and the two forms of old; RFC 9110, 5.6.7.
-HTTP_DATE = re.compile(
-    "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
-    "|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
-    "|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
+# HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
+          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
+_MONTH = "(" + "|".join(MONTHS) + ")"
+_DAY = "(?:" + "|".join(DAYS) + ")"
+_DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+# Compiled when they are first needed: at the start it takes 2 ms.
+IMF_FIXDATE = r"%s, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK)
+RFC850_DATE = r"%s, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK)
+ASCTIME_DATE = r"%s %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_DAY, _MONTH, _CLOCK)
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -925,14 +980,26 @@ def http_time(value: str) -> "Optional[int]":
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
     """
-    from email.utils import mktime_tz, parsedate_tz
-    if not HTTP_DATE.fullmatch(value):  # of others Python makes all sorts
-        return None
+    from datetime import datetime, timezone
+    match = re.fullmatch(IMF_FIXDATE, value) or re.fullmatch(RFC850_DATE,
+                                                             value)
+    if match:
+        day, month, year, hour, minute, second = match.groups()
+    else:
+        match = re.fullmatch(ASCTIME_DATE, value)
+        if not match:
+            return None
+        month, day, hour, minute, second, year = match.groups()
+    if len(year) == 2:
+        year = ("19" if int(year) >= CENTURY else "20") + year
+    leap = int(second == "60")  # datetime knows no 60th second
     try:
-        parts = parsedate_tz(value)
-        seconds = int(mktime_tz(parts)) if parts else -1
-    except (ValueError, OverflowError):
+        date = datetime(int(year), MONTHS.index(month) + 1, int(day),
+                        int(hour), int(minute), int(second) - leap,
+                        tzinfo=timezone.utc)
+    except ValueError:
         return None
+    seconds = int(date.timestamp()) + leap
     return seconds if 0 <= seconds <= TIME_MAX else None
 
 
@@ -955,7 +1022,7 @@ def strong_validator(fields: "Dict[str, str]") -> str:
 def is_validator(text: str) -> bool:
     """Return whether *text* may be one that strong_validator() returned."""
     return (STRONG_ETAG.fullmatch(text) is not None
-            or HTTP_DATE.fullmatch(text) is not None)
+            or http_time(text) is not None)
 
 
 def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
@@ -1404,12 +1471,15 @@ class Report:
             self._shown = 0
 
     def end(self, count: int, seconds: float, name: "Optional[str]",
-            proof: str) -> None:
-        """Sum up: *count* bytes in so many *seconds*, saved as *name*."""
+            says: str) -> None:
+        """Sum up: *count* bytes in so many *seconds*, saved as *name*.
+
+        *says* is what else there is to say; see Transfer.run().
+        """
         self.note("%s%d bytes in %.3f s, %s/s%s" % (
             "" if name is None or name == "-" else printable(name) + ": ",
             count, seconds, size_text(count / max(seconds, 1e-6)),
-            ", " + proof if proof else ""))
+            ", " + says if says else ""))
 
     def note(self, text: str) -> None:
         """Say *text*, unless nothing is to be said."""
@@ -1483,7 +1553,9 @@ class Loop:
     def turn(self) -> None:
         """Wait until a task can go on, and let all that can do so."""
         deadline = min(deadline for _, _, deadline in self.waits.values())
-        ready = self.selector.select(max(0, deadline - time.monotonic()))
+        # It knows no wait without end, nor of many years.
+        ready = self.selector.select(
+            min(max(0, deadline - time.monotonic()), TIMEOUT_MAX))
         going = [key.data for key, _ in ready]
         now = time.monotonic()
         for task, (sock, _, deadline) in list(self.waits.items()):
@@ -1633,12 +1705,14 @@ class Connection:
             "waited %g s in vain (--timeout)" % self.timeout if self.stalled
             else reason_of(exc))
 
-    def receive_head(self) -> "Task":
+    def receive_head(self, patience: "Callable[[], Task]") -> "Task":
         """Return the next head, with the empty line at its end.
 
         All of it must come within one timeout after its first bytes: those
         that drip would add up to hours.  Raise ConnectError when no byte
-        comes, ResponseError when it breaks off or cannot be a head.
+        comes, ResponseError when it breaks off or cannot be a head.  After
+        each timeout without a byte *patience*, a task, tells whether to wait
+        for another.
         """
         data = bytearray()
         length = 0
@@ -1647,6 +1721,8 @@ class Connection:
             try:
                 block = yield from self.receive(deadline)
             except ConnectionLost as exc:
+                if self.stalled and not data and (yield from patience()):
+                    continue
                 raise self._no_head(str(exc))
             if not block:
                 raise self._no_head("the server closed the connection")
@@ -1761,7 +1837,8 @@ def reason_of(exc: OSError) -> str:
 class Settings:
     """How requests are made: what holds for all of them.
 
-    timeout   seconds to connect, for a head, and between bytes
+    timeout   seconds to connect, for a head, and between bytes; None for
+              no limit
     family    of addresses, 0 for any
     fields    (name, value) pairs for every request
     user      (name, password), or None
@@ -1770,12 +1847,12 @@ class Settings:
     raw       take content as it is, without content coding
     """
 
-    def __init__(self, timeout: float = TIMEOUT, family: int = 0,
+    def __init__(self, timeout: "Optional[float]" = TIMEOUT, family: int = 0,
                  fields: "Sequence[Tuple[str, str]]" = (),
                  user: "Optional[Tuple[str, str]]" = None,
                  cafile: "Optional[str]" = None, insecure: bool = False,
                  raw: bool = False) -> None:
-        self.timeout = timeout
+        self.timeout = float("inf") if timeout is None else timeout
         self.family = family
         self.fields = fields
         self.user = user
@@ -1822,6 +1899,8 @@ class Client:
         self.trusted = url.origin
         self.allowed = allowed
         self._idle = None  # type: Optional[Connection]
+        self._patient_until = 0.0   # a monotonic time; see _is_alive()
+        self._waits = False         # whether the user was told so
 
     def get(self, url: URL, fields: "Fields", aside: bool = False,
             method: str = "GET") -> "Task":
@@ -1832,6 +1911,8 @@ class Client:
         Failure.
         """
         self.report.aside = aside
+        self._patient_until = time.monotonic() + DIGEST_WAIT if aside else 0
+        self._waits = False
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields, method)
             if response.status not in REDIRECTS or (
@@ -1867,7 +1948,7 @@ class Client:
         user_fields = self.settings.fields
         if url.origin != self.trusted:
             user_fields = [field for field in user_fields
-                           if field[0].lower() not in CREDENTIALS]
+                           if field[0].lower() not in FOR_ONE_ORIGIN]
         elif self.settings.user:
             fields = [*fields, ("Authorization", basic(*self.settings.user))]
         return render_request(method, url, fields, user_fields)
@@ -1892,7 +1973,8 @@ class Client:
         except ConnectionLost as exc:
             raise ConnectError(str(exc), IS_IT_A_SERVER)
         for _ in range(INTERIM_MAX + 1):
-            head = parse_head((yield from connection.receive_head()))
+            head = parse_head((yield from connection.receive_head(
+                lambda: self._is_alive(connection, url))))
             self.report.head(head)
             if not head.interim:
                 return Response(self, connection, url, head, method)
@@ -1900,6 +1982,35 @@ class Client:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
         raise ResponseError("more than %d interim responses" % INTERIM_MAX)
+
+    def _is_alive(self, connection: Connection, url: URL) -> "Task":
+        """Return whether to wait on for what was asked for on *connection*.
+
+        Only for what was asked aside: a digest may take minutes to make.  One
+        byte that comes on a second connection shows that the server is there.
+        Raise NoDigest when it is not, or took too long.
+        """
+        if not self._patient_until:
+            return False
+        if time.monotonic() >= self._patient_until:
+            raise NoDigest("no digest from the server within %d s"
+                           % DIGEST_WAIT)
+        if not self._waits:
+            self.report.note("Waiting for the server's digest")
+        self._waits = True
+        other = Client(self.settings, Report(quiet=True), url)
+        other.trusted = self.trusted
+        try:
+            response = yield from other._get_once(
+                url, [("Range", "bytes=0-0")], "GET")
+            response.close()
+        except Failure as exc:
+            if not connection.has_input():      # or it was busy with this
+                raise NoDigest("the server does not answer any more: %s"
+                               % exc.args[0])
+        finally:
+            other.close()
+        return True
 
     def keep(self, connection: Connection) -> None:
         """Take back *connection*, for the next request."""
@@ -1919,6 +2030,7 @@ class Response:
     status, reason, fields   as in Head
     url                      where it came from, after redirects
     length                   bytes of the body, None where nobody knows
+    coded                    the content coding it came in, "" for none
     """
 
     def __init__(self, client: Client, connection: Connection, url: URL,
@@ -1934,10 +2046,13 @@ class Response:
                                                 head.fields))
         self.length = self.decoder.length
         coding = head.fields.get("content-encoding", "").strip().lower()
+        self.coded = "" if coding == "identity" else coding
         self.coding = None  # type: Optional[GzipDecoder]
-        if coding in ("gzip", "x-gzip") and not client.settings.raw:
+        if coding in ("gzip", "x-gzip"):
             self.coding = GzipDecoder()
-        self._unknown = coding not in ("", "identity", "gzip", "x-gzip")
+        self._unknown = self.coded not in ("", "gzip", "x-gzip")
+        if client.settings.raw:
+            self.take_as_sent()
         self._ended = False
         self._failure = None  # type: Optional[Failure]
         if self.decoder.done:
@@ -1971,9 +2086,13 @@ class Response:
             elif block:
                 return block
 
+    def take_as_sent(self) -> None:
+        """Do not decode the content, whatever its coding."""
+        self.coding, self._unknown = None, False
+
     def check_coding(self) -> None:
         """Raise ResponseError for a content coding that cannot be decoded."""
-        if self._unknown and not self.client.settings.raw:
+        if self._unknown:
             raise ResponseError("unknown content coding '%s'" % printable(
                 self.fields["content-encoding"]), "--raw saves it as it is")
 
@@ -2070,7 +2189,8 @@ class Response:
 
 
 def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
-          timeout: float = TIMEOUT, user: "Optional[Tuple[str, str]]" = None,
+          timeout: "Optional[float]" = TIMEOUT,
+          user: "Optional[Tuple[str, str]]" = None,
           cafile: "Optional[str]" = None, insecure: bool = False,
           raw: bool = False) -> Response:
     """Return the Response for *url*; iterate over it for the content.
@@ -2087,8 +2207,11 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     where = parse_url(url)
     client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
                     Report(quiet=True), where)
-    response = run(client.get(where, []))
-    assert isinstance(response, Response)
+    try:
+        response = run(client.get(where, []))  # type: Response
+    except BaseException:   # what a redirect came by was kept
+        client.close()
+        raise
     return response
 
 
@@ -2121,7 +2244,7 @@ class Output:
     written    bytes of content that are there
     validator  by which to ask for the rest of the same version, "" for none
     length     bytes of that version, None where nobody knows
-    source     the URL that it came from, after redirects; "" for not known
+    source     where it came from, see source_of(); "" for not known
     """
 
     # Whether it can begin anew although something is written.
@@ -2264,6 +2387,7 @@ class FileOutput(Output):
         self.replace = replace
         self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
+        self.whole = False      # whether the part has all of the content
         if resume:
             self._resume()
 
@@ -2365,6 +2489,7 @@ class FileOutput(Output):
                                   " is left as it was" % (
                                       printable(self.part),
                                       printable(self.name)), TRY_AGAIN)
+            self.whole = True
             self._close()
             mtime = http_time(modified)
             if mtime is not None:
@@ -2377,15 +2502,15 @@ class FileOutput(Output):
         except FileExistsError:
             raise OutputError(
                 "%s is there already" % printable(self.name),
-                "--force replaces it",
-                "all of the new one is in %s" % printable(self.part))
+                "--force replaces it")
         except OSError as exc:
             raise not_written(self.name, exc)
 
     def abandon(self) -> str:
         """Close the part; keep it if there is anything in it."""
         if self.fd < 0:
-            return ""
+            return ("all of it is in %s" % printable(self.part)
+                    if self.whole and os.path.lexists(self.part) else "")
         size = os.fstat(self.fd).st_size
         if not size:
             self.destroy()
@@ -2568,6 +2693,13 @@ def retry_delay(breaks: int) -> int:
     return min(RETRY_DELAY << breaks, RETRY_DELAY_MAX)
 
 
+WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
+
+
+class NotProved(Exception):
+    """Why the content could not be compared with the server's digest."""
+
+
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
@@ -2594,7 +2726,7 @@ class Transfer:
         self.fetched = 0
 
     def run(self) -> "Task":
-        """Write the content; return "verified sha-256", or "" without proof.
+        """Write the content; return what is to be said of it.
 
         Raise Failure, whose text then says what became of the part.
         """
@@ -2606,7 +2738,7 @@ class Transfer:
             proof = yield from self._fetch()
             assert self.response
             self.output.finish(self.response.fields.get("last-modified", ""))
-            return proof
+            return ", ".join(part for part in (self._as_sent(), proof) if part)
         except KeyboardInterrupt:
             raise Interrupted("interrupted", self.output.abandon())
         except DigestError:
@@ -2618,6 +2750,12 @@ class Transfer:
         except Failure as exc:
             exc.args += (self.output.abandon(),)
             raise
+
+    def _as_sent(self) -> str:
+        """Return what is to be said of a file that is coded, else ""."""
+        assert self.response
+        coded = self.response.coded if self.output.is_file else ""
+        return coded and "saved as sent, " + printable(coded)
 
     def _fetch(self) -> "Task":
         """Make requests until all is written; return its proof."""
@@ -2701,12 +2839,14 @@ class Transfer:
         return url, fields, asked
 
     def _plan(self, response: Response, asked: int) -> Plan:
-        """Return the Plan for *response*."""
+        """Return the Plan for *response*; a file gets it as it was sent."""
+        if self.output.is_file:
+            response.take_as_sent()
         response.check_coding()
         if self.wanted:
             return Plan(RESTART, 0, self._selected(response))
         output = self.output
-        same = output.source in ("", str(response.url))
+        same = output.source in ("", source_of(response))
         return plan(response.status, response.fields, response.length,
                     response.coding is not None,
                     Have(output.written, asked,
@@ -2721,7 +2861,7 @@ class Transfer:
                 "%s is not a part of what the server has; beginning anew"
                 % printable(self.output.name))
         elif not self.wanted:
-            source = str(response.url)
+            source = source_of(response)
             if not response.coding:
                 validator = strong_validator(response.fields)
         self.output.restart()
@@ -2792,22 +2932,27 @@ class Transfer:
     def _prove(self) -> "Task":
         """Compare with the server's digest, where it has one.
 
-        Return "verified sha-256", or "" without one; raise DigestError, or
-        BrokenOff where the file turns out to be longer.
+        Return "verified sha-256", "not verified" and why, or "" where the
+        server gives none; raise DigestError, or BrokenOff where the file
+        turns out to be longer.
         """
         response = self.response
         assert response
         if not self.hasher:
             return ""
         digest = None
+        why = ""
         if not response.coding:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
                     "accept-ranges", "").lower()):
-            digest = yield from self._ask_digest(response)
+            try:
+                digest = yield from self._ask_digest(response)
+            except NotProved as exc:
+                why = "not verified: %s" % exc
         if not digest:
-            return ""
+            return why
         if digest != self.hasher.digest():
             raise DigestError("the content is not what the server has, by its"
                               " sha-256", TRY_AGAIN)
@@ -2816,19 +2961,20 @@ class Transfer:
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte.
 
-        Raise DigestError or BrokenOff where it has another length.
+        None without one.  Raise NotProved where it cannot be known, DigestError
+        or BrokenOff where this version has another length.
         """
         validator = self.output.validator
         fields = []
         if validator.startswith('"'):
             fields.append(("If-Match", validator))
         try:
-            found = yield from ask_version(self.client, response.url, fields)
-        except Failure:     # the content is there; only the proof is not
+            answer, length, digest = yield from ask_version(
+                self.client, response.url, [WANT_DIGEST, *fields])
+        except Failure as exc:  # the content is there; only the proof is not
+            raise NotProved(exc.args[0])
+        if answer.status == 200 or length is None:
             return None
-        if not found:
-            return None
-        answer, length, digest = found
         written = self.output.written
         if length != written and is_same_version(answer.fields, validator):
             if length < written:
@@ -2841,53 +2987,74 @@ class Transfer:
             "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
-        if length != written or not same or not all(same):
-            return None     # another version by now, or nobody knows
-        return digest
+        if (length != written or not all(same)
+                or not response.coding and answer.coded != response.coded):
+            raise NotProved("it is another version by now")
+        return digest if same else None     # else nobody knows
+
+
+def source_of(response: Response) -> str:
+    """Return from where, and in which coding, *response* is.
+
+    Careless servers give the same entity tag to all codings.
+    """
+    return " ".join([str(response.url), response.coded]).rstrip()
 
 
 def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
-    """Ask for one byte of *url*, and for its digest.
+    """Ask for one byte of *url*, with *fields*; see WANT_DIGEST.
 
-    Return (the response, the file's length, its SHA-256 or None); None when
-    there is no such answer.  Raise Failure.
+    Return (the response, the file's length or None, its SHA-256 or None).
+    Raise Failure, NoDigest among them.
     """
     answer = yield from client.get(url, [
-        *fields, ("Range", "bytes=0-0"), ("Want-Repr-Digest", "sha-256=10")],
+        *fields, ("Range", "bytes=0-0"), ("Accept-Encoding", "identity")],
         aside=True)
     yield from answer.discard()
+    if answer.status not in (200, 206, 416) and WANT_DIGEST in fields:
+        raise NoDigest("the server answered %d to the question for its digest"
+                       % answer.status)
+    length = None
     part = parse_content_range(answer.fields)
-    if answer.status != 206 or not part or part.length < 0:
-        return None
-    return answer, part.length, parse_digest(
-        answer.fields.get("repr-digest", ""))
+    if answer.status in (206, 416) and part and part.length >= 0:
+        length = part.length    # 416: there is no first byte
+    elif answer.status == 200:
+        length = answer.length
+    return answer, length, parse_digest(answer.fields.get("repr-digest", ""))
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
-    """Return whether file *name*, without a part, is what *url* has.
+    """Return "complete already" if file *name*, without a part, is *url*'s.
 
-    By the server's digest, or, where it gives none, by size and time.
-    Compare Mirror._is_current().
+    Else "".  By the server's digest, or, where it gives none, by size and
+    time.  Compare Mirror._is_current().
     """
     try:
         state = os.stat(name)
         if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
-            return False
+            return ""
     except OSError:
-        return False
-    found = yield from ask_version(client, url, [])
-    if not found:
-        return False
-    answer, length, digest = found
-    if length != state.st_size:
-        if length < state.st_size:
+        return ""
+    length, says = None, "complete already"
+    try:
+        answer, length, digest = yield from ask_version(client, url,
+                                                        [WANT_DIGEST])
+    except (NoDigest, BrokenOff) as exc:
+        says += ", not verified: %s" % exc.args[0]
+    if length is None:      # perhaps only its digest takes too long
+        answer, length, digest = yield from ask_version(client, url, [])
+    if length is None or length != state.st_size:
+        if length is not None and length < state.st_size:
             client.report.note("%s is longer than what the server has"
                                % printable(name))
-        return False
+        return ""
     if digest:
-        return digest == digest_of(name)
-    return http_time(answer.fields.get("last-modified", "")) == int(
-        state.st_mtime)
+        same = digest == digest_of(name)
+        says += ", verified sha-256"
+    else:
+        same = not length or http_time(answer.fields.get(
+            "last-modified", "")) == int(state.st_mtime)
+    return says if same else ""
 
 
 def digest_of(name: str) -> bytes:
@@ -3241,7 +3408,7 @@ def add_options(parser: "ArgumentParser") -> None:
     add("--range", dest="wanted", metavar="RANGE",
         help="these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0")
     add("--raw", action="store_true",
-        help="do not ask for gzip, and do not decode it")
+        help="do not ask for gzip, nor decode what is shown")
     add("--retries", metavar="N", default=str(RETRIES),
         help="breaks in a row to cope with (default: %d)" % RETRIES)
     add("--timeout", metavar="SECONDS", default=str(TIMEOUT),
@@ -3272,12 +3439,29 @@ def copy_name(url: URL) -> str:
     return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
 
 
+def refuse_abbreviations(parser: "ArgumentParser",
+                         argv: "Sequence[str]") -> None:
+    """Exit with a message where a long option in *argv* is abbreviated.
+
+    allow_abbrev=False would do it, but before Python 3.8 refuses "-cO", too.
+    """
+    from itertools import takewhile
+    words = [word for word in takewhile("--".__ne__, argv)
+             if word.startswith("--")]
+    known = re.findall("--[a-z][a-z-]*", parser.format_help()) if words else []
+    for word in words:
+        name = word.partition("=")[0]
+        if name not in known and any(n.startswith(name) for n in known):
+            parser.error("unrecognized arguments: %s" % word)
+
+
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or exit with a message."""
     first, parser = make_parsers()
+    argv = sys.argv[1:] if argv is None else argv
+    refuse_abbreviations(parser, argv)
     # argparse would take the "-5" behind "--range" for an option.
-    line = "".join("\0" + word for word in (
-        sys.argv[1:] if argv is None else argv))
+    line = "".join("\0" + word for word in argv)
     line = line.replace("\0--range\0-", "\0--range=-")
     known, words = first.parse_known_args(line.split("\0")[1:])
     options = parser.parse_args(words, known)
@@ -3285,7 +3469,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         options.urls = parse_words(options.words, options.tls)
         options.timeout = parse_timeout(options.timeout)
         options.fields = [parse_field(text) for text in options.fields]
-        options.wanted = options.wanted and parse_range(options.wanted)
+        if options.wanted is not None:
+            options.wanted = parse_range(options.wanted)
         if not re.fullmatch("[0-9]{1,9}", options.retries):
             raise ValueError("--retries '%s' is not a number"
                              % printable(options.retries))
@@ -3298,8 +3483,13 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
 
 def check_combination(options: "Namespace") -> None:
     """Raise ValueError for options that do not go together."""
-    if options.output == "":
-        raise ValueError("-o needs the name of a file")
+    if [name.lower() for name, _ in options.fields].count("host") > 1:
+        raise ValueError("Host is to be set once")
+    for option, value in (("-o", options.output), ("-P", options.folder),
+                          ("--cafile", options.cafile),
+                          ("--auth", options.auth)):
+        if value == "":     # it would count as not given
+            raise ValueError("%s needs a value" % option)
     if options.output and options.remote_name:
         raise ValueError("-o and -O both name a file")
     if options.output not in (None, "-") and len(options.urls) > 1:
@@ -3342,10 +3532,12 @@ def check_names(options: "Namespace") -> None:
             names += [name, part, part + NOTES_SUFFIX]
         elif options.recursive:
             names.append(copy_name(url))
+    seen = set()  # type: Set[str]
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise ValueError("two of these would be saved as '%s'"
                              % printable(name or "."))
+        seen.add(name)
 
 
 def parse_words(words: "Sequence[str]",
@@ -3401,8 +3593,9 @@ def fetch_file(client: Client, word: str, url: URL,
     if options.remote_name:
         name = os.path.join(options.folder or "", safe_name(word))
     started = time.monotonic()
-    if options.resume and run(is_complete(client, url, name)):
-        client.report.note("%s: complete already" % printable(name))
+    complete = run(is_complete(client, url, name)) if options.resume else ""
+    if complete:
+        client.report.note("%s: %s" % (printable(name), complete))
         return
     if options.remote_name and os.path.lexists(name) and not options.force:
         raise OutputError("%s is there already" % printable(name),
@@ -3412,10 +3605,10 @@ def fetch_file(client: Client, word: str, url: URL,
     client.report.bar = shows_progress(options) and not os.isatty(output.fd)
     transfer = Transfer(client, url, output, options.wanted or "",
                         options.retries)
-    proof = run(transfer.run())
+    says = run(transfer.run())
     client.report.clear()
     client.report.end(transfer.fetched, time.monotonic() - started, name,
-                      proof)
+                      says)
 
 
 def password_of(user: str) -> str:

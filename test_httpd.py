@@ -709,6 +709,9 @@ def test_http_date(seconds, expected):
 ])
 def test_parse_http_date(value, expected):
     assert httpd.parse_http_date(value, NOW) == expected
+    # The client's knows no clock, and no time that a file could not have.
+    if expected is None or 0 <= expected < 2**31:
+        assert httpget.http_time(value) == expected
 
 
 def test_dates_round_trip():
@@ -719,6 +722,8 @@ def test_dates_round_trip():
         text = httpd.http_date(seconds)
         assert text == email.utils.formatdate(seconds, usegmt=True)
         assert httpd.parse_http_date(text, NOW) == seconds
+        assert httpget.http_time(text) == (
+            seconds if seconds <= httpget.TIME_MAX else None)
         asctime = time.asctime(time.gmtime(seconds))
         assert httpd.parse_http_date(asctime, NOW) == seconds
         # A year of two digits can only mean one of a hundred.
@@ -739,6 +744,8 @@ def test_date_parser_never_raises():
             text[chance.randrange(len(text))] = chance.choice("09 :-,aN\xb2")
         seconds = httpd.parse_http_date("".join(text), NOW)
         assert seconds is None or isinstance(seconds, int), "".join(text)
+        if seconds is None:
+            assert httpget.http_time("".join(text)) is None, "".join(text)
 
 
 # ---- Requests ---------------------------------------------------------------
@@ -3906,6 +3913,12 @@ WORST = [
                                  ""), "head: a value"),
     (lambda n: httpd.multipart([(i, i) for i in range(n // 100)], n, "a/b",
                                "b"), "multipart: many"),
+    (lambda n: httpget.parse_arguments(["-O", "h", "80"] + [
+        "%d" % i for i in range(n // 8)]), "client: names"),
+    (lambda n: httpget.parse_arguments(["-r"] + [
+        "http://h/%d" % i for i in range(n // 8)]), "client: copies"),
+    (lambda n: httpget.without_dots("/a" * (n // 4) + "/.." * (n // 6)),
+     "client: dots"),
 ]
 
 
@@ -3961,6 +3974,13 @@ def test_doctests(module):
     ("::ffff:1.2.3.4", "::ffff:1.2.3.4", "ipv4 mapped"),
     ("fe80::1%eth0", "fe80::1%eth0", "zone"),
     ("b\u00fccher.example", "xn--bcher-kva.example", "idna"),
+    ("B\u00dcCHER.example", "xn--bcher-kva.example", "idna, capitals"),
+    ("\u65e5\u672c\u3002jp", "xn--wgv71a.jp", "idna, another full stop"),
+    ("fa\u00df.de", None, "sharp s, which IDNA 2003 makes ss"),
+    ("FA\u1e9e.de", None, "its capital"),
+    ("\u03b2\u03cc\u03bb\u03bf\u03c2.com", None, "final sigma"),
+    ("a\u200db.com", None, "joiner"), ("a\u200cb.com", None, "non-joiner"),
+    ("xn--fa-hia.de", "xn--fa-hia.de", "as it is advised"),
     ("", None, "empty"),
     ("localhost:8080", None, "port"),
     ("1.2.3.4:80", None, "port after an address"),
@@ -4066,6 +4086,9 @@ def test_get_host_field(a, b, c):
     ("http://h/a\r\nX: y", None, "cr lf"),
     ("http://h/\x00", None, "nul"),
     ("http://h\t/", None, "tab, which browsers drop"),
+    ("http://fe80::1:2/x", None, "no brackets: which port?"),
+    ("http://::1/", None, "no brackets"), ("http://1::2:/", None, "no port"),
+    ("http://[::1]2/", None, "something after the bracket"),
     ("http://127.1/", "http://127.1/", "the resolver may take it"),
     ("http://2130706433/", None, "a number, which is an address to some"),
 ])
@@ -4082,6 +4105,17 @@ def test_get_parse_url(a, b):
     ("../../c", "http://h/c", "above the root"), ("?q", "http://h/a/b?q",
                                                   "query"),
     ("//other/x", "http://other/x", "another host"),
+    ("/c;", "http://h/c;", "a semicolon at the end"),
+    ("c;", "http://h/a/c;", "the same, relative"),
+    ("/c?", "http://h/c?", "an empty query"), (";x", "http://h/a/;x", "params"),
+    ("x//y/./z", "http://h/a/x//y/z", "an empty segment"),
+    ("./d/../", "http://h/a/", "back to a folder"), (".", "http://h/a/", "dot"),
+    ("..", "http://h/", "two dots"), ("/../x/..", "http://h/", "above the root"),
+    ("", "http://h/a/b", "nothing"), ("#f", "http://h/a/b", "a fragment"),
+    ("a:b", None, "what looks like a scheme"), ("./a:b", "http://h/a/a:b",
+                                                "a colon"),
+    ("/.//evil/x", "http://h//evil/x", "a path that looks like a host"),
+    ("?//evil/../x", "http://h/a/b?//evil/../x", "a query of any kind"),
     ("https://h/x", "https://h/x", "to TLS"),
     ("ftp://h/x", None, "another scheme"), ("http://u@h/", None, "user"),
     ("javascript:x", None, "script"), ("/a\nb", None, "lf"),
@@ -4151,7 +4185,9 @@ def test_get_parse_content_range(a, b):
     ({"last-modified": DATE, "date": LATER}, DATE, "an old date"),
     ({"last-modified": DATE, "date": DATE}, "", "a date of this second"),
     ({"last-modified": DATE}, "", "a date alone"),
-    ({"last-modified": "x", "date": LATER}, "", "no date"), ({}, "", "none"),
+    ({"last-modified": "x", "date": LATER}, "", "no date"),
+    ({"last-modified": "Sun, 31 Feb 1993 08:49:37 GMT", "date": LATER}, "",
+     "a day that no month has"), ({}, "", "none"),
 ])
 def test_get_strong_validator(a, b):
     assert httpget.strong_validator(a) == b
@@ -4247,6 +4283,7 @@ FOLDER_URL = "http://h:81/a%20b/"
     ("https://h:81/a%20b/x", "", "another scheme"),
     ("//evil/a%20b/x", "", "another host"), ("mailto:a@b", "", "mail"),
     ("javascript:alert(1)", "", "script"), (" y ", "y", "blanks around"),
+    ("x;", "x;", "semicolon at the end"), ("d;/", "d;/", "of a folder, too"),
     ("x/../../z", "", "out of it"), ("http://u@h:81/a%20b/x", "", "user"),
 ])
 def test_get_name_below(a, b):
@@ -4340,16 +4377,16 @@ def test_get_render_request():
     assert httpget.render_request("HEAD", url, fields, []) == (
         b"HEAD /x HTTP/1.1\r\nHost: h:81\r\n" + agent
         + b"Accept: b\r\nRange: bytes=0-0\r\n\r\n")
-    users = [("accept", "a"), ("X", "\xe9"), ("X", "y")]
+    users = [("accept", "a"), ("X", "\xe9"), ("X", "y"), ("host", "Z")]
     assert httpget.render_request("GET", url, fields, users) == (
-        b"GET /x HTTP/1.1\r\nHost: h:81\r\n" + agent
+        b"GET /x HTTP/1.1\r\nhost: Z\r\n" + agent     # first: RFC 9110, 7.2
         + b"Range: bytes=0-0\r\naccept: a\r\nX: \xe9\r\nX: y\r\n\r\n")
 
 
 @rows([
     ("X-A: b", ("X-A", "b"), "plain"), ("a:", ("a", ""), "empty"),
     ("a", None, "no colon"), ("a : b", None, "space before the colon"),
-    ("a: b\r\nc: d", None, "cr lf"), ("Host: x", None, "host"),
+    ("a: b\r\nc: d", None, "cr lf"), ("Host: x", ("Host", "x"), "host"),
     ("content-length: 5", None, "length"), ("Range: bytes=0-1", None, "range"),
     ("a: \u20ac", None, "not latin-1"), (": b", None, "no name"),
 ])
@@ -10530,6 +10567,7 @@ def test_failures_to_start_are_one_clear_line(server, tmp_path):
     for options, words in [
             ([port], ["127.0.0.1 port " + port, "in use", "another port"]),
             (["-d", "/nonexistent", "0"], ["/nonexistent"]),
+            (["-qw1", "-d/nonexistent", "0"], ["/nonexistent"]),
             (["-d", str(tmp_path / "file"), "0"], ["file", "not a folder"]),
             (["-b", "192.0.2.1", "0"], ["192.0.2.1"]),
             (["-b", "no such host", "0"], ["no such host"]),
@@ -10645,6 +10683,7 @@ def test_machine_without_dev_null(site, closed):
 
 @pytest.mark.parametrize("options", [
     ["-1"], ["65536"], ["http"], ["--nonsense"], ["80", "81"],
+    ["--dir", "."], ["--log-form=json"], ["--dotfile"],
     ["--log-format", "x"], ["--idle-timeout", "0"], ["--idle-timeout", "nan"],
     ["--max-connections", "0"], ["--request-timeout", "inf"],
     ["--workers", "0"], ["--workers", "257"], ["--workers", "all"],
@@ -11967,6 +12006,8 @@ LIMITS = [
      httpget.LISTING_MAX >> 20),
     (httpget, "%d s to connect", "and between bytes | %d |", httpget.TIMEOUT),
     (httpget, "%d breaks in a row", "to cope with | %d |", httpget.RETRIES),
+    (httpget, "%d minutes for a digest", "up to %d minutes",
+     httpget.DIGEST_WAIT // 60),
 ]
 
 
@@ -12825,11 +12866,17 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     (["--force", "-r", "h"], "--force", "--force without -O"),
     (["--tls", "http://h/"], "--tls", "TLS for a URL without it"),
     (["--range", "5-4"], "range", "range backwards"),
+    (["--range", ""], "range", "no range"), (["--range="], "range", "nor here"),
+    (["--auth", ""], "--auth", "no user"), (["-O", "-P", ""], "-P", "no folder"),
+    (["--cafile="], "--cafile", "no certificates"),
     (["--range", "5-", "-c", "-o", "x"], "--range", "range and -c"),
     (["-r", "-o", "x"], "-r", "-r with a name"),
     (["--retries", "-1"], "retries", "fewer than none"),
-    (["-H", "Host: x"], "Host", "a field of ours"),
+    (["-H", "Connection: x"], "Connection", "a field of ours"),
+    (["-H", "Host: x", "-H", "Host: y"], "Host", "which of the two?"),
     (["-H", "secret"], "Name: value", "no field at all"),
+    (["http://fe80::1:2/x"], "brackets", "an address without brackets"),
+    (["https://fa\xdf.de/"], "write it as xn--", "two names for one"),
     (["--auth", "me:secret"], "colon", "a password behind the user"),
     (["-O", "h", "80", "a.part", "a"], "'a.part'", "a part as a name"),
     (["-r", "h", "80", "x/s", "y/s"], "'s'", "one copy for two folders"),
@@ -12838,6 +12885,9 @@ def test_get_memory_is_flat(a, b, c, d, certificate, tmp_path):
     (["-H", "x"], "Name: value", "no field"),
     (["-4", "-6"], "not allowed", "no family left"),
     (["--nonsense"], "unrecognized", "unknown option"),
+    (["--insec"], "unrecognized", "abbreviated"),
+    (["--time=3"], "unrecognized", "abbreviated, with a value"),
+    (["--rang", "0-5"], "unrecognized", "abbreviated, before a value"),
     (["--timeout", "0"], "timeout", "no time"),
     (["--timeout", "nan"], "timeout", "not a number"),
     (["-q", "-v"], "not allowed", "quiet and verbose"),
@@ -13067,13 +13117,9 @@ HOSTILE_RESPONSES = [
     (then_endless(redirect(b"/file"), b"x" * 4096), 1, "10 redirects",
      "redirects with endless content"),
     # Codings.
-    (GZIP_HEAD + BOMB, 4, "expands", "bomb"),
-    (GZIP_HEAD + gzip.compress(PROBE)[:-6], 4, "gzip", "gzip cut off"),
-    (GZIP_HEAD + b"\x1f\x8bxxxxxxxxxxxx", 4, "gzip", "no gzip"),
-    (GZIP_HEAD + gzip.compress(PROBE) + b"junk", 4, "gzip", "gzip and junk"),
-    (head_with(b"Content-Encoding: br") + b"x", 4, "coding", "unknown coding"),
-    (head_with(b"Content-Encoding: gzip, gzip") + b"x", 4, "coding",
-     "coded twice"),
+    (GZIP_HEAD + BOMB, 0, "", "bomb, which is not decoded"),
+    (head_with(b"Content-Encoding: \xff\x7f") + b"x", 4, "field value",
+     "a coding that is no name"),
     # Digests.
     (ok(b"x", b"Repr-Digest: sha-256=:%s:" % base64.b64encode(bytes(32))), 4,
      "sha-256", "wrong digest"),
@@ -13492,11 +13538,13 @@ class FileServer(ScriptedServer):
     cuts    how many bytes of content the next answers have, each; then they
             are whole
     digest  whether to tell a digest, True, False or a wrong one
+    coding  what it calls the content's coding, None for nothing
     """
 
     def __init__(self, content, etag='"one"', cuts=(), ranges=True,
-                 digest=False):
+                 digest=False, coding=None):
         super().__init__(self.serve_file)
+        self.coding = coding
         self.content, self.etag = content, etag
         self.cuts, self.ranges, self.digest = list(cuts), ranges, digest
 
@@ -13506,6 +13554,8 @@ class FileServer(ScriptedServer):
         fields = ["Last-Modified: " + DATE]
         if self.etag is not None:
             fields.append("ETag: " + self.etag)
+        if self.coding is not None:
+            fields.append("Content-Encoding: " + self.coding)
         if self.ranges:
             fields.append("Accept-Ranges: bytes")
         if self.digest and head["Want-Repr-Digest"]:
@@ -13748,17 +13798,58 @@ def test_get_does_not_replace_what_appeared_meanwhile(tmp_path):
             (tmp_path / "file").unlink()
 
 
-def test_get_coding_nobody_knows_leaves_the_part(tmp_path):
-    class Coding(FileServer):
+def test_get_last_step_of_saving_that_fails(tmp_path):
+    """Then all of it is in the part, as the message says."""
+    target = tmp_path / "t"
+
+    class Late(FileServer):
+        def serve_file(self, sock):
+            if len(self.requests) == 1:
+                target.mkdir()
+            super().serve_file(sock)
+    with Late(MANY_BYTES) as server:
+        result = server.get("-o", str(target))
+        assert result.status == 5, result
+        assert "; all of it is in %s.part" % target in message(result)
+        target.rmdir()
+        assert server.get("-c", "-o", str(target)).status == 0
+        assert server.ranges_asked() == ["", "0-0", "1023999-", "0-0"]
+    assert target.read_bytes() == MANY_BYTES
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "br", "GZIP, gzip"])
+def test_get_saves_content_as_sent(tmp_path, coding):
+    """A.tar.gz stays what it is, whatever the server calls it."""
+    target = tmp_path / "file"
+    content = gzip.compress(os.urandom(3000))
+    with FileServer(content, cuts=[1000], digest=True,
+                    coding=coding) as server:
+        result = server.get("-O", "-P", str(tmp_path))
+        assert result.status == 0 and target.read_bytes() == content, result
+        assert server.ranges_asked() == ["", "999-", "0-0"]
+        assert result.err.endswith(
+            ", saved as sent, %s, verified sha-256\n" % coding.lower())
+        result = server.get("-c", "-O", "-P", str(tmp_path))
+        assert "complete already, verified" in result.err, result
+        result = server.get("--range", "5-9", "-o", str(target))
+        assert target.read_bytes() == content[5:10], result
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("first,then", [(None, "br"), ("gzip", None)])
+def test_get_never_joins_two_codings(tmp_path, first, then, ranges):
+    """Though a careless server gives both the same entity tag."""
+    class Careless(FileServer):
         def serve_file(self, sock):
             if len(self.requests) == 2:
-                sock.sendall(ok(b"x", b"Content-Encoding: br"))
-            else:
-                super().serve_file(sock)
-    with Coding(MANY_BYTES, cuts=[1000]) as server:
+                self.content, self.coding = MANY_BYTES[::-1], then
+            super().serve_file(sock)
+    with Careless(MANY_BYTES, cuts=[1000], coding=first,
+                  ranges=ranges) as server:
         result = server.get("-o", str(tmp_path / "t"))
-    assert result.status == 4 and "coding 'br'" in message(result), result
-    assert (tmp_path / "t.part").read_bytes() == MANY_BYTES[:1000]
+    assert result.status == 0, result
+    assert (tmp_path / "t").read_bytes() == MANY_BYTES[::-1]
+    assert ("saved as sent, br" in result.err) == (then == "br")
 
 
 @pytest.mark.parametrize("output", ["file", "stdout"])
@@ -13818,6 +13909,108 @@ def test_get_resumes_in_a_later_run(tmp_path):
         result = server.get("-c", "-o", str(target))
         assert result.status == 0 and "complete already" in result.err
         assert server.ranges_asked() == ["0-0"]
+
+
+class Hashing(FileServer):
+    """Makes its digest until it has answered *questions* meanwhile.
+
+    None: it answers none of them, and makes no digest.
+    """
+
+    def __init__(self, content, questions):
+        super().__init__(content, digest=True)
+        self.questions, self.asked, self.held = questions, 0, None
+
+    def serve_file(self, sock):
+        request = self.requests[-1]
+        if b"\r\nWant-Repr-Digest" in request and not self.held:
+            self.held = sock.dup()      # stays open, unanswered
+            self.digest_request = request
+            return
+        if self.held and self.questions is None:
+            return
+        super().serve_file(sock)
+        self.asked += bool(self.held)
+        if self.held and self.asked == self.questions:
+            self.requests.append(self.digest_request)
+            super().serve_file(self.held)
+            self.held.shutdown(socket.SHUT_WR)
+
+    def __exit__(self, *exc):
+        super().__exit__(*exc)
+        self.held.close()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["fetched", "complete"])
+@table("questions, wait, status, says", [
+    (2, 600, 0, "verified sha-256", "a server that is alive"),
+    (None, 600, 0, "not verified: the server does not answer any more",
+     "a server that is not"),
+    (0, 0, 0, "not verified: no digest from the server within 0 s",
+     "a server that takes too long")])
+def test_get_digest_that_takes_longer_than_the_timeout(
+        tmp_path, monkeypatch, there, questions, wait, status, says):
+    """One byte, asked for meanwhile, tells whether to wait for it."""
+    target = tmp_path / "file"
+    if there:
+        target.write_bytes(MANY_BYTES)
+        os.utime(str(target), (784111777, 784111777))
+        if questions is None:       # then it has nothing to say of the file
+            status, says = 3, "no response"
+    monkeypatch.setattr(httpget, "DIGEST_WAIT", wait)
+    shown = []
+    monkeypatch.setattr(httpget, "write_stderr", shown.append)
+    with Hashing(MANY_BYTES, questions) as server:
+        assert httpget.main(["--timeout", "0.3", "-c", "-O", "-P",
+                             str(tmp_path), server.host, str(server.port),
+                             "file"]) == status
+    assert says in "".join(shown), shown
+    assert ("complete already" in "".join(shown)) == (there and status == 0)
+    assert target.read_bytes() == MANY_BYTES
+    assert server.asked == (questions or there and status == 0)
+
+
+@rows([
+    (b"412 Changed", "the server answered 412", "changed meanwhile"),
+    (b"503 Busy", "the server answered 503", "in trouble"),
+    (b"206 Part\r\nETag: \"two\"\r\nContent-Range: bytes 0-0/9",
+     "it is another version", "another version"),
+    (b"HTTP/2", "malformed response", "no answer at all")])
+def test_get_proof_that_is_lost(tmp_path, a, b):
+    """It is said why; no digest at all is no loss."""
+    class Losing(FileServer):
+        def serve_file(self, sock):
+            if b"\r\nWant-Repr-Digest" in self.requests[-1]:
+                sock.sendall(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n"
+                             b"Connection: close\r\n\r\n" % a)
+            else:
+                super().serve_file(sock)
+    with Losing(b"text") as server:
+        result = server.get()
+        assert (result.status, result.out) == (0, b"text"), result
+        assert ", not verified: " + b in result.err, result
+        if "answered" in b:     # but has the file
+            assert server.get("-O", "-P", str(tmp_path)).status == 0
+            result = server.get("-c", "-O", "-P", str(tmp_path))
+            assert "complete already, not verified: " + b in result.err, result
+
+
+@rows([
+    (b"", True, 0, 0, "an empty file, whose first byte is a 416"),
+    (b"", False, 0, 0, "an empty file, without ranges"),
+    (b"text", False, 784111777, 0, "the same size and time"),
+    (b"text", False, 784111778, 5, "another time"),
+    (b"texts", False, 784111777, 5, "another size"),
+])
+def test_get_complete_by_size_and_time(tmp_path, a, b, c, d):
+    """Where the server gives no digest, nor even ranges."""
+    target = tmp_path / "file"
+    target.write_bytes(a[:4])
+    os.utime(str(target), (c, c))
+    with FileServer(a, ranges=b) as server:
+        result = server.get("-cO", "-P", str(tmp_path))
+    assert result.status == d, result
+    assert ("complete already" in result.err) == (d == 0)
 
 
 @rows([
@@ -14255,13 +14448,15 @@ def test_get_credentials_are_for_one_origin():
         with ScriptedServer(script) as server:
             result = run_httpget(
                 "-v", "--auth", "me", "-H", "Cookie: a=b", "-H", "X-A: b",
-                "127.0.0.1", str(server.port),
+                "-H", "Host: z", "127.0.0.1", str(server.port),
                 environment={"HTTPGET_PASSWORD": "secret"})
     assert (result.status, result.out) == (0, b"x"), result
     assert b"\r\nAuthorization: Basic bWU6c2VjcmV0\r\n" in server.requests[0]
     assert b"\r\nCookie: a=b\r\n" in server.requests[0]
+    assert b"\r\nHost: z\r\n" in server.requests[0]
     assert b"\r\nX-A: b\r\n" in other.requests[0]
-    assert not re.search(b"(?i)authorization|cookie", other.requests[0])
+    assert not re.search(b"(?i)authorization|cookie|host: z",
+                         other.requests[0])
     assert not re.search("secret|bWU6|a=b", result.err)
     assert result.err.count("(not shown)") == 2
 
@@ -14317,12 +14512,31 @@ def test_get_decodes_gzip():
     result = fetch_from(ok(text), "-H", "Accept-Encoding: x", "-H", "accept: y")
     assert result.requests[0].lower().count(b"\r\naccept-encoding: ") == 1
     assert b"\r\naccept: y\r\n" in result.requests[0]
-    for content in (gzip.compress(text)[:-3], b"junk", gzip.compress(
-            bytes(10**8))):
+    for content in (gzip.compress(text)[:-3], b"junk", BOMB,
+                    gzip.compress(text) + b"junk",
+                    b"\x1f\x8bxxxxxxxxxxxx"):
         result = fetch_from(ok(content, *fields), stdout=subprocess.DEVNULL)
         assert result.status == 4, result
-    result = fetch_from(ok(text, b"Content-Encoding: br"))
-    assert (result.status, result.out) == (4, b""), result
+    for coding in (b"br", b"gzip, gzip"):
+        result = fetch_from(ok(text, b"Content-Encoding: " + coding))
+        assert (result.status, result.out) == (4, b""), result
+
+
+@rows([(b"ftp://a/", "refused"), (b"/", "in a ring")])
+def test_get_failed_fetch_leaves_no_connection(a):
+    """That of the redirect was kept for the next request."""
+    ends = []
+
+    def answer(sock):
+        for _ in range(httpget.REDIRECTS_MAX + 1):
+            sock.sendall(b"HTTP/1.1 302 x\r\nContent-Length: 0\r\n"
+                         b"Location: %s\r\n\r\n" % a)
+            ends.append(sock.recv(65536) == b"")
+    with ScriptedServer(answer) as server:
+        with pytest.raises(httpget.Failure) as caught:  # which holds it
+            httpget.fetch("http://127.0.0.1:%d/" % server.port)
+        wait_until(lambda: ends and ends[-1], "the end of the connection")
+    assert caught.value.exit_status == 1
 
 
 def test_get_from_a_program():
@@ -14349,6 +14563,10 @@ def test_get_from_a_program():
             for _ in range(2):      # it does not become an end
                 with pytest.raises(httpget.BrokenOff):
                     b"".join(response)
+        server.script = ok(b"hello")
+        for timeout in (None, 1e300):       # no limit, and as good as none
+            with httpget.fetch(url, timeout=timeout) as response:
+                assert b"".join(response) == b"hello"
     with pytest.raises(httpget.ConnectError):
         httpget.fetch(url)
     with pytest.raises(ValueError):

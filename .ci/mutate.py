@@ -789,8 +789,8 @@ HTTPGET = [
      "self._unpacker.decompress(self._held)",
      "get_gzip_comes_in_small_blocks"),
     ("a coding that nobody knows",
-     "        if self._unknown and not self.client.settings.raw:",
-     "        if False:", "get_coding_nobody_knows"),
+     "        if self._unknown:",
+     "        if False:", "get_decodes_gzip"),
 
     # Two versions of a file are never joined.
     ("a part of another version",
@@ -821,7 +821,7 @@ HTTPGET = [
      '            if (notes["url"] != self.url or',
      "            if (", "get_part_that_is_no_part_of_this"),
     ("a part of another mirror",
-     "        same = output.source in (\"\", str(response.url))",
+     "        same = output.source in (\"\", source_of(response))",
      "        same = True", "get_redirects_to_different_mirrors"),
     ("content that is not what the server has",
      "        if digest != self.hasher.digest():",
