@@ -1068,21 +1068,20 @@ def safe_name(text: str) -> str:
 def local_name(name: str, windows: bool = False) -> str:
     """Return the file name under which the copy of *name* is kept.
 
-    What could do harm is written as %XX: no two names become the same, and
-    none becomes hidden, a device's or another folder's.  On *windows* more
+    The same one; only what could do harm is written as %XX, so that none
+    becomes hidden, a device's or another folder's.  On *windows* more
     characters do harm.
 
-    >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("..")
-    ('%2Ebashrc', 'a%0A%25b', '%2E%2E')
+    >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("c:", True)
+    ('%2Ebashrc', 'a%0A%b', 'c%3A')
     """
-    unsafe = '%/\\<>:"|?*' if windows else "%/\\"
-    safe = "".join(
-        char if (char.isprintable() and char not in unsafe
-                 or "\udc80" <= char <= "\udcff")
-        else percent_encode(char, frozenset()) for char in name)
+    unsafe = '\t\n/\\<>:"|?*' if windows else "\t\n/"
+    safe = "".join(percent_encode(char, frozenset())
+                   if char in unsafe or UNSAFE.match(char) else char
+                   for char in name)
     if safe[:1] == ".":
         safe = "%2E" + safe[1:]
-    if safe[-1:] in (" ", "."):     # Windows would drop it
+    if windows and safe[-1:] in (" ", "."):     # Windows would drop it
         safe = safe[:-1] + "%%%02X" % ord(safe[-1])
     if DEVICE.fullmatch(safe):
         safe = "%%%02X" % ord(safe[0]) + safe[1:]
@@ -3078,12 +3077,16 @@ class Mirror:
                 raise ResponseError("more than %d names are listed" % JOBS_MAX)
         if not is_json:
             entries.setdefault(INDEX, Entry(INDEX, False))  # perhaps this page
+        taken = set()  # type: Set[str]
         for name, entry in entries.items():
-            if is_name(name):
+            here = os.path.normcase(file_name(name)) if is_name(name) else ""
+            if here and here not in taken:
+                taken.add(here)
                 self.jobs.append((base, path, depth + 1, entry))
             else:
-                self.failures.append("%s: it lists '%s', which is no name"
-                                     % (base, printable(name)))
+                self.failures.append("%s: it lists '%s', which %s" % (
+                    base, printable(name), "would be saved as another one"
+                    if here else "is no name"))
 
     def _is_inside(self, url: URL) -> bool:
         """Whether *url* is in the folder that is copied."""
