@@ -863,6 +863,9 @@ HTTP_DATE = re.compile(
     "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
     "|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
     "|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
+# date-time in UTC; RFC 3339, 5.6.
+TIMESTAMP = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})T"
+                       r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?Z")
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -930,10 +933,38 @@ def http_time(value: str) -> "Optional[int]":
         return None
     try:
         parts = parsedate_tz(value)
-        seconds = int(mktime_tz(parts)) if parts else -1
+        seconds = int(mktime_tz(parts)) if parts else TIME_MAX + 1
     except (ValueError, OverflowError):
         return None
-    return seconds if 0 <= seconds <= TIME_MAX else None
+    return seconds if abs(seconds) <= TIME_MAX else None
+
+
+def timestamp(value: str) -> "Optional[int]":
+    """Return the whole seconds since 1970 of RFC 3339's *value* in UTC.
+
+    None where it is none.
+
+    >>> timestamp("1994-11-06T08:49:37.9Z"), timestamp("soon")
+    (784111777, None)
+    """
+    from datetime import datetime, timezone
+    match = TIMESTAMP.fullmatch(value)
+    try:
+        numbers = [int(number) for number in match.groups()] if match else []
+        seconds = int(datetime(*numbers, tzinfo=timezone.utc).timestamp())
+    except (ValueError, TypeError):
+        return None
+    return seconds if abs(seconds) <= TIME_MAX else None
+
+
+def is_same_time(mtime: int, found: int) -> bool:
+    """Return whether a file of *mtime*, in seconds, has *found*, in ns, here.
+
+    FAT rounds to an even second.
+    """
+    second = 10**9
+    return found // second == mtime or (
+        found % (2 * second) == 0 and abs(found - mtime * second) <= second)
 
 
 def strong_validator(fields: "Dict[str, str]") -> str:
@@ -1159,9 +1190,10 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
     size = item.get("size")
     if is_folder or isinstance(size, bool) or not isinstance(size, int):
         size = None
-    mtime = item.get("mtime")
-    return Entry(name, bool(is_folder), size,
-                 http_time(mtime) if isinstance(mtime, str) else None)
+    mtime = http_time(str(item.get("mtime")))
+    if mtime is None:           # caddy's
+        mtime = timestamp(str(item.get("mod_time")))
+    return Entry(name, bool(is_folder), size, mtime)
 
 
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
@@ -3108,7 +3140,8 @@ class Mirror:
         else:
             if not stat.S_ISREG(state.st_mode):
                 raise OutputError("%s is there and no file" % printable(path))
-            if (yield from self._is_current(client, url, entry, state)):
+            if (yield from self._is_current(client, url, entry, path,
+                                            state)):
                 self.unchanged += 1
                 return
             mode = permissions(state)
@@ -3127,23 +3160,52 @@ class Mirror:
             raise
         self.fetched += 1
         self.bytes += transfer.fetched
+        if entry.mtime is not None:     # Last-Modified may be another
+            try:
+                os.utime(path, (entry.mtime, entry.mtime))
+            except OSError as exc:
+                raise not_written(path, exc)
 
     def _is_current(self, client: Client, url: URL, entry: Entry,
-                    state: os.stat_result) -> "Task":
+                    path: str, state: os.stat_result) -> "Task":
         """Return whether the file that is there has the same size and time.
 
-        The server is asked for what the listing does not tell of them; its
-        digests of so many files would take it too long.
+        The server is asked for what the listing does not tell of them.  A
+        digest counts, too: some times say nothing, and are not sent.
         """
-        size, mtime = entry.size, entry.mtime
+        size, mtime, digest = entry.size, entry.mtime, None
         if size is None or size == state.st_size and mtime is None:
-            answer = yield from client.get(url, [], method="HEAD")
-            if answer.status != 200:
-                return False
-            length = body_length("GET", 200, answer.fields)     # as if it were
-            size = length if length >= 0 else None
-            mtime = http_time(answer.fields.get("last-modified", ""))
-        return size == state.st_size and mtime == int(state.st_mtime)
+            size, mtime, digest = yield from self._ask(client, url,
+                                                       state.st_size)
+        if size != state.st_size:
+            return False
+        if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
+            return True
+        return digest == digest_of(path) if digest else not size and (
+            mtime is None)
+
+    def _ask(self, client: Client, url: URL, expected: int) -> "Task":
+        """Return size, time and SHA-256 of the file at *url*, or None each.
+
+        By a GET for one byte: not every server answers HEAD.  The digest is
+        asked for where the file is small, if it has the *expected* size.
+        """
+        fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
+        if expected <= DIGEST_ASKED_MAX:
+            fields.append(("Want-Repr-Digest", "sha-256=10"))
+        answer = yield from client.get(url, fields)
+        yield from answer.discard()
+        part = parse_content_range(answer.fields)
+        size = None
+        if answer.status == 416:    # there is no first byte
+            size = 0
+        elif part and answer.status == 206:
+            size = part.length
+        elif answer.status == 200 and not answer.fields.get(
+                "content-encoding"):
+            size = answer.length
+        return (size, http_time(answer.fields.get("last-modified", "")),
+                parse_digest(answer.fields.get("repr-digest", "")))
 
 
 def is_name(text: str) -> bool:

@@ -4184,12 +4184,13 @@ def test_get_json_listings():
     nginx = [{"name": "d", "type": "directory", "mtime": DATE},
              {"name": "f", "type": "file", "mtime": DATE, "size": 3}]
     caddy = [{"name": "d/", "size": 4096, "is_dir": True, "mod_time": "x"},
-             {"name": "f", "size": 3, "is_dir": False}]
+             {"name": "f", "size": 3, "is_dir": False,
+              "mod_time": "1994-11-06T08:49:37.999999999Z"}]
     for listing in (nginx, caddy):
         entries = list(httpget.parse_json_listing(json.dumps(listing, indent=1)))
         assert [(entry.name, entry.is_folder, entry.size)
                 for entry in entries] == [("d", True, None), ("f", False, 3)]
-        assert entries[1].mtime == (784111777 if listing is nginx else None)
+        assert entries[1].mtime == 784111777
 
 
 @pytest.mark.parametrize("text", [
@@ -13844,8 +13845,20 @@ def tree(tmp_path_factory):
     for name in HOSTILE_NAMES:
         with contextlib.suppress(OSError):
             (odd / name).write_bytes(os.fsencode(name))
+    put_dated_files(root / "dated")
     wait_until_settled(folder / "99.bin")
     return root
+
+
+def put_dated_files(folder):
+    """Make *folder*: times of all kinds, and one with an index page."""
+    (folder / "page").mkdir(parents=True)
+    for name, mtime in (("odd", 1600000001.5), ("old", -315360000), ("one", 1),
+                        ("future", 4 * 10**9), ("page/index.html", 1),
+                        ("page/empty", 1500000000)):
+        (folder / name).write_bytes(b"" if "empty" in name
+                                    else b"<a href=empty>")
+        os.utime(str(folder / name), (mtime, mtime))
 
 
 def copied(folder):
@@ -14005,11 +14018,9 @@ class Listing(ScriptedServer):
 
     def answer(self, sock):
         method, path = self.requests[-1].split(b" ")[:2]
-        answer = ok(self.pages.get(path, b"evil"), b"Connection: close",
-                    b"Content-Type: " + self.media)
-        if method == b"HEAD":
-            answer = answer[:answer.index(b"\r\n\r\n") + 4]
-        sock.sendall(answer)
+        assert method == b"GET"     # not every server answers others
+        sock.sendall(ok(self.pages.get(path, b"evil"), b"Connection: close",
+                        b"Content-Type: " + self.media))
 
 
 @rows([
@@ -14087,6 +14098,25 @@ def test_get_copy_is_not_led_out(tmp_path, a):
         assert len(server.requests) == 2
     assert result.status == 1 and "leads out" in result.err, result
     assert copied(tmp_path) == {}
+
+
+def test_get_copy_keeps_times(tmp_path):
+    """As listed; where times are rounded to two seconds, as FAT does, too."""
+    site, copy = tmp_path / "site", tmp_path / "copy"
+    put_dated_files(site)
+    copy.mkdir()
+    with Running(site) as server:
+        for shift, told in ((None, "6 files, "), (0, "0 files, "),
+                            (-1, "0 files, "), (1, "0 files, "),
+                            (2, "1 file, 14 bytes ")):
+            if shift is not None:
+                os.utime(str(copy / "odd"), (1600000001 + shift,) * 2)
+            result = run_httpget("-r", "-P", str(copy), "127.0.0.1",
+                                 str(server.port), "/")
+            assert result.status == 0 and told in result.err, result
+    for name in ("odd", "one", "future"):
+        assert (copy / name).stat().st_mtime == int(
+            (site / name).stat().st_mtime)
 
 
 def test_get_copy_keeps_permissions_and_edits_are_seen(tmp_path):
