@@ -94,6 +94,7 @@ import sys
 import time
 from collections import OrderedDict, namedtuple
 from contextlib import contextmanager
+from itertools import islice
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
@@ -214,6 +215,10 @@ class ResponseError(Failure):
 
 class BrokenOff(ResponseError):
     """The response ended too early."""
+
+
+class NoListing(ResponseError):
+    """The JSON is no listing of a folder."""
 
 
 class DigestError(ResponseError):
@@ -1145,7 +1150,7 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
     """Yield the entries of a listing as nginx's or caddy's JSON has it.
 
     One at a time: all together take fifty times what the text does.  Raise
-    ResponseError when it is none.
+    NoListing when it is none.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1165,7 +1170,7 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
             RecursionError):
         whole = False
     if not whole:
-        raise ResponseError("this is no listing of a folder")
+        raise NoListing("this is no listing of a folder")
 
 
 def after_space(text: str, start: int) -> int:
@@ -3097,33 +3102,14 @@ class Mirror:
     def _folder(self, client: Client, url: URL, path: str,
                 depth: int) -> "Task":
         """Read the listing at *url*; note what is to be done for it."""
-        response = yield from client.get(url, [
-            ("Accept", "application/json, text/html;q=0.9")])
-        self.answered = True
-        try:
-            if response.status != 200:
-                raise StatusError("the server answered %d" % response.status)
-            data = bytearray()
-            if not (yield from response.read_into(data, LISTING_MAX)):
-                raise ResponseError("the listing is longer than %d bytes"
-                                    % LISTING_MAX)
-        finally:
-            response.close()
+        base, listed, is_page = yield from self._listing(client, url)
         if path != self.folder:     # which may be a link: the user named it
             make_folder(path)
         if depth == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        base = response.url
-        text = bytes(data).decode("utf-8", "surrogateescape")
-        is_json = "json" in response.fields.get("content-type", "")
-        entries = OrderedDict()  # type: OrderedDict[str, Entry]
-        for entry in (parse_json_listing(text) if is_json
-                      else parse_html_listing(text, base)):
-            entries[entry.name] = entry
-            if len(entries) + len(self.jobs) > JOBS_MAX:
-                raise ResponseError("more than %d names are listed" % JOBS_MAX)
-        if not is_json:
+        entries = OrderedDict((entry.name, entry) for entry in listed)
+        if is_page:
             entries.setdefault(INDEX, Entry(INDEX, False))  # perhaps this page
         taken = set()  # type: Set[str]
         for name, entry in entries.items():
@@ -3135,6 +3121,41 @@ class Mirror:
                 self.failures.append("%s: it lists '%s', which %s" % (
                     base, printable(name), "would be saved as another one"
                     if here else "is no name"))
+
+    def _listing(self, client: Client, url: URL) -> "Task":
+        """Read the listing at *url*.
+
+        Return (where it came from, its entries, whether it may be a page of
+        its own).  It is asked for as JSON, and, where that is of another
+        shape, as HTML.
+        """
+        for media in ("application/json, text/html;q=0.9", "text/html"):
+            response = yield from client.get(url, [("Accept", media)])
+            self.answered = True
+            try:
+                if response.status != 200:
+                    raise StatusError("the server answered %d"
+                                      % response.status)
+                data = bytearray()
+                if not (yield from response.read_into(data, LISTING_MAX)):
+                    raise ResponseError("the listing is longer than %d bytes"
+                                        % LISTING_MAX)
+            finally:
+                response.close()
+            text = bytes(data).decode("utf-8", "surrogateescape")
+            is_json = "json" in response.fields.get("content-type", "")
+            try:
+                listed = list(islice(
+                    parse_json_listing(text) if is_json else
+                    parse_html_listing(text, response.url), JOBS_MAX + 1))
+            except NoListing:
+                if media == "text/html":
+                    raise
+                continue
+            if len(listed) + len(self.jobs) > JOBS_MAX:
+                raise ResponseError("more than %d names are listed" % JOBS_MAX)
+            break
+        return response.url, listed, media != "text/html" and not is_json
 
     def _is_inside(self, url: URL) -> bool:
         """Whether *url* is in the folder that is copied."""

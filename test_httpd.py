@@ -14026,6 +14026,25 @@ class Listing(ScriptedServer):
 
 
 @rows([
+    (b'{"files": [{"base": "f", "type": "file"}]}', "an object, as npm serve"),
+    (b'["f"]', "names alone, as serve-index"), (b'[{"n": 1}]', "other members"),
+    (b'[{"name": "f"}, "f"]', "a text among them"), (b"[", "cut off"),
+])
+def test_get_listing_of_another_shape(tmp_path, a):
+    """It is asked for as HTML, once, and is no index page."""
+    class Other(Listing):
+        def answer(self, sock):
+            if b"\r\nAccept: text/html\r\n" in self.requests[-1]:
+                self.media, self.pages = b"text/html", {b"/": b"<a href=f>"}
+            super().answer(sock)
+    with Other(b"application/json", a) as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+        assert result.status == 0 and len(server.requests) == 3, result
+    assert copied(tmp_path) == {"f": b"evil"}
+
+
+@rows([
     ("../up", "parent"), ("/abs", "absolute"), ("..", "two dots"),
     (".", "dot"), ("", "empty"), ("a/b", "slash"), ("a\0b", "nul"),
     (5, "number"), (None, "null"), ({"name": "x"}, "object"),
@@ -14264,7 +14283,7 @@ def numbered(before, after, count=250000):
 
 @rows([
     (b"[" + b"[]," * 5000000 + b"[]]", "no listing", "lists in a list"),
-    (b"[" + b'{"name":[[]]},' * 10**6 + b"{}]", "no listing", "lists in names"),
+    (b"[" + b'{"name":[[]]},' * 10**6 + b"{}]", "more than", "lists in names"),
     (b"[" + numbered(b'{"name":"', b'"},') + b"{}]", "more than", "names"),
     (b"x" * (17 << 20), "longer than", "bytes"),
 ])
