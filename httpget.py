@@ -94,6 +94,7 @@ import sys
 import time
 from collections import OrderedDict, namedtuple
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
@@ -195,6 +196,10 @@ class StatusError(Failure):
     """A status that is not 2xx, a redirect refused, or not all of a folder."""
 
     status = 0              # the server's, where that is the reason
+
+
+class IsFolder(StatusError):
+    """A redirect leads to the folder by the name that was asked for."""
 
 
 class Unavailable(StatusError):
@@ -3033,8 +3038,7 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, Report(quiet=True), self.url,
-                        self._is_inside)
+        client = Client(self.settings, Report(quiet=True), self.url)
         client.trusted = self.trusted
         try:
             while self.jobs or self.busy:
@@ -3056,6 +3060,7 @@ class Mirror:
         if entry is not self.TOP:
             url = entry_url(url, entry)
             path = os.path.join(path, file_name(entry.name))
+        client.allowed = partial(self._may_follow, url)
         try:
             if entry.is_folder:
                 yield from self._folder(client, url, path, depth)
@@ -3064,6 +3069,9 @@ class Mirror:
             self.breaks = 0
         except Interrupted:
             raise
+        except IsFolder:
+            entry.is_folder = True
+            self.jobs.append(job)
         except Failure as exc:
             if exc.hopeless or not self.answered:
                 raise
@@ -3157,12 +3165,19 @@ class Mirror:
             break
         return response.url, listed, media != "text/html" and not is_json
 
-    def _is_inside(self, url: URL) -> bool:
-        """Whether *url* is in the folder that is copied."""
+    def _may_follow(self, asked: URL, url: URL) -> bool:
+        """Whether *url* is in the folder that is copied.
+
+        Raise IsFolder where it is the folder by the name that was *asked*
+        for: some servers list folders without their slash.
+        """
         top = self.url.target.rstrip("/") + "/"
-        return (url.origin == self.url.origin
-                and (url.target + "/").startswith(top)
-                and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.path))
+        inside = (url.origin == self.url.origin
+                  and (url.target + "/").startswith(top)
+                  and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.path))
+        if inside and decoded(url.path) == decoded(asked.path) + "/":
+            raise IsFolder("it is a folder")
+        return inside
 
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":
@@ -3175,10 +3190,13 @@ class Mirror:
         except OSError as exc:
             raise not_written(path, exc)
         else:
-            if not stat.S_ISREG(state.st_mode):
+            is_file = stat.S_ISREG(state.st_mode)
+            # Of a folder that is there the server may tell that it is one.
+            current = (is_file or stat.S_ISDIR(state.st_mode)) and (
+                yield from self._is_current(client, url, entry, path, state))
+            if not is_file:
                 raise OutputError("%s is there and no file" % printable(path))
-            if (yield from self._is_current(client, url, entry, path,
-                                            state)):
+            if current:
                 self.unchanged += 1
                 return
             mode = permissions(state)

@@ -14045,6 +14045,33 @@ def test_get_listing_of_another_shape(tmp_path, a):
 
 
 @rows([
+    (b"/d%%C3%%A9/", b"d%c3%a9", True, "as h2o and serve-index list it"),
+    (b"http://127.0.0.1:%d/d%%C3%%A9/", b"d%C3%A9", True, "whole"),
+    (b"/d%%C3%%A9/x/", b"d%C3%A9", False, "elsewhere: a file"),
+])
+def test_get_listing_of_folders_without_a_slash(tmp_path, a, b, c):
+    """A redirect to the own path with a slash means a folder."""
+    class Redirecting(Listing):
+        def answer(self, sock):
+            if self.requests[-1].lower().startswith(b"get /d%c3%a9 "):
+                sock.sendall(b"HTTP/1.1 301 Moved\r\nConnection: close\r\n"
+                             b"Content-Length: 0\r\nLocation: " + a.replace(
+                                 b"%d", b"%d" % self.port).replace(
+                                     b"%%", b"%") + b"\r\n\r\n")
+            else:
+                super().answer(sock)
+    with Redirecting(b"text/html", b"<a href=/%s>d</a>" % b) as server:
+        server.pages.update({b"/d%C3%A9/": b"<a href=f>", b"/index.html": b""})
+        for _ in range(2):
+            result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                                 str(server.port))
+            assert result.status == 0, result
+    assert set(copied(tmp_path)) == {"index.html"} | (
+        {os.path.join("d\xe9", "f"), os.path.join("d\xe9", "index.html")}
+        if c else {"d\xe9"})
+
+
+@rows([
     ("../up", "parent"), ("/abs", "absolute"), ("..", "two dots"),
     (".", "dot"), ("", "empty"), ("a/b", "slash"), ("a\0b", "nul"),
     (5, "number"), (None, "null"), ({"name": "x"}, "object"),
