@@ -1134,21 +1134,41 @@ def local_name(name: str, windows: bool = False) -> str:
 
 JSON_SPACE = re.compile("[ \t\r\n]*")
 
+# The attributes of a page's elements that are links.
+LINKS = {"a": ("href",), "area": ("href",), "link": ("href",),
+         "script": ("src",), "img": ("src", "srcset"), "iframe": ("src",),
+         "source": ("src", "srcset"), "video": ("src", "poster"),
+         "audio": ("src",), "track": ("src",), "embed": ("src",),
+         "object": ("data",)}
+
+# "." or ".." in a path, encoded or not.
+DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
+
 class Entry:
     """A name in a folder's listing.
 
-    size and mtime are None where the listing does not tell.
+    name       decoded; surrogate escapes for bad UTF-8
+    size       bytes; None where the listing does not tell
+    mtime      seconds since 1970, or None
+    folders    names of the folders below this one in which it is
+    is_linked  whether it is listed itself, or is a folder of another one
+    of_page    whether only a page would name it: a picture, a script
     """
 
-    __slots__ = ("name", "is_folder", "size", "mtime")
+    __slots__ = ("name", "is_folder", "size", "mtime", "folders", "is_linked",
+                 "of_page")
 
     def __init__(self, name: str, is_folder: bool,
-                 size: "Optional[int]" = None,
-                 mtime: "Optional[int]" = None) -> None:
-        self.name = name        # decoded; surrogate escapes for bad UTF-8
+                 size: "Optional[int]" = None, mtime: "Optional[int]" = None,
+                 folders: "Tuple[str, ...]" = (), is_linked: bool = True,
+                 of_page: bool = False) -> None:
+        self.name = name
         self.is_folder = is_folder
-        self.size = size        # bytes
-        self.mtime = mtime      # seconds since 1970
+        self.size = size
+        self.mtime = mtime
+        self.folders = folders
+        self.is_linked = is_linked
+        self.of_page = of_page
 
 
 def parse_json_listing(text: str) -> "Iterator[Entry]":
@@ -1206,32 +1226,41 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
 
 
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
-    """Yield what an index page at *url* links to that is right below it.
+    """Yield what an index page at *url* links to that is below it.
 
-    Links to a parent, another origin, or anything deeper are left out, as
-    are those with a query, by which pages sort themselves.
+    Links to a parent or another origin are left out, as are those with a
+    query, by which listings sort themselves.
     """
-    for link in page_links(text):
-        name = name_below(url, link)
+    base, links = page_links(text, url)
+    for link, of_page in links.items():
+        name = name_below(url, link, base)
         if name:
-            yield Entry(decoded(name.rstrip("/")), name.endswith("/"))
+            names = [decoded(part) for part in name.rstrip("/").split("/")]
+            yield Entry(names[-1], name.endswith("/"), of_page=of_page,
+                        folders=tuple(names[:-1]))
 
 
-def page_links(text: str) -> "Iterable[str]":
-    """Return the links of the page *text*, each once, in order.
+def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
+    """Return (where links begin, {link: whether only a page has such a one}).
 
-    Raise ResponseError where there are too many.
+    Of the page *text* at *url*; raise ResponseError for too many.
     """
     from html.parser import HTMLParser
-    links = OrderedDict()  # type: OrderedDict[str, None]
+    links = OrderedDict()  # type: OrderedDict[str, bool]
+    bases = []
 
     class Parser(HTMLParser):
         def handle_starttag(self, tag: str, attrs: "Any") -> None:
-            if tag != "a":
-                return
             for name, value in attrs:
-                if name == "href" and value:
-                    links[value] = None
+                if value and tag == "base" and name == "href":
+                    bases.append(value)
+                elif value and name in LINKS.get(tag, ()):
+                    of_page = tag not in ("a", "area")
+                    for link in (split_srcset(value) if name == "srcset"
+                                 else [value]):
+                        if of_page:     # a?version is a file for all that
+                            link = link.partition("?")[0]
+                        links[link] = links.get(link, True) and of_page
             if len(links) > LINKS_MAX:
                 raise ResponseError("more than %d links on a page" % LINKS_MAX)
 
@@ -1241,23 +1270,47 @@ def page_links(text: str) -> "Iterable[str]":
 
     # Without close(), which reads what has no end again for each of its "<".
     Parser().feed(text)
-    return links
+    try:
+        base = joined(url, bases[0].strip()) if bases else url
+    except ValueError:
+        base = url
+    return base, links
 
 
-def name_below(url: URL, link: str) -> str:
-    """Return what *link*, on the page at *url*, names right below it.
+def split_srcset(value: str) -> "Iterator[str]":
+    """Yield the links in *value*, of a srcset.
+
+    Source: HTML, 4.8.4.2.1.
+
+    >>> list(split_srcset("a.png 1x,b.png 2x, c,d"))
+    ['a.png', 'b.png', 'c,d']
+    """
+    is_link = True
+    for word in value.split():
+        comma = ","
+        if not is_link:     # but behind its comma the next one may begin
+            _, comma, word = word.partition(",")
+        link = word.strip(",")
+        if link:
+            yield link
+        is_link = comma != "" and (link == "" or word.endswith(","))
+
+
+def name_below(url: URL, link: str, base: "Optional[URL]" = None) -> str:
+    """Return what *link*, on the page at *url*, names below it.
 
     Encoded, with its slash for a folder; "" where it leads elsewhere.
+    Relative links begin at *base*, where that is another one.
     """
     try:
-        target = joined(url, link.strip())
+        target = joined(base or url, link.strip())
     except ValueError:
         return ""
     folder = url.path.rpartition("/")[0] + "/"
     name = target.target[len(folder):]
     if (target.origin != url.origin or not target.target.startswith(folder)
-            or "?" in name or "/" in name.rstrip("/") or not name.strip("/")
-            or name.endswith("//")):
+            or "?" in name or not name.strip("/") or "//" in "/" + name
+            or "/" in name.rstrip("/") and DOTS.search("/" + name)):
         return ""
     return name
 
@@ -2987,6 +3040,7 @@ class Mirror:
     jobs      what is still to be done: (URL, path here, depth, entry).  The
               first three are those of the folder that lists the entry, and
               one object for all of its entries, for there may be many
+    below     what a page above has named in a folder: {path here: entries}
     failures  one line for each thing that could not be copied
     breaks    in a row, of the server: until a job is done
     """
@@ -3009,6 +3063,8 @@ class Mirror:
         self.jobs = [(url, path, 0, self.TOP)]  # type: List[Job]
         self.busy = 0           # tasks that may yet add jobs: those that they
                                 # find in a folder, or their own once more
+        self.below = {}  # type: Dict[str, List[Entry]]
+        self.held = 0           # entries in it
         self.failures = []  # type: List[str]
         self.fetched = self.unchanged = self.bytes = 0
         self.answered = False   # whether the server has, ever
@@ -3063,7 +3119,7 @@ class Mirror:
         client.allowed = partial(self._may_follow, url)
         try:
             if entry.is_folder:
-                yield from self._folder(client, url, path, depth)
+                yield from self._folder(client, url, path, depth, entry)
             else:
                 yield from self._file(client, url, path, entry)
             self.breaks = 0
@@ -3107,20 +3163,24 @@ class Mirror:
         self.jobs.append(job)
         return True
 
-    def _folder(self, client: Client, url: URL, path: str,
-                depth: int) -> "Task":
+    def _folder(self, client: Client, url: URL, path: str, depth: int,
+                folder: Entry) -> "Task":
         """Read the listing at *url*; note what is to be done for it."""
-        base, listed, is_page = yield from self._listing(client, url)
+        base, listed = url, []  # type: Tuple[URL, List[Entry]]
+        if folder.is_linked:
+            try:
+                base, listed = yield from self._listing(client, url)
+            except StatusError as exc:
+                if path not in self.below:
+                    raise
+                self.failures.append("%s: %s" % (url, exc))
         if path != self.folder:     # which may be a link: the user named it
             make_folder(path)
         if depth == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        entries = OrderedDict((entry.name, entry) for entry in listed)
-        if is_page:
-            entries.setdefault(INDEX, Entry(INDEX, False))  # perhaps this page
         taken = set()  # type: Set[str]
-        for name, entry in entries.items():
+        for name, entry in self._gather(path, listed).items():
             here = os.path.normcase(file_name(name)) if is_name(name) else ""
             if here and here not in taken:
                 taken.add(here)
@@ -3130,12 +3190,38 @@ class Mirror:
                     base, printable(name), "would be saved as another one"
                     if here else "is no name"))
 
+    def _gather(self, path: str,
+                listed: "List[Entry]") -> "OrderedDict[str, Entry]":
+        """Return what is to be done in the folder *path*, by name.
+
+        That is what is *listed*, and what pages above have named in it.
+        What is deeper waits until its folder is done, so that nothing is
+        done twice.
+        """
+        named = self.below.pop(path, [])
+        self.held -= len(named)
+        entries = OrderedDict()  # type: OrderedDict[str, Entry]
+        for entry in listed + named:
+            if entry.folders:
+                name = entry.folders[0]
+                entry.folders = entry.folders[1:]
+                self.below.setdefault(os.path.join(path, file_name(name)),
+                                      []).append(entry)
+                self.held += 1
+                entry = Entry(name, True, is_linked=False)
+            known = entries.setdefault(entry.name, entry)
+            if known.is_folder or entry.is_folder:
+                known.is_folder = True
+                known.is_linked = known.is_linked or entry.is_linked
+            else:
+                entries[entry.name] = entry
+        return entries
+
     def _listing(self, client: Client, url: URL) -> "Task":
         """Read the listing at *url*.
 
-        Return (where it came from, its entries, whether it may be a page of
-        its own).  It is asked for as JSON, and, where that is of another
-        shape, as HTML.
+        Return (where it came from, its entries).  It is asked for as JSON,
+        and, where that is of another shape, as HTML.
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
             response = yield from client.get(url, [("Accept", media)])
@@ -3160,10 +3246,30 @@ class Mirror:
                 if media == "text/html":
                     raise
                 continue
-            if len(listed) + len(self.jobs) > JOBS_MAX:
-                raise ResponseError("more than %d names are listed" % JOBS_MAX)
             break
-        return response.url, listed, media != "text/html" and not is_json
+        if len(listed) + len(self.jobs) + self.held > JOBS_MAX:
+            raise ResponseError("more than %d names are listed" % JOBS_MAX)
+        if not is_json and media == "text/html" or (
+                any(entry.of_page for entry in listed)
+                and not (yield from self._has_page(client, response.url))):
+            listed = [entry for entry in listed if not entry.of_page]
+        elif not is_json and INDEX not in [entry.name for entry in listed
+                                           if not entry.folders]:
+            listed.append(Entry(INDEX, False))      # perhaps this page
+        return response.url, listed
+
+    def _has_page(self, client: Client, url: URL) -> "Task":
+        """Return whether what is at *url* is a page, and no listing.
+
+        Then its pictures are part of the folder, not of the server.
+        """
+        try:
+            answer = yield from client.get(
+                entry_url(url, Entry(INDEX, False)), [("Range", "bytes=0-0")])
+        except StatusError:
+            return False
+        yield from answer.discard()
+        return answer.status in (200, 206, 416)
 
     def _may_follow(self, asked: URL, url: URL) -> bool:
         """Whether *url* is in the folder that is copied.
@@ -3174,7 +3280,7 @@ class Mirror:
         top = self.url.target.rstrip("/") + "/"
         inside = (url.origin == self.url.origin
                   and (url.target + "/").startswith(top)
-                  and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.path))
+                  and not DOTS.search(url.path))
         if inside and decoded(url.path) == decoded(asked.path) + "/":
             raise IsFolder("it is a folder")
         return inside

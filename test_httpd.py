@@ -4158,7 +4158,8 @@ FOLDER_URL = "http://h:81/a%20b/"
     ("/a%20b/x%2Fy", "x%2Fy", "absolute; the slash is refused later"),
     ("http://h:81/a%20b/x", "x", "whole"), ("d/", "d/", "folder"),
     ("../", "", "parent"), ("/", "", "root"), ("/a%20b/", "", "itself"),
-    ("/a%20c/x", "", "sibling"), ("d/x", "", "deeper"), ("d//x", "", "twice"),
+    ("/a%20c/x", "", "sibling"), ("d/x", "d/x", "deeper"), ("d/e/", "d/e/", "d"),
+    ("/a%20b/d//x", "", "twice"), ("d/%2e%2E/x", "", "out of d"), ("./%2e/x", "", "."),
     ("?C=N;O=D", "", "sorting"), ("x?y", "", "query"), ("#top", "", "fragment"),
     ("http://h:82/a%20b/x", "", "another port"),
     ("https://h:81/a%20b/x", "", "another scheme"),
@@ -4172,7 +4173,7 @@ def test_get_name_below(a, b):
 
 def test_get_html_listing():
     page = ('<a href="../">..</a><A HREF="b%20c.txt">x</A><a href=d/>d</a>'
-            '<a name=x>no</a><img src=e><a href="b%20c.txt">again</a>'
+            '<a name=x>no</a><img alt=e><a href="b%20c.txt">again</a>'
             '<a href="%E2%82%AC&amp;">&lt;</a><a href="%FF"><a href="\'q\'">'
             '<a title="a > b" href="gt"><a\nhref\n=\n"nl"><!-- <a href="no"> -->'
             '<script>"<a href=no>"</script><![if x]><a href="after"><?x?></x <>')
@@ -4181,6 +4182,27 @@ def test_get_html_listing():
         ("b c.txt", False, None), ("d", True, None), ("\u20ac&", False, None),
         ("\udcff", False, None), ("'q'", False, None), ("gt", False, None),
         ("nl", False, None), ("after", False, None)]
+
+
+@rows([
+    ("<area href=f>", ["f"], "area"), ("<link rel=icon href=f>", ["f"], "link"),
+    ("<script src=f></script>", ["f"], "script"), ("<img src=f>", ["f"], "img"),
+    ("<video src=f poster=g><track src=h><source src=i>", ["f", "g", "h", "i"],
+     "video"), ("<audio src=f>", ["f"], "audio"), ("<embed src=f>", ["f"], "embed"),
+    ("<iframe src=f>", ["f"], "iframe"), ("<object data=f>", ["f"], "object"),
+    ("<img src=f srcset='g, h 1x,i 2x,\n j 100w 50h, data:a;b,c 3x'>",
+     ["f", "g", "h", "i", "j"], "srcset"), ("<source srcset=f>", ["f"], "source"),
+    ("<img srcset=',,f,, , 2x,g,'>", ["f", "2x,g"], "commas as HTML has them"),
+    ("<img src=f?v=1><a href=g?v=1>", ["f"], "a query, of a page's version"),
+    ("<img src=data:image/gif;base64,AA><img src=//x/f><img src=/f>", [],
+     "elsewhere"), ("<img href=f><p src=f><form action=f>", [], "no links"),
+    ("<base href=/x/><img src=f>", [], "another base"),
+    ("<base href=d/><img src=f>", ["d/f"], "a deeper base"),
+    ("<img src=d/e/f><a href=d/g/>", ["d/e/f", "d/g"], "deeper"),
+])
+def test_get_links_of_a_page(a, b):
+    entries = httpget.parse_html_listing(a, httpget.parse_url(FOLDER_URL))
+    assert ["/".join(entry.folders + (entry.name,)) for entry in entries] == b
 
 
 def test_get_json_listings():
@@ -9194,7 +9216,8 @@ LISTINGS = [
     b'[{"name": "a b", "type": "file", "mtime": "%s", "size": 5},\n'
     b'{"name": "d/", "is_dir": true}]' % DATE.encode(), b"[]",
     b"[" * 5000, b"<a href=\"x%2Fy\">x</a> <a href='../'>up</a> <A HREF=z/>z"
-    b"</A><a title=1 href=\"http://other/q\">q</a><a href=\"?C=N\">N</a>"]
+    b"</A><a title=1 href=\"http://other/q\">q</a><a href=\"?C=N\">N</a>"
+    b"<base href=./><img src=p/q/r srcset='s 2x, t/u'>"]
 
 
 def test_fuzz_listings():
@@ -14106,6 +14129,61 @@ def test_get_listing_cannot_lead_elsewhere(tmp_path):
     assert {"good", "%2Ebashrc", "%63on"} <= names
     assert not [name for name in names
                 if name.startswith("..") or os.sep in name]
+
+
+def test_get_copies_what_a_page_needs(tmp_path):
+    """Once, however often and wherever below the pages name it."""
+    site, copy = tmp_path / "site", tmp_path / "copy"
+    page = {
+        "index.html": "<link href=a.css?1><img src=i/x/p><a href=i/x/q>"
+                      "<a href=i/><a href=n/o/>", "a.css": "a", "i/x/p": "p",
+        "i/x/q": "q", "i/y": "y", "i/index.html": "<img src=x/p><a href=y>"
+                      "<a href=/i/x/><a href=x/>", "i/x/index.html": "<a href=p>",
+        "n/o/r": "r", "n/hidden": "no page names it"}
+    for name, content in page.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(content)
+    copy.mkdir()
+    del page["n/hidden"]
+    with Running(site) as server:
+        for told in ("%d files, " % len(page), "0 files, "):
+            result = run_httpget("-r", "-P", str(copy), "127.0.0.1",
+                                 str(server.port), "/")
+            assert result.status == 0 and told in result.err, result
+            assert copied(copy) == {name.replace("/", os.sep): content.encode()
+                                    for name, content in page.items()}
+
+
+@rows([(b"404 Not Found", {"f"}, "a listing, with icons of the server"),
+       (b"200 OK", {"f", "i", "index.html"}, "a page")])
+def test_get_copy_takes_pictures_of_pages_only(tmp_path, a, b):
+    class Iconic(Listing):
+        def answer(self, sock):
+            if self.requests[-1].startswith(b"GET /index.html "):
+                sock.sendall(b"HTTP/1.1 " + a + b"\r\nContent-Length: 0\r\n"
+                             b"Connection: close\r\n\r\n")
+            else:
+                super().answer(sock)
+    with Iconic(b"text/html", b"<img src=/i><a href=f>") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 0 and set(copied(tmp_path)) == b, result
+
+
+def test_get_copy_of_links_below_a_folder_without_listing(tmp_path):
+    """What else the page names is copied all the same."""
+    class Forbidding(Listing):
+        def answer(self, sock):
+            if self.requests[-1].startswith(b"GET /d/ "):
+                sock.sendall(b"HTTP/1.1 403 No\r\nConnection: close\r\n\r\n")
+            else:
+                super().answer(sock)
+    with Forbidding(b"text/html", b"<a href=d/><a href=d/f><a href=f>") as (
+            server):
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 1 and "/d/: the server answered 403" in result.err
+    assert set(copied(tmp_path)) == {"f", os.path.join("d", "f"), "index.html"}
 
 
 def test_get_copy_follows_no_link_here(tmp_path):
