@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
-    Job = Tuple["URL", str, int, "Entry"]       # see Mirror
+    Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
 
 __version__ = "1.0"
 
@@ -155,6 +155,7 @@ JOBS_MAX = 200000       # files and folders that wait; each takes 300 bytes
 LINKS_MAX = JOBS_MAX    # of a page, wherever they lead; that takes 20 s
 LISTING_WAIT = 0.01     # seconds between two looks for more to do
 DEPTH_MAX = 64          # folders in folders
+LOOP_MIN = 4            # folders on one path that list the same, and no file
 DIGEST_ASKED_MAX = MIB  # bytes that a server hashes without much delay
 INDEX = "index.html"
 
@@ -3037,9 +3038,10 @@ def show_error(report: Report, response: Response) -> "Task":
 class Mirror:
     """Copies what a server lists below a folder into a folder here.
 
-    jobs      what is still to be done: (URL, path here, depth, entry).  The
+    jobs      what is still to be done: (URL, path here, above, entry).  The
               first three are those of the folder that lists the entry, and
-              one object for all of its entries, for there may be many
+              one object for all of its entries, for there may be many.
+              above has the mark and the URL of this folder and those above
     below     what a page above has named in a folder: {path here: entries}
     failures  one line for each thing that could not be copied
     breaks    in a row, of the server: until a job is done
@@ -3060,7 +3062,7 @@ class Mirror:
         self.trusted = client.trusted   # not always the origin of *url*
         self.retries = retries
         path = os.path.join(folder, name) if name else folder
-        self.jobs = [(url, path, 0, self.TOP)]  # type: List[Job]
+        self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
         self.busy = 0           # tasks that may yet add jobs: those that they
                                 # find in a folder, or their own once more
         self.below = {}  # type: Dict[str, List[Entry]]
@@ -3112,14 +3114,14 @@ class Mirror:
 
     def _do(self, client: Client, job: "Job") -> "Task":
         """Do *job*, or note why it could not be done."""
-        url, path, depth, entry = job
+        url, path, above, entry = job
         if entry is not self.TOP:
             url = entry_url(url, entry)
             path = os.path.join(path, file_name(entry.name))
         client.allowed = partial(self._may_follow, url)
         try:
             if entry.is_folder:
-                yield from self._folder(client, url, path, depth, entry)
+                yield from self._folder(client, url, path, above, entry)
             else:
                 yield from self._file(client, url, path, entry)
             self.breaks = 0
@@ -3163,7 +3165,8 @@ class Mirror:
         self.jobs.append(job)
         return True
 
-    def _folder(self, client: Client, url: URL, path: str, depth: int,
+    def _folder(self, client: Client, url: URL, path: str,
+                above: "Tuple[Tuple[int, URL], ...]",
                 folder: Entry) -> "Task":
         """Read the listing at *url*; note what is to be done for it."""
         base, listed = url, []  # type: Tuple[URL, List[Entry]]
@@ -3174,21 +3177,60 @@ class Mirror:
                 if path not in self.below:
                     raise
                 self.failures.append("%s: %s" % (url, exc))
+        mark = hash(frozenset((each.name, each.folders, each.is_folder,
+                               each.size, each.mtime) for each in listed))
+        yield from self._check_loop(client, base, listed, mark, above)
         if path != self.folder:     # which may be a link: the user named it
             make_folder(path)
-        if depth == DEPTH_MAX:
+        if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
+        above += ((mark, base),)
         taken = set()  # type: Set[str]
         for name, entry in self._gather(path, listed).items():
             here = os.path.normcase(file_name(name)) if is_name(name) else ""
             if here and here not in taken:
                 taken.add(here)
-                self.jobs.append((base, path, depth + 1, entry))
+                self.jobs.append((base, path, above, entry))
             else:
                 self.failures.append("%s: it lists '%s', which %s" % (
                     base, printable(name), "would be saved as another one"
                     if here else "is no name"))
+
+    def _check_loop(self, client: Client, base: URL, listed: "List[Entry]",
+                    mark: int, above: "Tuple[Tuple[int, URL], ...]"
+                    ) -> "Task":
+        """Raise StatusError if a link has led back to a folder above.
+
+        Its listing is the same, by its *mark*, and a file in both, too.
+        Where there is no file, it takes LOOP_MIN of them on the way.
+        """
+        same = [url for its_mark, url in above if its_mark == mark]
+        if not same or not listed:
+            return
+        text = "it lists the same as %s: a loop of links" % same[-1]
+        for entry in listed:
+            if entry.is_folder or entry.folders:
+                continue
+            if None not in (entry.size, entry.mtime):
+                raise StatusError(text)
+            try:
+                found = []
+                for url in (base, same[-1]):
+                    url = entry_url(url, entry)
+                    client.allowed = partial(self._may_follow, url)
+                    found.append((yield from self._ask(client, url, 0)))
+            except IsFolder:
+                entry.is_folder = True
+            except StatusError:
+                pass
+            else:
+                if found[0] != found[1]:
+                    return
+                if found[0][0] is not None:
+                    raise StatusError(text)
+        if len(same) >= LOOP_MIN - 1:
+            raise StatusError(text)
 
     def _gather(self, path: str,
                 listed: "List[Entry]") -> "OrderedDict[str, Entry]":

@@ -14516,14 +14516,78 @@ def test_get_nested_folders_end():
     """A server whose every folder has another one in it."""
     class Endless(ScriptedServer):
         def answer(self, sock):
-            sock.sendall(ok(b'[{"name": "d", "type": "directory"}]',
-                            b"Connection: close",
+            sock.sendall(ok(b'[{"name": "d%d", "type": "directory"}]'
+                            % len(self.requests), b"Connection: close",
                             b"Content-Type: application/json"))
     with tempfile.TemporaryDirectory() as folder, Endless(b"") as server:
         result = run_httpget("-r", "-P", folder, server.host,
                              str(server.port))
         assert len(server.requests) == httpget.DEPTH_MAX + 1
     assert result.status == 1 and "nested more than" in result.err, result
+
+
+UP = b'{"name": "up", "type": "directory"}'
+FILE = b'{"name": "f", "type": "file", "size": 4, "mtime": "%s"}' % DATE.encode()
+
+
+@rows([
+    (b"[%s, %s]" % (UP, FILE), b"", 1, "sizes and times"),
+    (b"[%s]" % UP, b"", 3, "no file: four in a row"),
+    (b'[%s, {"name": "b", "type": "directory"}]' % UP, b"", 7, "of two"),
+    (b"<a href=up/><a href=f>", b"", 1, "names alone"),
+    (b"<a href=up/>", b"", 3, "no name of a file"),
+    (b"<a href=up><a href=f>", b"", 1, "folders without a slash"),
+    (b"<a href=up/><a href=f>", b"<a href=up/><a href=g>", 2, "of two listings"),
+    (b"<a href=up/>", b"<a href=up/><a href=x/>", 14, "in turns, and no file"),
+])
+def test_get_copy_ends_where_folders_loop(tmp_path, a, b, c):
+    """A link leads to the folder above, or a shows b and b shows a."""
+    class Looping(Listing):
+        def answer(self, sock):
+            path = self.requests[-1].split(b" ")[1]
+            name = path.rpartition(b"/")[2]
+            depth = path.count(b"/")
+            self.pages = {path: b"evil"}
+            if not name:
+                self.pages = {path: (b or a) if depth % 2 == 0 else a}
+            if name in (b"up", b"index.html"):
+                sock.sendall(b"HTTP/1.1 %s\r\nLocation: %s/\r\nConnection: close"
+                             b"\r\n\r\n" % (b"404 No" if name != b"up" else
+                                           b"301 Moved", path))
+            else:
+                super().answer(sock)
+    media = b"text/html" if a[:1] == b"<" else b"application/json"
+    with Looping(media, b"") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 1 and ": it lists the same as http" in result.err
+    folders = [path for path, _, _ in os.walk(str(tmp_path))]
+    assert len(folders) == c, (folders, result)
+    assert len(copied(tmp_path)) == (c if b"f>" in a or b'"f"' in a else 0)
+
+
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_get_copy_of_folders_that_are_alike(tmp_path, form):
+    """No loop: the same names all the way, but other files."""
+    class Nested(Listing):
+        def answer(self, sock):
+            path = self.requests[-1].split(b" ")[1]
+            depth = path.count(b"/")
+            page = [b"<a href=f>"] + [b"<a href=x/>"] * (depth < 4)
+            if form == "json":
+                page = [b'{"name": "f", "type": "file", "size": %d}' % depth] + [
+                    b'{"name": "x", "type": "directory"}'] * (depth < 4)
+                page = [b"[" + b",".join(page) + b"]"]
+            self.pages = {path: b"x" * depth if path.endswith(b"f")
+                          else b"".join(page)}
+            super().answer(sock)
+    media = b"text/html" if form == "html" else b"application/json"
+    with Nested(media, b"") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 0, result
+    assert {name for name in copied(tmp_path) if name.endswith("f")} == {
+        os.path.join(*["x"] * depth + ["f"]) for depth in range(4)}
 
 
 @pytest.mark.parametrize("columns", [0, 20, 200])
