@@ -134,6 +134,7 @@ CHUNK_DIGITS = 16       # hexadecimal, of a chunk size: 64 bits
 CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
 TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster
+TURN_SIZE = MIB         # bytes that are read before others have their turn
 DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for others
 DISCARD_WAIT = 1        # seconds for them: a new connection takes less
 EXPANDED_BLOCK = 256 * KIB      # bytes of decoded content at a time
@@ -1674,6 +1675,7 @@ class Connection:
         self.timeout = timeout  # seconds, see Settings
         self.heard = False      # whether any byte has come since a request
         self.stalled = False    # whether one was waited for in vain
+        self.taken = 0          # bytes read since others had their turn
         self.buffer = memoryview(bytearray(RECEIVE_SIZE))
         self.pending = self.buffer[:0]      # read, but not yet taken
 
@@ -1730,12 +1732,16 @@ class Connection:
         if self.pending:
             data, self.pending = self.pending, self.buffer[:0]
             return data
+        if self.taken >= TURN_SIZE:     # one that is always ready never waits
+            self.taken = 0
+            yield from pause(0)
         try:
             count = yield from self.when_ready(
                 deadline, READ, self.sock.recv_into, self.buffer)
         except OSError as exc:
             raise self._lost(exc)
         self.heard = self.heard or count > 0
+        self.taken += count
         return self.buffer[:count]
 
     def _lost(self, exc: OSError) -> ConnectionLost:

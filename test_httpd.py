@@ -14526,6 +14526,46 @@ def test_get_nested_folders_end():
     assert result.status == 1 and "nested more than" in result.err, result
 
 
+def test_get_copy_is_not_held_up_by_a_fast_file(tmp_path):
+    """The others come while one is always there to be read."""
+    done = threading.Event()
+
+    class Streaming(Listing):
+        def serve(self):
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=self.one, daemon=True,
+                                     args=self.listener.accept()[:1]).start()
+
+        def one(self, sock):
+            with sock, contextlib.suppress(OSError):
+                path = sock.recv(65536).split(b" ")[1:2]
+                if path == [b"/"]:
+                    sock.sendall(ok(page, b"Content-Type: application/json",
+                                    b"Connection: close"))
+                elif path == [b"/fast"]:
+                    sock.sendall(CLOSE_HEAD)
+                    while not done.is_set() and len(sent) < 400:
+                        sock.sendall(MEBIBYTE)
+                        sent.append(1)
+                elif path:
+                    sock.sendall(CLOSE_HEAD + path[0])
+                    if path == [b"/last"]:
+                        done.set()
+
+        def __exit__(self, *exc):
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+    sent = []
+    page = json.dumps([{"name": name, "type": "file"} for name in
+                       ["last"] + [str(n) for n in range(20)] + ["fast"]]).encode()
+    with Streaming(b"", b"") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 0 and "22 files, " in result.err, result
+    assert len(sent) < 200
+
+
 UP = b'{"name": "up", "type": "directory"}'
 FILE = b'{"name": "f", "type": "file", "size": 4, "mtime": "%s"}' % DATE.encode()
 
