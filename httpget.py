@@ -94,6 +94,8 @@ import sys
 import time
 from collections import OrderedDict, namedtuple
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
-    Job = Tuple["URL", str, int, "Entry"]       # see Mirror
+    Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
 
 __version__ = "1.0"
 
@@ -132,6 +134,7 @@ CHUNK_DIGITS = 16       # hexadecimal, of a chunk size: 64 bits
 CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
 TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster
+TURN_SIZE = MIB         # bytes that are read before others have their turn
 DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for others
 DISCARD_WAIT = 1        # seconds for them: a new connection takes less
 EXPANDED_BLOCK = 256 * KIB      # bytes of decoded content at a time
@@ -155,6 +158,7 @@ JOBS_MAX = 200000       # files and folders that wait; each takes 300 bytes
 LINKS_MAX = JOBS_MAX    # of a page, wherever they lead; that takes 20 s
 LISTING_WAIT = 0.01     # seconds between two looks for more to do
 DEPTH_MAX = 64          # folders in folders
+LOOP_MIN = 4            # folders on one path that list the same, and no file
 DIGEST_ASKED_MAX = MIB  # bytes that a server hashes without much delay
 INDEX = "index.html"
 
@@ -198,6 +202,10 @@ class StatusError(Failure):
     status = 0              # the server's, where that is the reason
 
 
+class IsFolder(StatusError):
+    """A redirect leads to the folder by the name that was asked for."""
+
+
 class Unavailable(StatusError):
     """One after which another request may do better."""
 
@@ -220,6 +228,10 @@ class NoDigest(ConnectError):
 
 class BrokenOff(ResponseError):
     """The response ended too early."""
+
+
+class NoListing(ResponseError):
+    """The JSON is no listing of a folder."""
 
 
 class DigestError(ResponseError):
@@ -918,6 +930,9 @@ _DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 IMF_FIXDATE = r"%s, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK)
 RFC850_DATE = r"%s, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK)
 ASCTIME_DATE = r"%s %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_DAY, _MONTH, _CLOCK)
+# date-time in UTC; RFC 3339, 5.6.
+TIMESTAMP = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T"
+                       r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?Z")
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -1000,7 +1015,36 @@ def http_time(value: str) -> "Optional[int]":
     except ValueError:
         return None
     seconds = int(date.timestamp()) + leap
-    return seconds if 0 <= seconds <= TIME_MAX else None
+    return seconds if abs(seconds) <= TIME_MAX else None
+
+
+def timestamp(value: str) -> "Optional[int]":
+    """Return the whole seconds since 1970 of RFC 3339's *value* in UTC.
+
+    None where it is none.
+
+    >>> timestamp("1994-11-06T08:49:37.9Z"), timestamp("soon")
+    (784111777, None)
+    """
+    from datetime import datetime, timezone
+    if not TIMESTAMP.fullmatch(value):
+        return None
+    try:
+        moment = datetime.strptime(value[:19], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return None
+    seconds = int(moment.replace(tzinfo=timezone.utc).timestamp())
+    return seconds if abs(seconds) <= TIME_MAX else None
+
+
+def is_same_time(mtime: int, found: int) -> bool:
+    """Return whether a file of *mtime*, in seconds, has *found*, in ns, here.
+
+    FAT rounds to an even second.
+    """
+    second = 10**9
+    return found // second == mtime or (
+        found % (2 * second) == 0 and abs(found - mtime * second) <= second)
 
 
 def strong_validator(fields: "Dict[str, str]") -> str:
@@ -1135,21 +1179,20 @@ def safe_name(text: str) -> str:
 def local_name(name: str, windows: bool = False) -> str:
     """Return the file name under which the copy of *name* is kept.
 
-    What could do harm is written as %XX: no two names become the same, and
-    none becomes hidden, a device's or another folder's.  On *windows* more
+    The same one; only what could do harm is written as %XX, so that none
+    becomes hidden, a device's or another folder's.  On *windows* more
     characters do harm.
 
-    >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("..")
-    ('%2Ebashrc', 'a%0A%25b', '%2E%2E')
+    >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("c:", True)
+    ('%2Ebashrc', 'a%0A%b', 'c%3A')
     """
-    unsafe = '%/\\<>:"|?*' if windows else "%/\\"
-    safe = "".join(
-        char if (char.isprintable() and char not in unsafe
-                 or "\udc80" <= char <= "\udcff")
-        else percent_encode(char, frozenset()) for char in name)
+    unsafe = '\t\n/\\<>:"|?*' if windows else "\t\n/"
+    safe = "".join(percent_encode(char, frozenset())
+                   if char in unsafe or UNSAFE.match(char) else char
+                   for char in name)
     if safe[:1] == ".":
         safe = "%2E" + safe[1:]
-    if safe[-1:] in (" ", "."):     # Windows would drop it
+    if windows and safe[-1:] in (" ", "."):     # Windows would drop it
         safe = safe[:-1] + "%%%02X" % ord(safe[-1])
     if DEVICE.fullmatch(safe):
         safe = "%%%02X" % ord(safe[0]) + safe[1:]
@@ -1160,33 +1203,48 @@ def local_name(name: str, windows: bool = False) -> str:
 
 JSON_SPACE = re.compile("[ \t\r\n]*")
 
-# <a ... href=...>, the value quoted or not; each part of it bounded.
-LINK = re.compile(r"""(?i)<a\s[^<>]{0,4096}?\bhref\s{0,9}=\s{0,9}"""
-                  r"""("[^"<>]{0,4096}"|'[^'<>]{0,4096}'|[^\s"'<>]{1,4096})""")
+# The attributes of a page's elements that are links.
+LINKS = {"a": ("href",), "area": ("href",), "link": ("href",),
+         "script": ("src",), "img": ("src", "srcset"), "iframe": ("src",),
+         "source": ("src", "srcset"), "video": ("src", "poster"),
+         "audio": ("src",), "track": ("src",), "embed": ("src",),
+         "object": ("data",)}
 
+# "." or ".." in a path, encoded or not.
+DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
 
 class Entry:
     """A name in a folder's listing.
 
-    size and mtime are None where the listing does not tell.
+    name       decoded; surrogate escapes for bad UTF-8
+    size       bytes; None where the listing does not tell
+    mtime      seconds since 1970, or None
+    folders    names of the folders below this one in which it is
+    is_linked  whether it is listed itself, or is a folder of another one
+    of_page    whether only a page would name it: a picture, a script
     """
 
-    __slots__ = ("name", "is_folder", "size", "mtime")
+    __slots__ = ("name", "is_folder", "size", "mtime", "folders", "is_linked",
+                 "of_page")
 
     def __init__(self, name: str, is_folder: bool,
-                 size: "Optional[int]" = None,
-                 mtime: "Optional[int]" = None) -> None:
-        self.name = name        # decoded; surrogate escapes for bad UTF-8
+                 size: "Optional[int]" = None, mtime: "Optional[int]" = None,
+                 folders: "Tuple[str, ...]" = (), is_linked: bool = True,
+                 of_page: bool = False) -> None:
+        self.name = name
         self.is_folder = is_folder
-        self.size = size        # bytes
-        self.mtime = mtime      # seconds since 1970
+        self.size = size
+        self.mtime = mtime
+        self.folders = folders
+        self.is_linked = is_linked
+        self.of_page = of_page
 
 
 def parse_json_listing(text: str) -> "Iterator[Entry]":
     """Yield the entries of a listing as nginx's or caddy's JSON has it.
 
     One at a time: all together take fifty times what the text does.  Raise
-    ResponseError when it is none.
+    NoListing when it is none.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1206,7 +1264,7 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
             RecursionError):
         whole = False
     if not whole:
-        raise ResponseError("this is no listing of a folder")
+        raise NoListing("this is no listing of a folder")
 
 
 def after_space(text: str, start: int) -> int:
@@ -1217,57 +1275,111 @@ def after_space(text: str, start: int) -> int:
 
 
 def json_entry(item: "Dict[str, Any]") -> Entry:
-    """Return one member of a JSON listing; raise what bad types raise."""
+    """Return one member of a JSON listing; raise what bad types raise.
+
+    Its name is "" where it has another type: then the rest may do.
+    """
     name = item["name"]
     if not isinstance(name, str):
-        raise TypeError(name)
+        name = ""
     is_folder = item.get("is_dir", item.get("type") == "directory")
     if is_folder and name.endswith("/"):
         name = name[:-1]
     size = item.get("size")
     if is_folder or isinstance(size, bool) or not isinstance(size, int):
         size = None
-    mtime = item.get("mtime")
-    return Entry(name, bool(is_folder), size,
-                 http_time(mtime) if isinstance(mtime, str) else None)
+    mtime = http_time(str(item.get("mtime")))
+    if mtime is None:           # caddy's
+        mtime = timestamp(str(item.get("mod_time")))
+    return Entry(name, bool(is_folder), size, mtime)
 
 
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
-    """Yield what an index page at *url* links to that is right below it.
+    """Yield what an index page at *url* links to that is below it.
 
-    Links to a parent, another origin, or anything deeper are left out, as
-    are those with a query, by which pages sort themselves.
+    Links to a parent or another origin are left out, as are those with a
+    query, by which listings sort themselves.
     """
-    from html import unescape
-    links = set()  # type: Set[str]
-    for match in LINK.finditer(text):
-        link = match.group(1)
-        if link in links:
-            continue
-        links.add(link)
-        if len(links) > LINKS_MAX:
-            raise ResponseError("more than %d links on a page" % LINKS_MAX)
-        if link[0] in "\"'":
-            link = link[1:-1]
-        name = name_below(url, unescape(link))
+    base, links = page_links(text, url)
+    for link, of_page in links.items():
+        name = name_below(url, link, base)
         if name:
-            yield Entry(decoded(name.rstrip("/")), name.endswith("/"))
+            names = [decoded(part) for part in name.rstrip("/").split("/")]
+            yield Entry(names[-1], name.endswith("/"), of_page=of_page,
+                        folders=tuple(names[:-1]))
 
 
-def name_below(url: URL, link: str) -> str:
-    """Return what *link*, on the page at *url*, names right below it.
+def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
+    """Return (where links begin, {link: whether only a page has such a one}).
+
+    Of the page *text* at *url*; raise ResponseError for too many.
+    """
+    from html.parser import HTMLParser
+    links = OrderedDict()  # type: OrderedDict[str, bool]
+    bases = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: "Any") -> None:
+            for name, value in attrs:
+                if value and tag == "base" and name == "href":
+                    bases.append(value)
+                elif value and name in LINKS.get(tag, ()):
+                    of_page = tag not in ("a", "area")
+                    for link in (split_srcset(value) if name == "srcset"
+                                 else [value]):
+                        if of_page:     # a?version is a file for all that
+                            link = link.partition("?")[0]
+                        links[link] = links.get(link, True) and of_page
+            if len(links) > LINKS_MAX:
+                raise ResponseError("more than %d links on a page" % LINKS_MAX)
+
+        def parse_marked_section(self, i: int, report: int = 1) -> int:
+            # Browsers take <![...> for a comment; until 3.9 this raises.
+            return self.parse_bogus_comment(i)
+
+    # Without close(), which reads what has no end again for each of its "<".
+    Parser().feed(text)
+    try:
+        base = joined(url, bases[0].strip()) if bases else url
+    except ValueError:
+        base = url
+    return base, links
+
+
+def split_srcset(value: str) -> "Iterator[str]":
+    """Yield the links in *value*, of a srcset.
+
+    Source: HTML, 4.8.4.2.1.
+
+    >>> list(split_srcset("a.png 1x,b.png 2x, c,d"))
+    ['a.png', 'b.png', 'c,d']
+    """
+    is_link = True
+    for word in value.split():
+        comma = ","
+        if not is_link:     # but behind its comma the next one may begin
+            _, comma, word = word.partition(",")
+        link = word.strip(",")
+        if link:
+            yield link
+        is_link = comma != "" and (link == "" or word.endswith(","))
+
+
+def name_below(url: URL, link: str, base: "Optional[URL]" = None) -> str:
+    """Return what *link*, on the page at *url*, names below it.
 
     Encoded, with its slash for a folder; "" where it leads elsewhere.
+    Relative links begin at *base*, where that is another one.
     """
     try:
-        target = joined(url, link.strip())
+        target = joined(base or url, link.strip())
     except ValueError:
         return ""
     folder = url.path.rpartition("/")[0] + "/"
     name = target.target[len(folder):]
     if (target.origin != url.origin or not target.target.startswith(folder)
-            or "?" in name or "/" in name.rstrip("/") or not name.strip("/")
-            or name.endswith("//")):
+            or "?" in name or not name.strip("/") or "//" in "/" + name
+            or "/" in name.rstrip("/") and DOTS.search("/" + name)):
         return ""
     return name
 
@@ -1635,6 +1747,7 @@ class Connection:
         self.timeout = timeout  # seconds, see Settings
         self.heard = False      # whether any byte has come since a request
         self.stalled = False    # whether one was waited for in vain
+        self.taken = 0          # bytes read since others had their turn
         self.buffer = memoryview(bytearray(RECEIVE_SIZE))
         self.pending = self.buffer[:0]      # read, but not yet taken
 
@@ -1691,12 +1804,16 @@ class Connection:
         if self.pending:
             data, self.pending = self.pending, self.buffer[:0]
             return data
+        if self.taken >= TURN_SIZE:     # one that is always ready never waits
+            self.taken = 0
+            yield from pause(0)
         try:
             count = yield from self.when_ready(
                 deadline, READ, self.sock.recv_into, self.buffer)
         except OSError as exc:
             raise self._lost(exc)
         self.heard = self.heard or count > 0
+        self.taken += count
         return self.buffer[:count]
 
     def _lost(self, exc: OSError) -> ConnectionLost:
@@ -3094,9 +3211,11 @@ def show_error(report: Report, response: Response) -> "Task":
 class Mirror:
     """Copies what a server lists below a folder into a folder here.
 
-    jobs      what is still to be done: (URL, path here, depth, entry).  The
+    jobs      what is still to be done: (URL, path here, above, entry).  The
               first three are those of the folder that lists the entry, and
-              one object for all of its entries, for there may be many
+              one object for all of its entries, for there may be many.
+              above has the mark and the URL of this folder and those above
+    below     what a page above has named in a folder: {path here: entries}
     failures  one line for each thing that could not be copied
     breaks    in a row, of the server: until a job is done
     """
@@ -3116,9 +3235,11 @@ class Mirror:
         self.trusted = client.trusted   # not always the origin of *url*
         self.retries = retries
         path = os.path.join(folder, name) if name else folder
-        self.jobs = [(url, path, 0, self.TOP)]  # type: List[Job]
+        self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
         self.busy = 0           # tasks that may yet add jobs: those that they
                                 # find in a folder, or their own once more
+        self.below = {}  # type: Dict[str, List[Entry]]
+        self.held = 0           # entries in it
         self.failures = []  # type: List[str]
         self.fetched = self.unchanged = self.bytes = 0
         self.answered = False   # whether the server has, ever
@@ -3148,8 +3269,7 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, Report(quiet=True), self.url,
-                        self._is_inside)
+        client = Client(self.settings, Report(quiet=True), self.url)
         client.trusted = self.trusted
         try:
             while self.jobs or self.busy:
@@ -3167,18 +3287,22 @@ class Mirror:
 
     def _do(self, client: Client, job: "Job") -> "Task":
         """Do *job*, or note why it could not be done."""
-        url, path, depth, entry = job
+        url, path, above, entry = job
         if entry is not self.TOP:
             url = entry_url(url, entry)
             path = os.path.join(path, file_name(entry.name))
+        client.allowed = partial(self._may_follow, url)
         try:
             if entry.is_folder:
-                yield from self._folder(client, url, path, depth)
+                yield from self._folder(client, url, path, above, entry)
             else:
                 yield from self._file(client, url, path, entry)
             self.breaks = 0
         except Interrupted:
             raise
+        except IsFolder:
+            entry.is_folder = True
+            self.jobs.append(job)
         except Failure as exc:
             if exc.hopeless or not self.answered:
                 raise
@@ -3215,49 +3339,166 @@ class Mirror:
         return True
 
     def _folder(self, client: Client, url: URL, path: str,
-                depth: int) -> "Task":
+                above: "Tuple[Tuple[int, URL], ...]",
+                folder: Entry) -> "Task":
         """Read the listing at *url*; note what is to be done for it."""
-        response = yield from client.get(url, [
-            ("Accept", "application/json, text/html;q=0.9")])
-        self.answered = True
-        try:
-            if response.status != 200:
-                raise StatusError("the server answered %d" % response.status)
-            data = bytearray()
-            if not (yield from response.read_into(data, LISTING_MAX)):
-                raise ResponseError("the listing is longer than %d bytes"
-                                    % LISTING_MAX)
-        finally:
-            response.close()
+        base, listed = url, []  # type: Tuple[URL, List[Entry]]
+        if folder.is_linked:
+            try:
+                base, listed = yield from self._listing(client, url)
+            except StatusError as exc:
+                if path not in self.below:
+                    raise
+                self.failures.append("%s: %s" % (url, exc))
+        mark = hash(frozenset((each.name, each.folders, each.is_folder,
+                               each.size, each.mtime) for each in listed))
+        yield from self._check_loop(client, base, listed, mark, above)
         if path != self.folder:     # which may be a link: the user named it
             make_folder(path)
-        if depth == DEPTH_MAX:
+        if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        base = response.url
-        text = bytes(data).decode("utf-8", "surrogateescape")
-        is_json = "json" in response.fields.get("content-type", "")
-        entries = OrderedDict()  # type: OrderedDict[str, Entry]
-        for entry in (parse_json_listing(text) if is_json
-                      else parse_html_listing(text, base)):
-            entries[entry.name] = entry
-            if len(entries) + len(self.jobs) > JOBS_MAX:
-                raise ResponseError("more than %d names are listed" % JOBS_MAX)
-        if not is_json:
-            entries.setdefault(INDEX, Entry(INDEX, False))  # perhaps this page
-        for name, entry in entries.items():
-            if is_name(name):
-                self.jobs.append((base, path, depth + 1, entry))
+        above += ((mark, base),)
+        taken = set()  # type: Set[str]
+        for name, entry in self._gather(path, listed).items():
+            here = os.path.normcase(file_name(name)) if is_name(name) else ""
+            if here and here not in taken:
+                taken.add(here)
+                self.jobs.append((base, path, above, entry))
             else:
-                self.failures.append("%s: it lists '%s', which is no name"
-                                     % (base, printable(name)))
+                self.failures.append("%s: it lists '%s', which %s" % (
+                    base, printable(name), "would be saved as another one"
+                    if here else "is no name"))
 
-    def _is_inside(self, url: URL) -> bool:
-        """Whether *url* is in the folder that is copied."""
+    def _check_loop(self, client: Client, base: URL, listed: "List[Entry]",
+                    mark: int, above: "Tuple[Tuple[int, URL], ...]"
+                    ) -> "Task":
+        """Raise StatusError if a link has led back to a folder above.
+
+        Its listing is the same, by its *mark*, and a file in both, too.
+        Where there is no file, it takes LOOP_MIN of them on the way.
+        """
+        same = [url for its_mark, url in above if its_mark == mark]
+        if not same or not listed:
+            return
+        text = "it lists the same as %s: a loop of links" % same[-1]
+        for entry in listed:
+            if entry.is_folder or entry.folders:
+                continue
+            if None not in (entry.size, entry.mtime):
+                raise StatusError(text)
+            try:
+                found = []
+                for url in (base, same[-1]):
+                    url = entry_url(url, entry)
+                    client.allowed = partial(self._may_follow, url)
+                    found.append((yield from self._ask(client, url, 0)))
+            except IsFolder:
+                entry.is_folder = True
+            except StatusError:
+                pass
+            else:
+                if found[0] != found[1]:
+                    return
+                if found[0][0] is not None:
+                    raise StatusError(text)
+        if len(same) >= LOOP_MIN - 1:
+            raise StatusError(text)
+
+    def _gather(self, path: str,
+                listed: "List[Entry]") -> "OrderedDict[str, Entry]":
+        """Return what is to be done in the folder *path*, by name.
+
+        That is what is *listed*, and what pages above have named in it.
+        What is deeper waits until its folder is done, so that nothing is
+        done twice.
+        """
+        named = self.below.pop(path, [])
+        self.held -= len(named)
+        entries = OrderedDict()  # type: OrderedDict[str, Entry]
+        for entry in listed + named:
+            if entry.folders:
+                name = entry.folders[0]
+                entry.folders = entry.folders[1:]
+                self.below.setdefault(os.path.join(path, file_name(name)),
+                                      []).append(entry)
+                self.held += 1
+                entry = Entry(name, True, is_linked=False)
+            known = entries.setdefault(entry.name, entry)
+            if known.is_folder or entry.is_folder:
+                known.is_folder = True
+                known.is_linked = known.is_linked or entry.is_linked
+            else:
+                entries[entry.name] = entry
+        return entries
+
+    def _listing(self, client: Client, url: URL) -> "Task":
+        """Read the listing at *url*.
+
+        Return (where it came from, its entries).  It is asked for as JSON,
+        and, where that is of another shape, as HTML.
+        """
+        for media in ("application/json, text/html;q=0.9", "text/html"):
+            response = yield from client.get(url, [("Accept", media)])
+            self.answered = True
+            try:
+                if response.status != 200:
+                    raise StatusError("the server answered %d"
+                                      % response.status)
+                data = bytearray()
+                if not (yield from response.read_into(data, LISTING_MAX)):
+                    raise ResponseError("the listing is longer than %d bytes"
+                                        % LISTING_MAX)
+            finally:
+                response.close()
+            text = bytes(data).decode("utf-8", "surrogateescape")
+            is_json = "json" in response.fields.get("content-type", "")
+            try:
+                listed = list(islice(
+                    parse_json_listing(text) if is_json else
+                    parse_html_listing(text, response.url), JOBS_MAX + 1))
+            except NoListing:
+                if media == "text/html":
+                    raise
+                continue
+            break
+        if len(listed) + len(self.jobs) + self.held > JOBS_MAX:
+            raise ResponseError("more than %d names are listed" % JOBS_MAX)
+        if not is_json and media == "text/html" or (
+                any(entry.of_page for entry in listed)
+                and not (yield from self._has_page(client, response.url))):
+            listed = [entry for entry in listed if not entry.of_page]
+        elif not is_json and INDEX not in [entry.name for entry in listed
+                                           if not entry.folders]:
+            listed.append(Entry(INDEX, False))      # perhaps this page
+        return response.url, listed
+
+    def _has_page(self, client: Client, url: URL) -> "Task":
+        """Return whether what is at *url* is a page, and no listing.
+
+        Then its pictures are part of the folder, not of the server.
+        """
+        try:
+            answer = yield from client.get(
+                entry_url(url, Entry(INDEX, False)), [("Range", "bytes=0-0")])
+        except StatusError:
+            return False
+        yield from answer.discard()
+        return answer.status in (200, 206, 416)
+
+    def _may_follow(self, asked: URL, url: URL) -> bool:
+        """Whether *url* is in the folder that is copied.
+
+        Raise IsFolder where it is the folder by the name that was *asked*
+        for: some servers list folders without their slash.
+        """
         top = self.url.target.rstrip("/") + "/"
-        return (url.origin == self.url.origin
-                and (url.target + "/").startswith(top)
-                and not re.search(r"(?i)/(\.|%2e){1,2}(/|$)", url.path))
+        inside = (url.origin == self.url.origin
+                  and (url.target + "/").startswith(top)
+                  and not DOTS.search(url.path))
+        if inside and decoded(url.path) == decoded(asked.path) + "/":
+            raise IsFolder("it is a folder")
+        return inside
 
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":
@@ -3270,9 +3511,13 @@ class Mirror:
         except OSError as exc:
             raise not_written(path, exc)
         else:
-            if not stat.S_ISREG(state.st_mode):
+            is_file = stat.S_ISREG(state.st_mode)
+            # Of a folder that is there the server may tell that it is one.
+            current = (is_file or stat.S_ISDIR(state.st_mode)) and (
+                yield from self._is_current(client, url, entry, path, state))
+            if not is_file:
                 raise OutputError("%s is there and no file" % printable(path))
-            if (yield from self._is_current(client, url, entry, state)):
+            if current:
                 self.unchanged += 1
                 return
             mode = permissions(state)
@@ -3291,23 +3536,52 @@ class Mirror:
             raise
         self.fetched += 1
         self.bytes += transfer.fetched
+        if entry.mtime is not None:     # Last-Modified may be another
+            try:
+                os.utime(path, (entry.mtime, entry.mtime))
+            except OSError as exc:
+                raise not_written(path, exc)
 
     def _is_current(self, client: Client, url: URL, entry: Entry,
-                    state: os.stat_result) -> "Task":
+                    path: str, state: os.stat_result) -> "Task":
         """Return whether the file that is there has the same size and time.
 
-        The server is asked for what the listing does not tell of them; its
-        digests of so many files would take it too long.
+        The server is asked for what the listing does not tell of them.  A
+        digest counts, too: some times say nothing, and are not sent.
         """
-        size, mtime = entry.size, entry.mtime
+        size, mtime, digest = entry.size, entry.mtime, None
         if size is None or size == state.st_size and mtime is None:
-            answer = yield from client.get(url, [], method="HEAD")
-            if answer.status != 200:
-                return False
-            length = body_length("GET", 200, answer.fields)     # as if it were
-            size = length if length >= 0 else None
-            mtime = http_time(answer.fields.get("last-modified", ""))
-        return size == state.st_size and mtime == int(state.st_mtime)
+            size, mtime, digest = yield from self._ask(client, url,
+                                                       state.st_size)
+        if size != state.st_size:
+            return False
+        if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
+            return True
+        return digest == digest_of(path) if digest else not size and (
+            mtime is None)
+
+    def _ask(self, client: Client, url: URL, expected: int) -> "Task":
+        """Return size, time and SHA-256 of the file at *url*, or None each.
+
+        By a GET for one byte: not every server answers HEAD.  The digest is
+        asked for where the file is small, if it has the *expected* size.
+        """
+        fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
+        if expected <= DIGEST_ASKED_MAX:
+            fields.append(("Want-Repr-Digest", "sha-256=10"))
+        answer = yield from client.get(url, fields)
+        yield from answer.discard()
+        part = parse_content_range(answer.fields)
+        size = None
+        if answer.status == 416:    # there is no first byte
+            size = 0
+        elif part and answer.status == 206:
+            size = part.length
+        elif answer.status == 200 and not answer.fields.get(
+                "content-encoding"):
+            size = answer.length
+        return (size, http_time(answer.fields.get("last-modified", "")),
+                parse_digest(answer.fields.get("repr-digest", "")))
 
 
 def is_name(text: str) -> bool:

@@ -4228,16 +4228,24 @@ HOSTILE_NAMES = [
     "=cmd", "$(id)", "`id`", "+plus", "a&b=c"]
 
 
-def test_get_local_names_are_harmless_and_distinct():
-    names = HOSTILE_NAMES + [".", "..", ".bashrc", "%2Ebashrc", "a/b", "a%2Fb",
-                             "\x7f", "x\x9by", "nul", "%6Eul"]
-    found = [httpget.local_name(name) for name in names]
-    assert len(set(found)) == len(names)
-    for name in found:
-        assert not re.search("[/\\\\\x00-\x1f\x7f-\x9f]|^[.]|[. ]$", name)
-        assert not httpget.DEVICE.fullmatch(name)
-    assert httpget.local_name("plain name-1.txt") == "plain name-1.txt"
-    assert httpget.local_name("c:x?", True) == "c%3Ax%3F"
+@rows([
+    ("100% sure.txt", "100% sure.txt", "100% sure.txt", "percent, space"),
+    ("%41", "%41", "%41", "looks encoded"),
+    ("\u65e5\u3000\u672c\u200d", "\u65e5\u3000\u672c\u200d",
+     "\u65e5\u3000\u672c\u200d", "does not print, and belongs to scripts"),
+    ("\udcff", "\udcff", "\udcff", "no UTF-8"),
+    ("a\\b", "a\\b", "a%5Cb", "backslash"), ("x.", "x.", "x%2E", "dot"),
+    ("x ", "x ", "x%20", "space at the end"), ("c:?", "c:?", "c%3A%3F", "colon"),
+    ("a/b", "a%2Fb", "a%2Fb", "slash"), ("..", "%2E.", "%2E%2E", "parent"),
+    (".bashrc", "%2Ebashrc", "%2Ebashrc", "hidden"),
+    ("a\n\x7f\x9b", "a%0A%7F%C2%9B", "a%0A%7F%C2%9B", "controls"),
+    ("\u202erl", "%E2%80%AErl", "%E2%80%AErl", "turns the direction"),
+    ("con", "%63on", "%63on", "device"),
+    ("nul .x", "%6Eul .x", "%6Eul .x", "device in disguise"),
+])
+def test_get_local_name(a, b, c):
+    """Names stay, here and on Windows; only what does harm is encoded."""
+    assert (httpget.local_name(a), httpget.local_name(a, True)) == (b, c)
 
 
 WINDOWS_NAMES = [
@@ -4277,7 +4285,8 @@ FOLDER_URL = "http://h:81/a%20b/"
     ("/a%20b/x%2Fy", "x%2Fy", "absolute; the slash is refused later"),
     ("http://h:81/a%20b/x", "x", "whole"), ("d/", "d/", "folder"),
     ("../", "", "parent"), ("/", "", "root"), ("/a%20b/", "", "itself"),
-    ("/a%20c/x", "", "sibling"), ("d/x", "", "deeper"), ("d//x", "", "twice"),
+    ("/a%20c/x", "", "sibling"), ("d/x", "d/x", "deeper"), ("d/e/", "d/e/", "d"),
+    ("/a%20b/d//x", "", "twice"), ("d/%2e%2E/x", "", "out of d"), ("./%2e/x", "", "."),
     ("?C=N;O=D", "", "sorting"), ("x?y", "", "query"), ("#top", "", "fragment"),
     ("http://h:82/a%20b/x", "", "another port"),
     ("https://h:81/a%20b/x", "", "another scheme"),
@@ -4292,31 +4301,55 @@ def test_get_name_below(a, b):
 
 def test_get_html_listing():
     page = ('<a href="../">..</a><A HREF="b%20c.txt">x</A><a href=d/>d</a>'
-            '<a name=x>no</a><img src=e><a href="b%20c.txt">again</a>'
-            '<a href="%E2%82%AC&amp;">&lt;</a><a href="%FF"><a href="\'q\'">')
+            '<a name=x>no</a><img alt=e><a href="b%20c.txt">again</a>'
+            '<a href="%E2%82%AC&amp;">&lt;</a><a href="%FF"><a href="\'q\'">'
+            '<a title="a > b" href="gt"><a\nhref\n=\n"nl"><!-- <a href="no"> -->'
+            '<script>"<a href=no>"</script><![if x]><a href="after"><?x?></x <>')
     entries = httpget.parse_html_listing(page, httpget.parse_url(FOLDER_URL))
     assert [(entry.name, entry.is_folder, entry.size) for entry in entries] == [
         ("b c.txt", False, None), ("d", True, None), ("\u20ac&", False, None),
-        ("\udcff", False, None), ("'q'", False, None)]
+        ("\udcff", False, None), ("'q'", False, None), ("gt", False, None),
+        ("nl", False, None), ("after", False, None)]
+
+
+@rows([
+    ("<area href=f>", ["f"], "area"), ("<link rel=icon href=f>", ["f"], "link"),
+    ("<script src=f></script>", ["f"], "script"), ("<img src=f>", ["f"], "img"),
+    ("<video src=f poster=g><track src=h><source src=i>", ["f", "g", "h", "i"],
+     "video"), ("<audio src=f>", ["f"], "audio"), ("<embed src=f>", ["f"], "embed"),
+    ("<iframe src=f>", ["f"], "iframe"), ("<object data=f>", ["f"], "object"),
+    ("<img src=f srcset='g, h 1x,i 2x,\n j 100w 50h, data:a;b,c 3x'>",
+     ["f", "g", "h", "i", "j"], "srcset"), ("<source srcset=f>", ["f"], "source"),
+    ("<img srcset=',,f,, , 2x,g,'>", ["f", "2x,g"], "commas as HTML has them"),
+    ("<img src=f?v=1><a href=g?v=1>", ["f"], "a query, of a page's version"),
+    ("<img src=data:image/gif;base64,AA><img src=//x/f><img src=/f>", [],
+     "elsewhere"), ("<img href=f><p src=f><form action=f>", [], "no links"),
+    ("<base href=/x/><img src=f>", [], "another base"),
+    ("<base href=d/><img src=f>", ["d/f"], "a deeper base"),
+    ("<img src=d/e/f><a href=d/g/>", ["d/e/f", "d/g"], "deeper"),
+])
+def test_get_links_of_a_page(a, b):
+    entries = httpget.parse_html_listing(a, httpget.parse_url(FOLDER_URL))
+    assert ["/".join(entry.folders + (entry.name,)) for entry in entries] == b
 
 
 def test_get_json_listings():
     nginx = [{"name": "d", "type": "directory", "mtime": DATE},
              {"name": "f", "type": "file", "mtime": DATE, "size": 3}]
     caddy = [{"name": "d/", "size": 4096, "is_dir": True, "mod_time": "x"},
-             {"name": "f", "size": 3, "is_dir": False}]
+             {"name": "f", "size": 3, "is_dir": False,
+              "mod_time": "1994-11-06T08:49:37.999999999Z"}]
     for listing in (nginx, caddy):
         entries = list(httpget.parse_json_listing(json.dumps(listing, indent=1)))
         assert [(entry.name, entry.is_folder, entry.size)
                 for entry in entries] == [("d", True, None), ("f", False, 3)]
-        assert entries[1].mtime == (784111777 if listing is nginx else None)
+        assert entries[1].mtime == 784111777
 
 
 @pytest.mark.parametrize("text", [
-    "", "null", "{}x", "3", "[1]", "[{}]", '[{"name": 1}]', '{"a": 1}',
-    '[{"name": null}]', "[" * 100000, "[", '[{"name": "a"}', '[{"name": "a"},',
+    "", "null", "{}x", "3", "[1]", "[{}]", '["a"]', '{"a": 1}', "[" * 100000, "[", '[{"name": "a"}', '[{"name": "a"},',
     '[{"name": "a"},]', '[,{"name": "a"}]', '[{"name": "a"}] x', "[]]",
-    '[{"name": ["a"]}]', '[{"name": "%s"}]' % ("a" * 10000)],
+    '[{"name": "%s"}]' % ("a" * 10000)],
     ids=lambda text: text[:20])
 def test_get_no_json_listing(text):
     with pytest.raises(httpget.ResponseError):
@@ -9678,7 +9711,8 @@ LISTINGS = [
     b'[{"name": "a b", "type": "file", "mtime": "%s", "size": 5},\n'
     b'{"name": "d/", "is_dir": true}]' % DATE.encode(), b"[]",
     b"[" * 5000, b"<a href=\"x%2Fy\">x</a> <a href='../'>up</a> <A HREF=z/>z"
-    b"</A><a title=1 href=\"http://other/q\">q</a><a href=\"?C=N\">N</a>"]
+    b"</A><a title=1 href=\"http://other/q\">q</a><a href=\"?C=N\">N</a>"
+    b"<base href=./><img src=p/q/r srcset='s 2x, t/u'>"]
 
 
 def test_fuzz_listings():
@@ -14721,8 +14755,20 @@ def tree(tmp_path_factory):
     for name in HOSTILE_NAMES:
         with contextlib.suppress(OSError):
             (odd / name).write_bytes(os.fsencode(name))
+    put_dated_files(root / "dated")
     wait_until_settled(folder / "99.bin")
     return root
+
+
+def put_dated_files(folder):
+    """Make *folder*: times of all kinds, and one with an index page."""
+    (folder / "page").mkdir(parents=True)
+    for name, mtime in (("odd", 1600000001.5), ("old", -315360000), ("one", 1),
+                        ("future", 4 * 10**9), ("page/index.html", 1),
+                        ("page/empty", 1500000000)):
+        (folder / name).write_bytes(b"" if "empty" in name
+                                    else b"<a href=empty>")
+        os.utime(str(folder / name), (mtime, mtime))
 
 
 def copied(folder):
@@ -14768,6 +14814,8 @@ def test_get_copies_a_folder(tree, tmp_path):
         sample = tmp_path / "top" / "d1" / "1" / "5.bin"
         assert int(sample.stat().st_mtime) == int(
             (tree / "d1" / "1" / "5.bin").stat().st_mtime)
+        assert {"50%", "%41", "end ", "back\\slash", "c#d?e"} <= set(
+            os.listdir(str(tmp_path / "top" / "odd & <names>")))
         sample.write_bytes(b"changed here")
         (tmp_path / "top" / "d1" / "1" / "6.bin").unlink()
         result = run_httpget("-r", "-P", str(tmp_path), "127.0.0.1",
@@ -14880,19 +14928,66 @@ class Listing(ScriptedServer):
 
     def answer(self, sock):
         method, path = self.requests[-1].split(b" ")[:2]
-        answer = ok(self.pages.get(path, b"evil"), b"Connection: close",
-                    b"Content-Type: " + self.media)
-        if method == b"HEAD":
-            answer = answer[:answer.index(b"\r\n\r\n") + 4]
-        sock.sendall(answer)
+        assert method == b"GET"     # not every server answers others
+        sock.sendall(ok(self.pages.get(path, b"evil"), b"Connection: close",
+                        b"Content-Type: " + self.media))
+
+
+@rows([
+    (b'{"files": [{"base": "f", "type": "file"}]}', "an object, as npm serve"),
+    (b'["f"]', "names alone, as serve-index"), (b'[{"n": 1}]', "other members"),
+    (b'[{"name": "f"}, "f"]', "a text among them"), (b"[", "cut off"),
+])
+def test_get_listing_of_another_shape(tmp_path, a):
+    """It is asked for as HTML, once, and is no index page."""
+    class Other(Listing):
+        def answer(self, sock):
+            if b"\r\nAccept: text/html\r\n" in self.requests[-1]:
+                self.media, self.pages = b"text/html", {b"/": b"<a href=f>"}
+            super().answer(sock)
+    with Other(b"application/json", a) as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+        assert result.status == 0 and len(server.requests) == 3, result
+    assert copied(tmp_path) == {"f": b"evil"}
+
+
+@rows([
+    (b"/d%%C3%%A9/", b"d%c3%a9", True, "as h2o and serve-index list it"),
+    (b"http://127.0.0.1:%d/d%%C3%%A9/", b"d%C3%A9", True, "whole"),
+    (b"/d%%C3%%A9/x/", b"d%C3%A9", False, "elsewhere: a file"),
+])
+def test_get_listing_of_folders_without_a_slash(tmp_path, a, b, c):
+    """A redirect to the own path with a slash means a folder."""
+    class Redirecting(Listing):
+        def answer(self, sock):
+            if self.requests[-1].lower().startswith(b"get /d%c3%a9 "):
+                sock.sendall(b"HTTP/1.1 301 Moved\r\nConnection: close\r\n"
+                             b"Content-Length: 0\r\nLocation: " + a.replace(
+                                 b"%d", b"%d" % self.port).replace(
+                                     b"%%", b"%") + b"\r\n\r\n")
+            else:
+                super().answer(sock)
+    with Redirecting(b"text/html", b"<a href=/%s>d</a>" % b) as server:
+        server.pages.update({b"/d%C3%A9/": b"<a href=f>", b"/index.html": b""})
+        for _ in range(2):
+            result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                                 str(server.port))
+            assert result.status == 0, result
+    assert set(copied(tmp_path)) == {"index.html"} | (
+        {os.path.join("d\xe9", "f"), os.path.join("d\xe9", "index.html")}
+        if c else {"d\xe9"})
 
 
 @rows([
     ("../up", "parent"), ("/abs", "absolute"), ("..", "two dots"),
     (".", "dot"), ("", "empty"), ("a/b", "slash"), ("a\0b", "nul"),
+    (5, "number"), (None, "null"), ({"name": "x"}, "object"),
 ])
-def test_get_listing_of_what_is_no_name(tmp_path, a):
-    page = json.dumps([{"name": a, "type": "file", "size": 4},
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_get_listing_of_what_is_no_name(tmp_path, a, kind):
+    """It is left out, and said; the rest is copied."""
+    page = json.dumps([{"name": a, "type": kind, "size": 4},
                        {"name": "good", "type": "file", "size": 4}])
     target = tmp_path / "in" / "side"
     target.mkdir(parents=True)
@@ -14919,6 +15014,61 @@ def test_get_listing_cannot_lead_elsewhere(tmp_path):
     assert {"good", "%2Ebashrc", "%63on"} <= names
     assert not [name for name in names
                 if name.startswith("..") or os.sep in name]
+
+
+def test_get_copies_what_a_page_needs(tmp_path):
+    """Once, however often and wherever below the pages name it."""
+    site, copy = tmp_path / "site", tmp_path / "copy"
+    page = {
+        "index.html": "<link href=a.css?1><img src=i/x/p><a href=i/x/q>"
+                      "<a href=i/><a href=n/o/>", "a.css": "a", "i/x/p": "p",
+        "i/x/q": "q", "i/y": "y", "i/index.html": "<img src=x/p><a href=y>"
+                      "<a href=/i/x/><a href=x/>", "i/x/index.html": "<a href=p>",
+        "n/o/r": "r", "n/hidden": "no page names it"}
+    for name, content in page.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(content)
+    copy.mkdir()
+    del page["n/hidden"]
+    with Running(site) as server:
+        for told in ("%d files, " % len(page), "0 files, "):
+            result = run_httpget("-r", "-P", str(copy), "127.0.0.1",
+                                 str(server.port), "/")
+            assert result.status == 0 and told in result.err, result
+            assert copied(copy) == {name.replace("/", os.sep): content.encode()
+                                    for name, content in page.items()}
+
+
+@rows([(b"404 Not Found", {"f"}, "a listing, with icons of the server"),
+       (b"200 OK", {"f", "i", "index.html"}, "a page")])
+def test_get_copy_takes_pictures_of_pages_only(tmp_path, a, b):
+    class Iconic(Listing):
+        def answer(self, sock):
+            if self.requests[-1].startswith(b"GET /index.html "):
+                sock.sendall(b"HTTP/1.1 " + a + b"\r\nContent-Length: 0\r\n"
+                             b"Connection: close\r\n\r\n")
+            else:
+                super().answer(sock)
+    with Iconic(b"text/html", b"<img src=/i><a href=f>") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 0 and set(copied(tmp_path)) == b, result
+
+
+def test_get_copy_of_links_below_a_folder_without_listing(tmp_path):
+    """What else the page names is copied all the same."""
+    class Forbidding(Listing):
+        def answer(self, sock):
+            if self.requests[-1].startswith(b"GET /d/ "):
+                sock.sendall(b"HTTP/1.1 403 No\r\nConnection: close\r\n\r\n")
+            else:
+                super().answer(sock)
+    with Forbidding(b"text/html", b"<a href=d/><a href=d/f><a href=f>") as (
+            server):
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 1 and "/d/: the server answered 403" in result.err
+    assert set(copied(tmp_path)) == {"f", os.path.join("d", "f"), "index.html"}
 
 
 def test_get_copy_follows_no_link_here(tmp_path):
@@ -14962,6 +15112,25 @@ def test_get_copy_is_not_led_out(tmp_path, a):
         assert len(server.requests) == 2
     assert result.status == 1 and "leads out" in result.err, result
     assert copied(tmp_path) == {}
+
+
+def test_get_copy_keeps_times(tmp_path):
+    """As listed; where times are rounded to two seconds, as FAT does, too."""
+    site, copy = tmp_path / "site", tmp_path / "copy"
+    put_dated_files(site)
+    copy.mkdir()
+    with Running(site) as server:
+        for shift, told in ((None, "6 files, "), (0, "0 files, "),
+                            (-1, "0 files, "), (1, "0 files, "),
+                            (2, "1 file, 14 bytes ")):
+            if shift is not None:
+                os.utime(str(copy / "odd"), (1600000001 + shift,) * 2)
+            result = run_httpget("-r", "-P", str(copy), "127.0.0.1",
+                                 str(server.port), "/")
+            assert result.status == 0 and told in result.err, result
+    for name in ("odd", "one", "future"):
+        assert (copy / name).stat().st_mtime == int(
+            (site / name).stat().st_mtime)
 
 
 def test_get_copy_keeps_permissions_and_edits_are_seen(tmp_path):
@@ -15104,7 +15273,7 @@ def numbered(before, after, count=250000):
 
 @rows([
     (b"[" + b"[]," * 5000000 + b"[]]", "no listing", "lists in a list"),
-    (b"[" + b'{"name":[[]]},' * 10**6 + b"{}]", "no listing", "lists in names"),
+    (b"[" + b'{"name":[[]]},' * 10**6 + b"{}]", "more than", "lists in names"),
     (b"[" + numbered(b'{"name":"', b'"},') + b"{}]", "more than", "names"),
     (b"x" * (17 << 20), "longer than", "bytes"),
 ])
@@ -15204,13 +15373,15 @@ def test_get_copy_interrupted(tmp_path, files):
 
 def test_get_listing_with_names_that_collide(tmp_path):
     """With parts of the copy, with each other, or with no name at all."""
-    names = ["a", "a.part", "a.part.json", ".a.part", "a", "b", "b", "\ud800"]
+    names = ["a", "a.part", "a.part.json", ".a.part", "a", "b", "b", "\ud800",
+             "%2Ea.part"]
     page = json.dumps([{"name": name, "type": "file"} for name in names])
     with Listing(b"application/json", page.encode()) as server:
         result = run_httpget("-r", "-P", str(tmp_path), server.host,
                              str(server.port))
     assert result.status == 1, result
-    assert "5 files, " in result.err and "1 failed" in result.err
+    assert "5 files, " in result.err and "2 failed" in result.err
+    assert "'%2Ea.part', which would be saved as another one" in result.err
     assert sorted(os.listdir(str(tmp_path))) == [
         "%2Ea.part", "a", "a.part", "a.part.json", "b"]
 
@@ -15230,14 +15401,118 @@ def test_get_nested_folders_end():
     """A server whose every folder has another one in it."""
     class Endless(ScriptedServer):
         def answer(self, sock):
-            sock.sendall(ok(b'[{"name": "d", "type": "directory"}]',
-                            b"Connection: close",
+            sock.sendall(ok(b'[{"name": "d%d", "type": "directory"}]'
+                            % len(self.requests), b"Connection: close",
                             b"Content-Type: application/json"))
     with tempfile.TemporaryDirectory() as folder, Endless(b"") as server:
         result = run_httpget("-r", "-P", folder, server.host,
                              str(server.port))
         assert len(server.requests) == httpget.DEPTH_MAX + 1
     assert result.status == 1 and "nested more than" in result.err, result
+
+
+def test_get_copy_is_not_held_up_by_a_fast_file(tmp_path):
+    """The others come while one is always there to be read."""
+    done = threading.Event()
+
+    class Streaming(Listing):
+        def serve(self):
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=self.one, daemon=True,
+                                     args=self.listener.accept()[:1]).start()
+
+        def one(self, sock):
+            with sock, contextlib.suppress(OSError):
+                path = sock.recv(65536).split(b" ")[1:2]
+                if path == [b"/"]:
+                    sock.sendall(ok(page, b"Content-Type: application/json",
+                                    b"Connection: close"))
+                elif path == [b"/fast"]:
+                    sock.sendall(CLOSE_HEAD)
+                    while not done.is_set() and len(sent) < 400:
+                        sock.sendall(MEBIBYTE)
+                        sent.append(1)
+                elif path:
+                    sock.sendall(CLOSE_HEAD + path[0])
+                    if path == [b"/last"]:
+                        done.set()
+
+        def __exit__(self, *exc):
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+    sent = []
+    page = json.dumps([{"name": name, "type": "file"} for name in
+                       ["last"] + [str(n) for n in range(20)] + ["fast"]]).encode()
+    with Streaming(b"", b"") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 0 and "22 files, " in result.err, result
+    assert len(sent) < 200
+
+
+UP = b'{"name": "up", "type": "directory"}'
+FILE = b'{"name": "f", "type": "file", "size": 4, "mtime": "%s"}' % DATE.encode()
+
+
+@rows([
+    (b"[%s, %s]" % (UP, FILE), b"", 1, "sizes and times"),
+    (b"[%s]" % UP, b"", 3, "no file: four in a row"),
+    (b'[%s, {"name": "b", "type": "directory"}]' % UP, b"", 7, "of two"),
+    (b"<a href=up/><a href=f>", b"", 1, "names alone"),
+    (b"<a href=up/>", b"", 3, "no name of a file"),
+    (b"<a href=up><a href=f>", b"", 1, "folders without a slash"),
+    (b"<a href=up/><a href=f>", b"<a href=up/><a href=g>", 2, "of two listings"),
+    (b"<a href=up/>", b"<a href=up/><a href=x/>", 14, "in turns, and no file"),
+])
+def test_get_copy_ends_where_folders_loop(tmp_path, a, b, c):
+    """A link leads to the folder above, or a shows b and b shows a."""
+    class Looping(Listing):
+        def answer(self, sock):
+            path = self.requests[-1].split(b" ")[1]
+            name = path.rpartition(b"/")[2]
+            depth = path.count(b"/")
+            self.pages = {path: b"evil"}
+            if not name:
+                self.pages = {path: (b or a) if depth % 2 == 0 else a}
+            if name in (b"up", b"index.html"):
+                sock.sendall(b"HTTP/1.1 %s\r\nLocation: %s/\r\nConnection: close"
+                             b"\r\n\r\n" % (b"404 No" if name != b"up" else
+                                           b"301 Moved", path))
+            else:
+                super().answer(sock)
+    media = b"text/html" if a[:1] == b"<" else b"application/json"
+    with Looping(media, b"") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 1 and ": it lists the same as http" in result.err
+    folders = [path for path, _, _ in os.walk(str(tmp_path))]
+    assert len(folders) == c, (folders, result)
+    assert len(copied(tmp_path)) == (c if b"f>" in a or b'"f"' in a else 0)
+
+
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_get_copy_of_folders_that_are_alike(tmp_path, form):
+    """No loop: the same names all the way, but other files."""
+    class Nested(Listing):
+        def answer(self, sock):
+            path = self.requests[-1].split(b" ")[1]
+            depth = path.count(b"/")
+            page = [b"<a href=f>"] + [b"<a href=x/>"] * (depth < 4)
+            if form == "json":
+                page = [b'{"name": "f", "type": "file", "size": %d}' % depth] + [
+                    b'{"name": "x", "type": "directory"}'] * (depth < 4)
+                page = [b"[" + b",".join(page) + b"]"]
+            self.pages = {path: b"x" * depth if path.endswith(b"f")
+                          else b"".join(page)}
+            super().answer(sock)
+    media = b"text/html" if form == "html" else b"application/json"
+    with Nested(media, b"") as server:
+        result = run_httpget("-r", "-P", str(tmp_path), server.host,
+                             str(server.port))
+    assert result.status == 0, result
+    assert {name for name in copied(tmp_path) if name.endswith("f")} == {
+        os.path.join(*["x"] * depth + ["f"]) for depth in range(4)}
 
 
 @pytest.mark.parametrize("columns", [0, 20, 200])
