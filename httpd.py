@@ -191,17 +191,12 @@ SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
 SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
                                 # 128 * n * r bytes: 64 MiB
 SALT_SIZE, HASH_SIZE = 16, 32   # bytes of new ones
-LET_IN_MAX = 1000               # credentials that are remembered as right
 LET_IN_SECONDS = 300            # until they are verified again
-REFUSED_MAX = 1000              # credentials that are remembered as wrong
-CHECKS_MAX = 100                # hashes that wait to be made; then it is 503
-CHECKS_OF_ONE_MAX = 10          # of them, for one client's address
 TLS_SLICE = 128 * KIB           # encrypted in one turn: about 50 us
 TLS_BUFFER = 64 * KIB           # of it at a time: so much waits for the slow
 TLS_RECORD = 16 * KIB           # the largest one (RFC 8446, 5.1)
 TLS_BARREN_MAX = 64 * KIB       # a handshake has 2 to 10
 HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
-SENDING_SECONDS = 0.02          # spent on slices of files in one turn
 QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 WORKERS_MAX = 256               # no machine has use for more
 SHARE_SLACK = 1                 # connections more than its share, to a worker
@@ -216,8 +211,6 @@ LINKS_MAX = 16                  # to folders, on one path: those that link to
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
-MADE_MAX = 16 * MIB             # bytes of compressed files and digests kept
-JOBS_SECONDS = 0.005            # spent on digests and the like in one turn
 JOBS_MAX = 2                    # of those with much in memory, at a time
 JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
 LISTING_SECONDS = 0.001         # spent on one listing at a time
@@ -231,10 +224,8 @@ LISTING_GRACE = 1               # seconds for who takes nothing of one, while
 LEFT_LOOK = 1                   # seconds between looks who has left and
                                 # waits no more
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
-KNOWN_MAX = 16 * MIB            # bytes of parsed heads that are remembered
 KNOWN_TEXT = 10                 # times its length for the text in its objects
 KNOWN_OBJECTS = 4 * KIB         # bytes of the objects for each
-KEPT_MAX = 64 * MIB             # bytes of messages kept for later turns
 KEPT_FILES = 8                  # answers from open files, kept until the
                                 # second ends; of FD_RESERVE
 KEPT_FACT = KIB                 # bytes of the objects for each of its facts
@@ -414,6 +405,30 @@ MEDIA_TYPES = {
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Limits:
+    """The numbers of one server: how long a turn works, what it keeps.
+
+    *changes* are by name; raise ValueError for a name that is not here.
+    """
+
+    TURN_SECONDS = 0.01         # in one turn, for slices of files, for digests
+                                # and the like, and for a listing, each
+    KNOWN_MAX = 16 * MIB        # bytes of parsed heads that are remembered
+    KEPT_MAX = 64 * MIB         # bytes of messages kept for later turns
+    MADE_MAX = 16 * MIB         # bytes of compressed files and digests kept
+    LET_IN_MAX = 1000           # credentials that are remembered as right
+    REFUSED_MAX = 1000          # credentials that are remembered as wrong
+    CHECKS_MAX = 100            # hashes that wait to be made; then it is 503
+    CHECKS_OF_ONE_MAX = 10      # of them, for one client's address
+
+    def __init__(self, changes: "Dict[str, Any]"):
+        for name, number in changes.items():
+            if not hasattr(Limits, name):
+                raise ValueError("%s is no limit that can be changed" % name)
+            setattr(self, name, number)
+
 
 # ---- Grammar ----------------------------------------------------------------
 
@@ -2080,7 +2095,8 @@ class Jobs:
     arrived     when the request came that is being answered; so is this
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.running: OrderedDict[JobKey, Job] = OrderedDict()
         self.queued: OrderedDict[JobKey, Callable[[], Job]] = OrderedDict()
         self.unsteady: Paths = set()
@@ -2116,7 +2132,7 @@ class Jobs:
         """Keep what was made of a file; *key* has its signature in it."""
         self._made[key] = value
         self._made_size += len(value) + KIB
-        while self._made_size > MADE_MAX:
+        while self._made_size > self.limits.MADE_MAX:
             _, dropped = self._made.popitem(last=False)
             self._made_size -= len(dropped) + KIB
 
@@ -2189,7 +2205,7 @@ class Jobs:
         it is asked for again.
         """
         ended = []
-        until = time.perf_counter() + JOBS_SECONDS
+        until = time.perf_counter() + self.limits.TURN_SECONDS
         while self.running and time.perf_counter() < until:
             key, job = self.running.popitem(last=False)
             try:
@@ -2544,7 +2560,10 @@ class Users:
     _failed    what could not be verified
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, limits: Limits,
+                 clock: "Callable[[], float]"):
+        self._limits = limits
+        self._clock = clock
         need_scrypt("--auth-file")
         with open(path, "rb") as file:
             data = file.read()
@@ -2605,13 +2624,14 @@ class Users:
     def _check_room(self, address: str) -> None:
         """Raise HTTPError(503) if *address* has enough that waits, or all."""
         own = [each for each in self._waiting.values() if each[2] == address]
-        if len(own) >= CHECKS_OF_ONE_MAX or len(self._waiting) >= CHECKS_MAX:
+        if (len(own) >= self._limits.CHECKS_OF_ONE_MAX
+                or len(self._waiting) >= self._limits.CHECKS_MAX):
             raise HTTPError(503, "Too many passwords wait to be verified.",
                             AGAIN)
 
     def due(self) -> float:
         """Return when there is something to do, on the monotonic clock."""
-        if len(self._let_in) > LET_IN_MAX:
+        if len(self._let_in) > self._limits.LET_IN_MAX:
             return 0.0
         due = next(iter(self._let_in.values()), float("inf"))
         return min(due, self._rest_until) if self._waiting else due
@@ -2619,10 +2639,10 @@ class Users:
     def expire(self, now: float) -> bool:
         """Let pass who was let in for long enough; return whether any did."""
         before = len(self._let_in)
-        while (len(self._let_in) > LET_IN_MAX
+        while (len(self._let_in) > self._limits.LET_IN_MAX
                or self._let_in and next(iter(self._let_in.values())) <= now):
             self._lapsed[self._let_in.popitem(last=False)[0]] = None
-            if len(self._lapsed) > LET_IN_MAX:
+            if len(self._lapsed) > self._limits.LET_IN_MAX:
                 self._lapsed.popitem(last=False)
         return len(self._let_in) < before
 
@@ -2639,7 +2659,7 @@ class Users:
     def check(self) -> None:
         """Verify what next_check() returned."""
         digest, (user, password, _) = self._waiting.popitem(last=False)
-        began = time.monotonic()
+        began = self._clock()
         try:
             is_right = self._is_right(user, password)
         except (ValueError, MemoryError) as exc:
@@ -2648,14 +2668,14 @@ class Users:
             self._failed.add(digest)
             self._rest_until = began + PAUSE
             return
-        now = time.monotonic()
+        now = self._clock()
         self._rest_until = now + 3 * (now - began)
         self._lapsed.pop(digest, None)
         if is_right:
             self._let_in[digest] = now + LET_IN_SECONDS
         else:
             self._refused[digest] = None
-            if len(self._refused) > REFUSED_MAX:
+            if len(self._refused) > self._limits.REFUSED_MAX:
                 self._refused.popitem(last=False)
 
     def _is_right(self, user: bytes, password: bytes) -> bool:
@@ -3000,8 +3020,9 @@ def listing_job(jobs: Jobs, name: bytes, site: Site,
     """
     began = jobs.now
     blocks = []
+    slice_seconds = min(LISTING_SECONDS, jobs.limits.TURN_SECONDS)
     try:
-        for block in listing_blocks(site, segments, listing):
+        for block in listing_blocks(site, segments, listing, slice_seconds):
             blocks.append(block)
             yield
     except HTTPError as error:
@@ -3010,9 +3031,9 @@ def listing_job(jobs: Jobs, name: bytes, site: Site,
         jobs.share(name, began, Shared(b"".join(blocks), jobs))
 
 
-def listing_blocks(site: Site, segments: "Sequence[bytes]", listing: Listing
-                   ) -> "Generator[bytes, None, None]":
-    """Yield the content of *listing*, b"" where a slice's time is used up.
+def listing_blocks(site: Site, segments: "Sequence[bytes]", listing: Listing,
+                   slice_seconds: float) -> "Generator[bytes, None, None]":
+    """Yield the content of *listing*, b"" after each *slice_seconds*.
 
     Entries are sorted in runs, which are merged as they are written: so there
     is no moment at which 100,000 of them are sorted at once.
@@ -3023,7 +3044,7 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", listing: Listing
     # closing(): PyPy would close what they have open when it finds the time.
     with site.open(segments, {}) as folder, contextlib.closing(
             site.entries(folder, segments, {})) as entries:
-        until = time.perf_counter() + LISTING_SECONDS
+        until = time.perf_counter() + slice_seconds
         for entry in entries:
             run = begin[entry.size is not None]
             run.append(entry)
@@ -3034,7 +3055,7 @@ def listing_blocks(site: Site, segments: "Sequence[bytes]", listing: Listing
             if (len(run) % LISTING_LOOK == 0
                     and time.perf_counter() > until):
                 yield b""
-                until = time.perf_counter() + LISTING_SECONDS
+                until = time.perf_counter() + slice_seconds
     rows = [listing.start()]
     separator = ""
     for kind in (0, 1):  # folders first
@@ -3960,7 +3981,7 @@ class Connection:
         if server.access_log:
             server.log_lines.append(server.access_log.line(
                 self.client(request), server.log_date, request, status,
-                size, time.monotonic() - self.since, aborted))
+                size, server.clock() - self.since, aborted))
 
     def client(self, request: Request) -> "Peer":
         """Return whose *request* it is."""
@@ -4657,6 +4678,11 @@ class Server:
     tls_cert, tls_key, tls_password_file
                         names of files, see tls_context(); None for plain HTTP
     auth_file           name of a file, see Users; None to answer everyone
+    limits              changes to the numbers of Limits, by name
+    clock               the monotonic clock, in seconds, by which deadlines are
+                        judged; whoever turns it calls wake() then
+    wrap                called with each accepted socket; returns what takes
+                        its place, with the same methods
 
     Raise OSError when it cannot listen, or there is no such folder or file;
     ValueError when a trusted proxy is no address, when one of headers may not
@@ -4685,11 +4711,17 @@ class Server:
                  tls_cert: "Optional[str]" = None,
                  tls_key: "Optional[str]" = None,
                  tls_password_file: "Optional[str]" = None,
-                 auth_file: "Optional[str]" = None):
+                 auth_file: "Optional[str]" = None,
+                 limits: "Optional[Dict[str, Any]]" = None,
+                 clock: "Callable[[], float]" = time.monotonic,
+                 wrap: "Optional[Callable[[socket.socket], Any]]" = None):
         check_folder(directory)
+        self.limits = Limits(limits or {})
+        self.clock = clock
+        self.wrap = wrap
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
-        self.jobs = Jobs()
+        self.jobs = Jobs(self.limits)
         self.headers = headers
         for name, _ in headers:
             if name.lower() in RESERVED_FIELDS:
@@ -4834,6 +4866,13 @@ class Server:
         self._reload_asked = True
         self._waker.wake()
 
+    def wake(self) -> None:
+        """Let the server take a turn now: it reads its clock in each.
+
+        Safe as stop() is.
+        """
+        self._waker.wake()
+
     def is_stopping(self) -> bool:
         """Return whether stop() was called."""
         return self._stops > 0
@@ -4918,7 +4957,7 @@ class Server:
         if cert is not None and key is not None:
             tls = tls_context(cert, key, password_file)
         if auth_file is not None:
-            self.users = Users(auth_file)
+            self.users = Users(auth_file, self.limits, self.clock)
         self.tls = tls
         self._forget_heads()
         for job in list(self.waiting):
@@ -5035,7 +5074,7 @@ class Server:
 
     def _read_clocks(self) -> None:
         """Read the clocks, for the whole turn."""
-        self.now = time.monotonic()
+        self.now = self.clock()
         self._wall = time.time()
         second = int(self._wall)
         if second != self._second:
@@ -5215,11 +5254,12 @@ class Server:
             self._is_behind = False
         if connection in self._served:
             return False
-        now = time.monotonic()
+        now = time.perf_counter()
         if now >= self._sending_until:
             self._is_behind = True
             return False
-        self._sending_until = min(self._sending_until, now + SENDING_SECONDS)
+        self._sending_until = min(self._sending_until,
+                                  now + self.limits.TURN_SECONDS)
         self._served.add(connection)
         return True
 
@@ -5229,6 +5269,8 @@ class Server:
             peer = (unmapped(address[0]), address[1])
         try:
             client.setblocking(False)
+            if self.wrap:
+                client = self.wrap(client)
         except OSError as exc:
             tell("a client is sent away: %s" % exc)
             client.close()
@@ -5392,7 +5434,7 @@ class Server:
             return
         self.known[data] = request
         self._known_size += known_size(data)
-        while self._known_size > KNOWN_MAX:
+        while self._known_size > self.limits.KNOWN_MAX:
             dropped, _ = self.known.popitem(last=False)
             self._known_size -= known_size(dropped)
 
@@ -5479,7 +5521,7 @@ class Server:
             return message
         self.kept[request.key] = message
         self._kept_size += kept_size(request.key, message)
-        while self._kept_size > KEPT_MAX:
+        while self._kept_size > self.limits.KEPT_MAX:
             self._drop(next(iter(self.kept)))
         return message
 

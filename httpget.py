@@ -122,8 +122,7 @@ PORT = 8080             # as httpd.py
 TIMEOUT = 30.0          # seconds to connect, for a head, between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
 RETRIES = 5             # breaks in a row, without a byte between
-RETRY_DELAY = 1         # seconds after the first; see retry_delay()
-RETRY_DELAY_MAX = 30    # seconds
+RETRY_DELAYS = (1, 2, 4, 8, 16, 30)     # seconds after each; then the last
 REDIRECTS_MAX = 10
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
@@ -1962,13 +1961,16 @@ class Settings:
     cafile    certificates to trust in place of the system's
     insecure  trust any certificate
     raw       take content as it is, without content coding
+    delays    seconds to wait after each break in a row; the last one stays
     """
 
     def __init__(self, timeout: "Optional[float]" = TIMEOUT, family: int = 0,
                  fields: "Sequence[Tuple[str, str]]" = (),
                  user: "Optional[Tuple[str, str]]" = None,
                  cafile: "Optional[str]" = None, insecure: bool = False,
-                 raw: bool = False) -> None:
+                 raw: bool = False,
+                 delays: "Sequence[float]" = RETRY_DELAYS) -> None:
+        self.delays = delays
         self.timeout = float("inf") if timeout is None else timeout
         self.family = family
         self.fields = fields
@@ -2801,13 +2803,13 @@ def not_written(name: str, exc: OSError) -> OutputError:
 #     the server is gone                           copy; a job done
 
 
-def retry_delay(breaks: int) -> int:
+def retry_delay(breaks: int, delays: "Sequence[float]") -> float:
     """Return the seconds to wait where there were so many *breaks* before.
 
-    >>> retry_delay(0), retry_delay(1), retry_delay(9)
-    (1, 2, 30)
+    >>> [retry_delay(breaks, RETRY_DELAYS) for breaks in (0, 1, 9)]
+    [1, 2, 30]
     """
-    return min(RETRY_DELAY << breaks, RETRY_DELAY_MAX)
+    return delays[min(breaks, len(delays) - 1)]
 
 
 WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
@@ -2891,7 +2893,7 @@ class Transfer:
                     breaks, most = 0, self.output.written
                 if breaks == self.retries or not self._can_go_on(exc):
                     raise
-                delay = retry_delay(breaks)
+                delay = retry_delay(breaks, self.client.settings.delays)
                 breaks += 1
                 self.client.report.retry(exc, delay)
                 yield from pause(delay)
@@ -3331,7 +3333,7 @@ class Mirror:
                 if isinstance(exc, ConnectError):
                     self.breaks += 1
                 return False
-            delay = retry_delay(self.breaks)
+            delay = retry_delay(self.breaks, self.settings.delays)
             self.breaks += 1
             self.until = now + delay
             self.report.retry(exc, delay)
@@ -3901,7 +3903,7 @@ def password_of(user: str) -> str:
     return password
 
 
-def fetch_all(options: "Namespace") -> int:
+def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     """Do what *options* ask for; return the exit status.
 
     Raise Failure when the only file was not fetched, or none could be.
@@ -3911,7 +3913,7 @@ def fetch_all(options: "Namespace") -> int:
     if options.auth:
         user = options.auth, password_of(options.auth)
     settings = Settings(options.timeout, options.family, options.fields, user,
-                        options.cafile, options.insecure, options.raw)
+                        options.cafile, options.insecure, options.raw, delays)
     client = Client(settings, report, options.urls[0][1])
     status = 0
     try:
@@ -3969,16 +3971,17 @@ def parse_or_exit(argv: "Optional[Sequence[str]]") -> "Namespace":
         raise stdout_lost(exc)
 
 
-def main(argv: "Optional[Sequence[str]]" = None) -> int:
+def main(argv: "Optional[Sequence[str]]" = None,
+         delays: "Sequence[float]" = RETRY_DELAYS) -> int:
     """Run the program with arguments *argv*; return its exit status.
 
-    --help, --version and usage errors end it with SystemExit.
+    *delays* are the seconds to wait after each break in a row.  --help, --version and usage errors end it with SystemExit.
     """
     fill_standard_descriptors()
     if sys.stderr is None:      # so that nobody has to ask
         sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
-        return fetch_all(parse_or_exit(argv))
+        return fetch_all(parse_or_exit(argv), delays)
     except ReaderGone as exc:
         return exc.exit_status
     except Failure as exc:
