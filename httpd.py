@@ -183,7 +183,7 @@ SHARE_LOOK = 0.002              # between looks whether they have
 # Bytes and counts.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this is read whole and kept
-ENCODING_WITHIN = KIB           # where a page may declare its own (HTML, 4.2.5)
+ENCODING_WITHIN = KIB           # where HTML declares its own (HTML, 4.2.5)
 FILE_SLICE = MIB                # of a file, to one connection in one turn
 TLS_BACKLOG_MAX = 256 * KIB     # encrypted bytes, for who does not read
 PASSWORD_MAX = 1024             # bytes; OpenSSL takes no more for a key

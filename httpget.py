@@ -474,7 +474,7 @@ def joined(url: URL, reference: str) -> URL:
     'http://a/e?f'
     """
     refuse_controls(reference, "the reference")
-    # Not urllib.parse.urljoin(): it drops a last ";" or "?", and empty segments.
+    # Not by urllib.parse.urljoin(): it drops a last ";" or "?", and "//".
     match = REFERENCE.fullmatch(reference)
     assert match, "it matches anything"
     scheme, authority, path, query = match.groups()
@@ -519,6 +519,8 @@ OWN_FIELDS = frozenset([
 CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
 # What one origin may know and another may not, or not take for its own.
 FOR_ONE_ORIGIN = CREDENTIALS | {"host"}
+
+WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
 
 # FIRST-LAST, FIRST- or -COUNT; RFC 9110, 14.1.2.
 _NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
@@ -2030,7 +2032,8 @@ class Client:
         Failure.
         """
         self.report.aside = aside
-        self._patient_until = time.monotonic() + DIGEST_WAIT if aside else 0
+        patient = aside and WANT_DIGEST in fields
+        self._patient_until = time.monotonic() + DIGEST_WAIT if patient else 0
         self._waits = False
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields, method)
@@ -2105,9 +2108,9 @@ class Client:
     def _is_alive(self, connection: Connection, url: URL) -> "Task":
         """Return whether to wait on for what was asked for on *connection*.
 
-        Only for what was asked aside: a digest may take minutes to make.  One
-        byte that comes on a second connection shows that the server is there.
-        Raise NoDigest when it is not, or took too long.
+        Only for a digest, which may take minutes to make.  One byte that
+        comes on a second connection shows that the server is there.  Raise
+        NoDigest when it is not, or took too long.
         """
         if not self._patient_until:
             return False
@@ -2812,9 +2815,6 @@ def retry_delay(breaks: int, delays: "Sequence[float]") -> float:
     return delays[min(breaks, len(delays) - 1)]
 
 
-WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
-
-
 class NotProved(Exception):
     """Why the content could not be compared with the server's digest."""
 
@@ -3080,8 +3080,8 @@ class Transfer:
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte.
 
-        None without one.  Raise NotProved where it cannot be known, DigestError
-        or BrokenOff where this version has another length.
+        None without one.  Raise NotProved where that cannot be known,
+        DigestError or BrokenOff where this version has another length.
         """
         validator = self.output.validator
         fields = []
@@ -3158,9 +3158,9 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     try:
         answer, length, digest = yield from ask_version(client, url,
                                                         [WANT_DIGEST])
-    except (NoDigest, BrokenOff) as exc:
+    except (ConnectError, BrokenOff) as exc:
         says += ", not verified: %s" % exc.args[0]
-    if length is None:      # perhaps only its digest takes too long
+    if length is None:      # perhaps only for want of its digest
         answer, length, digest = yield from ask_version(client, url, [])
     if length is None or length != state.st_size:
         if length is not None and length < state.st_size:

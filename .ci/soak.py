@@ -61,10 +61,6 @@ class Client:
             self.more()
         if length:
             self.received = self.received[int(length.group(1)):]
-        elif b"chunked" in head:
-            while not self.received.endswith(b"\r\n0\r\n\r\n"):
-                self.more()
-            self.received = b""
         self.answers += 1
         return int(head.split()[1])
 
