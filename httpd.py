@@ -2206,7 +2206,8 @@ class Jobs:
         """
         ended = []
         until = time.perf_counter() + self.limits.TURN_SECONDS
-        while self.running and time.perf_counter() < until:
+        is_over = False     # one step at least, or none would ever end
+        while self.running and not is_over:
             key, job = self.running.popitem(last=False)
             try:
                 if is_wanted(key):
@@ -2225,6 +2226,7 @@ class Jobs:
                 ended.append(key)
             else:
                 self.running[key] = job
+            is_over = time.perf_counter() >= until
         return ended
 
     def _pause(self, key: "JobKey", job: "Job") -> None:
