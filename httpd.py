@@ -2584,8 +2584,9 @@ class Users:
             for dummy in self._dummies:
                 dummy.make(b"")
         except (ValueError, MemoryError) as exc:
+            why = str(exc) or "too much memory"
             raise BadFile("cannot use %s: scrypt refuses n, r and p of a hash"
-                          " in it: %s." % (path, exc or "too much memory"))
+                          " in it: %s." % (path, why))
         self._key = os.urandom(HASH_SIZE)
         self._waiting: OrderedDict[bytes, Tuple[bytes, bytes, str]]
         self._waiting = OrderedDict()
@@ -2666,7 +2667,7 @@ class Users:
             is_right = self._is_right(user, password)
         except (ValueError, MemoryError) as exc:
             tell("a password could not be verified: %s" % (
-                exc or "out of memory"))
+                str(exc) or "out of memory"))
             self._failed.add(digest)
             self._rest_until = began + PAUSE
             return
@@ -3024,9 +3025,12 @@ def listing_job(jobs: Jobs, name: bytes, site: Site,
     blocks = []
     slice_seconds = min(LISTING_SECONDS, jobs.limits.TURN_SECONDS)
     try:
-        for block in listing_blocks(site, segments, listing, slice_seconds):
-            blocks.append(block)
-            yield
+        # closing(): PyPy would close what it has open when it finds the time.
+        with contextlib.closing(listing_blocks(
+                site, segments, listing, slice_seconds)) as found:
+            for block in found:
+                blocks.append(block)
+                yield
     except HTTPError as error:
         jobs.share(name, began, error)
     else:
@@ -4915,7 +4919,7 @@ class Server:
     def open_loop(self) -> None:
         """Watch for what ends a select(): wake-ups and new connections."""
         self._selector = selectors.DefaultSelector()
-        self._waker = Waker(self.reload_if_asked)
+        self._waker = Waker(self._woken)
         self._selector.register(self._waker.reader, READ, self._waker)
         self._accepting = False
         self._set_accepting(True)
@@ -5023,6 +5027,14 @@ class Server:
             if self.access_log.waiting:
                 self._wake_by(self.now + LOG_RETRY)
         self.log_lines.clear()
+
+    def _woken(self) -> None:
+        """Another thread, or a signal, has called wake().
+
+        Perhaps only after this turn has read the clock: so read it again.
+        """
+        self._read_clocks()
+        self.reload_if_asked()
 
     def reload_if_asked(self) -> bool:
         """Do what reload() has asked for; any wake-up comes here.
@@ -5190,7 +5202,10 @@ class Server:
         if not old:
             self._selector.register(connection.sock, new, connection)
         elif not new:
-            self._selector.unregister(connection.sock)
+            # A modify() that failed may have unregistered it: select(), poll()
+            # and Python 3.6 do that first.
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(connection.sock)
         else:
             self._selector.modify(connection.sock, new, connection)
 
@@ -6069,7 +6084,8 @@ def account_of(name: "Optional[str]") -> "Optional[Tuple[str, int, int]]":
 
 # What serving imports when it is needed: a Python under /root is root's alone
 # to read.
-IMPORTED_LATER = ("base64", "datetime", "hashlib", "heapq", "hmac",
+IMPORTED_LATER = ("base64", "datetime", "encodings.ascii",
+                  "encodings.latin_1", "hashlib", "heapq", "hmac",
                   "ipaddress", "json", "mmap", "traceback", "urllib.parse",
                   "zlib")
 
