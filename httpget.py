@@ -566,7 +566,7 @@ def parse_range(text: str) -> str:
     return "bytes=" + text
 
 
-def render_request(method: str, url: URL, fields: "Fields",
+def render_request(url: URL, fields: "Fields",
                    user_fields: "Sequence[Tuple[str, str]]") -> bytes:
     """Return the head of a request for *url*, with *fields* of ours.
 
@@ -581,7 +581,7 @@ def render_request(method: str, url: URL, fields: "Fields",
     rest = [field for field in ours.items() if field[0].lower() not in said]
     rest.extend(user_fields)
     rest.sort(key=lambda field: field[0].lower() != "host")
-    lines = ["%s %s HTTP/1.1" % (method, url.target)]
+    lines = ["GET %s HTTP/1.1" % url.target]
     lines += ["%s: %s" % field for field in rest]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
@@ -703,17 +703,17 @@ def malformed(what: str, data: bytes) -> ResponseError:
 
 # ---- Body length ------------------------------------------------------------
 
-def body_length(method: str, status: int, fields: "Dict[str, str]") -> int:
+def body_length(status: int, fields: "Dict[str, str]") -> int:
     """Return the length of a response's body: bytes, CHUNKED or UNTIL_CLOSE.
 
     Raise ResponseError where the length is in doubt.  The cases are in the
     order of RFC 9112, 6.3; it would let Transfer-Encoding win over
     Content-Length, but the two together are a sign of an attack.
 
-    >>> body_length("GET", 200, {"content-length": "5, 5"})
+    >>> body_length(200, {"content-length": "5, 5"})
     5
     """
-    if method == "HEAD" or status < 200 or status in (204, 304):
+    if status < 200 or status in (204, 304):
         return 0
     coding = fields.get("transfer-encoding")
     length = fields.get("content-length")
@@ -2023,8 +2023,8 @@ class Client:
         self._patient_until = 0.0   # a monotonic time; see _is_alive()
         self._waits = False         # whether the user was told so
 
-    def get(self, url: URL, fields: "Fields", aside: bool = False,
-            method: str = "GET") -> "Task":
+    def get(self, url: URL, fields: "Fields",
+            aside: bool = False) -> "Task":
         """Return the Response for *url*, redirects followed.
 
         *fields* are for this request, beside those of the settings.  One
@@ -2036,7 +2036,7 @@ class Client:
         self._patient_until = time.monotonic() + DIGEST_WAIT if patient else 0
         self._waits = False
         for _ in range(REDIRECTS_MAX + 1):
-            response = yield from self._get_once(url, fields, method)
+            response = yield from self._get_once(url, fields)
             if response.status not in REDIRECTS or (
                     "location" not in response.fields):
                 return response
@@ -2047,14 +2047,13 @@ class Client:
             self.report.redirected(url)
         raise StatusError("more than %d redirects" % REDIRECTS_MAX)
 
-    def _get_once(self, url: URL, fields: "Fields", method: str) -> "Task":
+    def _get_once(self, url: URL, fields: "Fields") -> "Task":
         """Return the Response for *url*, whatever it is."""
-        request = self._request(url, fields, method)
+        request = self._request(url, fields)
         while True:
             connection, kept = yield from self._connection(url)
             try:
-                return (yield from self._exchange(connection, url, request,
-                                                  method))
+                return (yield from self._exchange(connection, url, request))
             except ConnectError:
                 connection.close()
                 # What was kept the server may close at any time, even as the
@@ -2065,7 +2064,7 @@ class Client:
                 connection.close()
                 raise
 
-    def _request(self, url: URL, fields: "Fields", method: str) -> bytes:
+    def _request(self, url: URL, fields: "Fields") -> bytes:
         """Return the head of a request; credentials are for one origin."""
         user_fields = self.settings.fields
         if url.origin != self.trusted:
@@ -2073,7 +2072,7 @@ class Client:
                            if field[0].lower() not in FOR_ONE_ORIGIN]
         elif self.settings.user:
             fields = [*fields, ("Authorization", basic(*self.settings.user))]
-        return render_request(method, url, fields, user_fields)
+        return render_request(url, fields, user_fields)
 
     def _connection(self, url: URL) -> "Task":
         """Return a connection for *url*, and whether it was kept."""
@@ -2087,7 +2086,7 @@ class Client:
         return connection, False
 
     def _exchange(self, connection: Connection, url: URL,
-                  request: bytes, method: str) -> "Task":
+                  request: bytes) -> "Task":
         """Send *request*; return the Response, after the interim ones."""
         self.report.request(request)
         try:
@@ -2099,7 +2098,7 @@ class Client:
                 lambda: self._is_alive(connection, url))))
             self.report.head(head)
             if not head.interim:
-                return Response(self, connection, url, head, method)
+                return Response(self, connection, url, head)
             if head.status == 101:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
@@ -2124,7 +2123,7 @@ class Client:
         other.trusted = self.trusted
         try:
             response = yield from other._get_once(
-                url, [("Range", "bytes=0-0")], "GET")
+                url, [("Range", "bytes=0-0")])
             response.close()
         except Failure as exc:
             if not connection.has_input():      # or it was busy with this
@@ -2156,7 +2155,7 @@ class Response:
     """
 
     def __init__(self, client: Client, connection: Connection, url: URL,
-                 head: Head, method: str) -> None:
+                 head: Head) -> None:
         self.client = client
         self.connection = connection
         self.url = url
@@ -2164,8 +2163,7 @@ class Response:
         self.status = head.status
         self.reason = head.reason
         self.fields = head.fields
-        self.decoder = make_decoder(body_length(method, head.status,
-                                                head.fields))
+        self.decoder = make_decoder(body_length(head.status, head.fields))
         self.length = self.decoder.length
         coding = head.fields.get("content-encoding", "").strip().lower()
         self.coded = "" if coding == "identity" else coding
@@ -3975,7 +3973,8 @@ def main(argv: "Optional[Sequence[str]]" = None,
          delays: "Sequence[float]" = RETRY_DELAYS) -> int:
     """Run the program with arguments *argv*; return its exit status.
 
-    *delays* are the seconds to wait after each break in a row.  --help, --version and usage errors end it with SystemExit.
+    *delays* are the seconds to wait after each break in a row.  --help,
+    --version and usage errors end it with SystemExit.
     """
     fill_standard_descriptors()
     if sys.stderr is None:      # so that nobody has to ask

@@ -5956,6 +5956,62 @@ def test_more_than_descriptors_allow_is_not_promised(tmp_path):
         assert wire.get("/nothing").status == 404
 
 
+# As macOS: the hard limit is infinite, and infinite is refused as a soft one.
+MACOS_LIMIT = """if True:
+    import resource
+    plain, real = resource.setrlimit, resource.getrlimit(
+        resource.RLIMIT_NOFILE)
+    resource.getrlimit = lambda _: (real[0], resource.RLIM_INFINITY)
+    def setrlimit(what, limits):
+        if limits[0] == resource.RLIM_INFINITY or limits[0] > 10240:
+            raise ValueError("current limit exceeds maximum limit")
+        resource.getrlimit = lambda _: limits
+        plain(what, (min(limits[0], real[1]), real[1]))
+    resource.setrlimit = setrlimit"""
+
+
+@needs("resource")
+@pytest.mark.parametrize("code", ["", MACOS_LIMIT], ids=["Linux", "macOS"])
+def test_command_raises_the_limit_of_open_files(tmp_path, code):
+    need_descriptors(1000)
+    with Running(tmp_path, shell="ulimit -Sn 64", flags=after(code)
+                 ) as running, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(running.port)) for _ in range(100)]
+        for wire in wires * 2:
+            assert wire.get("/nothing").status == 404
+
+
+@needs("resource")
+def test_server_in_a_program_leaves_its_limit_of_open_files(tmp_path):
+    code = ("import resource, sys; sys.path.insert(0, %r); import httpd\n"
+            "httpd.Server(%r, 0, '127.0.0.1').server_close()\n"
+            "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])")
+    assert subprocess.check_output(
+        ["sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", sys.executable, "-c",
+         code % (HERE, str(tmp_path))], timeout=PATIENCE) == b"64\n"
+
+
+@needs("resource")
+@pytest.mark.parametrize("limit", [8, 16, 17])
+def test_too_few_open_files_to_serve(tmp_path, limit):
+    """It does not start, where it would accept nobody; 17 suffice."""
+    if limit == 17:
+        with Running(tmp_path, "--log-file", os.devnull, flags=[],
+                     shell="ulimit -n 17") as running:
+            for _ in range(3):
+                with Wire(running.port) as wire:
+                    assert wire.get("/nothing").status == 404
+        return
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n %d; exec "$@"' % limit, "sh", sys.executable,
+         compiled("httpd.py"), "-d", str(tmp_path), "0"],
+        stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert (done.returncode, done.stderr.decode()) == (
+        1, "httpd.py: cannot serve with %d open files: it needs 17 at least,"
+        " and one for each client more. Raise the limit: ulimit -n 1024\n"
+        % limit)
+
+
 def test_running_out_of_descriptors(ground, tmp_path):
     """No lost listener: service returns.  After a signal in such times, what
     is in flight is completed.
@@ -7698,6 +7754,22 @@ def test_server_in_a_program(open_folder):
             harmless()
 
 
+def test_server_that_was_used_is_not_used_again(tmp_path):
+    """It would serve nobody, and say nothing."""
+    server = httpd.Server(str(tmp_path), 0, "127.0.0.1")
+    with server:
+        with pytest.raises(RuntimeError), server:
+            pass
+    for use in (server.serve_forever, server.__enter__):
+        with pytest.raises(RuntimeError):
+            use()
+    server.server_close()   # again is harmless
+    closed = httpd.Server(str(tmp_path), 0, "127.0.0.1")
+    closed.server_close()
+    with pytest.raises(RuntimeError):
+        closed.serve_forever()
+
+
 # What tests use of the programs, beside the wire and the command line: what
 # README and docstrings promise, and pure functions.  "=": has a default.
 NAMES = {httpd: """\
@@ -8304,7 +8376,8 @@ def test_exit_statuses(module):
     (httpget, ["heads of at most N KiB", "KiB, N interim", "",
                "At most N redirects", "gzip of at most N times",
                "listings of N MiB", "and N names", "", "between bytes | N |",
-               "to cope with | N |", "up to N minutes"])], ids=["httpd", "get"])
+               "to cope with | N |", "up to N minutes"])],
+    ids=["httpd", "get"])
 def test_limits_of_docstring_and_readme(module, rows):
     numbers = re.findall(r"\b[0-9]+(?:,[0-9]{3})*\b",
                          paragraph_of(module, "Limits"))
@@ -8504,8 +8577,9 @@ def exchanges():
     """Return the requests that htdocs/index.html shows, and the lines that
     it says come back."""
     with open(os.path.join(HTDOCS, "index.html"), encoding="utf-8") as file:
-        found = found_in("<pre>(GET .*?)</pre>.*?<pre aria-live.*?>(.*?)</pre>",
-                         file.read())
+        found = found_in(
+            "<pre>(GET .*?)</pre>.*?<pre aria-live.*?>(.*?)</pre>",
+            file.read())
     assert len(found) == 4
     return [[html.unescape(re.sub("<.*?>", "", text)) for text in pair]
             for pair in found]
