@@ -4028,7 +4028,9 @@ def test_listings_are_bounded(tmp_path):
                                   for _ in range(10)]
         for number, wire in enumerate(greedy):
             wire.send(request_for("/?%d" % number, as_json))
-        size = int(Answer(greedy[0].head(), b"").fields["content-length"])
+        first = wait_until(lambda: [wire for wire in greedy
+                                    if wire.has_input()], "a listing")[0]
+        size = int(Answer(first.head(), b"").fields["content-length"])
         reader.send(request_for("/?sort=size", as_json))
 
         def served():
