@@ -888,10 +888,15 @@ class Response:
 def caches(name: str) -> bool:
     """Return whether field *name* tells caches how long to keep an answer.
 
+    Some caches have fields of their own, which they prefer to RFC 9111's.
+
     >>> caches("Cache-Control"), caches("CDN-Cache-Control"), caches("Vary")
     (True, True, False)
     """
-    return name.lower().endswith("cache-control")   # RFC 9213, 2.1
+    return name.lower().endswith((
+        "cache-control",    # RFC 9213, 2.1
+        "expires",          # RFC 9111, 5.3; X-Accel-Expires of nginx
+        "surrogate-control"))
 
 
 def render_head(response: Response, date: str, connection: str,

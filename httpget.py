@@ -1339,7 +1339,8 @@ def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
             return self.parse_bogus_comment(i)
 
     # Without close(), which reads what has no end again for each of its "<".
-    Parser().feed(text)
+    # Python refuses to read a number of thousands of digits.
+    Parser().feed(re.sub("&#[0-9]{8,}", "&#xfffd", text))
     try:
         base = joined(url, bases[0].strip()) if bases else url
     except ValueError:
@@ -3169,8 +3170,9 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         same = digest == digest_of(name)
         says += ", verified sha-256"
     else:
-        same = not length or http_time(answer.fields.get(
-            "last-modified", "")) == int(state.st_mtime)
+        mtime = http_time(answer.fields.get("last-modified", ""))
+        same = not length or mtime is not None and is_same_time(
+            mtime, state.st_mtime_ns)
     return says if same else ""
 
 
@@ -3496,7 +3498,8 @@ class Mirror:
         inside = (url.origin == self.url.origin
                   and (url.target + "/").startswith(top)
                   and not DOTS.search(url.path))
-        if inside and decoded(url.path) == decoded(asked.path) + "/":
+        if (inside and not asked.path.endswith("/")     # or it would not end
+                and decoded(url.path) == decoded(asked.path) + "/"):
             raise IsFolder("it is a folder")
         return inside
 
@@ -3534,6 +3537,10 @@ class Mirror:
                     exc.status == 404):
                 return      # the page was a listing
             raise
+        assert transfer.response
+        if transfer.response.coded:
+            self.report.note("%s: saved as sent, %s" % (
+                printable(path), printable(transfer.response.coded)))
         self.fetched += 1
         self.bytes += transfer.fetched
         if entry.mtime is not None:     # Last-Modified may be another
@@ -3577,8 +3584,7 @@ class Mirror:
             size = 0
         elif part and answer.status == 206:
             size = part.length
-        elif answer.status == 200 and not answer.fields.get(
-                "content-encoding"):
+        elif answer.status == 200:  # coded or not: it is saved as it is sent
             size = answer.length
         return (size, http_time(answer.fields.get("last-modified", "")),
                 parse_digest(answer.fields.get("repr-digest", "")))
@@ -3941,7 +3947,10 @@ def fill_standard_descriptors() -> None:
     """
     # open() takes the lowest number that is free.
     while True:
-        fd = os.open(os.devnull, os.O_RDWR)
+        try:
+            fd = os.open(os.devnull, os.O_RDWR)
+        except OSError:     # a container may lack it; this takes no message
+            fd = os.open(os.sep, os.O_RDONLY)
         if fd > STDERR:
             os.close(fd)
             return

@@ -2689,6 +2689,57 @@ def test_links_of_a_page(here, page):
     check_asked_by_copy(page.encode(), [], 0, PAGES[page])
 
 
+def test_number_of_thousands_of_digits_in_a_page(here):
+    """Python refuses to read it; the links are taken for all that."""
+    check_asked_by_copy(b"<p title='&#%s;'><a href=f>" % (b"1" * 5000), [], 0,
+                        "f")
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "linked"])
+def test_folder_that_leads_to_itself_with_another_slash(here, linked):
+    """For ever: some servers do, and the copy ends."""
+    def answer(head):
+        path = head.split()[1]
+        if linked and path == b"/a/":
+            return ok(b"<a href=b/>b</a>", b"Content-Type: text/html")
+        return ok(b"", b"Location: %s/" % path, status=b"301 Moved")
+    with ScriptedServer(answer) as server:
+        ended = get_here("-r", "--retries", "0", server.url("/a/"))
+        assert ended.status == 1 and "more than 10 redirects" in ended.err
+        assert len(server.requests) < 30
+
+
+def test_copy_says_what_is_saved_as_sent(here):
+    """The second run transfers nothing."""
+    coded = gzip.compress(b"text")
+
+    def answer(head):
+        if head.split()[1] == b"/a/":
+            return ok(b"<a href=f>f</a>", b"Content-Type: text/html")
+        if head.split()[1] != b"/a/f":
+            return ok(b"", status=b"404 Not Found")
+        return ok(coded, b"Content-Encoding: gzip",
+                  b"Last-Modified: " + DATE.encode())
+    with ScriptedServer(answer) as server:
+        first, second = [get_here("-r", server.url("/a/")) for _ in "12"]
+    with open("a/f", "rb") as file:
+        assert file.read() == coded
+    assert first.status == second.status == 0, (first, second)
+    assert "f: saved as sent, gzip\n" in first.err, first
+    assert "; 1 unchanged;" in second.err or " 2 unchanged;" in second.err, (
+        second)
+
+
+def test_complete_where_times_have_two_seconds(here):
+    content = ok(b"abc", b"Last-Modified: " + DATE.encode())
+    with ScriptedServer(content) as server:
+        get_here("-O", server.url("/f"))
+        mtime = os.stat("f").st_mtime
+        os.utime("f", (mtime + 1, mtime + 1) if mtime % 2 else (mtime, mtime))
+        ended = get_here("-c", "-O", server.url("/f"))
+    assert ended.status == 0 and "complete already" in ended.err, ended
+
+
 @table("page, status, below", spread([
     (b" [ ]\n", 0, "", "empty"),
     ([b'[{"name": "d", "type": "directory", "mtime": "%s"},\n {"name": "f", '
@@ -3886,23 +3937,27 @@ def test_error_page_tells_no_path_of_this_machine(site, monkeypatch):
                 assert status < 500 or later.content == PROBE   # it may pass
 
 
+FOR_CACHES = ("CDN-Cache-Control", "Surrogate-Control", "Expires",
+              "X-Accel-Expires")
+
+
 def test_header_option(site):
     """For all answers, but for what lets a cache keep a failure (9111, 3)."""
     with Serving(site, headers=[
             ("X-Empty", ""), ("cache-control", "max-age=60"),
-            ("CDN-Cache-Control", "x"), ("Content-Security-Policy", "y")]
-            ) as serving:
+            ("Content-Security-Policy", "y"), *[
+                (name, "x") for name in FOR_CACHES]]) as serving:
         for asked in [("/hello.txt",), ("/list/",), ("/folder",), ("/%",),
                       ("/hello.txt", "If-None-Match: *"), ("/nothing",),
                       ("/hello.txt", "If-Match: x"), ("",),
                       ("/digits", "Range: bytes=99-")] * 2:
             with Wire(serving.port) as wire:
                 answer = wire.get(*asked)
-            assert [answer.fields.get(name) for name in (
-                "x-empty", "cache-control", "content-security-policy",
-                "cdn-cache-control")] == (
-                    ["", "no-store", "y", None] if answer.status >= 400
-                    else ["", "max-age=60", "y", "x"]), answer
+            assert [answer.fields.get(name.lower()) for name in (
+                "x-empty", "content-security-policy", "cache-control",
+                *FOR_CACHES)] == ["", "y"] + (
+                    ["no-store"] + [None] * 4 if answer.status >= 400
+                    else ["max-age=60"] + ["x"] * 4), answer
 
 
 def test_header_option_refused(capsys):
