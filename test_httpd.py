@@ -4070,6 +4070,7 @@ def test_large_listing(tmp_path):
             assert " 200 %d " % len(answer.content) in line
 
 
+@pytest.mark.skipif(PYPY, reason="makes 25 MB of JSON in half a minute there")
 def test_listings_are_bounded(tmp_path):
     """In bytes; then others wait, and who takes nothing makes room."""
     if "AF_UNIX" in WITHOUT:    # of TCP, buffers would take most of it
