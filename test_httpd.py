@@ -9170,7 +9170,7 @@ FOLDER_APPEARS = appearing(lambda: os.makedirs("file", exist_ok=True))
 FILE_APPEARS = appearing(written(b"mine", "file"))
 SAVED, MINE = {"file": ONE}, {"file": b"mine"}
 PART = part_kept(ONE, "file")
-SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 1)
+SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
 
 
 INTO_NOTHING = [    # the columns of the table below, but for the first
