@@ -4747,15 +4747,7 @@ class Server:
                                 if trusted_proxies else None)
         # In JSON each line has more in it than its head and message tell.
         self.lines_differ = access_log is not None and access_log.rest is None
-        limit = descriptors_possible()
-        check_descriptors(limit)
-        # An eighth is for the files that connections are sending; where even
-        # that is used up, the answer is 503.
-        possible = max(1, limit - max(FD_RESERVE, limit // 8))
-        self.max_connections = min(max_connections or possible, possible)
-        # For connections and these files.  Half of the reserve stays: for
-        # what else is open, and to open another file.
-        self._descriptors_max = limit - FD_RESERVE // 2
+        self._bound(max_connections)
         self.seconds = list(SECONDS)
         self.seconds[IDLE] = idle_timeout
         self.seconds[RECEIVING] = request_timeout
@@ -4765,6 +4757,18 @@ class Server:
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
         self._listen(sockets or made)
+
+    def _bound(self, max_connections: "Optional[int]") -> None:
+        """Divide the descriptors that there are; raise OSError for too few."""
+        limit = descriptors_possible()
+        check_descriptors(limit)
+        # An eighth is for the files that connections are sending; where even
+        # that is used up, the answer is 503.
+        possible = max(1, limit - max(FD_RESERVE, limit // 8))
+        self.max_connections = min(max_connections or possible, possible)
+        # For connections and these files.  Half of the reserve stays: for
+        # what else is open, and to open another file.
+        self._descriptors_max = limit - FD_RESERVE // 2
 
     def _init_state(self) -> None:
         """Set all that changes while it serves.
