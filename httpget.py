@@ -19,8 +19,8 @@ What it does
     Redirects are followed.
 
     With -o FILE or -O the content is collected, as it was sent, in FILE.part,
-    which becomes FILE only when it is whole and on the disk.  A transfer that
-    breaks is gone on with by itself, and with -c in a later run, as long as
+    which becomes FILE only when it is whole and on the disk.  An interrupted
+    transfer resumes automatically, and with -c in a later run, as long as
     the file is the same; two versions are never joined.  Where the server
     gives a digest (Repr-Digest), what was saved is compared with it.
 
@@ -3526,7 +3526,7 @@ class Mirror:
             mode = permissions(state)
         fields = []  # type: Fields
         if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
-            fields.append(("Want-Repr-Digest", "sha-256=10"))
+            fields.append(WANT_DIGEST)
         # No name in a copy begins with a dot, so that of no part is one.
         output = FileOutput(path, mode, str(url), resume=True, prefix=".")
         transfer = Transfer(client, url, output, "", self.retries, fields)
@@ -3575,7 +3575,7 @@ class Mirror:
         """
         fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
         if expected <= DIGEST_ASKED_MAX:
-            fields.append(("Want-Repr-Digest", "sha-256=10"))
+            fields.append(WANT_DIGEST)
         answer = yield from client.get(url, fields)
         yield from answer.discard()
         part = parse_content_range(answer.fields)
