@@ -14,10 +14,9 @@ each case, whose last column says why it is there.
 
 import atexit
 import base64
+import collections
 import contextlib
 import doctest
-import email
-import email.utils
 import errno
 import functools
 import gzip
@@ -97,10 +96,8 @@ WITHOUT = WITHOUT.split(",") if WITHOUT else []
 
 
 def lacking(folder, features):
-    """Return an environment whose Pythons lack *features*.
-
-    They run what is written to *folder* before all else.
-    """
+    """Return an environment whose Pythons lack *features*: they run what is
+    written to *folder* before all else."""
     with open(os.path.join(str(folder), "sitecustomize.py"), "w") as file:
         file.writelines(MISSING[feature] + "\n" for feature in features)
     return dict(os.environ, PYTHONPATH=str(folder))
@@ -137,10 +134,8 @@ HAS_IPV6 = "IPv6" not in WITHOUT and os.path.exists("/proc/net/if_inet6")
 
 
 def table(names, rows):
-    """Parametrise by *rows*; the last column says why: it is the test's id.
-
-    *names* are those of the columns before it.
-    """
+    """Parametrise by *rows*, whose last column says why: it is the test's
+    id.  *names* are those of the columns before it."""
     return pytest.mark.parametrize(
         names, [row[:-1] if "," in names else row[0] for row in rows],
         ids=[row[-1] for row in rows])
@@ -166,8 +161,7 @@ def wait_until_settled(path):
 
 @functools.lru_cache(maxsize=None)
 def compiled(program):
-    """Return the path of *program*, compiled once: it starts three times as
-    fast from that."""
+    """Return the path of *program*, compiled: so it starts faster."""
     path = os.path.join(SCRATCH, program + "c")
     py_compile.compile(os.path.join(HERE, program), path, doraise=True)
     return path
@@ -189,10 +183,8 @@ def need_descriptors(count):
 
 
 class LogReader:
-    """What reads an access log in the file *log_file*.
-
-    A test finds its lines by a mark of its own, for others may be there.
-    """
+    """What reads an access log in the file *log_file*; a test finds its lines
+    by a mark of its own, for others may be there."""
 
     def log_lines(self, mark=""):
         """Return the lines with *mark* in them, as they are now."""
@@ -200,14 +192,11 @@ class LogReader:
             return [line for line in file.read().splitlines() if mark in line]
 
     def logged(self, mark, count=1):
-        """Return the line with *mark*, or a list where *count* is not 1.
-
-        Wait until they are there; fail where there are more.
-        """
-        def found():
-            lines = self.log_lines(mark)
-            return len(lines) >= count and lines
-        lines = wait_until(found, "%d log lines with %r" % (count, mark))
+        """Return the line with *mark*, or a list where *count* is not 1, once
+        they are there; fail where there are more."""
+        wait_until(lambda: len(self.log_lines(mark)) >= count,
+                   "%d log lines with %r" % (count, mark))
+        lines = self.log_lines(mark)
         assert len(lines) == count, lines
         return lines[0] if count == 1 else lines
 
@@ -218,19 +207,16 @@ class Running(LogReader):
     Its access log is a file.  After its start it says nothing on standard
     error, or what *says*, a regular expression, matches: so no traceback and
     no warning.  *shell* is done by a shell before it: "ulimit -n 64".
-    *source*: run httpd.py itself, not what it was compiled to.
     """
 
     def __init__(self, directory, *options, flags=DEV, says="", shell="",
-                 port=0, source=False, **popen):
+                 port=0, **popen):
         if "fork" in WITHOUT and {"-w", "--workers"}.intersection(options):
             pytest.skip("HTTPD_TEST_WITHOUT=fork")
         self.says = says
         self.log_file = tempfile.NamedTemporaryFile("ab")
-        program = os.path.join(HERE, "httpd.py") if source else (
-            compiled("httpd.py"))
-        command = [sys.executable, *flags, program, "-d", str(directory),
-                   *options, str(port)]
+        command = [sys.executable, *flags, compiled("httpd.py"), "-d",
+                   str(directory), *options, str(port)]
         if shell:
             command = ["sh", "-c", shell + '; exec "$@"', "sh", *command]
         popen.setdefault("stdout", self.log_file)
@@ -243,10 +229,9 @@ class Running(LogReader):
             if b"Ctrl-C" in line:
                 break
         assert "sitecustomize" not in self.start_message
+        assert "Ctrl-C" in self.start_message, self.start_message
         found = re.search(r"https?://\S+:([0-9]+)/", self.start_message)
         self.port = int(found.group(1)) if found else None
-        if "Ctrl-C" not in self.start_message:
-            pytest.fail("it did not start: " + self.start_message)
 
     def __enter__(self):
         return self
@@ -288,8 +273,7 @@ class Clock:
 
 
 class Serving(LogReader):
-    """An httpd.Server in a thread of this process, from start to end of a
-    `with` statement; *options* are the Server's.
+    """An httpd.Server in a thread of this process, with *options*.
 
     Starting one takes a millisecond, so a test has its own.  Its messages go
     to a file in place of sys.stderr; what it says must match *says*.
@@ -333,10 +317,7 @@ class Serving(LogReader):
         return os.pread(self.messages.fileno(), size, 0).decode()
 
     def turn(self, seconds):
-        """Turn its clock on by so many *seconds*, and let it notice.
-
-        What clients sent before sync() it has read by then.
-        """
+        """Turn its clock on by so many *seconds*, and let it notice."""
         self.clock.now += seconds
         self.server.wake()
 
@@ -537,28 +518,14 @@ def certificate(tmp_path_factory):
 # ---- Helpers for httpget.py -------------------------------------------------
 
 
-class Cut:
-    """An answer of which only the first *count* bytes are sent.
-
-    *how*: "close", "reset", or "stall" until the client leaves.
-    """
-
-    def __init__(self, answer, count, how):
-        self.answer, self.count, self.how = answer, count, how
-
-
-def CUT(answer, count):
-    """Return *answer* that ends after *count* bytes."""
-    return Cut(answer, count, "close")
-
-
-def RESET(answer, count):
-    """Return *answer* that is reset after *count* bytes."""
-    return Cut(answer, count, "reset")
+# An answer of which only the first *count* bytes are sent.  *how*: "close",
+# "reset", or "stall" until the client leaves.
+Cut = collections.namedtuple("Cut", "answer count how")
+CUT = functools.partial(Cut, how="close")
+RESET = functools.partial(Cut, how="reset")
 
 
 def STALL(answer, count=1 << 60):
-    """Return *answer* after whose first *count* bytes nothing more comes."""
     return Cut(answer, count, "stall")
 
 
@@ -610,12 +577,8 @@ class ScriptedServer:
         thread.start()
 
     def _accept(self):
-        while True:
-            sock, _ = self.listener.accept()
-            if self.leaving:
-                sock.close()
-                return
-            self._start(self._serve, sock)
+        while not self.leaving:
+            self._start(self._serve, self.listener.accept()[0])
 
     def _serve(self, sock):
         with contextlib.suppress(OSError), sock:    # clients may leave
@@ -629,10 +592,9 @@ class ScriptedServer:
                         pass
                     if self.context and not self.ragged:
                         sock.unwrap()
-                except OSError:
-                    raise
-                except BaseException as exc:
-                    self.errors.append(exc)
+                except Exception as exc:
+                    if not isinstance(exc, OSError):
+                        self.errors.append(exc)
 
     def _serve_once(self, sock):
         """Answer one request; return whether there was one."""
@@ -724,21 +686,22 @@ def descriptors_replaced(*files):
             os.close(copy)
 
 
-def get_here(*arguments, delays=(0,)):
-    """Run httpget.py in this process, which takes no time to start it.
-
-    *delays* are the seconds between its tries.
-    """
+def run_here(main, *arguments, **settings):
+    """Run *main* of a program in this process, which takes no time."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         with descriptors_replaced(out, err):
             try:
-                status = httpget.main([str(each) for each in arguments],
-                                      delays=delays)
+                status = main([str(each) for each in arguments], **settings)
             except SystemExit as exc:
                 status = exc.code
         out.seek(0)
         err.seek(0)
         return Ended(status, out.read(), err.read())
+
+
+def get_here(*arguments, delays=(0,)):
+    """Run httpget.py here, with *delays* in seconds between its tries."""
+    return run_here(httpget.main, *arguments, delays=delays)
 
 
 def start_httpget(*arguments, **popen):
@@ -770,11 +733,8 @@ def get(*arguments, **popen):
 
 
 def fetch_from(script, *options, name="/file", run=get_here, **settings):
-    """Run httpget.py against *script*; return how it ended, with the heads
-    of its requests.
-
-    It does not try again, unless the options tell it to.
-    """
+    """Run httpget.py against *script*, without another try unless *options*
+    ask for it; return how it ended, with the heads of its requests."""
     with ScriptedServer(script, **settings) as server:
         result = run("--retries", "0", *options, server.host, server.port,
                      name)
@@ -784,10 +744,8 @@ def fetch_from(script, *options, name="/file", run=get_here, **settings):
 
 @contextlib.contextmanager
 def terminal():
-    """Yield a terminal and a list of what is shown on it.
-
-    The list is complete after the block, when no process has it any more.
-    """
+    """Yield a terminal and a list of what is shown on it, which is complete
+    after the block."""
     import pty
     import tty
     master, slave = pty.openpty()
@@ -857,18 +815,11 @@ def start_here(*argv):
     with contextlib.suppress(ImportError):
         import resource
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        try:
-            with descriptors_replaced(out, err):
-                status = httpd.main(list(argv))
-        except SystemExit as exc:
-            status = exc.code
-        finally:
-            with contextlib.suppress(NameError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-        out.seek(0)
-        err.seek(0)
-        return Ended(status, out.read(), err.read())
+    try:
+        return run_here(httpd.main, *argv)
+    finally:
+        with contextlib.suppress(NameError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 def check_refusal(ended, *words):
@@ -879,14 +830,11 @@ def check_refusal(ended, *words):
         assert word in ended.err, ended
 
 
-SOCKET_GIVEN = ("import os\nos.dup2(%d, 3)\n"
-                "os.environ.update(LISTEN_PID=str(%s), LISTEN_FDS=%r)")
-
-
 def given(sock, pid="os.getpid()", count="1"):
     """Return how httpd.py starts, to get *sock* as from systemd."""
     return {"pass_fds": [sock.fileno()], "flags": after(
-        SOCKET_GIVEN % (sock.fileno(), pid, count))}
+        "import os\nos.dup2(%d, 3)\nos.environ.update(LISTEN_PID=str(%s),"
+        " LISTEN_FDS=%r)" % (sock.fileno(), pid, count))}
 
 
 needs_workers = pytest.mark.skipif(
@@ -903,10 +851,8 @@ def children(pid):
 
 
 def workers_of(running, count=2, but=()):
-    """Return the workers of *running*, once there are so many, *but* some.
-
-    Where *count* is 1 that is the server itself.
-    """
+    """Return the workers of *running*, once there are so many, *but* some;
+    where *count* is 1 the server itself."""
     if count == 1 and not but:
         return {running.pid}
 
@@ -994,15 +940,12 @@ def outcome(function, *args):
 
 # What is put in the place of a part of heads and values.
 CHANGES = [piece.encode("latin-1") for piece in [
-    "\r\n", "\n", "\r", "\0", " ", "\t", ", ", "\x1b[2J", "\x7f", "\xa0",
-    "\xff", "\xb2", "%00", "%2e%2e/", "../", '""', "9" * 19, "9" * 30,
-    "Host: b\r\n", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n",
-    "Connection: close\r\n", "Range: bytes=0-\r\n", "If-Match: *\r\n",
-    "Accept: */*;q=0.5\r\n", "Accept-Encoding: gzip;q=0\r\n", "W/", "http://",
-    "Want-Repr-Digest: sha-256=5\r\n", ETAG, DATE, *":,;=-%/?#*\"\\<@[]+_.&01",
-    "0-", "-5", "3-7", "HTTP/", "1.1", "GMT", "bytes=", "lines=", ";q=",
-    ";q=0", ";q=1.000", ";q=.", "gzip", "x-gzip", "br", "identity;q=0",
-    "*;q=0", "text/html", "text/*", "*/*", "sha-256="]]
+    "\r\n", "\n", "\r", "\0", " ", "\t", ", ", "\x1b[2J", "\xff", "\xb2",
+    "%00", "%2e%2e/", "../", '""', "9" * 19, "9" * 30, "Host: b\r\n",
+    "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "W/", ETAG,
+    "http://", DATE, *":,;=-%/?#*\"\\<@[]+_.&01", "0-", "-5", "3-7", "HTTP/",
+    "1.1", "GMT", "bytes=", ";q=", ";q=0", ";q=1.000", "gzip", "br",
+    "identity;q=0", "*;q=0", "text/*", "*/*", "sha-256="]]
 
 
 def spoiled(chance, samples):
@@ -1019,69 +962,363 @@ def spoiled(chance, samples):
     return bytes(data)
 
 
-# ---- Dates ------------------------------------------------------------------
+# ---- Pure functions of httpd.py ---------------------------------------------
+
+RFC850 = "Sunday, 06-Nov-94 08:49:3%d GMT"
+ASCTIME = "Sun Nov  6 08:49:3%d 1994"
+WEAK = "W/" + ETAG
+META = b"<!DOCTYPE html><title>a</title><meta charset=%s>"
+PART_OF_EURO = b"a" * (httpd.SMALL - 2) + b"\xe2\x82"
 
 
-@table("values, expected", [
-    ([DATE, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"],
-     MODIFIED, "IMF-fixdate, rfc850-date, asctime-date"),
-    (["Wed Nov 16 08:49:37 1994"], 784975777, "asctime-date, two digits"),
-    (["Tue, 29 Feb 2000 00:00:00 GMT"], 951782400, "leap day of 2000"),
-    (["Fri, 31 Dec 9999 23:59:59 GMT"], 253402300799, "the last one"),
-    (["Wed, 31 Dec 1969 23:59:59 GMT"], -1, "before 1970"),
-    (["Tuesday, 14-Nov-73 22:13:20 GMT"], 3277923200, "50 years ahead"),
-    (["Tuesday, 14-Nov-73 22:13:21 GMT"], 122163201, "more than 50 years"),
-    (["Sat, 31 Dec 2016 23:59:60 GMT"], 1483228800, "leap second (5.6.7)"),
-    (["", "784111777", "\0" * 29, DATE.lower(),
-      "Fooday, 06-Nov-94 08:49:37 GMT", "Foo Nov  6 08:49:37 1994",
-      *(DATE.replace(part, other) for part, *others in [
-          ("GMT", "UTC", "+0000", "", "GMT ", "GMT\n", "GMT, " + DATE),
-          ("06", "6", " 6", "006", "\xb26", "0_6", "\u0660\u0666"),
-          ("1994", "94", "19940", "-994", "199"), ("06 Nov", "06-Nov"),
-          ("08:49:37", "8:49:37", "08:49", "24:00:00", "08:60:00", "08:49:61"),
-          ("06 Nov 1994", "31 Nov 1994", "29 Feb 1900", "00 Nov 1994",
-           "32 Nov 1994", "06 Foo 1994", "06 Nov 0000"),
-          ("Sun, ", "Foo, ", "", "Sun ", " Sun, ")]
+def date(text):
+    found = httpd.parse_http_date(text, NOW)
+    # The client's knows no clock, and no time that no file could have.
+    if found is None or 0 <= found < 2**31:
+        assert httpget.http_time(text) == found
+    return found
+
+
+def weight_of_html(accept):
+    return httpd.media_weight(httpd.parse_weights(accept), "text/html")
+
+
+def codings(value, *others):
+    fields = dict(others, **{"accept-encoding": value})
+    return " ".join(httpd.acceptable_codings(fields))
+
+
+def digest(value):
+    return httpd.wants_digest({"want-repr-digest": value})
+
+
+def judged(name, *values, etag=ETAG, modified=MODIFIED):
+    """Return the set of what the field *name* leads to with each value."""
+    return {httpd.evaluate_preconditions({name: value}, etag, modified, NOW)
+            for value in values}
+
+
+def nothing_judged(*field):
+    return judged(*field, etag=None, modified=None)
+
+
+def if_range(value, now=NOW, etag=ETAG, modified=MODIFIED):
+    return httpd.range_applies({"if-range": value}, etag, modified, now)
+
+
+def ranges(specs, length=10, unit="bytes="):
+    return httpd.select_ranges(unit + specs, length)
+
+
+def alternate(count):
+    """Return *count* ranges of a byte, with one between each two."""
+    return ",".join("%d-%d" % (2 * i, 2 * i) for i in range(count))
+
+
+def lead(path, windows=False):
+    """Return the names that *path* leads through, joined by "/", which also
+    is behind those of a folder; or the status that refuses it."""
+    found = outcome(httpd.path_segments, path, windows)
+    if isinstance(found, int):
+        return found
+    return b"/".join(found[0]).decode("latin-1") + "/" * found[1]
+
+
+def hidden(path):
+    return httpd.is_hidden(httpd.path_segments(path)[0])
+
+
+def are_refused_on_windows(names):
+    """Return whether all are, or none: wherever they stand, also where they
+    are left out again; elsewhere they never are."""
+    paths = [path % name for name in names.split(" ")
+             for path in ("/%s", "/%s/a", "/a/%s", "/%s/../a")]
+    assert 404 not in map(lead, paths)
+    refused = {lead(path, True) == 404 for path in paths}
+    return refused.pop() if len(refused) == 1 else refused
+
+
+def media_types(suffixes):
+    return " ".join(httpd.media_type(b"a.x." + suffix.encode())
+                    for suffix in suffixes.split(" "))
+
+
+def text_type(content):
+    return httpd.content_type("text/css", content)
+
+
+def html_type(content):
+    return httpd.content_type("text/html", content)
+
+
+def trusts(proxy, address):
+    try:
+        return address in httpd.TrustedProxies([proxy])
+    except ValueError:
+        return None
+
+
+def in_order(names):
+    names = names.split(b" ")
+    return all(sorted(other, key=httpd.natural_key) == names
+               for other in (names[::-1], names[1:] + names[:1]))
+
+
+def sizes(*numbers):
+    return ", ".join(map(httpd.size_for_people, numbers))
+
+
+def settled(changed, modified):
+    """Both in milliseconds before now."""
+    return httpd.is_settled(types.SimpleNamespace(
+        st_ctime_ns=int(NOW) * 10**9 - changed * 10**6,
+        st_mtime_ns=int(NOW) * 10**9 - modified * 10**6), NOW)
+
+
+@table("function, inputs, expected", [
+    (*row[:-1], "%s: %s" % (row[0].__name__, row[-1])) for row in [
+    # RFC 9110, 5.6.7.
+    (httpd.http_date, [253402300799], "Fri, 31 Dec 9999 23:59:59 GMT", "last"),
+    (date, [DATE, RFC850 % 7, ASCTIME % 7], MODIFIED, "the three forms"),
+    (date, ["Wed Nov 16 08:49:37 1994"], 784975777, "asctime, two digits"),
+    (date, ["Tue, 29 Feb 2000 00:00:00 GMT"], 951782400, "a leap day"),
+    (date, ["Wed, 31 Dec 1969 23:59:59 GMT"], -1, "before 1970"),
+    (date, ["Tuesday, 14-Nov-73 22:13:20 GMT"], 3277923200, "50 years ahead"),
+    (date, ["Tuesday, 14-Nov-73 22:13:21 GMT"], 122163201, "or in the past"),
+    (date, ["Sat, 31 Dec 2016 23:59:60 GMT"], 1483228800, "a leap second"),
+    (date, ["", DATE.lower(), "Fooday" + (RFC850 % 7)[6:], *(
+        DATE.replace(part, other) for part, *others in [
+            ("GMT", "UTC", "", "GMT\n", "GMT, " + DATE), ("Sun, ", "Foo, "),
+            ("06", "6", "\xb26", "0_6"), ("1994", "94", "0000"),
+            ("08:49:37", "08:49", "24:00:00", "08:60:00", "08:49:61"),
+            ("06 Nov 1994", "31 Nov 1994", "29 Feb 1900")]
         for other in others)], None, "no date"),
-])
-def test_parse_http_date(values, expected):
-    if expected is not None and expected >= 0:
-        text = httpd.http_date(expected)
-        assert text == email.utils.formatdate(expected, usegmt=True)
-        assert httpd.parse_http_date(text, NOW) == expected
-    for value in values:
-        assert httpd.parse_http_date(value, NOW) == expected, value
-        # The client's knows no clock, and no time that no file could have.
-        if expected is None or 0 <= expected < 2**31:
-            assert httpget.http_time(value) == expected, value
+    # RFC 9110, 12.4.2 and 12.5.1.
+    (httpd.parse_weights, [
+        ",, a ,,", "A", "a;Q=1", "a;q=1.", "a;q=1.000", "a;b;q=1", "a;xq=0.5",
+        'a;b=";q=0.3"'], {"a": 1000}, "1"),
+    (httpd.parse_weights, ["a;q=0.5", "a \t;\t q=0.5", 'a;b="d,e";q=0.5'],
+     {"a": 500}, "a half"),
+    (httpd.parse_weights, ["a;q=0", "a;q=0.000"], {"a": 0}, "0"),
+    (httpd.parse_weights, ["a;q=0.1, a;b, c;d;q=0.5, c"],
+     {"a": 100, "c": 1000}, "those with parameters count less"),
+    (httpd.parse_weights, [", ".join("a%d;q=0.%03d" % (i, i)
+                                     for i in range(1000))],
+     {"a%d" % i: i for i in range(1000)}, "no float is off by a thousandth"),
+    (httpd.parse_weights, ["a;q =0.5", ";q=0.5", *("a;q=" + weight for weight
+        in ("1.001", "2", "00", "0.0001", ".5", "", "-1", "nan", "0_1",
+            '"0.5"', " 0.5", "\xb9", "0.\u0665", "0.5;q=0.7", "2;q=0.7"))],
+     {}, "malformed, so ignored"),
+    (weight_of_html, ["", "TEXT/HTML, *;q=.2"], 1000, "none is said, Java's"),
+    (weight_of_html, ["text/*, */*, text/html;q=0", "text/htm"], 0, "refused"),
+    (weight_of_html, ["*/*;q=0.5, text/*;q=0.3"], 300, "the most specific"),
+    # RFC 9110, 12.5.3.
+    (codings, ["*", "*;q=0.1, identity;q=0.1"], "br zstd gzip identity",
+     "as we like best, where the client does not care"),
+    (codings, ["br;q=0.001, zstd;q=0.002"], "zstd br identity", "as it likes"),
+    (codings, ["GZip", "x-gzip", "gzip;q=0.001"], "gzip identity", "gzip"),
+    (codings, ["*;q=0, gzip", "gzip, identity;q=0"], "gzip", "and no other"),
+    (codings, ["gzip;q=0, br;q=0.5, *"], "zstd identity br", "* is others"),
+    (codings, ["gzip;q=0.5, identity"], "identity gzip", "identity is better"),
+    (codings, ["", "deflate", "gzip;q=2", '"gzip"', "gzipx, xgzip, \xa0gzip",
+               "gzip br"], "identity", "none"),
+    (codings, ["*;q=0", "identity;q=0"], "", "nothing is acceptable"),
+    (codings, [("gzip, br;q=0.5", ("range", "x"))], "identity", "of a range"),
+    (codings, [("gzip, identity;q=0", ("range", "x"))], "gzip",
+     "of a range where identity is refused"),
+    # RFC 9530, 4; RFC 8941, 3.1.2 and 3.2.
+    (digest, ["sha-256=1", "md5=1, sha-256=10,sha-512=1",
+              "sha-256=0,sha-256=5"], True, "wanted; the last counts"),
+    (digest, ["", "sha-256=5,sha-256=0", *("sha-256=" + value for value in (
+        "0", "11", "1.5", "", "\xb9")), "SHA-256=5", "sha-256x=5",
+        "sha-256 = 5"], False, "not 1 to 10"),
+    # RFC 9110, 13.1; their order is tested on the wire.
+    (judged, [("if-match", ETAG, '"x",,%s ,%s' % (WEAK, ETAG), "*"),
+              ("if-unmodified-since", DATE, LATER)], {0}, "it is that"),
+    (judged, [("if-match", WEAK, '"x", "y"', '"x%sy"' % ETAG, '"*"', "", "x",
+               ETAG.upper(), '*, "x"'), ("if-unmodified-since", EARLIER,
+               RFC850 % 6, ASCTIME % 6)], {412}, "not that"),
+    (judged, [("if-none-match", ETAG, WEAK, '"x",%s,"y"' % WEAK, "*",
+               ', "x",, ' + ETAG + " ,", '"x, y", ' + ETAG),
+              ("if-modified-since", DATE, LATER, RFC850 % 7)], {304}, "known"),
+    (judged, [("if-none-match", '"x", "y"', ETAG.strip('"'), ETAG[:-1],
+               ETAG.partition(",")[0], ETAG.upper(), '"x%sy"' % ETAG, "",
+               '"*"', '*, "x"', "w/" + ETAG), ("if-modified-since", EARLIER)],
+     {0}, "not known"),
+    (judged, [(name, "yesterday", value + ", " + value) for name, value in (
+        ("if-modified-since", DATE), ("if-unmodified-since", EARLIER))], {0},
+     "a date that is none is ignored"),
+    (nothing_judged, [("if-match", ETAG, '"None"')], {412}, "only * matches"),
+    (nothing_judged, [("if-none-match", "*")], {304}, "* matches"),
+    (nothing_judged, [("if-match", "*"), ("if-none-match", '"None"'),
+                      ("if-modified-since", DATE),
+                      ("if-unmodified-since", EARLIER)], {0}, "no validators"),
+    # RFC 9110, 13.1.5 and 8.8.2.2.
+    (if_range, [ETAG, DATE, RFC850 % 7, (DATE, MODIFIED + 1.5)], True, "same"),
+    (if_range, ['"x"', "*", ETAG.strip('"'), "", LATER, EARLIER, WEAK, ETAG
+                + ", " + ETAG], False, "another, or weak"),
+    (if_range, [(DATE, MODIFIED + 1)], False, "weak for a second"),
+    (if_range, [(value, NOW, None, None) for value in (
+        ETAG, DATE, '"None"')], False, "without validators"),
+    # RFC 9110, 14.1.2, 14.2, 15.3.7.2 and 15.5.17; fuzz_ranges() has the rest.
+    (ranges, ["000-004", ("0-4", 10, "BYTES=")], [(0, 4)], "the same"),
+    (ranges, ["0-9223372036854775807", "-9223372036854775807"], [(0, 9)],
+     "2^63 - 1"),
+    (ranges, [("4294967295-4294967296", 2**33)], [(2**32 - 1, 2**32)], "2^32"),
+    (ranges, ["0-1 ,\t5-6", ",0-1,, ,5-6,"], [(0, 1), (5, 6)], "a list"),
+    (ranges, ["10-", "-0", "10-,20-30,", ("0-", 0)], 416, "no byte of it"),
+    (ranges, [("-5", 0), ("0-,-5", 0)], None, "all of nothing"),
+    (ranges, ["5-4", "20-15", "0-1,5-4"], None, "last before first (14.1.1)"),
+    (ranges, ["", "-", "--5", "-1-5", "5", "1-2-3", "0-1,x", "x,99-", "0-1,-",
+              "0-1;5-6", "0-1 5-6", "0-1, bytes=5-6", ", ,\t,", " 0-4",
+              "0 - 4", "0-4\n"], None, "malformed (GHSA-gcqf-3g44-vc9p)"),
+    (ranges, ["a-b", "0x0-0x4", "+0-+4", "0.0-4.0", "1_0-2_0", "\xb9-\xb2",
+              "\uff10-\uff14"], None, "no ASCII digits (CVE-2025-69225)"),
+    (ranges, [("0-4", 10, unit) for unit in (
+        "", "bytes =", "bytes:", "lines=", "xbytes=")], None, "another unit"),
+    (ranges, ["99999999999999999999-", "-99999999999999999999",
+              "9" * 5000 + "-"], None, "no 64 bits (CVE-2017-7529)"),
+    (ranges, [",".join(["0-1"] * 256)], [(0, 1)], "256 times"),
+    (ranges, [(alternate(256), 512), (",, ," + alternate(256), 512)],
+     [(2 * i, 2 * i) for i in range(256)], "256"),
+    (ranges, [(alternate(257), 514), ",".join(["0-1"] * 257),
+              ",".join(["999-"] * 257)], None, "257"),
+    # RFC 3986, 5.2.4.
+    (lead, ["/", "", "/.", "/..", "/a/.."], "/", "the root"),
+    (lead, ["//a//", "/a/.", "/a/%2e", "/a/b/..", "/a/b/%2E%2e"], "a/",
+     "a folder"),
+    (lead, ["/a/b", "//a///b", "/a/./b", "/../a/c/../b", "/c/../../../a/b"],
+     "a/b", "a name in it"),
+    (lead, ["/%C3%a9%ff%20", "/\xc3\xa9\xff%20"], "\xc3\xa9\xff ", "bytes"),
+    (lead, ["/%25%32%65%2541+%3f%0a"], "%2e%41+?\n", "decoded once; a plus"),
+    (lead, ["/*/CON/a:b;b,c=d/..."], "*/CON/a:b;b,c=d/...",
+     "no globs (CVE-2026-27585), no parameters; three dots"),
+    (lead, ["/%00", "/a%00.html", "/a%00/../b", "/\0"], 400, "NUL"),
+    (lead, ["/%2f", "/a%2Fb", "/a%2fb/../c"], 404, "an encoded slash"),
+    (lead, ["/%", "/%%", "/%a/b", "/%ag", "/%\xb2\xb3", "/%u0041", "/% 1",
+            "/%+1", "/%1_"], 400, "no escape"),
+    (hidden, ["/", "/a/b", "/a.b", "/a./b", "/.git/.."], False, "no dot"),
+    (hidden, ["/.a", "/...", "/.a/b", "/a/.b/c", "/./.git", "/%2egit/config",
+              "/a/../.git"], True, "a dot (CVE-2018-3718, CVE-2019-5415)"),
+    (hidden, ["/.well-known/", "/%2ewell-known/a/b"], False, "RFC 8615"),
+    (hidden, ["/.well-known/.a", "/.well-known/a/.b", "/a/.well-known",
+              "/.well-known/.well-known", "/.well-known2/a", "/.Well-Known/a",
+              "/.well-known/../.git"], True, "only at the root, and itself"),
+    (are_refused_on_windows, [
+        "a a.b .a a%20b a;b %c3%a9 %25", "console acon a.con nul1 com com10"],
+     False, "no devices"),
+    (are_refused_on_windows, [
+        "a\\b a%5cb %5C C: C:a a:b a::$DATA a%3a%3a$DATA nul: a:$I30"], True,
+     "backslashes (CVE-2026-52844), drives, streams (CVE-2009-3898)"),
+    (are_refused_on_windows, [
+        "con prn aux nul %63on Con.txt con.tar.gz nul. con%20.txt com1"
+        " COM9.log lpt1 lpt0 com%c2%b9 lpt%c2%b3.txt conin$ CONOUT$ con.%0a",
+        "a. a.. a%20 a.%20. ... ..%20", 'a~1 a* a%3f " < > | %01 a%0ab%0ac'],
+     True, "devices, short names, wild cards, and what loses its end"),
+    # The same on every machine: no table of the system's is asked.
+    (media_types, ["html HTM txt mjs svg JPG gz wasm"],
+     "text/html text/html text/plain text/javascript image/svg+xml image/jpeg"
+     " application/gzip application/wasm", "any case"),
+    (httpd.media_type, [b"html", b"", b"a.", b"a.html.none", b"a.html/js",
+                        b"a.\xff", b"a.html\r\nX: "], None, "unknown"),
+    # A charset in the field outranks what a page declares.
+    (text_type, [b"a", b"", b"\xe2\x82\xac", PART_OF_EURO, META % b"koi8-r"],
+     "text/css; charset=utf-8", "UTF-8, or the start of it; no HTML"),
+    (text_type, [b"caf\xe9", b"\xe2\x82", bytes(9), b"\x1b$B1Q\x1b(B",
+                 PART_OF_EURO[:-2] + b"\x82\xac"], "text/css",
+     "other text, half a character, NUL (UTF-16), ESC (ISO-2022-JP)"),
+    (html_type, [
+        META % b"windows-1251", META % b"'windows-1251'" + b"<p>\xcf",
+        b"<META content='text/html; Charset = Shift_JIS'>",
+        b'<?xml version="1.0" encoding="ISO-8859-1"?>'], "text/html",
+     "another one is declared"),
+    (html_type, [META % b'"UTF-8"', META % b"utf8",
+                 b"<?xml version='1.0' encoding='utf-8'?>" + META % b"utf-8"],
+     "text/html; charset=utf-8", "UTF-8 is declared"),
+    (html_type, [b"<!-- " + META % b"koi8-r" + b" -->" + META % b"utf-8",
+                 META % b"utf-8" + META % b"koi8-r", b" " * 1024 + META
+                 % b"koi8-r", b"<p>charset=koi8-r, encoding='x'"],
+     "text/html; charset=utf-8",
+     "another one in a comment, behind the first, too late, in words"),
+    (httpd.content_type, [("application/json", b"{}")], "application/json",
+     "no charset (RFC 8259)"),
+    (httpd.content_type, [(None, b"caf\xe9"), (None, b"\x7fELF\0"), (
+        None, b"\x1b[2J")], "application/octet-stream", "no text"),
+    # RFC 7617.
+    (httpd.parse_credentials, ["Basic dGVzdDoxMjPCow=="],
+     (b"test", "123\xa3".encode()), "its example"),
+    (httpd.parse_credentials, ["bASIC  QTo6Yg=="], (b"A", b":b"), "colons"),
+    (httpd.parse_credentials, [
+        "", "Basic", "Basic\tQTo=", "Basic QTo", "Basic QTo= ", "Basic QT_=",
+        "Basic QTo=QTo=", "QTo=", "Basic QQ==", "Basic QToA",
+        "Basic QTpiCg=="], None, "no base64, no colon, a control character"),
+    # Proxies that --trusted-proxy names.
+    (trusts, [("10.1.2.3", "10.1.2.3"), ("10.8.0.0/16", "10.8.7.6"), (
+        "fe80::/10", "fe80::1%eth0"), ("unix:", "unix:")], True, "named"),
+    (trusts, [("10.1.2.3", "10.1.2.4"), ("10.1.2.3", "unix:")], False, "not"),
+    (trusts, [("fe80::1%eth0", "::1"), ("::ffff:10.0.0.0/104", "::1"),
+              ("", "::1")], None, "no network"),
+    # What people read.
+    (in_order, [b"f1 f2 f10", b"A a B c", b"1 2 10 a", b"f f1 fa",
+                b"a1b2 a1b10 a2b1 a10b1", b"f0 f00 f1 f01x f2"], True,
+     "numbers; else case, zeros, bytes"),
+    (in_order, [b"n1" + b"0" * 253 + b" n" + b"9" * 254, b"x\xfe2 x\xfe10",
+                b"1\xc2\xb2 2\xd9\xa1"], True, "longer ones, other digits"),
+    (sizes, [(0, 1023, 1024, 1536, 102297, 102376, 1022976)],
+     "0 B, 1023 B, 1.0 KiB, 1.5 KiB, 99.9 KiB, 100 KiB, 999 KiB",
+     "three digits or so"),
+    (sizes, [(1023488, 1024**2 - 1, 3 << 30, 1 << 63)],
+     "1.0 MiB, 1.0 MiB, 3.0 GiB, 8.0 EiB", "never 1024 KiB"),
+    (httpd.listing_time, [253402300799], "9999-12-31 23:59:59", "the last"),
+    (httpd.listing_time, [253402300800, -2**63], "", "no file can have them"),
+    # Whether a change that is to come will have another time.
+    (settled, [(51, 51)], True, "just long enough ago"),
+    (settled, [(49, 10**12)], False, "old times, but set lately"),
+    (settled, [(10**10 + 1, 49), (10**10 + 1, -49)], False,
+     "the time ticks on, or is about to come, though not changed"),
+    (settled, [(-501, 10**10)], True, "in the future: the clock was set"),
+    (settled, [(-49, 10**10)], False, "the clock is a bit behind"),
+    (settled, [(2000, 2000), (-2000, 10**10)], False, "whole seconds: two"),
+    (settled, [(3000, 3000)], True, "whole seconds: three"),
+]])
+def test_pure_function_of_the_server(function, inputs, expected):
+    for each in inputs:
+        args = each if isinstance(each, tuple) else (each,)
+        assert outcome(function, *args) == expected, each
+
+
+def test_entity_tag_of_a_large_file():
+    """It is another one where the size or the time is."""
+    assert len({httpd.entity_tag(types.SimpleNamespace(
+        st_size=size, st_mtime_ns=10**18 + nanoseconds), None)
+        for size in (99999, 100000) for nanoseconds in (0, 1)}) == 4
 
 
 # ---- Requests ---------------------------------------------------------------
 
 
-def of_path(path):
-    return "GET", path, "", False
+def of_path(path, query=""):
+    return "GET", path, "", False, query
 
 
 PLAIN = of_path("/")
-BODY = ("GET", "/", "close", True)
-CLOSING = ("GET", "/", "close", False)
+BODY = ("GET", "/", "close", True, "")
+CLOSING = ("GET", "/", "close", False, "")
 LONG = b"n" * 8178      # with it in "GET /%s HTTP/1.1" a line has 8 KiB
 ROOM = 32768 - len(FIELD % b"")
 
-# Raw heads, each with either (method, path, connection, has_body) or the
-# status of its refusal, and why.  The tests on the wire use them too.
+# Raw heads, each with either (method, path, connection, has_body, query) or
+# the status of its refusal, and why.  The tests on the wire use them too.
 REQUESTS = [(form % value, expected, why) for value, form, expected, why in
             spread([
     # The request line: RFC 9112, 3.
     ([b"", b"\r\n"], BEFORE, PLAIN, "the least, an empty line (9112, 2.2)"),
-    ([b"\n", b"\r", b" ", b"\0", b"\xef\xbb\xbf"], BEFORE, 400, "before it"),
-    ([b"GET  / HTTP/1.1", b"GET /  HTTP/1.1", b"GET\t/\tHTTP/1.1",
-      b"GET\x0b/\x0cHTTP/1.1", b"GET\xa0/ HTTP/1.1", b"GET / HTTP/1.1 ",
-      b"GET / HTTP/1.1\r", b"GET / FOO/9", b"GET /", b"GET", b"GET HTTP/1.1",
-      b" / HTTP/1.1"], LINE, 400, "not three words with single spaces"),
+    ([b"\n", b"\r", b" ", b"\xef\xbb\xbf"], BEFORE, 400, "before it"),
+    ([b"GET  / HTTP/1.1", b"GET\t/\tHTTP/1.1", b"GET\x0b/\x0cHTTP/1.1",
+      b"GET\xa0/ HTTP/1.1", b"GET / HTTP/1.1 ", b"GET / HTTP/1.1\r", b"GET /",
+      b"GET", b" / HTTP/1.1"], LINE, 400, "not three words"),
     (b"/%41%2f%00", TARGET, of_path("/%41%2f%00"), "the path stays encoded"),
-    (b"//a//b?c=d", TARGET, of_path("//a//b"), "empty segments, a query"),
+    (b"//a//b?c?d=e&", TARGET, of_path("//a//b", "c?d=e&"), "a query"),
     (b"/\xc3\xa9", TARGET, of_path("/\xc3\xa9"), "raw bytes of old clients"),
     ([b"/a b", b"/a\0b", b"/a\x1b[2Jb", b"/a\rb", b"/a\nb"], TARGET, 400,
      "space, control in the target, CVE-2013-4547"),
@@ -1089,48 +1326,49 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     # The forms of the target: RFC 9112, 3.2.
     ([b"http://a/b", b"https://a/b", b"HTTP://A.EXAMPLE:8080/b",
       b"http://[::1]:80/b"], TARGET, of_path("/b"), "absolute-form"),
-    ([b"http://a", b"http://a?b/c", b"http://b/"], TARGET, PLAIN,
+    ([b"http://a", b"http://b/"], TARGET, PLAIN,
      "its empty path (3986, 6.2.3); it outranks Host (9112, 3.2.2)"),
-    (b"http:// http:///b http://:80/b http://?b http://u@a/b http://u:p@a/b"
-     b" http://a:b/c http://a\\b/c".split(), TARGET, 400,
+    (b"http://a?b/c", TARGET, of_path("/", "b/c"), "no path, but a query"),
+    (b"/http://b/c?http://d/e", TARGET, of_path("/http://b/c", "http://d/e"),
+     "no absolute-form"),
+    (b"http:// http:///b http://:80/b http://?b http://u:p@a/b http://a:b/c"
+     b" http://a\\b/c".split(), TARGET, 400,
      "absolute-form, no host and port (9110, 4.2)"),
-    (b"http:/a/b http:a ftp://a/b file:///etc/passwd * a:80 a ../a ?a"
-     b" \\a".split(), TARGET, 400, "no form of GET's"),
+    (b"http:/a/b http:a ftp://a/b file:///etc/passwd * a:80 ../a ?a \\a"
+     .split(), TARGET, 400, "no form of GET's"),
     # Methods: RFC 9110, 9.1.
-    (b"HEAD / HTTP/1.1", LINE, ("HEAD", "/", "", False), "HEAD"),
+    (b"HEAD / HTTP/1.1", LINE, ("HEAD", "/", "", False, ""), "HEAD"),
     # No content follows, or it is read as another answer (9110, 9.3.2).
     ([b"HEAD / HTTP/1.1", b"\r\nHEAD / HTTP/1.1\r\nHost: a\r\nHost: a",
       b"HEAD / HTTP/1.1\r\nHost: a\r\nX : y",
       b"HEAD /  HTTP/1.1\r\nHost: a"], HEAD, 400, "HEAD, Host or not"),
-    (b"OPTIONS * HTTP/1.1", LINE, ("OPTIONS", "", "", False), "OPTIONS *"),
-    (b"CONNECT a:80 HTTP/1.1", LINE, ("CONNECT", "", "", False), "CONNECT"),
+    (b"OPTIONS * HTTP/1.1", LINE, ("OPTIONS", "", "", False, ""), "OPTIONS *"),
+    (b"CONNECT a:80 HTTP/1.1", LINE, ("CONNECT", "", "", False, ""),
+     "CONNECT"),
     (b"POST / HTTP/1.1\r\nContent-Length: 5", LINE,
-     ("POST", "", "close", True), "POST with content"),
-    (b"get / HTTP/1.1", LINE, ("get", "", "", False), "another method"),
-    ([b"G(T / HTTP/1.1", b"G\xc9T / HTTP/1.1", b"GET: / HTTP/1.1"], LINE, 400,
-     "a method that is no token"),
+     ("POST", "", "close", True, ""), "POST with content"),
+    (b"get / HTTP/1.1", LINE, ("get", "", "", False, ""), "another method"),
     # Versions: RFC 9112, 2.3; DESIGN, 3.
     ([b"P/1.2", b"P/1.9"], VERSION, PLAIN, "a later minor version"),
-    ([b"P/0.9", b"P/2.0", b"P/9.9"], VERSION, 505, "another major version"),
+    ([b"P/0.9", b"P/2.0"], VERSION, 505, "another major version"),
     ([b"PRI * HTTP/2.0", b"HEAD / HTTP/2.0"], HEAD, 505, "HTTP/2"),
-    ([b"P /1.1", *b"P/1 P/1. P/.1 P/1.10 P/01.1 P/1,1 P/+1.1 P/-1.1 P/1.x"
-      b" P/1.\xb9 P/1.\xd9\xa1 PS/1.1 p/1.1".split()], VERSION, 400,
+    ([b"P /1.1", *b"P/1 P/1. P/.1 P/1.10 P/01.1 P/1,1 P/-1.1 P/1.x P/1.\xb9"
+      b" PS/1.1 p/1.1".split()], VERSION, 400,
      "no HTTP/digit.digit (9112, 2.3)"),
     (b"GET / HTTP/1.0", HEAD, CLOSING, "HTTP/1.0 closes, needs no Host"),
     # Host: RFC 9112, 3.2; RFC 9110, 7.2; RFC 3986, 3.2.2.
     ([b"GET / HTTP/1.1", b"GET / HTTP/1.2", b"GET / HTTP/1.1\r\nX-Host: a",
-      b"GET http://a/ HTTP/1.1", b"GET / HTTP/1.1\r\nHostage: a"], HEAD, 400,
-     "no Host"),
-    ([b"b\r\nHost: a", b"a\r\nHost: a", b"a\r\nHOST: b", b"a\r\nHost:",
-      b"\r\nHost: a"], HOST, 400, "two Hosts"),
+      b"GET http://a/ HTTP/1.1"], HEAD, 400, "no Host"),
+    ([b"b\r\nHost: a", b"a\r\nHOST: a", b"a\r\nHost:", b"\r\nHost: a"], HOST,
+     400, "two Hosts"),
     ([b"Host: a\r\nHost: b", b"Host: a b"], OLD, 400, "invalid Host in 1.0"),
     (b"GET / HTTP/1.1\r\nhOsT:a", HEAD, PLAIN, "any case, no OWS"),
     ([b"\ta \t", *b"a.example:8080 a.example: a_b.example .. 127.0.0.1 [::1]"
       b" [2001:db8::1]:8080 [::ffff:192.0.2.1]".split()], HOST, PLAIN, "Host"),
     ([b"", *b":80 a:80:80 a:b a:-1 a:\xb2 a:123456".split()], HOST, 400,
      "an empty Host (9110, 4.2.1), or no port"),
-    ([b"a b", b"a, a", b"a\xa0", *b"a/b ../a a\\b a?b a#b u@a http://a"
-      b' \xc3\xa9 <a> "a" a%zz a%'.split()], HOST, 400, "what no host has"),
+    ([b"a b", b"a, a", *b"a/b ../a a\\b a?b a#b u@a http://a \xc3\xa9 <a>"
+      b' "a" a%zz'.split()], HOST, 400, "what no host has"),
     (b"::1 [::1 [::1]80 [] [::g] [a]".split(), HOST, 400, "no IPv6 address"),
     # Field lines: RFC 9112, 5; RFC 9110, 5.
     ([b"X: a\tb  c", b"X:", b"X: \xe9\xff", b"X: a:b: c"], FIELD, PLAIN,
@@ -1141,20 +1379,19 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
       b"GET / HTTP/1.1\nHost: a", b"GET / HTTP/1.1\rHost: a"], HEAD, 400,
      "white space before the first field, half a line end (9112, 2.2)"),
     ([b": a", b"X", b"GET /b HTTP/1.1"], FIELD, 400, "no token, no colon"),
-    ([b"X: a\rb", b"X: a\r", b"X: a\nY: b", b"X: a\n", b"X: a\n\rY: b",
+    ([b"X: a\rb", b"X: a\r", b"X: a\nY: b", b"X: a\n",
       b"X: a\n\nGET /b HTTP/1.1"], FIELD, 400, "CR or LF (9112, 2.2)"),
     # Content-Length: RFC 9110, 8.6; RFC 9112, 6.3.
     ([b"5", b"\t5 \t", b"007", b"9223372036854775807",
       b"5\r\nContent-Length: 5", b"5, 5"], LENGTH, BODY, "one length"),
-    ([b"0", b"000", b"0\r\ncontent-length:0", b"0, 0"], LENGTH, PLAIN,
-     "no content"),
+    ([b"0", b"000", b"0\r\ncontent-length:0"], LENGTH, PLAIN, "no content"),
     ([b"5\r\nContent-Length: 6", b"0\r\nContent-Length: 5",
       b"5\r\ncontent-length: 0", b"5, 6", b"0,5", b"\r\nContent-Length: 5"],
      LENGTH, 400, "differing Content-Lengths"),
-    ([b"", b"5 6", b"5\x0b", b"\x0c5", b"5\0", b"5\r", b"5\n", b"5\r\n 6",
-      b"99999999999999999999", b"9" * 5000, *b", 5, +5 -5 -0 0x5 0b1 5e1 5.0"
-      b" 1_0 '5' \"5\" 5;x=y five \xb2 \xd9\xa5 \xef\xbc\x95 \xa05".split(
-          b" ")], LENGTH, 400, "not 1 to 19 digits (CVE-2022-24801)"),
+    ([b"", b"5 6", b"5\x0b", b"5\0", b"5\r", b"5\n", b"5\r\n 6",
+      b"99999999999999999999", b"9" * 5000, *b", 5, +5 -0 0x5 5e1 5.0 1_0"
+      b" \"5\" 5;x=y five \xb2 \xd9\xa5 \xa05".split(b" ")], LENGTH, 400,
+     "not 1 to 19 digits (CVE-2022-24801)"),
     # Transfer-Encoding: RFC 9112, 6.1.
     ([b"chunked", b"\tchunked \t", b"ChUnKeD"], CODING, BODY, "chunked"),
     ([b"Connection: keep-alive\r\ntransfer-encoding:chunked",
@@ -1165,34 +1402,31 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
      "TE.CL (9112, 6.3)"),
     (b"5\r\nTransfer-Encoding: chunked", LENGTH, 400, "CL.TE (9112, 6.3)"),
     ([b"chunked\r\nTransfer-Encoding: chunked",
-      b"chunked\r\nTransfer-Encoding: identity",
       b"identity\r\nTransfer-Encoding: chunked",
       b"chunked\r\nTransfer-encoding: x"], CODING, 400, "TE.TE"),
     ([b"gzip, chunked", b"chunked, gzip", b"gzip", b"identity", b"xchunked",
-      b"chunkedx", b"chunke", b"", b"chunked;q=1", b'"chunked"',
-      b"chunked chunked", b"\x0bchunked", b"chunked\x0c", b"\xa0chunked",
-      b"\x85chunked", b"chunked\0", b"chunked\r", b"\nchunked"], CODING, 400,
+      b"chunkedx", b"", b"chunked;q=1", b'"chunked"', b"chunked chunked",
+      b"\x0bchunked", b"chunked\x0c", b"\xa0chunked", b"\x85chunked",
+      b"chunked\0", b"chunked\r"], CODING, 400,
      "nothing but chunked (9112, 7)"),
     ([b"\n chunked", b"\r\n chunked", b" : chunked", b"\t: chunked",
-      b"\r: chunked", b"\n: chunked", b"\xa0: chunked", b"\0: chunked"],
+      b"\r: chunked", b"\xa0: chunked", b"\0: chunked"],
      FIELD % b"Transfer-Encoding%s", 400, "hidden from some"),
     ([b" ", b"X: x\n", b"X: x\r"], FIELD % b"%sTransfer-Encoding: chunked",
      400, "hidden from others"),
-    ([b" Content-Length: 5", b"Content-Length : 5", b"Content-Length\0: 5",
-      b"Content Length: 5"], FIELD, 400, "not quite the name"),
     ([b"Transfer_Encoding: chunked", b"X-Transfer-Encoding: chunked",
-      b"TE: chunked", b"Expect: 100-continue", b"Content_Length: 5",
+      b"Expect: 100-continue", b"Content_Length: 5",
       b"Connection: Upgrade\r\nUpgrade: h2c",   # ignored (9110, 7.8)
       b"Range: bytes=0-0\r\nX-Range: bytes=5-"], FIELD, PLAIN, "no content"),
     # Connection: RFC 9110, 7.6.1; RFC 9112, 9.3.
     ([b"close", b"CLOSE", b"x\r\nConnection: close", b"x,close",
-      b",,\t, close ,,", b"keep-alive, close", b"close, keep-alive"],
-     CONNECTION, CLOSING, "close, empty members aside (CVE-2012-5533)"),
+      b",,\t, close ,,", b"keep-alive, close"], CONNECTION, CLOSING,
+     "close, empty members aside (CVE-2012-5533)"),
     ([b"keep-alive", b"closed", b"not close", b"", b"," * 1000], CONNECTION,
      PLAIN, "not close"),
     (b"content-length\r\nContent-Length: 5", CONNECTION, BODY, "no option"),
     ([b"Connection: Keep-Alive", b"Connection: x, keep-alive"], OLD,
-     ("GET", "/", "keep-alive", False), "1.0 with keep-alive"),
+     ("GET", "/", "keep-alive", False, ""), "1.0 with keep-alive"),
     ([b"Connection: keep-alive, close", b"Keep-Alive: timeout=5",
       b"Proxy-Connection: keep-alive"], OLD, CLOSING,
      "1.0 without it, or with close too (9112, C.2.2)"),
@@ -1203,8 +1437,7 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
       b"HEAD /longer%s%s HTTP/1.1" % (LONG, LONG)], LINE, 414, "too long"),
     (b"X:%s" % (b"x" * (ROOM - 2)), FIELD, PLAIN, "a head of 32 KiB"),
     (b"X:%s" % (b"x" * (ROOM - 1)), FIELD, 431, "a head of 32 KiB and 1"),
-    ([b"GET / HTTP/1.1" + b"\r\nX: x" * 99,
-      b"\r\nGET / HTTP/1.1" + b"\r\nX: x" * 99], LINE, PLAIN, "100 fields"),
+    (b"GET / HTTP/1.1" + b"\r\nX: x" * 99, LINE, PLAIN, "100 fields"),
     ([b"HEAD / HTTP/1.1" + b"\r\nX: x" * 100, b"GET / HTTP/1.1%s" % b"".join(
         b"\r\nX-%d: x" % i for i in range(100))], LINE, 431, "101 of them"),
 ])]
@@ -1212,38 +1445,12 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
 
 @table("head, expected", [*REQUESTS, (b"\r\n\r\n\r\n", 400, "nothing")])
 def test_parse_request(head, expected):
-    """Bytes in, value or HTTPError out: there is no third.
-
-    However the bytes of an acceptable head arrive, they are waited for.
-    """
-    assert head.find(b"\r\n\r\n", 2) == len(head) - 4   # a connection's cut
+    """Bytes in, value or HTTPError out: there is no third."""
     request = outcome(httpd.parse_request, head)
     if not isinstance(request, int):
         request = (request.method, request.path, request.connection,
-                   request.has_body)
-        step = 1 if len(head) < 2000 else 1009
-        for stop in range(step, len(head), step):
-            httpd.check_partial(head[:stop], stop - step)
+                   request.has_body, request.query)
     assert request == expected
-
-
-@table("form, value, name, expected", [
-    (TARGET, b"/a?b?c=d&", "path", "/a", "the first ? ends the path"),
-    (TARGET, b"/http://b/c?b?c=d&", "query", "b?c=d&", "the first ? counts"),
-    (TARGET, b"http://b?c", "query", "c", "absolute-form without a path"),
-    (TARGET, b"http://b/c?http://d/e", "query", "http://d/e", "a URI in it"),
-    (BEFORE, b"\r\n", "line", "GET / HTTP/1.1", "the line as it came"),
-    (FIELD, b"X:\r\nX: a\r\nx: b", "x", ", a, b", "joined in order"),
-    (FIELD, b"X: \t a\t b \t", "x", "a\t b", "OWS is no part of a value"),
-    (FIELD, b"X: \xa0a\x85", "x", "\xa0a\x85", "NBSP and NEL are no OWS"),
-    (FIELD, b"Range:a:b", "range", "a:b", "the first colon counts"),
-    (LINE, b"HEAD / HTTP/1.1\r\nRange: a", "range", None, "not with HEAD"),
-    (LINE, b"HEAD / HTTP/1.1\r\nIf-Range: a", "if-range", None, "also this"),
-    (LINE, b"HEAD / HTTP/1.1\r\nAccept: a", "accept", "a", "others are not"),
-])
-def test_part_of_a_request(form, value, name, expected):
-    request = httpd.parse_request(form % value)
-    assert getattr(request, name, request.fields.get(name)) == expected
 
 
 def test_each_byte_of_names_values_targets_and_methods():
@@ -1269,278 +1476,22 @@ def test_each_byte_of_names_values_targets_and_methods():
             assert (result == 400) == refused, one
 
 
-@table("values, start, expected", [
-    ([b"", b"\r", b"\r\n", b"\r\nG", b"GE", b"GET / HTTP/1.1\r",
-      b"GET / HTTP/1.1\r\nHost: a\r\n\r", b"GET /" + LONG,
-      b"\r\nGET /" + LONG, TARGET[:-4] % (b"/" + LONG),
-      b"\r\n" + TARGET[:-4] % (b"/" + LONG), b"GET /\r\n" + b"x" * 32761],
-     0, None, "part of a head"),
-    ([b"GET / HTTP/1.1\r\n"], 15, None, "a line end cut in two"),
-    ([b"\x16\x03\x01\x02\x00\x01\x00", b"\x80\x2e\x01", b"\0", b"\n", b"\rG",
-      b" GET", b"\xff"], 0, 400, "no token first, as in a ClientHello"),
-    ([b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nHost: a\n", b"\r\n\nGET",
-      b"GET / HTTP/1.1\r\n\n"], 0, 400, "bare LF"),
-    ([b"GET / HTTP/1.1\n"], 14, 400, "bare LF, come alone"),
-    ([b"GET /" + b"n" * 9000, b"\r\nGET /" + b"n" * 9000, b"G" * 9000,
-      TARGET[:-4] % (b"/" + LONG + b"n" * 20)], 0, 414,
-     "a line without an end, or that ends too late"),
-    ([b"GET /\r\n" + b"x" * 32762], 0, 431, "32 KiB and 1"),
+@table("received, start, expected", [
+    (b"GET / HTTP/1.1\r\n", 15, None, "a line end cut in two"),
+    (b"\r\n" + TARGET[:-4] % (b"/" + LONG), 0, None, "the longest line"),
+    (b"GET /\r\n" + b"x" * 32761, 0, None, "the longest head"),
+    (b"\x80\x2e\x01", 0, 400, "no token first, as in a ClientHello"),
+    (b"\r\n\nGET", 0, 400, "bare LF"),
+    (b"GET / HTTP/1.1\n", 14, 400, "bare LF, come alone"),
+    (b"\r\nGET /" + b"n" * 9000, 0, 414, "no end behind an empty line"),
+    (TARGET[:-4] % (b"/" + LONG + b"n" * 20), 0, 414, "an end that is late"),
+    (b"GET /\r\n" + b"x" * 32762, 0, 431, "32 KiB and 1"),
 ])
-def test_check_partial(values, start, expected):
-    for received in values:
-        assert outcome(httpd.check_partial, received, start) == expected
+def test_check_partial(received, start, expected):
+    assert outcome(httpd.check_partial, received, start) == expected
 
 
-def test_unparsed_request():
-    """What follows must not be read as a request; HEAD gets no content."""
-    for received, line in [
-            (b"\r\n\r\nGET /\r\nHost: a", "GET /"), (b"\xff\n", "\xff\n"),
-            (b"a" * 9000, "a" * 8192), (b"HEAD /\n\n", "HEAD /\n\n")]:
-        request = httpd.unparsed_request(received)
-        assert (request.line, request.method, request.has_body,
-                request.connection) == (
-                    line, "HEAD" * (line[0] == "H"), True, "close")
-
-
-# The request fields that an answer may depend on, Accept-Encoding aside.
-SELECTING = (
-    "if-match", "if-unmodified-since", "if-none-match", "if-modified-since",
-    "range", "if-range", "accept", "want-repr-digest")
-
-
-def facts_of(request):
-    """Return all of *request* that its answer may depend on."""
-    return (request.method, request.path, request.query, request.connection,
-            request.codings, [request.fields.get(name) for name in SELECTING])
-
-
-def test_equal_keys_mean_equal_requests():
-    """An answer is kept under the key, so what differs must differ in it.
-
-    Who asks and how a field is spelled do not matter.
-    """
-    fields = [b"Connection: close", b"Range: a\r\nRange: b", b"Range: a, b",
-              b"Range: bytes=0-\r\nIf-Range: bytes=0-",
-              *(name.title().encode() + value for name in SELECTING
-                for value in (b":", b": bytes=0-")),
-              *(b"Accept-Encoding: " + value for value in (
-                  b"gzip", b"br", b"br, gzip", b"gzip, br;q=0.1"))]
-    keys = {}
-    for three in itertools.product(
-            b"GET HEAD get POST".split(), b"/ /? /?a /a /a?b /ab".split(),
-            fields):
-        request = httpd.parse_request(LINE % (b"%s %s HTTP/1.1\r\n%s" % three))
-        facts = facts_of(request)
-        assert keys.setdefault(request.key, facts) == facts
-    assert len({httpd.parse_request(FIELD % line).key for line in (
-        b"User-Agent: x\r\nCookie: y\r\nAccept-Encoding: br, gzip",
-        b"accept-encoding: deflate,br,gzip;q=1.0")}) == 1
-
-
-# ---- Negotiation ------------------------------------------------------------
-
-
-@table("values, expected", [
-    ([""], {}, "an empty field"),
-    ([",, a ,,", "A", "a;Q=1", "a;q=1.", "a;q=1.000", "a;b;q=1",
-      "a;xq=0.5;b=q", 'a;b=";q=0.3"'], {"a": 1000}, "1"),
-    (["a;q=0.5", "a \t;\t q=0.5", "a;b=c;q=0.5", "a;q=0.5;b=c",
-      'a;b="d,e";q=0.5'], {"a": 500}, "a half, by 5.6.1, 5.6.6 and 12.4.2"),
-    (["a;q=0", "a;q=0.", "a;q=0.000"], {"a": 0}, "0"),
-    (["a/b;q=0.5, b;q=2, c"], {"a/b": 500, "c": 1000}, "one is malformed"),
-    (["a;q=0.1, a;b, c;d;q=0.5, c"], {"a": 100, "c": 1000}, "parameters"),
-    ([", ".join("a%d;q=0.%03d" % (i, i) for i in range(1000))],
-     {"a%d" % i: i for i in range(1000)}, "no float is off by a thousandth"),
-    (["a;q=" + weight for weight in (
-        "1.001", "2", "10", "00", "0.0001", "1.0000", ".5", ".", "", "-1",
-        "+1", "1e0", "nan", "0_1", "0.5.5", '"0.5"', " 0.5", "0. 5", "\xb9",
-        "0.\u0665", "0.5;q=0.7", "2;q=0.7")] + ["a;q =0.5", ";q=0.5"], {},
-     "no name, or not one weight"),
-])
-def test_parse_weights(values, expected):
-    """RFC 9110, 12.4.2; a member whose weight is malformed is ignored."""
-    for value in values:
-        assert httpd.parse_weights(value) == expected, value
-
-
-def test_media_weight():
-    """RFC 9110, 12.5.1: the most specific one counts."""
-    for accept, media, expected in [
-            ("", "text/html", 1000), ("text/html", "text/htm", 0),
-            ("TEXT/HTML, *;q=.2", "text/html", 1000),       # Java's
-            ("text/*", "application/json", 0),
-            ("text/*, */*, text/html;q=0", "text/html", 0),
-            ("*/*;q=0.5, text/*;q=0.3", "text/html", 300)]:
-        weights = httpd.parse_weights(accept)
-        assert httpd.media_weight(weights, media) == expected, accept
-
-
-def test_acceptable_codings():
-    """All combinations of these weights, judged as RFC 9110, 12.5.3 has it.
-
-    DESIGN, 3: a Range gets the identity, unless that is refused.
-    """
-    def codings(value, **fields):
-        fields["accept-encoding"] = value
-        return list(httpd.acceptable_codings(fields))
-    known = ["br", "zstd", "gzip", "identity"]
-    for weights in itertools.product([None, 0, 0.5, 1], repeat=5):
-        said = {name: weight for name, weight in zip([*known, "*"], weights)
-                if weight is not None}
-        value = ", ".join("%s;q=%s" % pair for pair in said.items())
-        # "*" is each coding that is not listed; the identity needs none.
-        rank = {name: said.get(name, said.get("*", 0)) for name in known}
-        if not {"*", "identity"}.intersection(said):
-            rank["identity"] = 0.0001
-        expected = sorted(filter(rank.get, known), key=lambda n: -rank[n])
-        assert codings(value) == expected, value
-        assert codings(value, range="bytes=0-1") == (
-            ["identity"] if rank["identity"] else expected), value
-    for value in ("GZip", "x-gzip", "gzip;q=0.001"):
-        assert codings(value) == ["gzip", "identity"], value
-    assert codings("br;q=0.001, zstd;q=0.002")[:2] == ["zstd", "br"]
-    for value in ("deflate, compress", "gzip;q=2", "gzip;q=.5, br;q=",
-                  '"gzip"', "gzipx, xgzip, \xa0gzip", "gzip br"):
-        assert codings(value) == ["identity"], value
-    assert httpd.acceptable_codings({}) == ("identity",)
-
-
-@table("values, expected", [
-    ("1 10 10,sha-512=1 5,sha=10 0,sha-256=5", True,
-     "wanted; the last counts (8941, 3.2)"),
-    ("0 0,sha-512=10 5,sha-256=0", False, "0 is a no (9530, 4)"),
-    ("11 100 -1 1.5 a \xb9 \u0665", False, "not 1 to 10"),
-])
-def test_wants_digest(values, expected):
-    for value in values.split(" "):
-        field = {"want-repr-digest": "sha-256=" + value}
-        assert httpd.wants_digest(field) is expected, value
-    for value in ("", "SHA-256=5", "sha-512=10", "xsha-256=5", "sha-256x=5",
-                  "sha-256=", "sha-256 = 5"):       # 8941, 3.1.2
-        assert not httpd.wants_digest({"want-repr-digest": value}), value
-    assert not httpd.wants_digest({})
-
-
-# ---- Preconditions and ranges -----------------------------------------------
-
-RFC850 = "Sunday, 06-Nov-94 08:49:3%d GMT"
-ASCTIME = "Sun Nov  6 08:49:3%d 1994"
-WEAK = "W/" + ETAG
-
-# The values of a field for what has ETAG and is of DATE: whether its condition
-# holds, or None where it is to be ignored (RFC 9110, 13.1).
-CONDITIONS = [("if-match", {
-    True: [ETAG, '"x", ' + ETAG, '"x",,%s ,%s' % (WEAK, ETAG), "*"],
-    False: [WEAK, "w/" + ETAG, '"x", ' + WEAK, '"x", "y"', '"x%sy"' % ETAG,
-            '"*"', "", "x", ETAG.upper(), '*, "x"', '"None"'],  # 13.1.1
-}), ("if-unmodified-since", {
-    True: [DATE, LATER],
-    False: [EARLIER, RFC850 % 6, ASCTIME % 6, httpd.http_date(0)],
-    None: ["yesterday", "", EARLIER + ", " + EARLIER],  # 13.1.4
-}), ("if-none-match", {
-    True: ['"x", "y"', ETAG.strip('"'), ETAG[:-1], ETAG.partition(",")[0],
-           ETAG.upper(), '"x%sy"' % ETAG, "", '""', '"*"', '*, "x"', "x",
-           "w/" + ETAG, '"None"'],                      # 8.8.3
-    False: [ETAG, WEAK, '"x", ' + ETAG, '"x",%s,"y"' % WEAK, "*",
-            ', "x",, ' + ETAG + " ,", '"x, y", ' + ETAG],   # weak: 13.1.2
-}), ("if-modified-since", {
-    True: [EARLIER], False: [DATE, LATER, RFC850 % 7, ASCTIME % 7],
-    None: ["yesterday", "", DATE + ", " + DATE],        # 13.1.3
-})]
-
-
-@pytest.mark.parametrize("validators", [
-    (ETAG, MODIFIED), (None, None)], ids=["validators", "none"])
-def test_preconditions(validators):
-    """Each alone, and all together: RFC 9110, 13.2.2, step by step."""
-    for four in itertools.product(*([(None, None)] + [
-            (value, holds) for holds in values for value in values[holds]]
-            for _, values in CONDITIONS)):
-        fields = {name: value for (name, _), (value, _)
-                  in zip(CONDITIONS, four) if value is not None}
-        holds = [condition for _, condition in four]
-        if validators[0] is None:   # then "*" alone matches
-            holds = [four[0][0] == "*", None, four[2][0] != "*", None]
-        expected = 0
-        if (holds[0] if "if-match" in fields else holds[1]) is False:
-            expected = 412                              # steps 1 and 2
-        elif (holds[2] if "if-none-match" in fields else holds[3]) is False:
-            expected = 304                              # steps 3 and 4
-        fields["if-range"] = '"x"'      # another matter
-        assert httpd.evaluate_preconditions(
-            fields, *validators, NOW) == expected, fields
-    assert httpd.evaluate_preconditions(    # before 1970, a file of 1970
-        {"if-modified-since": "Wed, 31 Dec 1969 23:59:59 GMT"}, ETAG, 0,
-        NOW) == 0
-
-
-@table("values, now, expected", [
-    ([ETAG, DATE, RFC850 % 7], NOW, True, "the same"),
-    (['"x"', "*", ETAG.strip('"'), "", LATER, EARLIER, WEAK,
-      ETAG + ", " + ETAG], NOW, False, "another, or weak (13.1.5)"),
-    ([DATE], MODIFIED + 1, False, "a date is weak for a second (8.8.2.2)"),
-    ([DATE], MODIFIED + 1.5, True, "then it is strong"),
-])
-def test_range_applies(values, now, expected):
-    for value in values:
-        fields = {"if-range": value}
-        assert httpd.range_applies(fields, ETAG, MODIFIED, now) is expected
-        assert not httpd.range_applies(fields, None, None, now)
-    assert not httpd.range_applies({"if-range": '"None"'}, None, None, now)
-    assert httpd.range_applies({}, ETAG, MODIFIED, now)
-
-
-def ranges_of(count):
-    """Return a Range of so many bytes with one between each two."""
-    return "bytes=" + ",".join("%d-%d" % (2 * i, 2 * i) for i in range(count))
-
-
-@table("values, length, expected", [
-    (["bytes=000-004", "BYTES=0-4"], 10, [(0, 4)], "it is the same (14.1)"),
-    (["bytes=0-9223372036854775807", "bytes=-9223372036854775807"], 10,
-     [(0, 9)], "2^63 - 1"),
-    (["bytes=4294967295-4294967296"], 2**33, [(2**32 - 1, 2**32)], "2^32"),
-    (["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=9223372036854775807-",
-      "bytes=10-,20-30,-0", "bytes=10-,20-30,"], 10, 416,
-     "no byte of it (15.5.17)"),
-    (["bytes=-5", "bytes=20-15", "bytes=0-,-5"], 0, None,
-     "all of nothing"),
-    (["bytes=5-4", "bytes=20-15", "bytes=0-1,5-4", "bytes=5-4,0-1"], 10, None,
-     "last before first is invalid (14.1.1)"),
-    (["bytes=" + text for text in (
-        "", "-", "--", "--5", "-1-5", "-5-", "5", "1-2-3", "0-1,x", "99-,x",
-        "x,99-", "0-1,5", "0-1,-", "0-1;5-6", "0-1 5-6", "0-1, bytes=5-6", ",",
-        ", ,\t,", " 0-4", "\t0-4", "0 - 4", "0-4\n")], 10, None,
-     "malformed (GHSA-gcqf-3g44-vc9p)"),
-    (["bytes=" + text for text in (
-        "a-b", "0x0-0x4", "+0-+4", "0.0-4.0", "1_0-2_0", "\xb9-\xb2",
-        "\u0660-\u0664", "\uff10-\uff14", "0-0,\u0662-\u0664", "0-0,1_0-")],
-     100, None, "no ASCII digits (CVE-2025-69225)"),
-    (["", "bytes", "bytes =0-4", "bytes:0-4", "bytes 0-4/10", "lines=0-4",
-      "xbytes=0-4", "bytess=0-4", "none"], 10, None, "another unit (14.2)"),
-    (["bytes=99999999999999999999-", "bytes=-99999999999999999999",
-      "bytes=%s-" % ("9" * 5000), "bytes=0-0,99999999999999999999-"], 10, None,
-     "more digits than 64 bits (CVE-2017-7529), or than int() takes"),
-    # Several: 14.1.2, 14.2, 15.3.7.2.
-    (["bytes=0-0,-1"], 10, [(0, 0), (9, 9)], "first and last (14.1.2)"),
-    (["bytes=0-1 ,\t5-6", "bytes=,0-1,, ,5-6,"], 10, [(0, 1), (5, 6)],
-     "OWS and empty elements (5.6.1)"),
-    (["bytes=500-600,601-999", "bytes=500-700,601-999"], 10000, [(500, 999)],
-     "adjacent or overlapping (14.1.2)"),
-    (["bytes=-1,4-5,0-1"], 10, [(9, 9), (4, 5), (0, 1)], "in this order"),
-    (["bytes=8-9,0-1,2-3"], 10, [(8, 9), (0, 3)], "two of them made one"),
-    (["bytes=0-1,10-", "bytes=10-,0-1", "bytes=-0,0-1", "bytes=,0-1,",
-      "bytes=" + ",".join(["0-1"] * 256)], 10, [(0, 1)],
-     "one, and what selects nothing or the same"),
-    ([ranges_of(256), ranges_of(256).replace("=", "=,, ,")], 512,
-     [(2 * i, 2 * i) for i in range(256)], "256 (DESIGN, 3)"),
-    ([ranges_of(257), "bytes=" + ",".join(["0-1"] * 257),
-      "bytes=" + ",".join(["0-1"] * 256 + ["999-"]),
-      "bytes=" + ",".join(["999-"] * 257)], 514, None, "257"),
-])
-def test_select_ranges(values, length, expected):
-    for value in values:
-        assert outcome(httpd.select_ranges, value, length) == expected, value
+# ---- Fuzz of the pure functions ---------------------------------------------
 
 
 def fuzz_ranges(chance, count):
@@ -1566,51 +1517,18 @@ def fuzz_ranges(chance, count):
                 last += 1
             if (first, last) not in expected:
                 expected.append((first, last))
-        value = "bytes=" + ",".join(specs)
-        found = outcome(httpd.select_ranges, value, length)
+        value = ",".join(specs)
+        found = outcome(ranges, value, length)
         assert found == (expected or 416), (value, length)
 
 
-GOOD_VALUES = {
-    "If-Match": [ETAG, '"x", %s' % ETAG, "*", WEAK],
-    "If-None-Match": [ETAG, '"x", ' + WEAK, "*", '"x"'],
-    "If-Modified-Since": [DATE, EARLIER], "If-Unmodified-Since": [DATE, LATER],
-    "Range": ["bytes=0-0,2-3", "bytes=1-2", "bytes=-3", "bytes=9-, 0-, 4-5"],
-    "If-Range": [ETAG, DATE], "Accept": ["text/html", "text/*;q=0.5, */*"],
-    "Accept-Encoding": ["gzip", "br;q=0.5, gzip", "identity;q=0", "*;q=0"],
-    "Want-Repr-Digest": ["sha-256=5", "sha-512=1, sha-256=10"]}
-
-
-def some_head(chance, heads):
-    """Return one of *heads*, or a GET with good values, a little spoiled."""
-    head = spoiled(chance, heads)
-    if chance.randrange(2):
-        lines = []
-        for name in sorted(GOOD_VALUES):
-            value = chance.choice(GOOD_VALUES[name]).encode()
-            if not chance.randrange(3):
-                value = spoiled(chance, [value])
-            if chance.randrange(3):
-                lines.append(name.encode() + b": " + value)
-        head = FIELD % b"\r\n".join(lines)
-    head += b"\r\n\r\n"     # a connection cuts it at the first
-    return head[:head.find(b"\r\n\r\n", 2) + 4]
-
-
-def check_values(fields, length, validators):
-    """Check what the values of *fields* lead to; return it."""
-    weights = httpd.parse_weights(fields.get("accept", ""))
-    weight = httpd.media_weight(weights, "text/html")
-    assert {weight, *weights.values()} <= set(range(1001))
-    codings = httpd.acceptable_codings(fields)
-    ranges = outcome(httpd.select_ranges, fields.get("range", ""), length)
-    if isinstance(ranges, list):
-        assert all(first <= last < length for first, last in ranges)
-        ranges = len(ranges)
-    code = httpd.evaluate_preconditions(fields, *validators)
-    return {("code", code), ("codings", codings), ("ranges", ranges),
-            ("acceptable", weight > 0), ("digest", httpd.wants_digest(fields)),
-            ("applies", httpd.range_applies(fields, *validators))}
+GOOD_LINES = [line.encode() for line in [
+    'If-Match: "x", ' + ETAG, "If-Match: *", 'If-None-Match: "x", ' + WEAK,
+    "If-Modified-Since: " + DATE, "If-Unmodified-Since: " + EARLIER,
+    "Range: bytes=0-0,2-3", "Range: bytes=-3", "Range: bytes=9-, 0-, 4-5",
+    "If-Range: " + ETAG, "If-Range: " + DATE, "Accept: text/*;q=0.5, */*",
+    "Accept-Encoding: br;q=0.5, gzip", "Accept-Encoding: identity;q=0",
+    "Want-Repr-Digest: sha-512=1, sha-256=10"]]
 
 
 def fuzz_heads(chance, count):
@@ -1618,80 +1536,48 @@ def fuzz_heads(chance, count):
 
     Its values lead to one of the answers that there are, whatever they are.
     """
-    # Most changes spoil a head, so more of them begin with a good one.
-    heads = [head for head, expected, _ in REQUESTS if len(head) < 400
-             for _ in range(1 if isinstance(expected, int) else 3)]
-    keys, seen, refused = {}, set(), 0
+    heads = [head for head, _, _ in REQUESTS if len(head) < 400]
+    seen = set()
     for _ in range(count):
-        head = some_head(chance, heads)
+        good = FIELD % b"\r\n".join(chance.sample(GOOD_LINES, 5))
+        head = chance.choice((good, spoiled(chance, [good]),
+                              spoiled(chance, heads))) + b"\r\n\r\n"
+        # A connection cuts it at the first.
+        head = head[:head.find(b"\r\n\r\n", 2) + 4]
         try:
             request = httpd.parse_request(head)
         except httpd.HTTPError as error:
             assert error.status in (400, 414, 431, 505), head
             assert re.fullmatch("[ -~]*", error.detail), head
-            refused += 1
+            seen.add("refused")
             continue
-        facts = facts_of(request)
-        assert keys.setdefault(request.key, facts) == facts, head
-        assert not re.search("[\0-\x08\x0b-\x1f\x7f]", request.key), head
         assert request.connection == "close" or not request.has_body, head
         assert request.path.startswith("/") == (
             request.method in ("GET", "HEAD")), head
-        seen |= check_values(
-            request.fields, chance.choice((0, 1, 10, 2**40)),
-            (chance.choice((None, ETAG)), chance.choice((None, 0, MODIFIED)),
-             NOW))
+        fields, length = request.fields, chance.choice((0, 1, 10, 2**40))
+        weights = httpd.parse_weights(fields.get("accept", ""))
+        weight = httpd.media_weight(weights, "text/html")
+        assert {weight, *weights.values()} <= set(range(1001)), head
+        found = outcome(httpd.select_ranges, fields.get("range", ""), length)
+        if isinstance(found, list):
+            assert all(first <= last < length for first, last in found), head
+            found = len(found)
+        validators = (chance.choice((None, ETAG)),
+                      chance.choice((None, 0, MODIFIED)), NOW)
+        seen |= {("ranges", found), httpd.acceptable_codings(fields), (
+            "applies", httpd.range_applies(fields, *validators)), (
+            "digest", httpd.wants_digest(fields)), (
+            "code", httpd.evaluate_preconditions(fields, *validators))}
     # Each outcome has been seen, or the fuzz would test little.
-    assert 0.1 < refused / count < 0.9
     assert seen.issuperset([
-        ("code", 0), ("code", 304), ("code", 412), ("ranges", None),
-        ("ranges", 416), ("ranges", 2), ("codings", ()), *itertools.product(
-            ("applies", "digest", "acceptable"), (False, True))]), seen
+        "refused", (), ("code", 0), ("code", 304), ("code", 412),
+        ("ranges", None), ("ranges", 416), ("ranges", 2), *itertools.product(
+            ("applies", "digest"), (False, True))]), seen
 
 
 @pytest.mark.parametrize("fuzz, share", [(fuzz_ranges, 5), (fuzz_heads, 1)])
 def test_fuzz_of_pure_functions(fuzz, share):
     fuzz(random.Random(FUZZ_SEED), FUZZ_HEADS // share)
-
-
-# ---- Responses --------------------------------------------------------------
-
-
-def test_answer_in_another_second(tmp_path, monkeypatch):
-    """All but the field Date is the same; headers= replaces what is of its
-    name, by any case, and may have two of a name."""
-    now, heads = int(time.time()) + 10, set()
-    content = b"\r\nDate: %s\r\n" % httpd.http_date(now).encode()
-    (tmp_path / "a.bin").write_bytes(content)
-    with Serving(tmp_path, headers=[("X-A", "b"), ("X-A", "c"), (
-            "x-content-type-options", "")]) as server:
-        for at in (now, now, now + 1, now + 1):
-            monkeypatch.setattr(time, "time", lambda at=at: at)
-            with Wire(server.port) as wire:
-                answer = wire.send(request_for("/a.bin")).head().decode()
-                assert wire.take(len(content)) == content
-            date = "\r\nDate: " + httpd.http_date(at)
-            assert answer.count(date) == 1, answer
-            heads.add(answer.replace(date, ""))
-    head, = heads
-    assert re.findall("\n(?i:x-)[^\r]*", head) == [
-        "\nX-A: b", "\nX-A: c", "\nx-content-type-options: "], head
-
-
-def test_entity_tags():
-    """Strong, well-formed and different for all that differ, codings too
-    (RFC 9110, 8.8.3).  What the content tells needs no times; else the time
-    counts, and where that tells nothing what the kernel knows."""
-    numbers, times = [0, 1, 0x12, 2**63], [-2**63, -1, 0, 1, 2**63 - 1, 2**80]
-    states = [types.SimpleNamespace(st_size=size, st_mtime_ns=mtime,
-                                    st_ino=inode, st_ctime_ns=changed)
-              for size in numbers for mtime in times for inode in numbers
-              for changed in (1, 2)]
-    tags = {httpd.entity_tag(state, data, coding)
-            for coding in ("", "gzip", "br", "zstd") for state in states
-            for data in (None, b"", b"a", bytes(9))}
-    assert len(tags) == 4 * (2 * len(numbers) + 2 * len(numbers)**2 + 3)
-    assert all(re.fullmatch('"[!#-~]+"', tag) for tag in tags)
 
 
 # ---- Target path ------------------------------------------------------------
@@ -1719,20 +1605,6 @@ WAYS_OUT = r"""
 PATHS_OUTSIDE = WAYS_OUT.split() + ["/../" * 40 + "etc", "/\xc0\xae\xc0\xae/a"]
 
 
-def lead(path, windows=False):
-    """Return the names that *path* leads through, joined by "/", which also
-    is behind those of a folder; or the status that refuses it."""
-    found = outcome(httpd.path_segments, path, windows)
-    if isinstance(found, int):
-        return found
-    return b"/".join(found[0]).decode("latin-1") + "/" * found[1]
-
-
-def path_of(names):
-    """Return the path of the folder that *names* lead to."""
-    return "".join("/" + urllib.parse.quote(name, "") for name in names) + "/"
-
-
 @pytest.mark.parametrize("target", PATHS_OUTSIDE)
 def test_paths_outside(target):
     """Joined to the root in the system's own way they stay below it."""
@@ -1742,73 +1614,6 @@ def test_paths_outside(target):
         if isinstance(names, str):
             path = system.normpath(system.join(root, *names.split("/")))
             assert path.startswith(root + system.sep)
-
-
-def is_hidden(path):
-    return httpd.is_hidden(httpd.path_segments(path)[0])
-
-
-def are_refused_on_windows(names):
-    """Return whether all are, or none: wherever they stand, also where they
-    are left out again; elsewhere they never are."""
-    paths = [path % name for name in names.split(" ")
-             for path in ("/%s", "/%s/a", "/a/%s", "/%s/../a")]
-    assert 404 not in map(lead, paths)
-    refused = {lead(path, True) == 404 for path in paths}
-    return refused.pop() if len(refused) == 1 else refused
-
-
-@table("function, inputs, expected", [
-    (lead, ["/", "", "/.", "/..", "/a/.."], "/", "the root"),
-    (lead, ["//a//", "/a/.", "/a/%2e", "/a/b/..", "/a/b/../", "/a/b/%2E%2e"],
-     "a/", "a folder"),
-    (lead, ["/a/b", "//a///b", "/a/./b", "/../a/c/../b", "/c/../../../a/b"],
-     "a/b", "3986, 5.2.4"),
-    (lead, ["/%C3%a9%ff%20", "/\xc3\xa9\xff%20"], "\xc3\xa9\xff ", "bytes"),
-    (lead, ["/%25%32%65%2541+%3f%0a"], "%2e%41+?\n", "decoded once; a plus"),
-    (lead, ["/*/CON/a:b;b,c=d/..."], "*/CON/a:b;b,c=d/...",
-     "no globs (CVE-2026-27585), no parameters; three dots"),
-    (lead, ["/%00", "/a%00.html", "/a%00/../b", "/\0"], 400, "NUL"),
-    (lead, ["/%2f", "/a%2Fb", "/a%2fb/../c"], 404, "an encoded slash"),
-    (lead, ["/%", "/%%", "/%a", "/%a/b", "/%25%", "/%ag", "/%\xb2\xb3",
-            "/a/%u0041", "/% 1", "/%+1", "/%-1", "/%1_"], 400, "no escape"),
-    (is_hidden, ["/", "/a/b", "/a.b", "/a./b", "/.git/.."], False, "no dot"),
-    (is_hidden, ["/.a", "/...", "/.a/b", "/a/.b", "/a/.b/c", "/./.git",
-                 "/%2egit/config", "/a/../.git", "//.git"], True,
-     "a dot (CVE-2018-3718, CVE-2019-5415)"),
-    (is_hidden, ["/.well-known/", "/.well-known/a/b", "/%2ewell-known/a"],
-     False, "RFC 8615"),
-    (is_hidden, ["/.well-known/.a", "/.well-known/a/.b", "/a/.well-known",
-                 "/.well-known/.well-known", "/.well-known2/a",
-                 "/.Well-Known/a", "/.well-known/../.git"], True,
-     "only at the root, and only itself"),
-    (are_refused_on_windows, [
-        "a a.b .a a%20b a;b %c3%a9 %25", "console acon a.con nul1 com com10"],
-     False, "no devices"),
-    (are_refused_on_windows, [
-        "a\\b a%5cb %5C C: C:a a:b a::$DATA a%3a%3a$DATA nul: a:$I30"], True,
-     "backslashes (CVE-2026-52844), drives, streams (CVE-2009-3898)"),
-    (are_refused_on_windows, [
-        "con prn aux nul CON %63on Con.txt con.tar.gz nul. con%20.txt",
-        "com1 COM9.log lpt1 lpt0 com%c2%b9 lpt%c2%b3.txt conin$ CONOUT$",
-        "con.%0a%0a", "a. a.. a%20 a.%20. ... ..%20"], True,
-     "devices, and what loses its end"),
-    (are_refused_on_windows, [
-        'a~1 a* a%3f " < > |', "%01 a%1f a%0ab a%0ab%0ac"], True,
-     "short names, wild cards and the like"),
-])
-def test_paths(function, inputs, expected):
-    assert [function(each) for each in inputs] == [expected] * len(inputs)
-
-
-def random_name(chance):
-    """Return a name of any bytes that a file may have."""
-    while True:
-        name = bytes(chance.choice(b".%\\:?#<>&\"' \n\r\xff\xc3aZ0~")
-                     if chance.random() < 0.5 else chance.randrange(1, 256)
-                     for _ in range(chance.choice((1, 2, 3, 8, 255))))
-        if b"/" not in name and name not in (b".", b".."):
-            return name
 
 
 def test_no_redirect_leads_to_another_host(tmp_path):
@@ -1829,57 +1634,6 @@ def test_no_redirect_leads_to_another_host(tmp_path):
             assert (answer.status, lead(place)) == (301, lead(path_of(names)))
             assert urllib.parse.unquote(found, "latin-1") == (
                 urllib.parse.unquote(query, "latin-1")), answer
-
-
-def test_media_type():
-    """The same on every machine: no table of the system's is asked."""
-    for suffix, media in {
-            "html": "text/html", "HTM": "text/html", "css": "text/css",
-            "txt": "text/plain", "mjs": "text/javascript", "svg":
-            "image/svg+xml", "json": "application/json", "JPG": "image/jpeg",
-            "webmanifest": "application/manifest+json", "gz":
-            "application/gzip", "wasm": "application/wasm"}.items():
-        assert httpd.media_type(b"a.x." + suffix.encode()) == media
-    for name in (b"html", b"", b"a.", b"a.html.none", b"a.html/b",
-                 b"a.html/js", b"a.\xff", b"a.html\r\nX: "):
-        assert httpd.media_type(name) is None
-
-
-META = b"<!DOCTYPE html><title>a</title><meta charset=%s>"
-UTF_8 = "; charset=utf-8"
-
-
-@table("kind, heads, said", [
-    ("text/css", [b"a", b"", b"\xe2\x82\xac"], UTF_8, "UTF-8"),
-    ("text/plain", [b"caf\xe9", b"\xe2\x82", bytes(9), b"\x1b$B1Q\x1b(B"], "",
-     "other text, half a character, NUL (UTF-16), ESC (ISO-2022-JP)"),
-    ("text/plain", [b"a" * (httpd.SMALL - 2) + b"\xe2\x82"], UTF_8,
-     "a character that goes on behind"),
-    ("text/plain", [b"a" * (httpd.SMALL - 2) + b"\x82\xac"], "",
-     "one that begins nowhere"),
-    ("text/html", [
-        META % b"windows-1251", META % b"'windows-1251'" + b"<p>\xcf",
-        b"<META http-equiv=content-type content='text/html;"
-        b" Charset = Shift_JIS'>",
-        b'<?xml version="1.0" encoding="ISO-8859-1"?>'], "", "declared"),
-    ("text/html", [
-        META % b'"UTF-8"', META % b"utf8", b"<?xml version='1.0'"
-        b" encoding='utf-8'?>" + META % b"utf-8",
-        # Another one in a comment, behind the first, too late, in words.
-        b"<!-- " + META % b"koi8-r" + b" -->" + META % b"utf-8",
-        META % b"utf-8" + META % b"koi8-r", b" " * 1024 + META % b"koi8-r",
-        b"<p>charset=koi8-r, encoding='x'"], UTF_8, "UTF-8 is declared"),
-    ("text/javascript", [META % b"koi8-r"], UTF_8, "in what is no HTML"),
-    ("application/json", [b"{}", b"\xff"], "", "no charset (RFC 8259)"),
-    (None, [b"all: a.o\n\xe2\x82\xac"], "text/plain" + UTF_8,
-     "text of unknown suffix"),
-    (None, [b"caf\xe9", b"\x7fELF\0", b"\x1b[2J"], "application/octet-stream",
-     "no text"),
-])
-def test_content_type(kind, heads, said):
-    """A charset in the field outranks what a page declares."""
-    for head in heads:
-        assert httpd.content_type(kind, head) == (kind or "") + said, head
 
 
 # ---- Pages ------------------------------------------------------------------
@@ -1927,8 +1681,6 @@ class Page(html.parser.HTMLParser):
         assert self.inside.pop().tag == tag
 
     def handle_data(self, data):
-        if self.inside and self.inside[-1].tag == "table":
-            assert data.strip() == ""   # words there would stand above it
         for element in self.inside:
             element.text += data
 
@@ -2000,23 +1752,44 @@ def names_in(wire, target):
             for item in json.loads(content.decode("ascii"))]
 
 
-def check_listing(root, folder, names):
+def path_of(names):
+    """Return the path of the folder that *names* lead to."""
+    return "".join("/" + urllib.parse.quote(name, "") for name in names) + "/"
+
+
+def random_name(chance):
+    """Return a name of any bytes that a file may have."""
+    while True:
+        name = bytes(chance.choice(b".%\\:?#<>&\"' \n\r\xff\xc3aZ0~")
+                     if chance.random() < 0.5 else chance.randrange(1, 256)
+                     for _ in range(chance.choice((1, 2, 3, 8, 255))))
+        if b"/" not in name and name not in (b".", b".."):
+            return name
+
+
+@pytest.mark.parametrize("folder", [
+    [], [b"<b>", b"a?b#c%2e"], [b"\xff", b"{title}"], [b"http:", b"a.example"],
+    [random_name(random.Random(FUZZ_SEED))]])
+def test_listing_of_hostile_names(folder, tmp_path):
     """Each name is shown, and is in JSON to the very bytes.
 
     Its link is the name, quoted, and nothing else is in quotes: fsspec and
     others put what is there behind the folder's URL.
     """
-    place = os.path.join(os.fsencode(str(root)), *folder)
+    chance, target = random.Random(FUZZ_SEED), path_of(folder)
+    names = sorted({
+        *HOSTILE, *(random_name(chance) for _ in range(40)),
+        *(bytes([byte]) for byte in range(1, 256) if byte not in b"./")})
+    place = os.path.join(os.fsencode(str(tmp_path)), *folder)
     os.makedirs(place, exist_ok=True)
-    folders = set(names[::3])
-    fill(os.fsdecode(place), [(name, None if name in folders else 1, NOW)
+    fill(os.fsdecode(place), [(name, None if name in names[::3] else 1, NOW)
                               for name in names])
-    target = path_of(folder)
-    with Serving(root, dotfiles=True) as serving, Wire(serving.port) as wire:
+    with Serving(tmp_path, dotfiles=True) as serving, (
+            Wire(serving.port)) as wire:
         content = wire.get(target).content
         listed = names_in(wire, target)
     page = Page(content)
-    assert sorted(listed) == sorted(names)
+    assert sorted(listed) == names
     title = "/" + "".join(shown(name) + "/" for name in folder)
     assert page.texts("title") == page.texts("h1") == [title]
     # Relative, so they hold below a proxy's path too.
@@ -2024,20 +1797,10 @@ def check_listing(root, folder, names):
         "../" * i for i in range(len(folder), 0, -1)]
     rows = [("../", "../")] if folder else []
     rows += [(urllib.parse.quote(name, "") + slash, shown(name) + slash)
-             for name in listed for slash in ["/" * (name in folders)]]
+             for name in listed for slash in ["/" * (name in names[::3])]]
     assert [(link.href, link.text) for link in page.all("a", "tbody")] == rows
     assert re.findall('href="(.*?)"', content.decode()) == [
         href for href, _ in rows]
-
-
-@pytest.mark.parametrize("folder", [
-    [], [b"<b>", b"a?b#c%2e"], [b"\xff", b"{title}"], [b"http:", b"a.example"],
-    [random_name(random.Random(FUZZ_SEED))]])
-def test_listing_of_hostile_names(folder, tmp_path):
-    chance = random.Random(FUZZ_SEED)
-    check_listing(tmp_path, folder, sorted({
-        *HOSTILE, *(random_name(chance) for _ in range(40)),
-        *(bytes([byte]) for byte in range(1, 256) if byte not in b"./")}))
 
 
 def test_listing_rows(tmp_path):
@@ -2065,21 +1828,6 @@ def test_listing_rows(tmp_path):
         {"name": "e", "type": "file", "mtime": httpd.http_date(0), "size": 1}]
     assert (page.texts("p"), empty.texts("p"), empty.texts("a", "tbody")) == (
         [], ["This folder is empty."], ["../"])
-    assert [httpd.listing_time(seconds) for seconds in (
-        253402300799, 253402300800, 2**200, -2**63)] == [
-            "9999-12-31 23:59:59", "", "", ""]  # no file system has them
-
-
-def test_natural_order():
-    """f2 before f10; case, zeros and the bytes count where all else is equal;
-    numbers of any length; what int() does not take is a letter."""
-    for names in (b"f1 f2 f10", b"A a B c", b"1 2 10 a", b"f f1 fa",
-                  b"a1b2 a1b10 a2b1 a10b1", b"f0 f00 f1 f01x f2",
-                  b"n1" + b"0" * 253 + b" n" + b"9" * 254, b"x\xfe2 x\xfe10",
-                  b"1\xc2\xb2 2\xd9\xa1"):
-        expected = names.split(b" ")
-        for order in (expected, expected[::-1], expected[1:] + expected[:1]):
-            assert sorted(order, key=httpd.natural_key) == expected
 
 
 ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
@@ -2094,9 +1842,8 @@ ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
     (["?sort=size&order=desc"], "size", "desc", "size, descending"),
     (["?sort=time"], "time", "asc", "by time"),
     (["?order=desc&sort=time"], "time", "desc", "the order first"),
-    (["?sort=", "?sort", "?sort=Size", "?sort=mtime", "?sort=__class__",
-      "?sort=%ff&order=%00", '?sort="></a><b>', "?" + "order=asc&" * 700],
-     "name", "asc", "unknown keys"),
+    (["?sort=", "?sort", "?sort=Size", "?sort=__class__", "?sort=%ff&order=",
+      '?sort="></a><b>', "?" + "order=asc&" * 700], "name", "asc", "unknown"),
 ])
 def test_listing_is_sorted(queries, sort, order, tmp_path):
     """By the key, then by name, or all the other way round; folders first.
@@ -2125,15 +1872,25 @@ def test_listing_is_sorted(queries, sort, order, tmp_path):
                 else (None, "sort", key, "asc") for key in ORDERS], query
 
 
-def test_size_for_people():
-    """Three digits or so: 1.0 MiB, never 1024 KiB; 100 KiB, never 100.0."""
-    for size, text in (
-            (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"), (99 * 1024 + 921, "99.9 KiB"),
-            (99 * 1024 + 1000, "100 KiB"), (999 * 1024, "999 KiB"),
-            (999 * 1024 + 512, "1.0 MiB"), (1024**2 - 1, "1.0 MiB"),
-            (3 << 30, "3.0 GiB"), (3 << 50, "3.0 PiB"), (1 << 63, "8.0 EiB")):
-        assert httpd.size_for_people(size) == text
+def test_answer_in_another_second(tmp_path, monkeypatch):
+    """All but the field Date is the same; headers= replaces what is of its
+    name, by any case, and may have two of a name."""
+    now, heads = int(time.time()) + 10, set()
+    content = b"\r\nDate: %s\r\n" % httpd.http_date(now).encode()
+    (tmp_path / "a.bin").write_bytes(content)
+    with Serving(tmp_path, headers=[("X-A", "b"), ("X-A", "c"), (
+            "x-content-type-options", "")]) as server:
+        for at in (now, now, now + 1, now + 1):
+            monkeypatch.setattr(time, "time", lambda at=at: at)
+            with Wire(server.port) as wire:
+                answer = wire.send(request_for("/a.bin")).head().decode()
+                assert wire.take(len(content)) == content
+            date = "\r\nDate: " + httpd.http_date(at)
+            assert answer.count(date) == 1, answer
+            heads.add(answer.replace(date, ""))
+    head, = heads
+    assert re.findall("\n(?i:x-)[^\r]*", head) == [
+        "\nX-A: b", "\nX-A: c", "\nx-content-type-options: "], head
 
 
 # ---- Access log lines -------------------------------------------------------
@@ -2145,25 +1902,20 @@ NCSA_NAMES = ("address", "user", "time", "request", "status", "bytes",
               "referer", "user_agent")
 
 
-def unescape(text):
-    return re.sub(r"\\x([0-9a-f]{2})",
-                  lambda match: chr(int(match.group(1), 16)), text)
-
-
 def read_log(line, form):
     """Return what is in a log *line*; None for what is not."""
     if form == "json":
         return json.loads(line)
     found = re.fullmatch(NCSA, line)
     assert found and (found.group(7) is None) == (form == "common"), line
-    entry = {name: None if text in ("-", None) else unescape(text)
-             for name, text in zip(NCSA_NAMES, found.groups())}
+    entry = {name: None if text in ("-", None) else re.sub(
+        r"\\x(..)", lambda match: chr(int(match.group(1), 16)), text)
+        for name, text in zip(NCSA_NAMES, found.groups())}
     return dict(entry, status=int(entry["status"]), bytes=int(entry["bytes"]))
 
 
 @pytest.mark.parametrize("form", ["combined", "common", "json"])
 @table("user, line, referer, agent", [
-    ("me", "GET /?mark HTTP/1.1", "http://a/", "curl/8", "plain"),
     ("a b", "GET /?mark HTTP/1.1", None, None, "neither field"),
     ("j\xe9", "GET /mark HTTP/1.1", "", "", "empty fields"),
     ('"\\', 'GET /mark"_200_5_" HTTP/1.1', '"', '" "', "quotes"),
@@ -2207,8 +1959,7 @@ def test_log_lines(user, line, referer, agent, form, tmp_path):
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="no tzset here")
 @table("zone, date", [
     ("XXX-5:30", "06/Nov/1994:14:19:37 +0530", "east, and half an hour"),
-    ("XXX0:30", "06/Nov/1994:08:19:37 -0030", "west, less than an hour"),
-    ("XXX12", "05/Nov/1994:20:49:37 -1200", "far west")])
+    ("XXX0:30", "06/Nov/1994:08:19:37 -0030", "west, less than an hour")])
 def test_log_date(zone, date, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("TZ", zone)
@@ -2257,9 +2008,8 @@ def test_long_lines_of_workers_are_cut(form, tmp_path):
       "192.0.2.1," + "10.5.5.5," * 32], ("10.5.5.5", None),
      "all are trusted, nonsense before, more than are read"),
     (["", " , ,", "192.0.2.1, nonsense", "192.0.2.1:65536", "192.0.2.1:",
-      "[::1", "[192.0.2.1", "[192.0.2.1]x", "unknown", "192.0.2",
-      "192.0.2.256", "::1%eth0", "\xb2", '"192.0.2.1"', "1" * 5000], None,
-     "no address: the proxy's own"),
+      "[::1", "[192.0.2.1]x", "192.0.2", "192.0.2.256", "::1%eth0", "\xb2",
+      '"192.0.2.1"', "1" * 5000], None, "no address: the proxy's own"),
 ])
 def test_log_has_the_client_behind_proxies(values, client, tmp_path):
     with Serving(tmp_path, log_format="json", trusted_proxies=[
@@ -2272,22 +2022,11 @@ def test_log_has_the_client_behind_proxies(values, client, tmp_path):
                 client or wire.sock.getsockname()), value
 
 
-def test_trusted_proxies():
-    trusted = httpd.TrustedProxies(["10.1.2.3", "10.8.0.0/16", "fe80::/10"])
-    assert all(map(trusted.__contains__, [
-        "10.1.2.3", "10.8.7.6", "fe80::1%eth0"]))
-    assert "10.1.2.4" not in trusted and "unix:" not in trusted
-    assert "unix:" in httpd.TrustedProxies(["unix:"])
-    for strange in ("fe80::1%eth0", "::ffff:10.0.0.0/104", "10.0.0.1/8", ""):
-        with pytest.raises(ValueError):
-            httpd.TrustedProxies([strange])
-
-
 @pytest.mark.skipif(PYPY, reason="no tracemalloc there")
 def test_long_forwarded_is_not_remembered():
     """A client chooses what its first proxy passes on."""
-    trusted = httpd.TrustedProxies(["127.0.0.1"])
     import tracemalloc
+    trusted = httpd.TrustedProxies(["127.0.0.1"])
     tracemalloc.start()
     for number in range(100):
         trusted.client(("127.0.0.1", 1), "%20000d" % number)
@@ -2299,34 +2038,17 @@ def test_long_forwarded_is_not_remembered():
 # ---- Passwords --------------------------------------------------------------
 
 
-def test_parse_credentials():
-    """RFC 7617."""
-    for value, expected in [
-            ("Basic dGVzdDoxMjPCow==", (b"test", "123\xa3".encode())),
-            ("bASIC  QTo=", (b"A", b"")), ("Basic OmE=", (b"", b"a")),
-            ("Basic QTo6Yg==", (b"A", b":b")),
-            ("Basic QTo=, Basic QTo=", 400), ("basic QTo=, Bearer x", 400)]:
-        assert outcome(httpd.parse_credentials, value) == expected, value
-    for value in ("", "Basic", "Basic ", "Basic\tQTo=", "Basic QTo",
-                  "Basic QTo= ", "Basic QT_=", "Basic QTo=QTo=", "Bearer QTo=",
-                  # No colon; a control character:
-                  "QTo=", "Basic QQ==", "Basic QToA", "Basic QTpiCg=="):
-        assert httpd.parse_credentials(value) is None, value
-
-
 def test_parse_users():
     """Comments, blank lines, any line end, a BOM; the least and the most."""
-    lines = [hash_line("me", "x"), hash_line("a b", "x", size=64),
-             hash_line("j\xe9", "x", salt=b"s" * 8),
-             hash_line("m", "x").replace("$2$1$1$", "$4096$8$16$")[:-1]
-             + " \r\n", hash_line("n", "x", salt=b"s" * 64)]
+    lines = [hash_line("a b", "x", size=64), hash_line("n", "x", salt=bytes(
+        64)), hash_line("j\xe9", "x", salt=b"s" * 8), hash_line(
+            "m", "x").replace("$2$1$1$", "$4096$8$16$")[:-1] + " \r\n"]
     for start in ("\ufeff", "# x\r\n\r\n  \n"):
         users = httpd.parse_users((start + "".join(lines)).encode())
-        assert list(users) == [b"me", b"a b", "j\xe9".encode(), b"m", b"n"]
+        assert list(users) == [b"a b", b"n", "j\xe9".encode(), b"m"]
         if HAS_SCRYPT:
-            assert [users[name].is_of(word) for name in (b"me", b"a b", b"n")
-                    for word in (b"x", b"y")] == [True, False] * 3
-    assert httpd.parse_users(b"") == {}
+            assert [users[name].is_of(word) for name in (b"a b", b"n")
+                    for word in (b"x", b"y")] == [True, False] * 2
 
 
 def test_bad_line_of_users_is_named_but_not_shown():
@@ -2347,27 +2069,6 @@ def test_bad_line_of_users_is_named_but_not_shown():
                             str(caught.value)), line
 
 
-# ---- States of files --------------------------------------------------------
-
-
-def test_is_settled():
-    """Rows have the milliseconds since a file changed, and of its mtime."""
-    for changed, modified, expected, why in [
-            (51, 51, True, "just long enough ago"),
-            (49, 10**12, False, "old times, but set lately"),
-            (10**10 + 1, 49, False, "the time ticks on, though not changed"),
-            (10**10 + 1, -49, False, "a time that is about to come"),
-            (-501, 10**10, True, "in the future: the clock was set"),
-            (-49, 10**10, False, "the clock is a bit behind"),
-            (2000, 2000, False, "whole seconds: two may not be enough"),
-            (-2000, 10**10, False, "nor are they in the future"),
-            (3000, 3000, True, "whole seconds: three are")]:
-        status = types.SimpleNamespace(**{
-            name: int(NOW) * 10**9 - age * 10**6 for name, age in (
-                ("st_ctime_ns", changed), ("st_mtime_ns", modified))})
-        assert httpd.is_settled(status, NOW) is expected, why
-
-
 # ---- Time, and what is written down -----------------------------------------
 
 
@@ -2381,8 +2082,14 @@ def trickle(text):
         httpd.check_partial(received, len(received) - 1)
 
 
+def words(text, *before, form="%d"):
+    """Give the client as many words as *text* has characters, or so."""
+    httpget.parse_arguments([*before, *(
+        form % i for i in range(len(text) // 8))])
+
+
 @table("function, inputs", [
-    (lambda text: httpd.parse_http_date(text, NOW), ["Sun, { }"], "dates"),
+    (date, ["Sun, { }"], "dates"),
     (lambda text: httpd.parse_request(HEAD % (
         b"GET / HTTP/1.1\r\n" + text.encode("latin-1"))),
      ["Host:{a.} ", "Host:[{:}", "Host:a:{0}", *("Host: a\r\n" + each for each
@@ -2394,22 +2101,17 @@ def trickle(text):
     (lambda text: httpd.evaluate_preconditions(
         {"if-none-match": text}, ETAG, 0, NOW),
      ['{"}', '"{a}', '{"a", }', '{W/"a}', "{ ,}"], "tags"),
-    (lambda text: httpd.select_ranges("bytes=" + text, 10),
-     ["{0}", "0-{0}", "{0-0,}", "{, \t}", "0{ }-1"], "ranges"),
+    (ranges, ["{0}", "0-{0}", "{0-0,}", "{, \t}", "0{ }-1"], "ranges"),
     (httpd.parse_weights,
      ["{a,}", "a{;q=0}", "a;q=0.{0}", "a;{ }x", "a{ };q =1", "a;q=1{ ;}",
       'a;b="{\\"};q=1', '{a;b="};q=1'], "weights"),
-    (httpd.path_segments, ["{/a}{/..}", "{%41}", "{%}"],
-     "paths (CVE-2016-10703)"),
-    (lambda text: httpd.path_segments(text, True), ["/{ .}a", "/con{.con}"],
+    (lead, ["{/a}{/..}", "{%41}", "{%}"], "paths (CVE-2016-10703)"),
+    (lambda text: lead(text, True), ["/{ .}a", "/con{.con}"],
      "paths on Windows"),
     (lambda text: httpd.content_type("text/html", text.encode()),
      ["{<!--}", "{<meta }", "{<meta charset}", "{<?xml }"], "charsets"),
-    (lambda text: httpget.parse_arguments(
-        ["-O", "h", "80", *map(str, range(len(text) // 8))]), ["{a}"],
-     "client: names"),
-    (lambda text: httpget.parse_arguments(
-        ["-r", *("http://h/%d" % i for i in range(len(text) // 8))]), ["{a}"],
+    (lambda text: words(text, "-O", "h", "80"), ["{a}"], "client: names"),
+    (lambda text: words(text, "-r", form="http://h/%d"), ["{a}"],
      "client: copies"),
     (httpget.without_dots, ["{/a}{/..}"], "client: dots"),
 ])
