@@ -1017,19 +1017,12 @@ def media_types(suffixes):
                     for suffix in suffixes.split(" "))
 
 
-def text_type(content):
+def of_text(content):
     return httpd.content_type("text/css", content)
 
 
-def html_type(content):
+def of_html(content):
     return httpd.content_type("text/html", content)
-
-
-def trusts(proxy, address):
-    try:
-        return address in httpd.TrustedProxies([proxy])
-    except ValueError:
-        return None
 
 
 def in_order(names):
@@ -1071,9 +1064,8 @@ def settled(changed, modified):
     (httpd.parse_weights, [
         ",, a ,,", "A", "a;Q=1", "a;q=1.", "a;q=1.000", "a;b;q=1", "a;xq=0.5",
         'a;b=";q=0.3"'], {"a": 1000}, "1"),
-    (httpd.parse_weights, ["a;q=0.5", "a \t;\t q=0.5", 'a;b="d,e";q=0.5'],
-     {"a": 500}, "a half"),
-    (httpd.parse_weights, ["a;q=0", "a;q=0.000"], {"a": 0}, "0"),
+    (httpd.parse_weights, ["a;q=0.5, c;q=0", 'a \t;\t q=0.5, c;b="d,e";q=0.00'],
+     {"a": 500, "c": 0}, "less"),
     (httpd.parse_weights, ["a;q=0.1, a;b, c;d;q=0.5, c"],
      {"a": 100, "c": 1000}, "those with parameters count less"),
     (httpd.parse_weights, [", ".join("a%d;q=0.%03d" % (i, i)
@@ -1093,7 +1085,6 @@ def settled(changed, modified):
     (codings, ["GZip", "x-gzip", "gzip;q=0.001"], "gzip identity", "gzip"),
     (codings, ["*;q=0, gzip", "gzip, identity;q=0"], "gzip", "and no other"),
     (codings, ["gzip;q=0, br;q=0.5, *"], "zstd identity br", "* is others"),
-    (codings, ["gzip;q=0.5, identity"], "identity gzip", "identity is better"),
     (codings, ["", "deflate", "gzip;q=2", '"gzip"', "gzipx, xgzip, \xa0gzip",
                "gzip br"], "identity", "none"),
     (codings, ["*;q=0", "identity;q=0"], "", "nothing is acceptable"),
@@ -1169,17 +1160,16 @@ def settled(changed, modified):
     (lead, ["/a/b", "//a///b", "/a/./b", "/../a/c/../b", "/c/../../../a/b"],
      "a/b", "a name in it"),
     (lead, ["/%C3%a9%ff%20", "/\xc3\xa9\xff%20"], "\xc3\xa9\xff ", "bytes"),
-    (lead, ["/%25%32%65%2541+%3f%0a"], "%2e%41+?\n", "decoded once; a plus"),
-    (lead, ["/*/CON/a:b;b,c=d/..."], "*/CON/a:b;b,c=d/...",
-     "no globs (CVE-2026-27585), no parameters; three dots"),
+    (lead, ["/%2532%65%2541+%0a/*/a:b;c=d/..."], "%32e%41+\n/*/a:b;c=d/...",
+     "decoded once; a plus, no globs (CVE-2026-27585), no parameters"),
     (lead, ["/%00", "/a%00.html", "/a%00/../b", "/\0"], 400, "NUL"),
     (lead, ["/%2f", "/a%2Fb", "/a%2fb/../c"], 404, "an encoded slash"),
     (lead, ["/%", "/%%", "/%a/b", "/%ag", "/%\xb2\xb3", "/%u0041", "/% 1",
             "/%+1", "/%1_"], 400, "no escape"),
-    (hidden, ["/", "/a/b", "/a.b", "/a./b", "/.git/.."], False, "no dot"),
+    (hidden, ["/", "/a/b", "/a./b.c", "/.git/..", "/.well-known/",
+              "/%2ewell-known/a/b"], False, "no dot, or RFC 8615"),
     (hidden, ["/.a", "/...", "/.a/b", "/a/.b/c", "/./.git", "/%2egit/config",
               "/a/../.git"], True, "a dot (CVE-2018-3718, CVE-2019-5415)"),
-    (hidden, ["/.well-known/", "/%2ewell-known/a/b"], False, "RFC 8615"),
     (hidden, ["/.well-known/.a", "/.well-known/a/.b", "/a/.well-known",
               "/.well-known/.well-known", "/.well-known2/a", "/.Well-Known/a",
               "/.well-known/../.git"], True, "only at the root, and itself"),
@@ -1201,28 +1191,25 @@ def settled(changed, modified):
     (httpd.media_type, [b"html", b"", b"a.", b"a.html.none", b"a.html/js",
                         b"a.\xff", b"a.html\r\nX: "], None, "unknown"),
     # A charset in the field outranks what a page declares.
-    (text_type, [b"a", b"", b"\xe2\x82\xac", PART_OF_EURO, META % b"koi8-r"],
+    (of_text, [b"a", b"", b"\xe2\x82\xac", PART_OF_EURO, META % b"koi8-r"],
      "text/css; charset=utf-8", "UTF-8, or the start of it; no HTML"),
-    (text_type, [b"caf\xe9", b"\xe2\x82", bytes(9), b"\x1b$B1Q\x1b(B",
-                 PART_OF_EURO[:-2] + b"\x82\xac"], "text/css",
+    (of_text, [b"caf\xe9", b"\xe2\x82", bytes(9), b"\x1b$B1Q\x1b(B",
+               PART_OF_EURO[:-2] + b"\x82\xac"], "text/css",
      "other text, half a character, NUL (UTF-16), ESC (ISO-2022-JP)"),
-    (html_type, [
-        META % b"windows-1251", META % b"'windows-1251'" + b"<p>\xcf",
-        b"<META content='text/html; Charset = Shift_JIS'>",
-        b'<?xml version="1.0" encoding="ISO-8859-1"?>'], "text/html",
+    (of_html, [META % b"windows-1251", META % b"'windows-1251'" + b"<p>\xcf",
+               b"<META content='text/html; Charset = Shift_JIS'>",
+               b'<?xml version="1.0" encoding="ISO-8859-1"?>'], "text/html",
      "another one is declared"),
-    (html_type, [META % b'"UTF-8"', META % b"utf8",
-                 b"<?xml version='1.0' encoding='utf-8'?>" + META % b"utf-8"],
+    (of_html, [META % b'"UTF-8"', META % b"utf8",
+               b"<?xml version='1.0' encoding='utf-8'?>" + META % b"utf-8"],
      "text/html; charset=utf-8", "UTF-8 is declared"),
-    (html_type, [b"<!-- " + META % b"koi8-r" + b" -->" + META % b"utf-8",
-                 META % b"utf-8" + META % b"koi8-r", b" " * 1024 + META
-                 % b"koi8-r", b"<p>charset=koi8-r, encoding='x'"],
+    (of_html, [b"<!-- " + META % b"koi8-r" + b" -->" + META % b"utf-8",
+               META % b"utf-8" + META % b"koi8-r",
+               b" " * 1024 + META % b"koi8-r", b"<p>charset=koi8-r"],
      "text/html; charset=utf-8",
      "another one in a comment, behind the first, too late, in words"),
-    (httpd.content_type, [("application/json", b"{}")], "application/json",
-     "no charset (RFC 8259)"),
-    (httpd.content_type, [(None, b"caf\xe9"), (None, b"\x7fELF\0"), (
-        None, b"\x1b[2J")], "application/octet-stream", "no text"),
+    (httpd.content_type, [(None, b"caf\xe9"), (None, b"\x7fELF\0")],
+     "application/octet-stream", "no text"),
     # RFC 7617.
     (httpd.parse_credentials, ["Basic dGVzdDoxMjPCow=="],
      (b"test", "123\xa3".encode()), "its example"),
@@ -1233,34 +1220,24 @@ def settled(changed, modified):
         "", "Basic", "Basic\tQTo=", "Basic QTo", "Basic QTo= ", "Basic QT_=",
         "Basic QTo=QTo=", "QTo=", "Basic QQ==", "Basic QToA",
         "Basic QTpiCg=="], None, "no base64, no colon, a control character"),
-    # Proxies that --trusted-proxy names.
-    (trusts, [("10.1.2.3", "10.1.2.3"), ("10.8.0.0/16", "10.8.7.6"), (
-        "fe80::/10", "fe80::1%eth0"), ("unix:", "unix:")], True, "named"),
-    (trusts, [("10.1.2.3", "10.1.2.4"), ("10.1.2.3", "unix:")], False, "not"),
-    (trusts, [("fe80::1%eth0", "::1"), ("::ffff:10.0.0.0/104", "::1"),
-              ("", "::1")], None, "no network"),
     # What people read.
-    (in_order, [b"f1 f2 f10", b"A a B c", b"1 2 10 a", b"f f1 fa",
-                b"a1b2 a1b10 a2b1 a10b1", b"f0 f00 f1 f01x f2"], True,
-     "numbers; else case, zeros, bytes"),
-    (in_order, [b"n1" + b"0" * 253 + b" n" + b"9" * 254, b"x\xfe2 x\xfe10",
-                b"1\xc2\xb2 2\xd9\xa1"], True, "longer ones, other digits"),
-    (sizes, [(0, 1023, 1024, 1536, 102297, 102376, 1022976)],
-     "0 B, 1023 B, 1.0 KiB, 1.5 KiB, 99.9 KiB, 100 KiB, 999 KiB",
-     "three digits or so"),
-    (sizes, [(1023488, 1024**2 - 1, 3 << 30, 1 << 63)],
-     "1.0 MiB, 1.0 MiB, 3.0 GiB, 8.0 EiB", "never 1024 KiB"),
+    (in_order, [b"A a B c", b"1 2 10 a", b"f f1 fa", b"a1b2 a1b10 a2b1 a10b1",
+                b"f0 f00 f1 f01x f2", b"x\xfe2 x\xfe10", b"1\xc2\xb2 2\xd9\xa1",
+                b"n1" + b"0" * 253 + b" n" + b"9" * 254], True,
+     "numbers of any length; else case, zeros, bytes; no other digits"),
+    (sizes, [(0, 1023, 1536, 102297, 102376, 1022976, 1023488, 1024**2 - 1,
+              1 << 63)], "0 B, 1023 B, 1.5 KiB, 99.9 KiB, 100 KiB, 999 KiB, "
+     "1.0 MiB, 1.0 MiB, 8.0 EiB", "three digits or so, never 1024 KiB"),
     (httpd.listing_time, [253402300799], "9999-12-31 23:59:59", "the last"),
     (httpd.listing_time, [253402300800, -2**63], "", "no file can have them"),
     # Whether a change that is to come will have another time.
-    (settled, [(51, 51)], True, "just long enough ago"),
+    (settled, [(51, 51), (3000, 3000)], True, "just long enough ago"),
+    (settled, [(-501, 10**10)], True, "in the future: the clock was set"),
     (settled, [(49, 10**12)], False, "old times, but set lately"),
     (settled, [(10**10 + 1, 49), (10**10 + 1, -49)], False,
      "the time ticks on, or is about to come, though not changed"),
-    (settled, [(-501, 10**10)], True, "in the future: the clock was set"),
     (settled, [(-49, 10**10)], False, "the clock is a bit behind"),
     (settled, [(2000, 2000), (-2000, 10**10)], False, "whole seconds: two"),
-    (settled, [(3000, 3000)], True, "whole seconds: three"),
 ]])
 def test_pure_function_of_the_server(function, inputs, expected):
     for each in inputs:
@@ -1574,7 +1551,8 @@ def test_no_redirect_leads_to_another_host(tmp_path):
             answer = wire.get(target)
             place, _, found = answer.fields["location"].partition("?")
             assert re.fullmatch(r"/(?![/\\])[!-~]+", place + found), answer
-            assert (answer.status, lead(place)) == (301, lead(path_of(names)))
+            assert (answer.status, httpd.path_segments(place)) == (
+                301, (names, True)), answer
             assert urllib.parse.unquote(found, "latin-1") == (
                 urllib.parse.unquote(query, "latin-1")), answer
 
@@ -1585,10 +1563,9 @@ HOSTILE = [
     b"<script>alert(1)<", b"<td><script>", b'"onmouseover="alert(1)',
     b"' onclick='x", b"&lt;b&gt;", b"&amp", b"<!--", b"]]>", b"<title>",
     b"javascript:alert(1)", b"http:", b"a:b", b"a?b", b"a#b", b"a%2eb", b"%00",
-    b"%2e%2e", b"a b", b"a\r\nb", b"\x1b[2J", b"...", b"..\\a", b"{title}",
-    b"{0}", b"%s", b"%(a)s", b"\xff\xfe", b"\xed\xa0\x80", b"\xc3\xa9",
-    b"\xe2\x80\xaegpj.exe", b"\xc2\x9b\xc2\xa0", b"\xf0\x9f\x98\x80",
-    b"\xd7\xa9\xe2\x80\x8f\xe2\x80\x8d", b"a" * 255, b"\xe9" * 255]
+    b"a b", b"a\r\nb", b"\x1b[2J", b"...", b"..\\a", b"{title}", b"%s",
+    b"\xff\xfe", b"\xed\xa0\x80", b"\xe2\x80\xaegpj.exe", b"\xc2\x9b\xc2\xa0",
+    b"\xf0\x9f\x98\x80", b"\xd7\xa9\xe2\x80\x8f", b"a" * 255, b"\xe9" * 255]
 # The elements that pages may have, and their attributes.
 ELEMENTS = set(re.findall("[^ ]+", (
     "html html.lang head meta meta.charset meta.name meta.content title style"
@@ -1605,7 +1582,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, content):
         super().__init__()
         self.elements, self.inside = [], []
-        self.part = ""      # nav, th or tbody
+        self.part = ""      # nav or tbody
         self.feed(content.decode("utf-8"))
         self.close()
         assert not self.inside
@@ -1613,7 +1590,7 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         assert {tag}.union(tag + "." + name for name, _ in attrs) <= ELEMENTS
         assert len(dict(attrs)) == len(attrs)
-        if tag in ("nav", "th", "tbody"):
+        if tag in ("nav", "tbody"):
             self.part = tag
         self.elements.append(types.SimpleNamespace(
             tag=tag, part=self.part, text="", **dict(attrs)))
@@ -1679,7 +1656,7 @@ def shown(name):
 def fill(folder, entries):
     """Make the entries (name, size or None for a folder, mtime) there."""
     for name, size, mtime in entries:
-        path = os.path.join(os.fsencode(str(folder)), name)
+        path = os.path.join(os.fsencode(folder), name)
         if size is None:
             os.mkdir(path)
         else:
@@ -1695,38 +1672,22 @@ def names_in(wire, target):
             for item in json.loads(content.decode("ascii"))]
 
 
-def path_of(names):
-    """Return the path of the folder that *names* lead to."""
-    return "".join("/" + urllib.parse.quote(name, "") for name in names) + "/"
-
-
-def random_name(chance):
-    """Return a name of any bytes that a file may have."""
-    while True:
-        name = bytes(chance.choice(b".%\\:?#<>&\"' \n\r\xff\xc3aZ0~")
-                     if chance.random() < 0.5 else chance.randrange(1, 256)
-                     for _ in range(chance.choice((1, 2, 3, 8, 255))))
-        if b"/" not in name and name not in (b".", b".."):
-            return name
-
-
 @pytest.mark.parametrize("folder", [
-    [], [b"<b>", b"a?b#c%2e"], [b"\xff", b"{title}"], [b"http:", b"a.example"],
-    [random_name(random.Random(FUZZ_SEED))]])
+    [], [b"<b>", b"a?b#c%2e", b"\xff", b"{title}", b"http:", b"a.example"]])
 def test_listing_of_hostile_names(folder, tmp_path):
     """Each name is shown, and is in JSON to the very bytes.
 
     Its link is the name, quoted, and nothing else is in quotes: fsspec and
     others put what is there behind the folder's URL.
     """
-    chance, target = random.Random(FUZZ_SEED), path_of(folder)
-    names = sorted({
-        *HOSTILE, *(random_name(chance) for _ in range(40)),
-        *(bytes([byte]) for byte in range(1, 256) if byte not in b"./")})
+    names = sorted({*HOSTILE, *(
+        bytes([byte]) for byte in range(1, 256) if byte not in b"./")})
     place = os.path.join(os.fsencode(str(tmp_path)), *folder)
     os.makedirs(place, exist_ok=True)
-    fill(os.fsdecode(place), [(name, None if name in names[::3] else 1, NOW)
-                              for name in names])
+    fill(place, [(name, None if name in names[::3] else 1, NOW)
+                 for name in names])
+    target = "/" + "".join(urllib.parse.quote(name, "") + "/"
+                           for name in folder)
     with Serving(tmp_path, dotfiles=True) as serving, (
             Wire(serving.port)) as wire:
         content = wire.get(target).content
@@ -1778,22 +1739,18 @@ ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
 
 
 @table("queries, sort, order", [
-    (["", "?sort=name"], "name", "asc", "by name"),
-    (["?order=desc"], "name", "desc", "an order alone"),
+    (["?order=desc", "?sort=name&order=desc"], "name", "desc", "by name"),
     (["?sort=size", "?sort=size&order=asc", "?&&x&=&sort=size&y=z",
       "?sort=size&order=DESC"], "size", "asc", "by size"),
-    (["?sort=size&order=desc"], "size", "desc", "size, descending"),
-    (["?sort=time"], "time", "asc", "by time"),
-    (["?order=desc&sort=time"], "time", "desc", "the order first"),
-    (["?sort=", "?sort", "?sort=Size", "?sort=__class__", "?sort=%ff&order=",
+    (["?order=desc&sort=time"], "time", "desc", "by time"),
+    (["", "?sort=", "?sort", "?sort=Size", "?sort=%ff&order=",
       '?sort="></a><b>', "?" + "order=asc&" * 700], "name", "asc", "unknown"),
 ])
 def test_listing_is_sorted(queries, sort, order, tmp_path):
     """By the key, then by name, or all the other way round; folders first.
 
     A click sorts by a column, another one turns the order; by a form, for
-    what crawls follows links.  The column that is sorted says so (WAI-ARIA,
-    6.6: aria-sort).
+    what crawls follows links.  The column says so (WAI-ARIA, 6.6: aria-sort).
     """
     fill(tmp_path, [(b"d10", None, 3), (b"d9", None, 1), (b"f10", 1, 2),
                     (b"f9", 1, 5), (b"F2", 3, 1), (b"a", 2, 2)])
@@ -1861,8 +1818,7 @@ def read_log(line, form):
 @table("user, line, referer, agent", [
     ("a b", "GET /?mark HTTP/1.1", None, None, "neither field"),
     ("j\xe9", "GET /mark HTTP/1.1", "", "", "empty fields"),
-    ('"\\', 'GET /mark"_200_5_" HTTP/1.1', '"', '" "', "quotes"),
-    ("me", "GET /mark\\ HTTP/1.1", "\\\"", "\\x0a", "backslashes"),
+    ('"\\', 'GET /mark"_\\ HTTP/1.1', '\\"', "\\x0a", "quotes, backslashes"),
     ("me", "GET /mark" + LATIN_1[36:127] + LATIN_1[128:] + " HTTP/1.1",
      LATIN_1[33:127], "a\t" + LATIN_1[128:], "all that requests may have"),
     (None, "GET /mark\n127.0.0.1 - - [x] \r", None, None, "line ends"),
