@@ -958,22 +958,15 @@ def digest(value):
     return httpd.wants_digest({"want-repr-digest": value})
 
 
-def judged(name, *values, etag=ETAG, modified=MODIFIED):
-    """Return the set of what the field *name* leads to with each value."""
-    return {httpd.evaluate_preconditions({name: value}, etag, modified, NOW)
-            for value in values}
+def judged(field, *values, etag=ETAG, modified=MODIFIED):
+    """Return the set of what *field*, a form, leads to with each value."""
+    return {httpd.evaluate_preconditions(dict(
+        line.split(": ") for line in (field % value).split("\n")), etag,
+        modified, NOW) for value in values}
 
 
-def nothing_judged(*field):
+def judged_without_validators(*field):
     return judged(*field, etag=None, modified=None)
-
-
-def judged_together(match, unmodified, none_match, since):
-    fields = {"if-match": match, "if-unmodified-since": unmodified,
-              "if-none-match": none_match, "if-modified-since": since}
-    return httpd.evaluate_preconditions({
-        name: fields[name] for name in fields if fields[name]}, ETAG, MODIFIED,
-        NOW)
 
 
 def if_range(value, now=NOW, etag=ETAG, modified=MODIFIED):
@@ -1064,7 +1057,7 @@ def settled(changed, modified):
     (httpd.parse_weights, [
         ",, a ,,", "A", "a;Q=1", "a;q=1.", "a;q=1.000", "a;b;q=1", "a;xq=0.5",
         'a;b=";q=0.3"'], {"a": 1000}, "1"),
-    (httpd.parse_weights, ["a;q=0.5, c;q=0", 'a \t;\t q=0.5, c;b="d,e";q=0.00'],
+    (httpd.parse_weights, ["a;q=0.5,c;q=0", 'a \t;\t q=0.5, c;b="d,e";q=0.00'],
      {"a": 500, "c": 0}, "less"),
     (httpd.parse_weights, ["a;q=0.1, a;b, c;d;q=0.5, c"],
      {"a": 100, "c": 1000}, "those with parameters count less"),
@@ -1098,31 +1091,35 @@ def settled(changed, modified):
         "0", "11", "1.5", "", "\xb9")), "SHA-256=5", "sha-256x=5",
         "sha-256 = 5"], False, "not 1 to 10"),
     # RFC 9110, 13.1 and 13.2.2.
-    (judged, [("if-match", ETAG, '"x",,%s ,%s' % (WEAK, ETAG), "*"),
-              ("if-unmodified-since", DATE, LATER)], {0}, "it is that"),
-    (judged, [("if-match", WEAK, '"x", "y"', '"x%sy"' % ETAG, '"*"', "", "x",
-               ETAG.upper(), '*, "x"'), ("if-unmodified-since", EARLIER,
-               RFC850 % 6, ASCTIME % 6)], {412}, "not that"),
-    (judged, [("if-none-match", ETAG, WEAK, '"x",%s,"y"' % WEAK, "*",
+    (judged, [("if-match: %s", ETAG, '"x",,%s ,%s' % (WEAK, ETAG), "*"),
+              ("if-unmodified-since: %s", DATE, LATER),
+              ("if-match: %s\nif-unmodified-since: " + EARLIER, ETAG)], {0},
+     "it is that"),
+    (judged, [("if-match: %s", WEAK, '"x", "y"', '"x%sy"' % ETAG, '"*"', "",
+               "x", ETAG.upper(), '*, "x"'),
+              ("if-match: %s\nif-none-match: " + ETAG, '"x"'),
+              ("if-match: %s\nif-unmodified-since: " + LATER, '"x"'),
+              ("if-unmodified-since: %s", EARLIER, RFC850 % 6, ASCTIME % 6)],
+     {412}, "not that"),
+    (judged, [("if-none-match: %s", ETAG, WEAK, '"x",%s,"y"' % WEAK, "*",
                ', "x",, ' + ETAG + " ,", '"x, y", ' + ETAG),
-              ("if-modified-since", DATE, LATER, RFC850 % 7)], {304}, "known"),
-    (judged, [("if-none-match", '"x", "y"', ETAG.strip('"'), ETAG[:-1],
+              ("if-match: *\nif-none-match: %s", ETAG),
+              ("if-none-match: %s\nif-modified-since: " + EARLIER, ETAG),
+              ("if-modified-since: %s", DATE, LATER, RFC850 % 7)], {304},
+     "known"),
+    (judged, [("if-none-match: %s", '"x", "y"', ETAG.strip('"'), ETAG[:-1],
                ETAG.partition(",")[0], ETAG.upper(), '"x%sy"' % ETAG, "",
-               '"*"', '*, "x"', "w/" + ETAG), ("if-modified-since", EARLIER)],
-     {0}, "not known"),
-    (judged_together, [('"x"', LATER, ETAG, LATER), ('"x"', DATE, '"x"', None),
-                       (None, EARLIER, ETAG, None)], 412, "412 goes first"),
-    (judged_together, [(ETAG, EARLIER, ETAG, EARLIER),
-                       (None, DATE, None, DATE)], 304, "then 304"),
-    (judged_together, [(ETAG, EARLIER, '"x"', LATER)], 0, "tags outrank"),
-    (judged, [(name, "yesterday", value + ", " + value) for name, value in (
-        ("if-modified-since", DATE), ("if-unmodified-since", EARLIER))], {0},
-     "a date that is none is ignored"),
-    (nothing_judged, [("if-match", ETAG, '"None"')], {412}, "only * matches"),
-    (nothing_judged, [("if-none-match", "*")], {304}, "* matches"),
-    (nothing_judged, [("if-match", "*"), ("if-none-match", '"None"'),
-                      ("if-modified-since", DATE),
-                      ("if-unmodified-since", EARLIER)], {0}, "no validators"),
+               '"*"', '*, "x"', "w/" + ETAG),
+              ("if-none-match: %s\nif-modified-since: " + LATER, '"x"'),
+              ("if-modified-since: %s", EARLIER, "", DATE + ", " + DATE),
+              ("if-unmodified-since: %s", "x", EARLIER + ", " + EARLIER)],
+     {0}, "not known, or no date"),
+    (judged_without_validators, [("if-match: %s", ETAG, '"None"')], {412},
+     "only * matches"),
+    (judged_without_validators, [
+        ("if-match: %s", "*"), ("if-none-match: %s", '"None"'),
+        ("if-modified-since: %s", DATE), ("if-unmodified-since: %s", EARLIER)],
+     {0}, "there is no other answer"),
     # RFC 9110, 13.1.5 and 8.8.2.2.
     (if_range, [ETAG, DATE, RFC850 % 7, (DATE, MODIFIED + 1.5)], True, "same"),
     (if_range, ['"x"', "*", ETAG.strip('"'), "", LATER, EARLIER, WEAK, ETAG
@@ -1130,12 +1127,17 @@ def settled(changed, modified):
     (if_range, [(DATE, MODIFIED + 1)], False, "weak for a second"),
     (if_range, [(value, NOW, None, None) for value in (
         ETAG, DATE, '"None"')], False, "without validators"),
-    # RFC 9110, 14.1.2, 14.2, 15.3.7.2 and 15.5.17; fuzz_ranges() has the rest.
+    # RFC 9110, 14.1.2, 14.2, 15.3.7.2 and 15.5.17.
     (ranges, ["000-004", ("0-4", 10, "BYTES=")], [(0, 4)], "the same"),
     (ranges, ["0-9223372036854775807", "-9223372036854775807"], [(0, 9)],
      "2^63 - 1"),
     (ranges, [("4294967295-4294967296", 2**33)], [(2**32 - 1, 2**32)], "2^32"),
-    (ranges, ["0-1 ,\t5-6", ",0-1,, ,5-6,"], [(0, 1), (5, 6)], "a list"),
+    (ranges, ["0-1 ,\t5-6", ",0-1,, ,5-6,", "0-0,5-6,20-,1-1"],
+     [(0, 1), (5, 6)], "a list"),
+    (ranges, ["-1,4-5,0-1", "9-,5-5,0-0,4-4,1-1"], [(9, 9), (4, 5), (0, 1)],
+     "in this order"),
+    (ranges, ["2-4,3-8", "2-5,6-8", "3-3,2-8", "2-8,3-4", "2-3,7-8,4-6"],
+     [(2, 8)], "adjacent or overlapping, so made one"),
     (ranges, ["10-", "-0", "10-,20-30,", ("0-", 0)], 416, "no byte of it"),
     (ranges, [("-5", 0), ("0-,-5", 0)], None, "all of nothing"),
     (ranges, ["5-4", "20-15", "0-1,5-4"], None, "last before first (14.1.1)"),
@@ -1166,13 +1168,13 @@ def settled(changed, modified):
     (lead, ["/%2f", "/a%2Fb", "/a%2fb/../c"], 404, "an encoded slash"),
     (lead, ["/%", "/%%", "/%a/b", "/%ag", "/%\xb2\xb3", "/%u0041", "/% 1",
             "/%+1", "/%1_"], 400, "no escape"),
-    (hidden, ["/", "/a/b", "/a./b.c", "/.git/..", "/.well-known/",
+    (hidden, ["/", "/a./b.c", "/.git/..", "/.well-known/",
               "/%2ewell-known/a/b"], False, "no dot, or RFC 8615"),
-    (hidden, ["/.a", "/...", "/.a/b", "/a/.b/c", "/./.git", "/%2egit/config",
-              "/a/../.git"], True, "a dot (CVE-2018-3718, CVE-2019-5415)"),
-    (hidden, ["/.well-known/.a", "/.well-known/a/.b", "/a/.well-known",
+    (hidden, ["/.a", "/...", "/a/.b/c", "/./.git", "/%2egit/config",
+              "/a/../.git", "/.well-known/a/.b", "/a/.well-known",
               "/.well-known/.well-known", "/.well-known2/a", "/.Well-Known/a",
-              "/.well-known/../.git"], True, "only at the root, and itself"),
+              "/.well-known/../.git"], True,
+     "a dot (CVE-2018-3718, CVE-2019-5415)"),
     (are_refused_on_windows, [
         "a a.b .a a%20b a;b %c3%a9 %25", "console acon a.con nul1 com com10"],
      False, "no devices"),
@@ -1221,9 +1223,10 @@ def settled(changed, modified):
         "Basic QTo=QTo=", "QTo=", "Basic QQ==", "Basic QToA",
         "Basic QTpiCg=="], None, "no base64, no colon, a control character"),
     # What people read.
-    (in_order, [b"A a B c", b"1 2 10 a", b"f f1 fa", b"a1b2 a1b10 a2b1 a10b1",
-                b"f0 f00 f1 f01x f2", b"x\xfe2 x\xfe10", b"1\xc2\xb2 2\xd9\xa1",
-                b"n1" + b"0" * 253 + b" n" + b"9" * 254], True,
+    (in_order, [
+        b"A a B c", b"1 2 10 a", b"f f1 fa", b"a1b2 a1b10 a2b1 a10b1",
+        b"f0 f00 f1 f01x f2", b"x\xfe2 x\xfe10", b"1\xc2\xb2 2\xd9\xa1",
+        b"n1" + b"0" * 253 + b" n" + b"9" * 254], True,
      "numbers of any length; else case, zeros, bytes; no other digits"),
     (sizes, [(0, 1023, 1536, 102297, 102376, 1022976, 1023488, 1024**2 - 1,
               1 << 63)], "0 B, 1023 B, 1.5 KiB, 99.9 KiB, 100 KiB, 999 KiB, "
@@ -1275,9 +1278,8 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     ([b"GET  / HTTP/1.1", b"GET\t/\tHTTP/1.1", b"GET\xa0/ HTTP/1.1", b"GET",
       b"GET / HTTP/1.1 ", b"GET / HTTP/1.1\r", b"GET /", b" / HTTP/1.1"], LINE,
      400, "not three words"),
-    (b"/%41%2f%00", TARGET, of_path("/%41%2f%00"), "the path stays encoded"),
-    (b"//a//b?c?d=e&", TARGET, of_path("//a//b", "c?d=e&"), "a query"),
-    (b"/\xc3\xa9", TARGET, of_path("/\xc3\xa9"), "raw bytes of old clients"),
+    (b"//%41%2f\xc3\xa9//b?c?d=e&", TARGET, of_path(
+        "//%41%2f\xc3\xa9//b", "c?d=e&"), "it stays encoded, or as it is"),
     ([b"/a b", b"/a\0b", b"/a\x1b[2Jb", b"/a\rb", b"/a#b", b"/a?b#c",
       b"http://a#b"], TARGET, 400, "space (CVE-2013-4547), control, fragment"),
     # The forms of the target: RFC 9112, 3.2.
@@ -1297,11 +1299,10 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     ([b"HEAD / HTTP/1.1", b"\r\nHEAD / HTTP/1.1\r\nHost: a\r\nHost: a",
       b"HEAD / HTTP/1.1\r\nHost: a\r\nX : y",
       b"HEAD /  HTTP/1.1\r\nHost: a"], HEAD, 400, "HEAD, Host or not"),
-    (b"OPTIONS * HTTP/1.1", LINE, ("OPTIONS", "", "", False, ""), "OPTIONS"),
+    (b"OPTIONS * HTTP/1.1", LINE, ("OPTIONS", "", "", False, ""), "another"),
     (b"CONNECT a:80 HTTP/1.1", LINE, ("CONNECT", "", "", False, ""), "a:80"),
     (b"POST / HTTP/1.1\r\nContent-Length: 5", LINE,
      ("POST", "", "close", True, ""), "POST with content"),
-    (b"get / HTTP/1.1", LINE, ("get", "", "", False, ""), "another method"),
     # Versions: RFC 9112, 2.3; DESIGN, 3.
     ([b"P/1.2", b"P/1.9"], VERSION, PLAIN, "a later minor version"),
     ([b"GET / HTTP/0.9", b"PRI * HTTP/2.0", b"HEAD / HTTP/2.0"], HEAD, 505,
@@ -1323,8 +1324,7 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     ([b"a b", b"a, a", *b"a/b ../a a\\b a?b a#b u@a \xc3\xa9 <a> a%zz ::1 [::1"
       b" [::1]80 [] [::g]".split()], HOST, 400, "what no host has"),
     # Field lines: RFC 9112, 5; RFC 9110, 5.
-    ([b"X: a\tb  c", b"X:", b"X: \xe9\xff", b"X: a:b: c"], FIELD, PLAIN,
-     "a value"),
+    ([b"X:", b"X: \xe9\xff\tb:  c"], FIELD, PLAIN, "a value"),
     ([b"Host : b", b"X\t: a", b" X: a", b"\tX: a", b"X: a\r\n b",
       b"X: a\r\n "], FIELD, 400, "white space before the colon, obs-fold"),
     ([b"GET / HTTP/1.1\r\n X: b\r\nHost: a", b"GET / HTTP/1.1\nHost: a",
@@ -1413,35 +1413,6 @@ def test_each_byte_of_names_and_values():
 
 # ---- Fuzz of the pure functions ---------------------------------------------
 
-
-def fuzz_ranges(chance, count):
-    """Ranges select the bytes that each does by RFC 9110, 14.1.2, and no byte
-    twice; they are as few as can be, in the order of the request."""
-    for _ in range(count):
-        length, selected, specs = chance.choice((1, 5, 30, 200)), [], []
-        for _ in range(chance.choice((1, 1, 2, 3, 8, 64))):
-            first = chance.randrange(length + 3)
-            last = first + chance.randrange(length // 9 + 5)
-            spec, *ends = chance.choice((
-                ("%d-%d" % (first, last), first, last + 1),
-                ("%d-" % first, first, length),
-                ("-%d" % first, max(0, length - first), length)))
-            specs.append(spec)
-            selected.append(range(ends[0], min(ends[1], length)))
-        chosen, expected = set(itertools.chain(*selected)), []
-        for each in filter(None, selected):
-            first, last = each[0], each[-1]
-            while first - 1 in chosen:
-                first -= 1
-            while last + 1 in chosen:
-                last += 1
-            if (first, last) not in expected:
-                expected.append((first, last))
-        value = ",".join(specs)
-        found = outcome(ranges, value, length)
-        assert found == (expected or 416), (value, length)
-
-
 GOOD_LINES = [line.encode() for line in [
     'If-Match: "x", ' + ETAG, "If-Match: *", 'If-None-Match: "x", ' + WEAK,
     "If-Modified-Since: " + DATE, "If-Unmodified-Since: " + EARLIER,
@@ -1495,9 +1466,8 @@ def fuzz_heads(chance, count):
             ("applies", "digest"), (False, True))]), seen
 
 
-@pytest.mark.parametrize("fuzz, share", [(fuzz_ranges, 5), (fuzz_heads, 1)])
-def test_fuzz_of_pure_functions(fuzz, share):
-    fuzz(random.Random(FUZZ_SEED), FUZZ_HEADS // share)
+def test_fuzz_of_pure_functions():
+    fuzz_heads(random.Random(FUZZ_SEED), FUZZ_HEADS)
 
 
 # ---- Target path ------------------------------------------------------------
@@ -1509,15 +1479,13 @@ WAYS_OUT = r"""
     //etc/passwd /%2e%2e/%2e%2E/etc/passwd /../../%65tc/pass%77d
     http://a/../../etc/passwd http://../../../etc/passwd http:///etc/passwd
     HTTPS://A:1/%2e%2e/etc/passwd ../../etc/passwd file:///etc/passwd
-    /%2e%2e%2f%2e%2e%2Fetc%2fpasswd /%2fetc%2fpasswd /..%2F../etc/passwd
-    /a%2f../../etc/passwd /..%00/..%00/etc/passwd /%00/../../etc/passwd
-    /../../etc/passwd%00.html /..%00%2f../etc/passwd /%u002e%u002e/etc/passwd
-    /%%32%65%%32%65/etc/passwd /%2/../etc/passwd /..%/..%/etc/passwd
-    /%252e%252e/%252e%252e/etc/passwd /..%252f..%252fetc%252fpasswd
-    /%c0%ae%c0%ae/etc /..%c0%af..%c1%9cetc/passwd /%ef%bc%8e%ef%bc%8e/etc
-    /..%e2%88%95..%ef%bc%8fetc/passwd /..;/..;/etc/passwd /..;a=b/etc/passwd
-    /~root/etc/passwd /.../.../etc/passwd /....//....//etc/passwd
-    /..%20/..%20/etc/passwd /%20../etc/passwd /..%0d%0a/etc/passwd
+    /%2e%2e%2f%2e%2e%2Fetc%2fpasswd /%2fetc%2fpasswd /a%2f../../etc/passwd
+    /..%00/..%00/etc/passwd /../../etc/passwd%00.html /%u002e%u002e/etc/passwd
+    /%%32%65%%32%65/etc/passwd /%2/../etc/passwd /%252e%252e/etc/passwd
+    /..%252f..%252fetc%252fpasswd /%c0%ae%c0%ae/etc /..%c0%af..%c1%9cetc/passwd
+    /%ef%bc%8e%ef%bc%8e/etc /..%e2%88%95..%ef%bc%8fetc/passwd
+    /..;a=b/etc/passwd /~root/etc/passwd /.../.../etc/passwd
+    /....//....//etc/passwd /..%20/..%20/etc/passwd /%20../etc/passwd
     \..\etc\passwd /..\..\etc\passwd /..%5c..%5Cetc%5cpasswd
     /..%255c..%255cetc/passwd /%5c%5chost%5cshare%5cpasswd
     /%5c%5c%3f%5cC:%5cpasswd /C:/etc/passwd /C%3a%5cetc%5cpasswd
@@ -1883,14 +1851,12 @@ def test_long_lines_of_workers_are_cut(form, tmp_path):
         spare = 10 if form == "json" else 0     # its duration may be longer
         for length, value, is_cut in (
                 (most - spare, "", False), (most + 1 + spare, "", True),
-                (0, "y" * (most // 2 - spare), False), (0, '"' * 9000, True),
-                (5000, "\xff" * 9000, True)):
+                (0, '"' * 9000, True), (5000, "\xff" * 9000, True)):
             line = log_line(length, value)
             assert len(line) <= select.PIPE_BUF and line.endswith("\n")
             assert ("..." in line) is is_cut, line
-            entry = read_log(line[:-1], form)
-            assert entry["status"] == 200 and re.fullmatch(
-                r"GET /\?x*(\.\.\.x*)? HTTP/1\.1", entry["request"]), line
+            assert re.fullmatch(r"GET /\?x*(\.\.\.x*)? HTTP/1\.1", read_log(
+                line[:-1], form)["request"]), line
 
 
 # 127.0.0.1 asks, and is a trusted proxy, as all of 10.0.0.0/8 are.
@@ -1939,15 +1905,12 @@ def test_long_forwarded_is_not_remembered():
 
 def test_parse_users():
     """Comments, blank lines, any line end, a BOM; the least and the most."""
-    lines = [hash_line("a b", "x", size=64), hash_line("n", "x", salt=bytes(
-        64)), hash_line("j\xe9", "x", salt=b"s" * 8), hash_line(
-            "m", "x").replace("$2$1$1$", "$4096$8$16$")[:-1] + " \r\n"]
+    lines = [hash_line("a b", "x", size=64), hash_line("j\xe9", "x", salt=bytes(
+        8)), hash_line("m", "x", salt=bytes(64)).replace(
+            "$2$1$1$", "$4096$8$16$")[:-1] + " \r\n"]
     for start in ("\ufeff", "# x\r\n\r\n  \n"):
         users = httpd.parse_users((start + "".join(lines)).encode())
-        assert list(users) == [b"a b", b"n", "j\xe9".encode(), b"m"]
-        if HAS_SCRYPT:
-            assert [users[name].is_of(word) for name in (b"a b", b"n")
-                    for word in (b"x", b"y")] == [True, False] * 2
+        assert list(users) == [b"a b", "j\xe9".encode(), b"m"]
 
 
 def test_bad_line_of_users_is_named_but_not_shown():
@@ -1958,8 +1921,8 @@ def test_bad_line_of_users_is_named_but_not_shown():
             good[:-24], good[:-2], good + "$", good.replace("c3N", ""),
             *(good.replace("$16$8$1$", work) for work in (     # too little
                 "$17$8$1$", "$1$8$1$", "$16$0$1$", "$16$8$0$",
-                "$4194304$1$1$", "$4096$8$17$", "$4096$8$9999$")),
-            *(hash_line("me", "x", salt=b"s" * size) for size in (7, 65)),
+                "$4194304$1$1$", "$4096$8$17$")),
+            *(hash_line("me", "x", salt=bytes(size)) for size in (7, 65)),
             *(hash_line("me", "x", size=size) for size in (15, 65))]:
         data = "# secret\n\n%s%s\n" % (hash_line("other", "secret"), line)
         with pytest.raises(ValueError) as caught:
