@@ -66,8 +66,7 @@ MISSING = {
         "    with socket.socket() as listener:\n"
         "        listener.bind(('127.0.0.1', 0))\n"
         "        listener.listen(1)\n"
-        "        one = socket.socket()\n"
-        "        one.connect(listener.getsockname())\n"
+        "        one = socket.create_connection(listener.getsockname())\n"
         "        return one, listener.accept()[0]\n"
         "socket.socketpair = pair\ndel socket.AF_UNIX"),
     "SO_REUSEPORT": "import socket\nvars(socket).pop('SO_REUSEPORT', None)",
@@ -254,7 +253,6 @@ class Running(LogReader):
         return messages.decode()
 
     def descriptors(self):
-        """Return how many descriptors it has open."""
         return len(os.listdir("/proc/%d/fd" % self.pid))
 
     def memory(self, name="VmRSS"):
@@ -306,7 +304,6 @@ class Serving(LogReader):
             assert re.fullmatch(self.says, said, re.DOTALL), said
 
     def said(self):
-        """Return what it has said so far."""
         size = os.fstat(self.messages.fileno()).st_size
         return os.pread(self.messages.fileno(), size, 0).decode()
 
@@ -376,17 +373,14 @@ class Wire:
         self.sock.close()
 
     def send(self, data):
-        """Send all of *data*."""
         self.sock.sendall(data)
         return self
 
     def get(self, target, *lines, **settings):
-        """Send a GET and return its Answer."""
         self.send(request_for(target, *lines, **settings))
         return self.response(settings.get("method", "GET"))
 
     def has_input(self):
-        """Return whether there is something to read."""
         return bool(select.select([self.sock], [], [], 0)[0])
 
     def more(self):
@@ -543,7 +537,6 @@ class ScriptedServer:
         self.host, self.port = self.listener.getsockname()[:2]
 
     def url(self, path="/file"):
-        """Return the URL of *path* here."""
         return "%s://%s:%d%s" % ("https" if self.context else "http",
                                  self.host, self.port, path)
 
@@ -692,7 +685,6 @@ def get_here(*arguments, delays=(0,)):
 
 
 def start_httpget(*arguments, **popen):
-    """Start httpget.py as a process."""
     popen.setdefault("stdout", subprocess.PIPE)
     popen.setdefault("stderr", subprocess.PIPE)
     environment = dict(os.environ, PYTHONIOENCODING="utf-8")
@@ -712,7 +704,6 @@ def ended(process):
 
 
 def get(*arguments, **popen):
-    """Run httpget.py as a process; return how it ended."""
     return ended(start_httpget(*arguments, **popen))
 
 
@@ -878,14 +869,12 @@ ETAG = '"17979cfe,2a0000-400"'      # a comma separates nothing in a tag
 HEAD = b"%s\r\n\r\n"
 LINE = b"%s\r\nHost: a\r\n\r\n"
 TARGET = b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
-VERSION = b"GET / HTT%s\r\nHost: a\r\n\r\n"
 HOST = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
 FIELD = b"GET / HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n"
 LENGTH = FIELD % b"Content-Length: %s"
 CODING = FIELD % b"Transfer-Encoding: %s"
 CONNECTION = FIELD % b"Connection: %s"
 OLD = b"GET / HTTP/1.0\r\n%s\r\n\r\n"
-BEFORE = b"%sGET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def spread(groups):
@@ -1273,8 +1262,10 @@ ROOM = 32768 - len(FIELD % b"")
 REQUESTS = [(form % value, expected, why) for value, form, expected, why in
             spread([
     # The request line: RFC 9112, 3.
-    ([b"", b"\r\n"], BEFORE, PLAIN, "the least, an empty line (9112, 2.2)"),
-    ([b"\n", b"\r", b" ", b"\xef\xbb\xbf"], BEFORE, 400, "before it"),
+    ([b"", b"\r\n"], b"%s" + LINE % b"GET / HTTP/1.1", PLAIN,
+     "the least, an empty line before it (9112, 2.2)"),
+    ([b"\nGET / HTTP/1.1", b"\rGET / HTTP/1.1", b"\xef\xbb\xbfGET / HTTP/1.1"],
+     LINE, 400, "something else before it"),
     ([b"GET  / HTTP/1.1", b"GET\t/\tHTTP/1.1", b"GET\xa0/ HTTP/1.1", b"GET",
       b"GET / HTTP/1.1 ", b"GET / HTTP/1.1\r", b"GET /", b" / HTTP/1.1"], LINE,
      400, "not three words"),
@@ -1304,17 +1295,16 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     (b"POST / HTTP/1.1\r\nContent-Length: 5", LINE,
      ("POST", "", "close", True, ""), "POST with content"),
     # Versions: RFC 9112, 2.3; DESIGN, 3.
-    ([b"P/1.2", b"P/1.9"], VERSION, PLAIN, "a later minor version"),
+    (b"GET / HTTP/1.2", LINE, PLAIN, "a later minor version"),
     ([b"GET / HTTP/0.9", b"PRI * HTTP/2.0", b"HEAD / HTTP/2.0"], HEAD, 505,
      "another major version"),
-    ([b"P /1.1", *b"P/1 P/1. P/.1 P/1.10 P/01.1 P/1,1 P/1.x P/1.\xb9 PS/1.1"
-      b" p/1.1".split()], VERSION, 400, "no HTTP/digit.digit (9112, 2.3)"),
+    (b"P/1 P/1. P/.1 P/1.10 P/01.1 P/1,1 P/1.x P/1.\xb9 PS/1.1 p/1.1".split(),
+     LINE % b"GET / HTT%s", 400, "no HTTP/digit.digit (9112, 2.3)"),
     (b"GET / HTTP/1.0", HEAD, CLOSING, "HTTP/1.0 closes, needs no Host"),
     # Host: RFC 9112, 3.2; RFC 9110, 7.2; RFC 3986, 3.2.2.
-    ([b"GET / HTTP/1.1", b"GET / HTTP/1.2", b"GET / HTTP/1.1\r\nX-Host: a",
+    ([b"GET / HTTP/1.2", b"GET / HTTP/1.1\r\nX-Host: a",
       b"GET http://a/ HTTP/1.1"], HEAD, 400, "no Host"),
-    ([b"b\r\nHost: a", b"a\r\nHOST: a", b"a\r\nHost:", b"\r\nHost: a"], HOST,
-     400, "two Hosts"),
+    ([b"a\r\nHOST: a", b"a\r\nHost:", b"\r\nHost: a"], HOST, 400, "two Hosts"),
     ([b"Host: a\r\nHost: b", b"Host: a b"], OLD, 400, "invalid Host in 1.0"),
     (b"GET / HTTP/1.1\r\nhOsT:a", HEAD, PLAIN, "any case, no OWS"),
     ([b"\ta \t", *b"a.example:8080 a.example: a_b.example .. 127.0.0.1 [::1]"
@@ -1751,35 +1741,25 @@ def test_answer_in_another_second(tmp_path, monkeypatch):
         for at in (now, now, now + 1, now + 1):
             monkeypatch.setattr(time, "time", lambda at=at: at)
             with Wire(server.port) as wire:
-                answer = wire.send(request_for("/a.bin")).head().decode()
+                head = wire.send(request_for("/a.bin")).head().decode()
                 assert wire.take(len(content)) == content
-            date = "\r\nDate: " + httpd.http_date(at)
-            assert answer.count(date) == 1, answer
-            heads.add(answer.replace(date, ""))
-    head, = heads
-    assert re.findall("\n(?i:x-)[^\r]*", head) == [
-        "\nX-A: b", "\nX-A: c", "\nx-content-type-options: "], head
+            before, date, after = head.partition(
+                "\r\nDate: " + httpd.http_date(at))
+            heads.add(before + after)
+            assert date and "\nDate" not in before + after, head
+    assert re.findall("\n(?i:x-)[^\r]*", *heads) == [
+        "\nX-A: b", "\nX-A: c", "\nx-content-type-options: "], heads
 
 
 # ---- Access log lines -------------------------------------------------------
 
 LATIN_1 = bytes(range(256)).decode("latin-1")
-QUOTED = r'"((?:[ !#-\[\]-~]|\\x[0-9a-f]{2})*)"'
-NCSA = r"(\S+) - (\S+) \[([^]]+)\] %s (\d+) (\d+)(?: %s %s)?" % (3 * (QUOTED,))
-NCSA_NAMES = ("address", "user", "time", "request", "status", "bytes",
-              "referer", "user_agent")
+LOG_TIME = r"\d\d/[A-Z][a-z]{2}/\d{4}(:\d\d){3} [+-]\d{4}"
 
 
-def read_log(line, form):
-    """Return what is in a log *line*; None for what is not."""
-    if form == "json":
-        return json.loads(line)
-    found = re.fullmatch(NCSA, line)
-    assert found and (found.group(7) is None) == (form == "common"), line
-    entry = {name: None if text in ("-", None) else re.sub(
-        r"\\x(..)", lambda match: chr(int(match.group(1), 16)), text)
-        for name, text in zip(NCSA_NAMES, found.groups())}
-    return dict(entry, status=int(entry["status"]), bytes=int(entry["bytes"]))
+def escaped(text, but=r" !#-\[\]-~"):
+    return re.sub("[^%s]" % but, lambda found: "\\x%02x" % ord(found.group()),
+                  text)
 
 
 @pytest.mark.parametrize("form", ["combined", "common", "json"])
@@ -1804,23 +1784,23 @@ def test_log_lines(user, line, referer, agent, form, tmp_path):
             users)) as serving, Wire(serving.port) as wire:
         wire.send(HEAD % "\r\n".join(filter(None, lines)).encode("latin-1"))
         answer = wire.response()
-        logged = serving.logged("mark")
+        logged = re.sub(LOG_TIME, "TIME", serving.logged("mark"), 1)
         port = wire.sock.getsockname()[1]
-    assert re.fullmatch("[ -~]+", logged)
-    entry = read_log(logged, form)
-    assert re.fullmatch(r"\d\d/[A-Z][a-z]{2}/\d{4}(:\d\d){3} [+-]\d{4}",
-                        entry.pop("time"))
+    size = len(answer.content)
     if form == "json":
+        assert re.fullmatch("[ -~]+", logged)
+        entry = json.loads(logged)
         assert entry.pop("duration_us") >= 0
-        assert (entry.pop("port"), entry.pop("aborted")) == (port, False)
-    else:       # "-" is NCSA's word for what is not there
-        user = user and user.encode().decode("latin-1")
-        referer, agent = (None, None) if form == "common" else (
-            referer or None, agent or None)
-    assert entry == {
-        "address": "127.0.0.1", "user": user, "request": line,
-        "status": answer.status, "bytes": len(answer.content),
-        "referer": referer, "user_agent": agent}, answer
+        assert entry == {
+            "time": "TIME", "address": "127.0.0.1", "port": port, "user": user,
+            "request": line, "status": answer.status, "bytes": size,
+            "referer": referer, "user_agent": agent, "aborted": False}
+    else:
+        user = (user or "-").encode().decode("latin-1")
+        assert logged == '127.0.0.1 - %s [TIME] "%s" %d %d%s' % (
+            escaped(user, "!#-\\[\\]-~"), escaped(line), answer.status, size,
+            "".join(' "%s"' % escaped(value or "-") for value in (
+                referer, agent) if form == "combined"))
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="no tzset here")
@@ -1855,8 +1835,8 @@ def test_long_lines_of_workers_are_cut(form, tmp_path):
             line = log_line(length, value)
             assert len(line) <= select.PIPE_BUF and line.endswith("\n")
             assert ("..." in line) is is_cut, line
-            assert re.fullmatch(r"GET /\?x*(\.\.\.x*)? HTTP/1\.1", read_log(
-                line[:-1], form)["request"]), line
+            assert re.search(r'"GET /\?x*(\.\.\.x*)? HTTP/1\.1"', line), line
+            assert form != "json" or json.loads(line)["status"] == 200, line
 
 
 # 127.0.0.1 asks, and is a trusted proxy, as all of 10.0.0.0/8 are.
@@ -1868,7 +1848,7 @@ def test_long_lines_of_workers_are_cut(form, tmp_path):
     (["192.0.2.1:65535"], ("192.0.2.1", 65535), "with a port"),
     (["2001:DB8:0::1", "[2001:db8::1]", "[2001:db8::1], 10.1.1.1:9"],
      ("2001:db8::1", None), "IPv6"),
-    (["[2001:db8::1]:123"], ("2001:db8::1", 123), "IPv6 with a port"),
+    (["[2001:db8::1]:9"], ("2001:db8::1", 9), "IPv6 with a port"),
     (["10.5.5.5, 10.9.9.9", "192.0.2.1, nonsense, 10.5.5.5",
       "192.0.2.1," + "10.5.5.5," * 32], ("10.5.5.5", None),
      "all are trusted, nonsense before, more than are read"),
@@ -1905,9 +1885,9 @@ def test_long_forwarded_is_not_remembered():
 
 def test_parse_users():
     """Comments, blank lines, any line end, a BOM; the least and the most."""
-    lines = [hash_line("a b", "x", size=64), hash_line("j\xe9", "x", salt=bytes(
-        8)), hash_line("m", "x", salt=bytes(64)).replace(
-            "$2$1$1$", "$4096$8$16$")[:-1] + " \r\n"]
+    lines = [hash_line("a b", "x", size=64), hash_line(
+        "j\xe9", "x", salt=bytes(8)), hash_line("m", "x", salt=bytes(
+            64)).replace("$2$1$1$", "$4096$8$16$")[:-1] + " \r\n"]
     for start in ("\ufeff", "# x\r\n\r\n  \n"):
         users = httpd.parse_users((start + "".join(lines)).encode())
         assert list(users) == [b"a b", "j\xe9".encode(), b"m"]
@@ -1952,25 +1932,25 @@ def words(text, *before, form="%d"):
 
 @table("function, inputs", [
     (date, ["Sun, { }"], "dates"),
-    (lambda text: httpd.parse_request(HEAD % (
-        b"GET / HTTP/1.1\r\n" + text.encode("latin-1"))),
-     ["Host:{a.} ", "Host:[{:}", "Host:a:{0}", *("Host: a\r\n" + each for each
-      in ("a:{ \t}\0", "{a} : b", "a:{ }\r\n" * 90 + "a:", "Connection:{,}",
-          "Content-Length:{1, }1", "Accept-Encoding:{gzip,}"))], "requests"),
+    (lambda text: httpd.parse_request(FIELD % text.encode("latin-1")),
+     ["Host:{a.} ", "X:{ \t}\0", "{a} : b", "X:{ }\r\n" * 90 + "X:",
+      "Connection:{,}", "Content-Length:{1, }1", "Accept-Encoding:{gzip,}"],
+     "requests"),
+    (lambda text: httpd.parse_request(HOST % text.encode("latin-1")),
+     ["{a.} ", "[{:}", "a:{0}"], "hosts"),
     (httpd.TARGET.fullmatch, ["http://{a:}", "http://{%41}%"], "targets"),
     (trickle, ["{a}"], "a drip of bytes"),
     (httpd.parse_credentials, ["Basic{ }", "Basic {A}A"], "credentials"),
-    (lambda text: httpd.evaluate_preconditions(
-        {"if-none-match": text}, ETAG, 0, NOW),
+    (functools.partial(judged, "if-none-match: %s"),
      ['{"}', '"{a}', '{"a", }', '{W/"a}', "{ ,}"], "tags"),
     (ranges, ["{0}", "0-{0}", "{0-0,}", "{, \t}", "0{ }-1"], "ranges"),
     (httpd.parse_weights,
      ["{a,}", "a{;q=0}", "a;q=0.{0}", "a;{ }x", "a{ };q =1", "a;q=1{ ;}",
       'a;b="{\\"};q=1', '{a;b="};q=1'], "weights"),
     (lead, ["{/a}{/..}", "{%41}", "{%}"], "paths (CVE-2016-10703)"),
-    (lambda text: lead(text, True), ["/{ .}a", "/con{.con}"],
+    (functools.partial(lead, windows=True), ["/{ .}a", "/con{.con}"],
      "paths on Windows"),
-    (lambda text: httpd.content_type("text/html", text.encode()),
+    (lambda text: of_html(text.encode()),
      ["{<!--}", "{<meta }", "{<meta charset}", "{<?xml }"], "charsets"),
     (lambda text: words(text, "-O", "h", "80"), ["{a}"], "client: names"),
     (lambda text: words(text, "-r", form="http://h/%d"), ["{a}"],
