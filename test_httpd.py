@@ -922,6 +922,7 @@ def spoiled(chance, samples):
 RFC850 = "Sunday, 06-Nov-94 08:49:3%d GMT"
 ASCTIME = "Sun Nov  6 08:49:3%d 1994"
 WEAK = "W/" + ETAG
+LONG = b"n" * 8178      # with it in "GET /%s HTTP/1.1" a line has 8 KiB
 META = b"<!DOCTYPE html><title>a</title><meta charset=%s>"
 PART_OF_EURO = b"a" * (httpd.SMALL - 2) + b"\xe2\x82"
 
@@ -1144,6 +1145,16 @@ def settled(changed, modified):
      [(2 * i, 2 * i) for i in range(256)], "256"),
     (ranges, [(alternate(257), 514), ",".join(["0-1"] * 257),
               ",".join(["999-"] * 257)], None, "257"),
+    # What has come of a head.
+    (httpd.check_partial, [
+        (b"\r\nGET /%s HTTP/1.1\r" % LONG, 0), (b"GET / HTTP/1.1\r\n", 15),
+        (b"GET /\r\n" + b"x" * 32761, 0)], None, "the most, half a line end"),
+    (httpd.check_partial, [(b"GET / HTTP/1.1\n", 14), (b"\r\n\nGET", 0), (
+        b"\x80\x2e\x01", 0)], 400, "bare LF, no token as in a ClientHello"),
+    (httpd.check_partial, [(b"\r\nGET /n%s HTTP/1.1\r\n" % LONG, 0)], 414,
+     "more than 8 KiB"),
+    (httpd.check_partial, [(b"GET /\r\n" + b"x" * 32762, 0)], 431,
+     "more than 32 KiB"),
     # RFC 3986, 5.2.4.
     (lead, ["/", "", "/.", "/..", "/a/.."], "/", "the root"),
     (lead, ["//a//", "/a/.", "/a/%2e", "/a/b/..", "/a/b/%2E%2e"], "a/",
@@ -1254,7 +1265,6 @@ def of_path(path, query=""):
 PLAIN = of_path("/")
 BODY = ("GET", "/", "close", True, "")
 CLOSING = ("GET", "/", "close", False, "")
-LONG = b"n" * 8178      # with it in "GET /%s HTTP/1.1" a line has 8 KiB
 ROOM = 32768 - len(FIELD % b"")
 
 # Raw heads, each with either (method, path, connection, has_body, query) or
