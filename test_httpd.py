@@ -1972,21 +1972,16 @@ def test_doctests(module):
 
 
 class Pieces(tuple):
-    """The pieces of an answer that *make* yields, each made when those
-    before it are sent."""
-
-    def __new__(cls, make):
-        self = super().__new__(cls)
-        self.make = make
-        return self
+    """Made of [make]: the pieces of an answer that make() yields, each when
+    those before it are sent."""
 
     def __iter__(self):
-        return self.make()
+        return self[0]()
 
 
 def endless(start, piece):
     """Return an answer of *start*, and of *piece* without end."""
-    return Pieces(lambda: itertools.chain([start], itertools.repeat(piece)))
+    return Pieces([lambda: itertools.chain([start], itertools.repeat(piece))])
 
 
 def parsed(function, *args):
@@ -2014,17 +2009,17 @@ SAME = "just as it is"
 BASE = httpget.parse_url("http://h/a/b")
 PURE = {
     httpget.parse_host: [
-        (["localhost", "a_b.de.", "127.0.0.1", "::ffff:1.2.3.4", "a" * 63,
-          "fe80::1%eth0", "xn--fa-hia.de", "a." * 126 + "a"], SAME, "taken"),
-        (["b\xfccher.de", "B\xdcCHER.de"], "xn--bcher-kva.de", "idna"),
+        (["localhost", "a_b.de.", "127.0.0.1", "a" * 63, "fe80::1%eth0",
+          "a." * 126 + "a"], SAME, "taken"),
+        ("B\xdcCHER.de", "xn--bcher-kva.de", "idna"),
         ("[::1]", "::1", "brackets"),
         ("\u65e5\u672c\u3002jp", "xn--wgv71a.jp", "another full stop"),
         (["fa\xdf.de", "FA\u1e9e.de", "\u03bf\u03c2.com", "a\u200db.com",
           "a\u200cb.com"], None, "another host by IDNA 2003"),
-        (["", "localhost:8080", "1.2.3.4:80", "user@host", "http://host/",
-          "a/b", "a b", "a\r\nb", "host\n", "a\0b", "[localhost]", "[::1",
-          "::1]", "-a", "a-", "a..b", "a" * 64, "a." * 126 + "aa", "a%2fb",
-          "::1%a/b", "123", "\udcff", "\uff11\uff12\uff0f"], None, "no host")],
+        (["", "localhost:8080", "user@host", "a/b", "a b", "host\n", "a\0b",
+          "[localhost]", "[::1", "::1]", "-a", "a-", "a..b", "a" * 64,
+          "a." * 126 + "aa", "::1%a/b", "123", "\udcff",
+          "\uff11\uff12\uff0f"], None, "no host")],
     httpget.parse_port: [
         ("1", 1, "smallest"), ("65535", 65535, "largest"),
         (["0", "65536", "", "-1", "+8", "8_0", "\u0668", "8\n"], None, "no")],
@@ -2044,13 +2039,11 @@ PURE = {
         ("http://h/a%2fb?c=%20&d#e", "http://h/a%2fb?c=%20&d", "encoded"),
         ("http://h/a b<\xe9>\udcff", "http://h/a%20b%3C%C3%A9%3E%FF",
          "what no URL has"),
-        (["ftp://h/a", "file:///etc/passwd", "//h/a", "http:/h/a",
-          "http:///a", "http://user@h/", "http://user:secret@h/",
-          "http://a.example@h/", "http://h\\@evil/", "http://h:99999/",
+        (["ftp://h/a", "//h/a", "http:/h/a", "http:///a", "http://user@h/",
+          "http://user:secret@h/", "http://h\\@evil/", "http://h:99999/",
           "http://h:8 0/", "http://h:80:80/", "http://h/a\r\nX: y",
-          "http://h/\0", "http://h\t/", "http://fe80::1:2/x", "http://::1/",
-          "http://1::2:/", "http://[::1]2/", "http://123/"], None,
-         "no URL, or one in doubt")],
+          "http://h\t/", "http://fe80::1:2/x", "http://::1/",
+          "http://[::1]2/", "http://123/"], None, "no URL, or one in doubt")],
     functools.partial(httpget.redirected, BASE): [
         ("/c", "http://h/c", "absolute"), ("c", "http://h/a/c", "relative"),
         (["../../c", "/../c"], "http://h/c", "above the root"),
@@ -2064,22 +2057,18 @@ PURE = {
         ("//o/x", "http://o/x", "host"), ("./a:b", "http://h/a/a:b", "colon"),
         ("/\xc3\xa9", "http://h/%C3%A9", "UTF-8, read as Latin-1"),
         ("https://h/x", SAME, "to TLS"),
-        (["a:b", "ftp://h/x", "http://u@h/", "javascript:x", "/a\nb", "//a b/",
-          "http://h:x/", "//\xe2\x80\xae\xe2\x84\x80/"], None, "refused")],
+        (["a:b", "ftp://h/x", "http://u@h/", "/a\nb", "//a b/", "http://h:x/",
+          "//\xe2\x80\xae\xe2\x84\x80/"], None, "refused")],
     functools.partial(httpget.redirected, httpget.parse_url("https://h/a")): [
         ("http://h/a", None, "never from TLS to plain text")],
     httpget.parse_range: [
         ("0-0", "bytes=0-0", "one byte"), ("-5", "bytes=-5", "the last"),
         ("9" * 18 + "-", "bytes=" + "9" * 18 + "-", "the most digits"),
-        (["", "-", "5-4", "1-2,4-5", "+1-2", "1_0-20", " 1-2", "1-2\n",
+        (["", "-", "5-4", "1-2,4-5", "+1-2", "1_0-20", "1-2\n",
           "1" * 19 + "-", "\u0661-"], None, "no range")],
-    httpget.http_time: [
-        ([DATE, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"],
-         MODIFIED, "a date"), ("Wed, 31 Dec 1969 23:59:59 GMT", -1, "old"),
-        ("Wed, 31 Dec 2008 23:59:60 GMT", 1230768000, "a leap second"),
-        (["soon", "Sun, 31 Feb 1993 08:49:37 GMT", "Sun, 06 Nov 1994 25:61:00 "
-          "GMT", DATE.replace("GMT", "+0000"), DATE.lower(), DATE.replace(
-              "1994", "9999"), DATE.replace("06", "6")], None, "none")],
+    httpget.http_time: [    # for others see test_parse_http_date
+        ("Wed, 31 Dec 1969 23:59:59 GMT", -1, "old"),
+        (DATE.replace("1994", "9999"), None, "none that a file could have")],
     httpget.strong_validator: [
         ({"etag": '"a"'}, '"a"', "a tag"),
         ([{"etag": tag, "last-modified": DATE, "date": LATER} for tag in (
@@ -2138,10 +2127,9 @@ def test_pure_function_of_the_client(function, given, expected):
 
 
 @pytest.mark.parametrize("name", [
-    "C:\\x", "\\\\host\\share\\x", "\\\\?\\C:\\x", "\\\\.\\COM1", "//host/x",
-    "C:", "a:b:$DATA", "nul:", "CON", "Aux .c", "prn. .x", "nul ", "com\xb9",
-    "lpt9.a.b", "conin$", "CONOUT$.x", "a/../con", "..\\con", ".con", "a. .",
-    "con\x1b", "a*", "a|b", "<a>", '"a"', "com0.txt", "com10"], ids=ascii)
+    "C:\\x", "\\\\host\\share\\x", "\\\\.\\COM1", "//host/x", "C:", "a:b:$DATA",
+    "nul:", "Aux .c", "prn. .x", "nul ", "com\xb9", "lpt9.a.b", "CONOUT$.x",
+    "..\\con", ".con", "a. .", "con\x1b", "a*|b", "<a>", '"a"'], ids=ascii)
 def test_names_that_windows_takes_for_something_else(name):
     """What is made of them is a plain name, for Python and for httpd.py."""
     for made in (httpget.safe_name(name), httpget.local_name(name, True)):
@@ -2149,24 +2137,6 @@ def test_names_that_windows_takes_for_something_else(name):
         assert not re.search(r'[\x00-\x1f<>:"|?*]|[. ]$', made)
         assert not isinstance(outcome(
             httpd.path_segments, "/" + urllib.parse.quote(made), True), int)
-
-
-@pytest.mark.parametrize("run", [
-    lambda n: httpget.joined(BASE, "/a" * (n // 4) + "/.." * (n // 6)),
-    lambda n: get_here("-O", "h", "80", *range(n // 8), 0),
-    lambda n: get_here("-r", *map("http://h/{}".format, range(n // 8)),
-                       "http://h/0")], ids=["dots", "files", "copies"])
-def test_time_of_the_client_is_linear(run):
-    """Sixteen times as much takes nothing like 256 times as long."""
-    def least_time(size, count):
-        times = []
-        for _ in range(count):
-            start = time.process_time()
-            run(size)
-            times.append(time.process_time() - start)
-        return min(times[1:] or times)      # at first, things are imported
-    small = least_time(1900, 6)
-    assert any(least_time(16 * 1900, 1) < 64 * small for _ in range(5))
 
 
 # ---- httpget.py: listings ---------------------------------------------------
@@ -2214,63 +2184,24 @@ PAGES.update({
     "<img src=f?v=1><a href=g?v=1>": "f", "<base href=/x/><img src=f>": "",
     "<img src=data:image/gif;base64,AA><img src=//x/f><img src=/f>": "",
     "<form action=f>": "", "<base href=d/><img src=f>": "d/ d/f",
-    "<img src=d/e/f>": "d/ d/e/ d/e/f"})
+    "<img src=d/e/f>": "d/ d/e/ d/e/f",
+    # Python refuses to read a number of thousands of digits.
+    "<p title='&#%s;'><a href=f>" % ("1" * 5000): "f"})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ascii)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: ascii(page)[:80])
 def test_links_of_a_page(here, page):
     check_asked_by_copy(page.encode(), [], 0, PAGES[page])
-
-
-def test_number_of_thousands_of_digits_in_a_page(here):
-    """Python refuses to read it; the links are taken for all that."""
-    check_asked_by_copy(b"<p title='&#%s;'><a href=f>" % (b"1" * 5000), [], 0,
-                        "f")
-
-
-@pytest.mark.parametrize("linked", [False, True], ids=["itself", "linked"])
-def test_folder_that_leads_to_itself_with_another_slash(here, linked):
-    """For ever: some servers do, and the copy ends."""
-    def answer(head):
-        path = head.split()[1]
-        if linked and path == b"/a/":
-            return ok(b"<a href=b/>b</a>", b"Content-Type: text/html")
-        return ok(b"", b"Location: %s/" % path, status=b"301 Moved")
-    with ScriptedServer(answer) as server:
-        ended = get_here("-r", "--retries", "0", server.url("/a/"))
-        assert ended.status == 1 and "more than 10 redirects" in ended.err
-        assert len(server.requests) < 30
 
 
 def test_copy_says_what_is_saved_as_sent(here):
     """The second run transfers nothing."""
     coded = gzip.compress(b"text")
-
-    def answer(head):
-        if head.split()[1] == b"/a/":
-            return ok(b"<a href=f>f</a>", b"Content-Type: text/html")
-        if head.split()[1] != b"/a/f":
-            return ok(b"", status=b"404 Not Found")
-        return ok(coded, b"Content-Encoding: gzip",
-                  b"Last-Modified: " + DATE.encode())
-    with ScriptedServer(answer) as server:
-        first, second = [get_here("-r", server.url("/a/")) for _ in "12"]
-    with open("a/f", "rb") as file:
-        assert file.read() == coded
-    assert first.status == second.status == 0, (first, second)
-    assert "f: saved as sent, gzip\n" in first.err, first
-    assert "; 1 unchanged;" in second.err or " 2 unchanged;" in second.err, (
-        second)
-
-
-def test_complete_where_times_have_two_seconds(here):
-    content = ok(b"abc", b"Last-Modified: " + DATE.encode())
-    with ScriptedServer(content) as server:
-        get_here("-O", server.url("/f"))
-        mtime = os.stat("f").st_mtime
-        os.utime("f", (mtime + 1, mtime + 1) if mtime % 2 else (mtime, mtime))
-        ended = get_here("-c", "-O", server.url("/f"))
-    assert ended.status == 0 and "complete already" in ended.err, ended
+    with ScriptedServer(script_of({"/": ok(b"<a href=f>"), "/f": ok(
+            coded, GZIP, TIME_FIELD)})) as server:
+        for said in ("f: saved as sent, gzip\n", "; 1 unchanged;"):
+            result = get_here("-r", "-P", ".", server.url("/"))
+            check_end(result, 0, said, {"f": coded})
 
 
 @table("page, status, below", spread([
@@ -2282,15 +2213,22 @@ def test_complete_where_times_have_two_seconds(here):
      0, "d/", "nginx, caddy"),
     (b'[{"name": "f", "size": 4}]', 0, "f", "another size"),
     (b'[{"name": "f", "size": 3, "mtime": "x"}]', 0, "f", "no time"),
+    (b'[{"name": "f", "size": 3, "mtime": "%s"}]' % EARLIER.replace(
+        ":36", ":35").encode(), 0, "", "a second before, as FAT rounds"),
+    (b'[{"name": "f", "size": 3, "mtime": "%s"}]' % LATER.encode(), 0, "f",
+     "two seconds later"),
     ([b"", b"null", b"{}x", b"3", b"[1]", b"[{}]", b'["a"]', b'{"a": 1}', b"[",
-      b"[" * 100000, b'[{"name": "a"}', b'[{"name": "a"},', b"[]]",
-      b'[{"name": "a"},]', b'[,{"name": "a"}]', b'[{"name": "a"}] x',
-      b'[{"name": "%s"}]' % (b"a" * 10000)], 1, "", "none")]))
+      b"[" * 100000, b'[{"name": "a"}', b"[]]", b'[{"name": "a"},]',
+      b'[,{"name": "a"}]', b'[{"name": "%s"}]' % (b"a" * 10000)], 1, "",
+     "none")]))
 def test_listing_of_another_server(here, page, status, below):
-    """What is here with the size and time it tells is not asked for."""
+    """What is here with the size and time it tells is not asked for.
+
+    Some file systems round times to two seconds.
+    """
     os.mkdir("a b")
     write_to("a b/f", b"abc")
-    os.utime("a b/f", (MODIFIED, MODIFIED))
+    os.utime("a b/f", (MODIFIED - 1, MODIFIED - 1))
     check_asked_by_copy(page, [JSON_TYPE], status, below,
                         "no listing" if status else "")
 
@@ -2345,7 +2283,6 @@ NOT_THERE = [(9999, "odd"), (socket.AF_INET, "127.0.0.9")]
     (IPV4, [IPV6, IPV4], "-4 many", 0, "address 127.0.0.1", "IPv4 alone"),
     (IPV4, [IPV6, IPV4], "-6 many", 3, r"\(::1: [^,]*\)", "IPv6 alone"),
     (IPV4, None, "-6 127.0.0.1", 3, "no address for host", "none of IPv6"),
-    (IPV6, None, "-4 ::1", 3, "no address for host '::1'", "none of IPv4"),
     (IPV6, None, "::1", 0, "address ::1 port", "IPv6"),
     (IPV6, None, "-6 [::1]", 0, "address ::1 port", "in brackets"),
 ])
@@ -2397,31 +2334,24 @@ TELLING_PEAK = (    # of memory, in KiB
      "chunked"),
     (CLOSE_HEAD[:-2] + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(
         os.urandom(1 << 15) + MEBIBYTE[1 << 15:]), b"", [], "gzip"),
-    (b"HTTP/1.1 206 Part\r\nETag: \"x\"\r\nContent-Range: bytes %d-%d/%d"
-     b"\r\n\r\nx" % ((50 << 20) - 1, (100 << 20) - 1, 100 << 20), MEBIBYTE,
-     b"", ["-c", "-o", "t"], "resumed"),
-    (CLOSE_HEAD, MEBIBYTE, b"", ["-r", "-P", "."], "a folder, until the end"),
+    (CLOSE_HEAD[:-2] + b"Accept-Ranges: bytes\r\nETag: \"a\"\r\n\r\n", MEBIBYTE,
+     b"", ["-o", "t"], "until the end, and proved"),
 ])
 def test_memory_is_flat(here, start, piece, end, options):
     def script(head):
-        if b"GET / " in head and "-r" in options:
-            return ok(b'[{"name": "t", "type": "file"}]', JSON_TYPE)
-        if b"bytes=0-0" in head:    # which digest it has
-            return ok(b"", status=b"404 Not Found")
+        if b"bytes=0-0" in head:
+            return ok(b"\0", TAG_A, b"Content-Range: bytes 0-0/52428800",
+                      b"Repr-Digest: sha-256=:%s:" % base64.b64encode(
+                          hashlib.sha256(MEBIBYTE * 50).digest()),
+                      status=b"206 Part")
         return (start, *[piece] * 50, end)
     with ScriptedServer(script) as server:
-        if "-c" in options:
-            write_to("t.part", b"")
-            os.truncate("t.part", 50 << 20)
-            write_to("t.part.json", json.dumps({
-                "url": server.url("/"), "source": "", "validator": '"x"',
-                "length": 100 << 20}).encode())
         result = ended(subprocess.Popen(
             [sys.executable, "-c", TELLING_PEAK, *options, server.url("/")],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env=dict(os.environ, PYTHONPATH=HERE)))
-    assert result.status == 0, result
-    assert re.search("50.0 MiB in|%d bytes in" % (50 << 20), result.err)
+    assert result.status == 0 and "52428800 bytes in" in result.err, result
+    assert ("verified" in result.err) == bool(options)
     # Python itself takes 10 to 25 MiB.
     assert int(result.err.split()[-1]) < 40 * 1024, result
 
@@ -2433,8 +2363,7 @@ def test_memory_is_flat(here, start, piece, end, options):
     ("a/b", "host", "host"), ("", "host", "empty host"),
     ("h 0", "port '0'", "port"), ("h 80 a\nb", "control", "name of the file"),
     ("http://h/ x", "not a URL", "a name after a URL"),
-    ("http://u@h/", "user", "user in the URL"),
-    ("http://fe80::1:2/x", "brackets", "an address without brackets"),
+    ("http://me:secret@h/", "user", "user in the URL"),
     ("https://fa\xdf.de/", "write it as xn--", "two names for one"),
     (["-O h 80", "-O h 80 a/.."], "no name", "-O without a name"),
     (["-O -o x", "-P d h", "-c h", "-c -o -", "--force -r h", "-r -o x",
@@ -2445,32 +2374,29 @@ def test_memory_is_flat(here, start, piece, end, options):
     ("-r h 80 x/s y/s", "'s'", "one copy for two folders"),
     ("-r http://h/ http://i/", "'.'", "one copy for two sites"),
     (["-O -P ", "-o ", "--cafile=", "--auth "], "needs a value", "empty"),
-    (["--range 5-4", "--range ", "--range="], "range '", "no range"),
+    (["--range 5-4", "--range="], "range '", "no range"),
     ("--auth me:secret", "colon", "a password behind the user"),
     ("--retries -1", "retries", "fewer than none"),
     (["--timeout 0", "--timeout nan", "--timeout 86401"], "timeout", "time"),
     (["-H%s:x" % name for name in (
         "connection", "Content-Length", "Range", "If-Range",
         "Transfer-Encoding", "Want-Repr-Digest")], "not to be set", "ours"),
-    (["-Ha", "-Ha\t: b", "-Ha:b\r\nc:d", "-Ha:\u20ac", "-H:b"],
+    (["-Ha", "-Ha\t: b", "-Ha:\nsecret", "-Ha:secret\n", "-Ha:\u20ac", "-H:b"],
      "Name: value", "no field"),
     ("-HHost:x -Hhost:y", "Host", "which of the two?"),
     (["-4 -6", "-q -v"], "not allowed", "one or the other"),
-    (["--nonsense", "--insec", "--time=3", "--rang 0-5"], "unrecognized",
+    (["--nonsense", "--insec", "--time=3"], "unrecognized",
      "unknown, or abbreviated")]))
 def test_usage_error(line, words):
     result = get_here(*line.split(" "))
     assert (result.status, result.out) == (2, b""), result
+    assert "secret" not in result.err, result
     assert words in result.err.splitlines()[-1], result
     assert "usage: httpget.py [options] [host] [port] [file ...]" in result.err
 
 
 def test_command_line():
-    """Help, version, options anywhere, and the program where `-` stands."""
-    result = get_here("--help")
-    assert result.status == 0 and b"examples:" in result.out
-    assert get_here("--version").out.decode() == (
-        "httpget.py %s\n" % httpget.__version__)
+    """Options stand anywhere, and the program may come where `-` stands."""
     with ScriptedServer(ok(b"x")) as server, open(os.path.join(
             HERE, "httpget.py"), "rb") as program:
         words = [server.host, "-q", str(server.port), "-o", "-", "--", "-n"]
@@ -2527,35 +2453,33 @@ ANSWERS_OF_SERVERS = spread([
       ok(b"x", b"content-length: 1,1"), ok(b"x", status=b"299 \xe9\tx"),
       b"HTTP/1.1 100 Continue\r\n\r\n" * 64 + ok(b"x")], [], 0, b"x", "x"),
     (in_form(CHUNKED_HEAD + b"%s\r\nx\r\n0\r\n\r\n", b"1;a=b;c=\"d;\xff\"",
-             b"1 \t", b"0" * 15 + b"1", b"1;" + b"x" * 4092) + [
-        CHUNKED_HEAD + b"1\r\nx\r\n000 ; z\r\nA: b\r\nC:\r\n\r\n"], [], 0,
-     b"x", "chunks"),
-    (CHUNKED_HEAD + b"2\r\nab\r\n00A\r\n%s0\r\n\r\n" % (b"\r\n" * 6), [], 0,
-     b"ab" + b"\r\n" * 5, "two chunks"),
+             b"1 \t", b"0" * 15 + b"1", b"1;" + b"x" * 4092), [], 0, b"x",
+     "a chunk"),
+    (CHUNKED_HEAD + b"2\r\nab\r\n00A\r\n%s000 ; z\r\nA: b\r\n\r\n" % (
+        b"\r\n" * 6), [], 0, b"ab" + b"\r\n" * 5, "two chunks"),
     (in_form(b"%s\r\n\r\ncontent", b"<html>hello", b"\r\nHTTP/1.1 200 OK",
-             b"ICY 200 OK", b"http/1.1 200 OK", b"HTTP/2.0 200 OK"), [], 4,
-     "not HTTP/1", "another protocol"),
+             b"http/1.1 200 OK", b"HTTP/2.0 200 OK"), [], 4, "not HTTP/1",
+     "another protocol"),
     (in_form(b"HTTP/1.%s\r\n\r\ncontent", b"10 200 OK", b"1  200 OK",
-             b"1 20 OK", b"1 2000 OK", b"1 099 OK", b"1 200 O\x1bK",
-             b"1 200 O\rK"), [], 4, "status line", "status line"),
+             b"1 20 OK", b"1 099 OK", b"1 200 O\x1bK"), [], 4, "status line",
+     "status line"),
     (in_form(b"HTTP/1.1 200 OK%s\r\n\r\ncontent", b"\nA: b", b"\r\nA: b\n"),
      [], 4, "does not end with CR LF", "bare LF"),
-    (in_form(FIELDS, b"A: b\rc", b"A: b\r", b"A: b\0c", b"A: \xff\x7f",
-             b"Transfer-Encoding: \x0bchunked"), [], 4, "field value",
-     "control"),
+    (in_form(FIELDS, b"A: b\rc", b"A: b\r", b"A: b\0c", b"A: \xff\x7f"), [], 4,
+     "field value", "control"),
     (in_form(FIELDS, b"A: b\r\n c", b" A: b", b"A : b", b"A", b": b",
-             b"A(b): c", b"\xc3\xa9: c"), [], 4, "field line", "no field"),
+             b"\xc3\xa9: c"), [], 4, "field line", "no field"),
     (in_form(FIELDS % b"Content-Length: %s", b"5\r\nContent-Length: 6",
-             b"5, 05", b"+5", b"-5", b"5_0", b"0x5", b"5 5", b"", b"5;", b"5,",
-             b"\xb2", b"9" * 19, b"\xd9\xa5"), [], 4, "Content-Length", "no"),
+             b"5, 05", b"+5", b"5_0", b"5 5", b"", b"5,", b"\xb2", b"9" * 19),
+     [], 4, "Content-Length", "no"),
     (FIELDS % b"Content-Length: 20\r\nTransfer-Encoding: chunked", [], 4,
      "both", "length and coding"),
-    (in_form(FIELDS % b"Transfer-Encoding: %s", b"gzip", b"gzip, chunked", b"",
-             b"chunked, chunked", b"identity", b"xchunked"), [], 4,
-     "transfer coding", "another coding"),
-    (in_form(CHUNKS, b"", b"g", b"0x5", b"-5", b"+5", b"5_0", b" 5", b"5 5",
-             b"\xd9\xa5", b"5;\0", b"5;a\rb", b"0" * 16 + b"5"), [], 4,
-     "chunk size", "no size"),
+    (in_form(FIELDS % b"Transfer-Encoding: %s", b"gzip, chunked", b"",
+             b"chunked, chunked", b"xchunked"), [], 4, "transfer coding",
+     "another coding"),
+    (in_form(CHUNKS, b"", b"g", b"0x5", b"+5", b"5_0", b" 5", b"\xd9\xa5",
+             b"5;\0", b"5;a\rb", b"0" * 16 + b"5"), [], 4, "chunk size",
+     "no size"),
     (in_form(CHUNKS, b"5\nhello", b"5\r\nhello\n0"), [], 4,
      "line among the chunks", "bare LF"),
     (in_form(CHUNKS, b"5\r\nhelloworld", b"5;" + b"x" * 4093, b"0\r\n"
@@ -2565,35 +2489,35 @@ ANSWERS_OF_SERVERS = spread([
     # No response, or none that ends.
     ([b"", RESET(b"", 0)], [], 3, "no response", "left at once"),
     (STALL(b""), AT_ONCE, 3, "no response", "silence"),
-    ([b"HTTP", b"HTTP/1.1 200 OK\r\nA: ", b"HTTP/1.1 103 Early\r\n\r\n"], [],
-     4, "in its head", "cut in the head"),
-    ([STALL(b"HTTP/1."), Pieces(drip)], AT_ONCE, 4, "in its head", "stalls"),
+    ([b"HTTP", b"HTTP/1.1 103 Early\r\n\r\n"], [], 4, "in its head",
+     "cut in the head"),
+    ([STALL(b"HTTP/1."), Pieces([drip])], AT_ONCE, 4, "in its head", "stalls"),
     (RESET(ok(b"helloworld"), len(ok(b"helloworld")) - 5), [], 4,
      "5 of 10 bytes: Connection reset", "reset"),
     (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "5 of 10 bytes: waited 0.5 s",
      "stalls"),
     (STALL(CHUNK_5 + b"\r\n0\r\n"), AT_ONCE, 4, "5 bytes", "stalls at end"),
-    ([LONGEST_HEAD.replace(b"\r\nA: ", b"\r\nA: a"), endless(b"", b"HTTP/1.1"),
-      endless(b"HTTP/1.1 200 OK\r\nA: b", b"b" * 99),
-      endless(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n")], [], 4,
+    ([LONGEST_HEAD.replace(b"\r\nA: ", b"\r\nA: a"), endless(
+        b"HTTP/1.1 200 OK\r\n", b"A: b\r\n")], [], 4,
      "longer than 65536 bytes", "a long head"),
-    (endless(b"", bytes(99)), [], 4, "not HTTP", "endless NUL"),
     ([b"HTTP/1.1 100 Continue\r\n\r\n" * 65 + ok(b"x"), endless(
         b"", b"HTTP/1.1 102 Processing\r\n\r\n")], [], 4, "interim",
      "interim responses"),
-    ([endless(CHUNKED_HEAD, b"0" * 99), endless(CHUNKED_HEAD + b"5;", b"xx"),
-      endless(CHUNKED_HEAD + b"0\r\n", b"A: b\r\n")], [], 4, "bad chunk",
-     "endless"),
+    ([endless(CHUNKED_HEAD, b"0" * 99), endless(CHUNKED_HEAD + b"0\r\n",
+                                                b"A: b\r\n")], [], 4,
+     "bad chunk", "endless"),
     # What was not asked for, or is not there.
     (b"HTTP/1.1 101 Switch\r\n\r\n", [], 4, "protocol", "another protocol"),
     ([part(8, b"10"), ok(b"x", status=b"206 Part")], [], 4, "another", "206"),
-    (ok(b"error", status=b"404 Not Found"), [], 1, "404 Not Found", "404"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
-    (ok(b"error", status=b"500 \xc2\x9b1m"), [], 1, "500 \\x9b1m", "500"),
-    (ok(b"error", status=b"999 Strange"), [], 1, "999", "unknown status"),
+    (ok(b"error", status=b"999 \xc2\x9b1m"), [], 1, "999 \\x9b1m", "unknown"),
     (ok(b"error", b"Content-Length: 5x", status=b"404 No"), [], 4,
      "Content-Length", "bad length of an error"),
+    (ok(b"error", b"Content-Encoding: br", status=b"404 No"), [], 1, "404 No",
+     "an error in a coding that nobody knows"),
+    (STALL(ok(b"error", status=b"404 No")[:-1]), AT_ONCE, 1, "404 No",
+     "an error without all of its content: who waits for that"),
     (ok(b"hello", WRONG_DIGEST), [], 4, "sha-256", "wrong digest"),
     (b"HTTP/1.1 404 No\r\n\r\none\r\n\x1b[2J\xff\xe2\x80\xae\n", ["-v"], 1,
      "\none\n\\x1b[2J\\xff\\u{202e}\nhttpget.py: ", "-v: escaped"),
@@ -2601,15 +2525,14 @@ ANSWERS_OF_SERVERS = spread([
      + "\n(and more)\n", "-v: bounded"),
     (ok(b"abc", status=b"404 No")[:-1], ["-v"], 1, "\nab\n(the response broke",
      "-v: broken"),
-    (in_form(MOVED, b"/file", b"", b"/" + b"x" * 60000) + [
-        endless(MOVED % b"/file", b"x" * 4096)], [], 1, "10 redirects",
-     "a circle"),
-    (in_form(MOVED, b"http://[::1/", b"/a\tb"), [], 1, "refused", "redirect"),
+    ([MOVED % b"/file", endless(MOVED % b"/file", b"x" * 4096)], [], 1,
+     "10 redirects", "a circle"),
+    (in_form(MOVED, b"http://[::1/", b"/a\tb", b"ftp://h/"), [], 1, "refused",
+     "redirect"),
     (part(8, b"10"), ["--range", "5-8"], 0, b"5678", "all of it"),
     (part(8, b"10"), ["--range", "-4"], 4, "another part", "not the last"),
     (part(8, b"*"), ["--range", "5-99"], 0, b"5678", "no total"),
-    (part(8, b"10"), ["--range", "5-99"], 4, "another part", "cut"),
-    (part(8, b"10"), ["--range", "5-"], 4, "another part", "cut, too"),
+    (part(8, b"10"), ["--range", "5-"], 4, "another part", "cut"),
 ])
 
 
@@ -2832,7 +2755,7 @@ def test_part_that_another_program_takes(here):
         os.unlink("t.part")
         write_to("t.part", b"of another run")
         yield b"def"
-    check_end(fetch_from(Pieces(pieces), "-o", "t"), 5, "another program",
+    check_end(fetch_from(Pieces([pieces]), "-o", "t"), 5, "another program",
               {"t.part": b"of another run"})
 
 
@@ -8979,7 +8902,7 @@ def test_two_runs_of_the_same_download(here):
         second.append(get_here("-q", "-o", "t", server.url()))
         yield ONE[-2:]
     second = []
-    with ScriptedServer([Pieces(halves), ok(OTHER)]) as server:
+    with ScriptedServer([Pieces([halves]), ok(OTHER)]) as server:
         result = get("-o", "t", server.url())
     check_end(result, 0, "", {"t": ONE})
     assert second[0].status == 5
@@ -9064,7 +8987,7 @@ def test_bytes_that_nobody_asked_for(monkeypatch):
         return real(fd, data)
     real = os.write
     monkeypatch.setattr(os, "write", write)
-    with ScriptedServer([Pieces(unasked), ok(b"2")], keep=True) as server:
+    with ScriptedServer([Pieces([unasked]), ok(b"2")], keep=True) as server:
         result = get_here(server.url("/1"), server.url("/2"))
     assert (result.status, result.out) == (0, b"12"), result
     assert sent.is_set() and result.err.count("Connected to") == 2
@@ -9602,7 +9525,7 @@ def test_copy_is_not_held_up_by_a_fast_file(here):
     sent, done = [], threading.Event()
     with ScriptedServer(script_of({
             "/": listed("last", *map(str, range(20)), "fast"), "/last": last,
-            "/fast": Pieces(fast), "*": EVIL})) as server:
+            "/fast": Pieces([fast]), "*": EVIL})) as server:
         result = get_here("-r", "-P", ".", server.url("/"))
     assert result.status == 0 and "22 files, " in result.err, result
     assert len(sent) < 200
