@@ -8498,16 +8498,14 @@ NOT_ASKED = "another part of the file than it was asked for"
         OTHER[3:], b"", **IN_PART)], CUT_4, JOINED, "the rest"),
     (piece_of("3-8/9"), UNKNOWN_END, JOINED, "of a length not known before"),
     (piece_of("3-8/9", TIME_FIELD), BY_TIME, JOINED, "the same time"),
-    ([ok(OTHER, TAG_A), ok(OTHER, TAG_A, status=b"203 x"), in_chunks(
-        OTHER, b"")], CUT_4, JOINED, "no ranges"),
+    ([ok(OTHER, TAG_A), in_chunks(OTHER, b"")], CUT_4, JOINED, "no ranges"),
     (ok(OTHER, TAG_A), served(cut=1), ONE[:1] + OTHER[1:], "one is there"),
     (ok(OTHER[:3], TAG_A), UNKNOWN_END, OTHER[:3], "now shorter"),
     (ok(OTHER[:4], TAG_A), UNKNOWN_END, ONE[:4], "all was there"),
-    ([piece_of("3-7/9"), piece_of("3-7/*")], CUT_4, ANEW, "not to the end"),
+    (piece_of("3-7/9"), CUT_4, ANEW, "not to the end"),
     (piece_of("3-8/*"), UNKNOWN_END, ANEW, "to which end"),
     ([piece_of("3-9/10"), ok(b"", b"Content-Range: bytes */3",
                              status=b"416 x")], CUT_4, ANEW, "another total"),
-    (ok(b"", TAG_A, status=b"416 x"), UNKNOWN_END, ANEW, "416 says nothing"),
     ([piece_of("3-8/9", b'ETag: "b"'), piece_of("3-8/9", TIME_FIELD)], CUT_4,
      ANEW, "another tag, or none"),
     (piece_of("3-8/9", b"Last-Modified: " + LATER.encode()), BY_TIME, ANEW,
@@ -8520,11 +8518,10 @@ NOT_ASKED = "another part of the file than it was asked for"
     (ok(OTHER, TAG_A), CUT_GZIP, OTHER, "no longer coded"),
     (piece_of("3-8/9"), CUT_GZIP, ANEW, "a part that is no longer coded"),
     ([piece_of("3-8/9", more=3), piece_of("3-8/9", more=-3), piece_of("4-8/9"),
-      piece_of("*/9"), piece_of("3-8/8"), ok(OTHER, TAG_A, status=b"206 x")],
-     CUT_4, NOT_ASKED, "not what was asked for"),
+      piece_of("*/9"), piece_of("3-8/8")], CUT_4, NOT_ASKED, "another part"),
     (piece_of("4-8/9"), WEAK_4, NOT_ASKED, "a part not asked for"),
-    (ok(OTHER, TAG_A, status=b"202 x"), CUT_4, "answered 202", "accepted"),
-    (ok(b"", status=b"204 x"), CUT_4, "is not the rest", "no content"),
+    ([ok(OTHER, TAG_A, status=b"202 x"), ok(b"", status=b"204 x")], CUT_4,
+     "is not the rest", "no content"),
 ]))
 def test_versions_are_never_joined(here, second, first, outcome):
     """Nor is a part taken for the whole."""
@@ -8536,12 +8533,6 @@ def test_versions_are_never_joined(here, second, first, outcome):
     else:
         check_end(result, 4, outcome, {"t.part": ONE[:4]} if first is WEAK_4
                   else FOUR)
-
-
-def mirrors(then):
-    """Return two that the server redirects to; the first breaks off."""
-    return {"/file": [moved_to("/m1"), moved_to("/m2")], "/m1": [CUT_4, then],
-            "/m2": served(OTHER)}
 
 
 def losing(status):
@@ -8556,8 +8547,14 @@ def written(content, name="t.part"):
 
 
 def appearing(make):
-    """Return a file; the client's own one appears by *make* meanwhile."""
+    """Return a file; something else appears by *make* meanwhile."""
     return lambda head: (make(), PROVED(head))[1]
+
+
+def part_replaced():
+    """Let the part be that of another program."""
+    os.unlink("t.part")
+    write_to("t.part", b"mine")
 
 
 FOLDER_APPEARS = appearing(lambda: os.makedirs("file", exist_ok=True))
@@ -8567,55 +8564,71 @@ PART = part_kept(ONE, "file")
 SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
 
 
-INTO_NOTHING = [    # the columns of the table below, but for the first
-    ([CUT_4, served(cut=0)], "-o t --retries 2", 4, "4 bytes kept in t.part",
-     FOUR, "all 3- 3-", "no progress"),
-    ([CUT_4, served(cut=1)], "-o t --retries 2", 4, "broke off", FOUR,
-     "all 3- 3-", "the byte that was there is no progress"),
-    ([WEAK_4], "-o t --retries 1", 4, "broke off", {"t.part": ONE[:4]},
-     "all all", "to begin anew is no progress"),
-    ([b"", PROVED], "-o t", 3, "no response", {}, "all",
-     "no answer ever began: is it the right server?"),
-    ([CUT_4, NONE_THERE], "-o t", 1, "404 Not", FOUR, "all 3-", "gone"),
-    ([CUT_4, CHANGED], "-o t", 0, "t: 13 bytes in", {"t": OTHER},
-     "all 3- 0-0", "changes between, to a file"),
-    ([CUT_4, CHANGED], "", 4, "changed after 4 bytes", {"-": ONE[:4]},
-     "all 3-", "changes between, to standard output"),
-    ([CUT_4, served(OTHER, None, careless=True)], "-o t", 0, "beginning anew",
-     {"t": OTHER}, "all 3- all 0-0", "If-Range is ignored without a word"),
-    ([WEAK_4], "", 4, "broke off after 4 of 9", {"-": ONE[:4]}, "all",
-     "a weak tag, to standard output"),
-    ([CUT_4, in_chunks(b"X", b"", **IN_PART)], "-o t --retries 1", 4,
-     "shorter than it said", FOUR, "all 3-", "fewer bytes, in chunks"),
-    ([CUT_4, until_close(b"X", b"206 x", RANGE_FIELD)], "-o t --retries 1", 4,
-     "shorter than it said", FOUR, "all 3-", "fewer bytes, closed"),
-    ([CUT_4, in_chunks(OTHER, b"", **IN_PART)], "-o t", 4,
-     "more bytes than there are", FOUR, "all 3-", "more bytes than it says"),
-    ([until_close(ONE[:4])] * 2 + [PROVED], "-o t --retries 1", 4,
-     "4 of 9 bytes without a sign", FOUR, "all 0-0 3- 0-0",
-     "an end without a sign, each time"),
-    # To ask again would bring the same again.
-    ([until_close(ONE + b"more"), PROVED], "-o t", 4,
-     "not what the server has: 13 bytes, not 9", {}, "all 0-0",
-     "more than there is of the file"),
-    (WRONG, "-o t", 4, "sha-256", {}, "all 0-0", "a wrong digest"),
-    (WRONG, "", 4, "sha-256", {"-": ONE}, "all 0-0", "to standard output"),
-    ([until_close(ONE), served(ONE, '"b"', digest=False)], "-o t", 0,
-     ", not verified: it is another version", {"t": ONE}, "all 0-0",
-     "the digest of another version proves nothing"),
-    (served(), "-o t", 0, "/s\n", {"t": ONE}, "all 0-0", "no digest"),
-    (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
-    (ok(b"", status=b"204 x"), "-o t", 0, "", {"t": b""}, "all", "204"),
-    # One entity tag means nothing at another address: RFC 9110, 8.8.3.
-    (mirrors(served()), "-o t", 0, "", {"t": ONE}, "all all 3- 0-0",
-     "the rest comes from the first mirror"),
-    (mirrors(NONE_THERE), "-o t", 0, "anew", {"t": OTHER},
-     "all all 3- 3- 3- all all 0-0", "the first mirror is gone"),
-    (mirrors(ok(b"", status=b"503 Busy")), "-o t --retries 2", 0, "anew",
-     {"t": OTHER}, "all all 3- 3- 3- all all 0-0", "the first mirror is busy"),
+@table("before, answers, argv, status, said, left, ranges", [
+    (None, *row) for row in [
+        ([CUT_4, served(cut=0)], "-o t --retries 2", 4,
+         "4 bytes kept in t.part", FOUR, "all 3- 3-", "no progress"),
+        ([CUT_4, served(cut=1)], "-o t --retries 2", 4, "broke off", FOUR,
+         "all 3- 3-", "the byte that was there is no progress"),
+        ([WEAK_4], "-o t --retries 1", 4, "broke off", {"t.part": ONE[:4]},
+         "all all", "to begin anew is no progress"),
+        ([b"", PROVED], "-o t", 3, "no response", {}, "all",
+         "no answer ever began: is it the right server?"),
+        ([CUT_4, NONE_THERE], "-o t", 1, "404 Not", FOUR, "all 3-", "gone"),
+        ([CUT_4, CHANGED], "-o t", 0, "t: 13 bytes in", {"t": OTHER},
+         "all 3- 0-0", "changes between, to a file"),
+        ([CUT_4, CHANGED], "", 4, "changed after 4 bytes", {"-": ONE[:4]},
+         "all 3-", "changes between, to standard output"),
+        ([CUT_4, served(OTHER, None, careless=True)], "-o t", 0,
+         "beginning anew", {"t": OTHER}, "all 3- all 0-0",
+         "If-Range is ignored without a word"),
+        ([WEAK_4], "", 4, "broke off after 4 of 9", {"-": ONE[:4]}, "all",
+         "a weak tag, to standard output"),
+        ([CUT_4, until_close(b"X", b"206 x", RANGE_FIELD)],
+         "-o t --retries 1", 4, "shorter than it said", FOUR, "all 3-",
+         "fewer bytes than it says"),
+        ([CUT_4, in_chunks(OTHER, b"", **IN_PART)], "-o t", 4,
+         "more bytes than there are", FOUR, "all 3-", "more than it says"),
+        ([until_close(ONE[:4])] * 2 + [PROVED], "-o t --retries 1", 4,
+         "4 of 9 bytes without a sign", FOUR, "all 0-0 3- 0-0",
+         "an end without a sign, each time"),
+        # To ask again would bring the same again.
+        ([until_close(ONE + b"more"), PROVED], "-o t", 4,
+         "not what the server has: 13 bytes, not 9", {}, "all 0-0",
+         "more than there is of the file"),
+        (WRONG, "-o t", 4, "sha-256", {}, "all 0-0", "a wrong digest"),
+        (WRONG, "", 4, "sha-256", {"-": ONE}, "all 0-0", "wrong, to output"),
+        ([until_close(ONE), served(ONE, '"b"', digest=False)], "-o t", 0,
+         ", not verified: it is another version", {"t": ONE}, "all 0-0",
+         "the digest of another version proves nothing"),
+        (losing(b"503 Busy"), "-o t", 0, ", not verified: the server answered"
+         " 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
+        (served(), "-o t", 0, "/s\n", {"t": ONE}, "all 0-0", "no digest"),
+        (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
+        # One entity tag means nothing at another address: RFC 9110, 8.8.3.
+        ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
+          "/m1": [CUT_4, served()]}, "-o t", 0, "", {"t": ONE},
+         "all all 3- 0-0", "the rest comes from the first mirror"),
+        ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
+          "/m1": [CUT_4, NONE_THERE]}, "-o t", 0, "anew", {"t": OTHER},
+         "all all 3- 3- 3- all all 0-0", "the first mirror is gone"),
+        # A range of the user; as two words argparse may see options.
+        (served(OTHER), "--range=2-5", 0, "", {"-": OTHER[2:6]}, "2-5",
+         "a range"),
+        (piece_of("0-8/9"), "--range -99", 0, "", {"-": OTHER}, "-99",
+         "more last bytes than there are"),
+        (PROVED, "--range=2-5 -o t", 0, "", {"t": ONE[2:6]}, "2-5",
+         "a range, to a file"),
+        (served(), "--range 9-", 1, "416", {}, "9-", "a range of nothing"),
+        (NO_RANGES, "--range 2-5", 4, "does not send ranges", {}, "2-5",
+         "a range from a server without"),
+        (piece_of("4-8/9", GZIP), "--range 4-8", 4, "another part", {}, "4-8",
+         "a range that is coded"),
+        (CUT_4, "--range 2-8", 4, "broke off after 4 of 7", {"-": ONE[2:6]},
+         "2-8", "a break of a range is not resumed")]
 ] + [   # one that breaks off goes on by itself, to a file and to others
-    (answers, argv + " --timeout 0.3", 0, VERIFIED if PROVED in answers else
-     "/s\n", {"t" if argv else "-": ONE}, ranges, why + ", " + argv)
+    (None, answers, argv + " --timeout 0.3", 0, VERIFIED if PROVED in answers
+     else "/s\n", {"t" if argv else "-": ONE}, ranges, why + ", " + argv)
     for argv in ("-o t", "") for answers, ranges, why in [
         # Of one byte the last is the first: then all is asked for.
         ([served(digest=True, cut=each) for each in (1, 2, 3)] + [PROVED],
@@ -8630,48 +8643,18 @@ INTO_NOTHING = [    # the columns of the table below, but for the first
         # The question for the digest tells how long the file is.
         ([until_close(ONE[:4]), PROVED], "all 0-0 3- 0-0", "no sign of end"),
         ([until_close(ONE), PROVED], "all 0-0", "no sign, but the end")]
-] + [
-    # A range that the user asks for; as two words argparse may see options.
-    (served(OTHER), "--range=2-5", 0, "", {"-": OTHER[2:6]}, "2-5", "range"),
-    (piece_of("0-8/9"), "--range -99", 0, "", {"-": OTHER}, "-99",
-     "more last bytes than there are"),
-    (PROVED, "--range=2-5 -o t", 0, "", {"t": ONE[2:6]}, "2-5", "to a file"),
-    (served(), "--range 9-", 1, "416", {}, "9-", "a range of nothing"),
-    (NO_RANGES, "--range 2-5", 4, "does not send ranges", {}, "2-5", "none"),
-    (piece_of("5-8/9"), "--range 0-3", 4, "another part", {}, "0-3", "other"),
-    (piece_of("4-8/9", more=-1), "--range 4-8", 4, "another part", {}, "4-8",
-     "another length"),
-    (piece_of("4-8/9", GZIP), "--range 4-8", 4, "another part", {}, "4-8",
-     "a range that is coded"),
-    (piece_of("0-4/9"), "--range -5", 4, "another part", {}, "-5",
-     "the first for the last"),
-    (CUT_4, "--range 2-8", 4, "broke off after 4 of 7", {"-": ONE[2:6]},
-     "2-8", "a break of a range is not resumed"),
-    (losing(b"HTTP/2"), "", 0, ", not verified: malformed response",
-     {"-": ONE}, "all 0-0", "no answer to the question for the digest"),
-]
-
-
-@table("before, answers, argv, status, said, left, ranges", [
-    (None, *row) for row in INTO_NOTHING
-] + [
-    row for status in (b"412 Changed", b"503 Busy")
-    for said in [", not verified: the server answered " + status[:3].decode()]
-    for row in [
-        (None, losing(status), "-o t", 0, said, {"t": ONE}, "all 0-0",
-         "fetched" + said),
-        (SAME_TIME, losing(status), "-c -O", 0, "complete already" + said,
-         SAVED, "0-0 0-0", "complete" + said)]
 ] + [   # a.tar.gz stays what it is, whatever the server calls it
     (None, [served(cut=4, digest=True, coding=coding), served(
         digest=True, coding=coding)], "-o t", 0, ", saved as sent, %s%s" % (
             coding.lower(), VERIFIED), {"t": ONE}, "all 3- 0-0",
-     "coded by " + coding) for coding in ("gzip", "x-gzip", "br", "GZIP, gzip")
+     "coded by " + coding) for coding in ("br", "GZIP, gzip")
 ] + [   # what is complete is not asked for; nor does -O replace what is there
     (ONE, PROVED, "-c -o file", 0, "complete already", SAVED, "0-0", "proved"),
     (OTHER, PROVED, "-c -o file", 0, VERIFIED, SAVED, "0-0 all 0-0", "other"),
-    ((OTHER, MODIFIED + .5), served(), "-c -o file", 0, "complete already",
-     {"file": OTHER}, "0-0", "the same by size and time"),
+    (SAME_TIME, losing(b"412 Changed"), "-c -O", 0, "complete already, not"
+     " verified: the server answered 412", SAVED, "0-0 0-0", "not proved"),
+    ((OTHER, MODIFIED - 1), served(), "-c -o file", 0, "complete already",
+     {"file": OTHER}, "0-0", "the same by size and time, of two seconds"),
     (OTHER_TIME, served(), "-c -o file", 0, "file: 9 bytes in", SAVED,
      "0-0 all 0-0", "another by time"),
     (ONE + b"x", PROVED, "-c -o file", 0, "file is longer than what the",
@@ -8680,19 +8663,13 @@ INTO_NOTHING = [    # the columns of the table below, but for the first
      SAVED, "0-0 all 0-0", "shorter"),
     (b"", served(b""), "-c -O", 0, "complete already", {"file": b""}, "0-0",
      "an empty one"),
-    (b"", served(b"", ranges=False), "-c -O", 0, "complete already",
-     {"file": b""}, "0-0", "an empty one, without ranges"),
     (SAME_TIME, NO_RANGES, "-c -O", 0, "complete already", SAVED, "0-0",
      "without ranges"),
     (OTHER_TIME, NO_RANGES, "-c -O", 5, "--force", SAVED, "0-0",
      "without ranges, another time"),
-    ((ONE[1:], MODIFIED), NO_RANGES, "-c -O", 5, "--force", {"file": ONE[1:]},
-     "0-0", "without ranges, another size"),
     (b"mine", PROVED, "-O", 5, "--force", MINE, "", "there"),
     (b"mine", PROVED, "-c -O", 5, "--force", MINE, "0-0", "there, and -c"),
     (b"mine", PROVED, "-O --force", 0, VERIFIED, SAVED, "all 0-0", "forced"),
-    (b"mine", PROVED, "-c -O --force", 0, VERIFIED, SAVED, "0-0 all 0-0",
-     "forced, and -c"),
     (os.mkfifo, PROVED, "-O", 5, "is there already", {}, "", "a pipe there"),
     (None, [CUT_4, FILE_APPEARS], "-O", 5, "; all of it is in file.part",
      dict(PART, **MINE), "all 3- 0-0", "what appears meanwhile"),
@@ -8700,6 +8677,8 @@ INTO_NOTHING = [    # the columns of the table below, but for the first
      "all 3- 0-0", "what appears meanwhile, forced"),
     (None, [CUT_4, FOLDER_APPEARS], "-o file", 5, "; all of it is in file.p",
      PART, "all 3- 0-0", "a folder appears"),
+    (None, [CUT_4, appearing(part_replaced)], "-o t", 5, "another program",
+     part_kept(b"mine"), "all 3- 0-0", "another program takes the part"),
 ])
 def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
                                 left, ranges):
@@ -8718,15 +8697,14 @@ def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
             "identity" if re.search("-o|-c|-O|--range", argv) else "gzip")
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["fetched", "complete"])
 @table("questions, status, said", [
     (2, 0, "verified sha-256", "a server that is alive"),
     (-1, 0, "not verified: no response: the server closed", "a proxy"),
     (None, 0, "not verified: the server does not answer any more", "dead"),
     (0, 0, "not verified: no digest from the server within 600 s", "slow"),
 ])
-def test_digest_that_takes_longer_than_the_timeout(
-        here, monkeypatch, there, questions, status, said):
+def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
+                                                   questions, status, said):
     """One byte, asked for meanwhile, tells whether to wait for it.
 
     So many *questions* are answered; after two there is the digest.  For 0
@@ -8741,25 +8719,18 @@ def test_digest_that_takes_longer_than_the_timeout(
             return b"" if questions == -1 else PROVED(head)
         if held and questions is None:
             return STALL(b"")
-        asked.extend(held[:1])
+        asked.extend(held)
         if len(asked) == abs(questions or 9):
             over.set()
         return PROVED(head)
-    if there:
-        write_to("file", ONE)
-        os.utime("file", (MODIFIED, MODIFIED))
-        if questions is None:       # then it has nothing to say of the file
-            status, said = 3, "no response"
     monkeypatch.setattr(time, "monotonic", lambda: real() + (
         700 if held and questions == 0 else 0))
     with ScriptedServer(script) as server:
-        result = get_here("--timeout", "0.3", "--retries", "0", "-c", "-O",
+        result = get_here("--timeout", "0.3", "--retries", "0", "-O",
                           server.url())
         over.set()
     check_end(result, status, said, {"file": ONE})
-    assert ("complete already" in result.err) == (there and not status)
-    again = there and not status and questions != 2     # without the digest
-    assert len(asked) == abs(questions or 0) + again
+    assert len(asked) == abs(questions or 0)
 
 
 def notes_with(**values):
@@ -8771,17 +8742,9 @@ def notes_with(**values):
     return change
 
 
-def instead(make, name="t.part"):
-    """Return what has *name* be something that make(the old one, name) is."""
-    return lambda: [os.rename(name, "x"), make("x", name)]
-
-
-def a_pipe(_, name):
-    """Make a pipe; what was there is "x"."""
-    os.mkfifo(name)
-
-
-NOTES = "t.part.json"
+def instead(make):
+    """Return what has the part be what make(the old one, its name) makes."""
+    return lambda: [os.rename("t.part", "x"), make("x", "t.part")]
 
 
 @table("change, server, status, said, left, ranges", [
@@ -8798,20 +8761,16 @@ NOTES = "t.part.json"
      "beginning anew", ONE, "3- 3- all all 0-0", "at another address by now"),
 ] + [   # then it is fetched anew, and what is not ours is left alone
     (change, PROVED, 0, VERIFIED, ONE, "all 0-0", why) for change, why in [
-        (lambda: os.unlink(NOTES), "no notes"),
-        (written(b"[" * 60000, NOTES), "notes that Python cannot read"),
-        (written(b"\xff", NOTES), "notes that are no text"),
-        (written(b"{}", NOTES), "nothing in the notes"),
-        (instead(a_pipe, NOTES), "a pipe for the notes"),
+        (lambda: os.unlink("t.part.json"), "no notes"),
+        (written(b"[" * 60000, "t.part.json"), "notes that cannot be read"),
+        (written(b"\xff", "t.part.json"), "notes that are no text"),
+        (written(b"{}", "t.part.json"), "nothing in the notes"),
         (notes_with(url="http://h/file"), "of another address"),
-        (notes_with(url="http://h/file", source=""), "from nobody knows"),
         (notes_with(source=1), "no source"),
         (notes_with(length="9"), "no length"),
-        (notes_with(validator=1), "no validator"),
         (notes_with(validator="\u20ac\r\nX: y"), "what is no validator"),
         (instead(os.symlink), "a link for the part"),
-        (instead(os.link), "a second name of the part"),
-        (instead(a_pipe), "a pipe for the part")]
+        (instead(os.link), "a second name of the part")]
 ])
 def test_part_of_an_earlier_run(here, change, server, status, said, left,
                                 ranges):
@@ -8823,9 +8782,8 @@ def test_part_of_an_earlier_run(here, change, server, status, said, left,
         del scripted.requests[:]
         scripted.script = server
         result = get_here("-c", "-o", "t", scripted.url())
-    others = files_in(".").get("x")     # what instead() has moved away
-    assert others in (None, PART_NOTES, ONE[:4]) or b"validator" in others
-    if others:
+    if os.path.exists("x"):     # what instead() has moved away
+        assert files_in(".")["x"] == ONE[:4]
         os.unlink("x")
     check_end(result, status, said, {"t": left} if left else {})
     check_requests(scripted.requests, ranges)
@@ -8847,13 +8805,6 @@ def test_two_runs_of_the_same_download(here):
     assert "another program is writing t.part" in second[0].message()
 
 
-def passed_on(head, address):
-    """Return what the server at *address*, a port or a path, answers."""
-    with Wire(address, address if isinstance(address, str) else "127.0.0.1"
-              ) as wire:
-        return wire.send(head[:-2] + b"Connection: close\r\n\r\n").rest()
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_over_a_bad_way_from_a_server_that_is_restarted(here, seed):
     """For each request, and what it answers is broken off at random.
@@ -8868,8 +8819,8 @@ def test_over_a_bad_way_from_a_server_that_is_restarted(here, seed):
     def answer(head):
         if next(count) == 3 and seed % 2:
             change()
-        with Serving("site") as server:
-            data = passed_on(head, server.port)
+        with Serving("site") as server, Wire(server.port) as wire:
+            data = wire.send(head[:-2] + b"Connection: close\r\n\r\n").rest()
         return Cut(data, chance.randrange(1000, 100000),
                    chance.choice(["close", "reset"]))
     chance, count = random.Random(seed), itertools.count()
@@ -9080,22 +9031,21 @@ def listed(*names, kind="file", **members):
         ).encode(), JSON_TYPE)
 
 
-KEPT_AS = {     # names that do harm, and those of their copies
-    "nl\nx": "nl%0Ax", "tab\tx": "tab%09x", "esc\x1b[2J": "esc%1B[2J",
-    "a\rb": "a%0Db", "\u202erl": "%E2%80%AErl", "con": "%63on",
-    "aux.txt": "%61ux.txt"}
-COPIED_NAMES = [
-    *KEPT_AS, "a b", "c#d?e", "50%", "%41", "quo\"te'", "<b>&amp;", "caf\xe9",
-    "\u20ac\U0001f600", "back\\slash", "a:b", "semi;colon", "~tilde", "-dash",
-    "end.", "end ", "\udcff\udcfe", "a" * 200, "*star",
-    "pipe|x", "$(id)", "`id`", "+plus", "a&b=c", "=cmd", "end;"]
+COPIED_NAMES = {    # the names of the copies, where those would do harm
+    "nl\nx": "nl%0Ax", "esc\x1b[2J": "esc%1B[2J", "a\rb": "a%0Db",
+    "\u202erl": "%E2%80%AErl", "con": "%63on", "aux.txt": "%61ux.txt"}
+COPIED_NAMES.update(zip(*[[
+    "a b", "c#d?e", "50%", "%41", "quo\"te'", "<b>&amp;", "caf\xe9", "-dash",
+    "\u20ac\U0001f600", "back\\slash", "a:b", "semi;colon", "~tilde", "end.",
+    "end ", "\udcff\udcfe", "a" * 200, "*|$(id)", "+plus", "a&b=c"]] * 2))
 
 
-@functools.lru_cache(maxsize=None)
-def tree_of(count):
-    """Return a folder "top" of *count* files: names and times of all kinds,
-    and one with an index page."""
-    root = os.path.join(SCRATCH, str(count), "top")
+def test_copy_of_a_folder(here, monkeypatch):
+    """Of 300 files, names and times of all kinds, and one index page.
+
+    All comes once, then nothing, then what has changed.
+    """
+    monkeypatch.setattr(os, "fsync", lambda fd: None)   # disks are slow
     files = {"odd & <names>/" + name: b"odd" for name in COPIED_NAMES}
     times = {"dated/half": 1600000001.5, "dated/old": -315360000,
              "dated/one": 1, "dated/future": 4 * 10**9, "dated/page/empty": 9,
@@ -9103,101 +9053,34 @@ def tree_of(count):
     files.update((name, b"<a href=empty>" * ("empty" not in name))
                  for name in times)
     files.update(("d%d/%d/%d.bin" % (n % 7, n % 10, n), b"x\n" * n)
-                 for n in range(count - len(files)))
+                 for n in range(300 - len(files)))
     for name, content in files.items():
-        name = os.path.join(root, name)
+        name = os.path.join("from", "top", name)
         os.makedirs(os.path.dirname(name), exist_ok=True)
         write_to(name, content)
-    for name, mtime in times.items():
-        os.utime(os.path.join(root, name), (mtime, mtime))
-    wait_until_settled(os.path.join(root, "dated", "one"))
-    return root
-
-
-def check_copies(count, port, is_utf8=False, failures=0):
-    """Copy tree_of(*count*) from *port* twice: all comes once, then nothing.
-
-    *is_utf8*: names of other bytes may come as other ones; *failures* of
-    them do not come.
-    """
-    expected = {os.path.join(*[KEPT_AS.get(word, word)
-                               for word in path.split(os.sep)]): content
-                for path, content in files_in(tree_of(count)).items()}
-    for unchanged in (0, count - failures):
-        result = get_here("-r", "127.0.0.1", port, "top")
-        assert result.status == (1 if failures else 0), result
-        assert "%d unchanged; %d failed\n" % (unchanged, failures) in (
-            result.err), result
-        assert [each for each in sorted(
-            files_in("top").items() ^ expected.items()) if not (
-                is_utf8 and re.search("[\udc80-\udcff]", each[0]))] == []
-    assert re.search("^0 files, 0 bytes in", result.err, re.MULTILINE), result
-
-
-def test_copy_of_a_folder(here, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda fd: None)   # disks are slow
-    top = tree_of(300)
-    with Serving(os.path.dirname(top)) as server:
-        check_copies(300, server.port)
+        mtime = times.get(name[len("from/top/"):], NOW)
+        os.utime(name, (mtime, mtime))
+    expected = {os.path.join("top", *(COPIED_NAMES.get(word, word)
+                                      for word in name.split("/"))): content
+                for name, content in files.items()}
+    os.mkdir("to")
+    with Serving("from") as server:
+        def check_copy(fetched, unchanged):
+            result = get_here("-r", "-P", "to", "127.0.0.1", server.port,
+                              "top")
+            assert result.status == 0, result
+            assert re.search(r"(?m)^%d files?, .*; %d unchanged; 0 failed$" % (
+                fetched, unchanged), result.err), result
+            assert sorted(files_in("to").items() ^ expected.items()) == []
+        check_copy(300, 0)
+        check_copy(0, 300)
         server.logged("/d1/1/1.bin ")   # one request, with its digest
-        write_to("top/d1/1/1.bin", b"edited")
-        os.unlink("top/d1/1/71.bin")
-        result = get_here("-r", "127.0.0.1", server.port, "top/")
-        assert result.status == 0 and "2 files, " in result.err, result
-        for name in ("d1/1/1.bin", "dated/half", "dated/one", "dated/future"):
-            assert os.stat("top/" + name).st_mtime == int(
-                os.stat(os.path.join(top, name)).st_mtime)
-        # Some file systems have times of two seconds.
-        for shift, told in ((-1, "0 files, "), (1, "0 files, "),
-                            (2, "1 file, 14 bytes ")):
-            os.utime("top/dated/half", (1600000001 + shift,) * 2)
-            result = get_here("-r", "-P", "top", "127.0.0.1", server.port,
-                              "top/dated")
-            assert result.status == 0 and told in result.err, result
-    assert files_in("top/d1") == files_in(os.path.join(top, "d1"))
-
-
-NGINX = """
-    daemon off; worker_processes 1; pid {0}/pid; user root;
-    error_log stderr crit; events {{ }}
-    http {{ access_log off; client_body_temp_path {0}/a;
-    proxy_temp_path {0}/b; fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d;
-    scgi_temp_path {0}/e; server {{ listen unix:{0}/socket; root {1};
-    autoindex on; autoindex_format %s; }} }}"""
-NGINX_COMMAND = ["nginx", "-e", "stderr", "-p", "{0}", "-c", "{0}/config"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@table("command, config, failures", [
-    (NGINX_COMMAND, NGINX % "html", 0, "nginx"),
-    (NGINX_COMMAND, NGINX % "json", 0, "nginx with JSON"),
-    # It cannot name what is no UTF-8.
-    (["caddy", "run", "--adapter", "caddyfile", "--config", "{0}/config"],
-     "{{\nadmin off\nauto_https off\n}}\nhttp:// {{\nbind unix/{0}/socket\n"
-     "root * {1}\nfile_server browse\n}}\n", 1, "caddy"),
-    ([sys.executable, "-c", "import http.server as h, os, socketserver as s\n"
-      "os.chdir('{1}')\nclass Handler(h.SimpleHTTPRequestHandler):\n"
-      "    def address_string(self):\n        return 'unix'\n"
-      "s.ThreadingUnixStreamServer('{0}/socket', Handler).serve_forever()"],
-     "", 0, "http.server"),
-])
-def test_copy_from_another_server(here, command, config, failures):
-    """It listens on a socket of Unix: no port is free for certain."""
-    if not shutil.which(command[0], path=SBIN):
-        pytest.skip("%s is not installed" % command[0])
-    command, config = [[word.format(here, os.path.dirname(tree_of(5000)))
-                        for word in words] for words in (command, [config])]
-    write_to("config", config[0].encode())
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(
-            os.environ, PATH=SBIN, HOME=str(here))) as process:
-        try:
-            wait_until(lambda: os.path.exists("socket"), "the socket")
-            with ScriptedServer(lambda head: passed_on(
-                    head, str(here / "socket"))) as way:
-                check_copies(5000, way.port, True, failures)
-        finally:
-            process.terminate()
+        write_to("to/top/d1/1/1.bin", b"edited")
+        os.unlink("to/top/d1/1/71.bin")
+        check_copy(2, 298)
+    for name in ("d1/1/1.bin", "dated/half", "dated/one", "dated/future"):
+        assert os.stat("to/top/" + name).st_mtime == int(
+            times.get(name, NOW))
 
 
 LINKS = b"".join(b'<a href="%s">x</a>' % link for link in [
@@ -9212,10 +9095,10 @@ def in_html(page):
         head, "Accept") == "text/html" else ok(page, JSON_TYPE)
 
 
-def slashed(location):
-    """Return a redirect to *location*; "HOST" is the server."""
-    return lambda head: moved_to(location.replace(
-        "HOST", field_of(head, "Host")))
+def slashed(head):
+    """Redirect to a path with one more slash."""
+    return moved_to("http://%s%s/" % (
+        field_of(head, "Host"), head.split(b" ")[1].decode()))
 
 
 def deeper(head):
@@ -9223,13 +9106,19 @@ def deeper(head):
     return listed("d%d/" % head.count(b"/"))
 
 
-def alike(names, kind):
+def alike(is_json):
     """Return folders of the same names, and other files, in one another."""
-    return dict([("x/" * n + "f", ok(b"evil" * (n + 1))) for n in range(4)] + [
-        ("x/" * n, listed(*names[:2 if n < 3 else 1], size=4 * n + 4)
-         if kind == "JSON" else ok(b"".join(b"<a href=%s>" % name.encode() for
-                                            name in names[:2 if n < 3 else 1]))
-         ) for n in range(4)])
+    paths = {}
+    for depth in range(4):
+        names, here = ["f", "x/"][:2 if depth < 3 else 1], "x/" * depth
+        paths[here] = listed(*names, size=4 * depth + 4) if is_json else ok(
+            b"".join(b"<a href=%s>" % name.encode() for name in names))
+        paths[here + "index.html"] = NONE_THERE
+        paths[here + "f"] = ok(b"evil" * (depth + 1))
+    return paths
+
+
+ALIKE = {"x/" * depth + "f": b"evil" * (depth + 1) for depth in range(4)}
 
 
 @table("paths, status, said, left", [
@@ -9237,32 +9126,26 @@ def alike(names, kind):
                         ).encode(), JSON_TYPE)}, 1, "which is no name",
      ["good"], "the name of a %s: %s" % (kind, why)) for name, why in [
          ("../up", "parent"), ("/abs", "absolute"), ("..", "two dots"),
-         (".", "dot"), ("", "empty"), ("a/b", "slash"), ("a\0b", "nul"),
-         ("\ud800", "half a character"), (5, "number"), (None, "null"),
-         ({"name": "x"}, "object")] for kind in ("file", "directory")
+         (".", "dot"), ("", "empty"), ("a\0b", "nul"),
+         ("\ud800", "half a character"), (5, "number")
+     ] for kind in ("file", "directory")
 ] + [
     ({"": listed("f"), "f": moved_to(location)}, 1, "leads out", [],
      "a redirect: " + why) for location, why in [
          ("/out/x", "a parent"), ("http://127.0.0.2:9/in/f", "another origin"),
-         ("/in/../x", "dots"), ("/in/%2e%2e/x", "encoded dots"),
-         ("/in/%2e%2e?x", "dots before a query"),
+         ("/in/../x", "dots"), ("/in/%2e%2e?x", "encoded dots, a query"),
          ("/in-other/x", "a folder whose name begins alike")]
 ] + [
     ({"": in_html(page)}, 0, "1 file, ", ["f"], "JSON of another kind: " + why)
     for page, why in [
         (b'{"files": [{"base": "f", "type": "file"}]}', "npm serve"),
-        (b'["f"]', "serve-index"), (b'[{"n": 1}]', "other members"),
-        (b'[{"name": "f"}, "f"]', "a text among them"), (b"[", "cut off")]
-] + [   # as h2o and serve-index list it
-    ({"": ok(b"<a href=/in/%s>d</a>" % name), "d%c3%a9": slashed(location),
-      "d%C3%A9": slashed(location), "d%C3%A9/": ok(b"<a href=f>"),
-      "index.html": NONE_THERE}, 0, "", left, "no slash: " + why)
-    for name, location, left, why in [
-        (b"d%c3%a9", "/in/d%C3%A9/", ["d\xe9/f", "d\xe9/index.html"], "path"),
-        (b"d%C3%A9", "http://HOST/in/d%C3%A9/",
-         ["d\xe9/f", "d\xe9/index.html"], "a URL"),
-        (b"d%C3%A9", "/in/d%C3%A9/x/", ["d\xe9"], "elsewhere: a file")]
+        (b'["f"]', "serve-index"), (b'[{"name": "f"}, "f"]', "two kinds")]
 ] + [
+    # As h2o and serve-index list it.
+    ({"": ok(b"<a href=d%c3%a9>d</a>"), "d%c3%a9": slashed, "index.html":
+      NONE_THERE, "d%C3%A9": slashed, "d%C3%A9/": ok(b"<a href=f>")}, 0, "",
+     ["d\xe9/f", "d\xe9/index.html"], "a folder listed without a slash"),
+    ({"*": slashed}, 1, "more than 10 redirects", [], "a folder to itself"),
     ({"": listed("a", "a.part", "a.part.json", ".a.part", "a", "b", "b",
                  "%2Ea.part")}, 1,
      "'%2Ea.part', which would be saved as another one", [
@@ -9273,8 +9156,6 @@ def alike(names, kind):
      "links that lead elsewhere"),
     ({"": ok(b"<img src=i><a href=f>"), "index.html": NONE_THERE}, 0,
      "1 file, ", ["f"], "icons of a listing are the server's"),
-    ({"": ok(b"<img src=i><a href=f>")}, 0, "3 files, ", [
-        "f", "i", "index.html"], "pictures of a page are the page's"),
     # What pages need comes once, wherever below they name it.
     ({"": ok(b"<link href=a.css?1><img src=i/x/p><a href=i/x/q><a href=i/>"
              b"<a href=n/o/>"), "i/": ok(b"<img src=x/p><a href=y><a href=/in/"
@@ -9289,24 +9170,22 @@ def alike(names, kind):
       "d/f": [CUT(EVIL, 20), EVIL]}, 0, " 0 failed\n", ["d/f"],
      "a listing that breaks off, one that does not come, half a head"),
     ({"*": deeper}, 1, "nested more than 64 deep", [], "nested folders"),
-    (alike(["f", "x/"], "JSON"), 0, "4 files, ", {
-        "x/" * n + "f": b"evil" * (n + 1) for n in range(4)},
+    (alike(True), 0, "4 files, ", ALIKE,
      "no loop: the same names, but other sizes"),
-    (dict(alike(["f", "x/"], "HTML"), **{"x/" * n + "index.html": NONE_THERE
-                                         for n in range(4)}), 0, "4 files, ",
-     {"x/" * n + "f": b"evil" * (n + 1) for n in range(4)},
+    (alike(False), 0, "4 files, ", ALIKE,
      "no loop: the same links, but other files"),
     ({"": ok(b"[" + b"[]," * 100000 + b"[]]", JSON_TYPE)}, 1, "no listing",
      [], "lists in a list"),
     ({"": ok(b"[" + b'{"name":[[]]},' * 20000 + b"{}]", JSON_TYPE)}, 1,
      "no listing", [], "lists in names"),
     ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
+    ({"": listed(*range(200001))}, 1, "more than", [], "too many names"),
 ] + [   # what takes quadratic time takes hours here
     ({"": ok(page), "index.html": NONE_THERE}, 0, "0 files, ", [],
      "linear time: %r" % page[:9]) for page in [
          b"<!--" * 200000, b"<a " * 200000, b"<a href=" * 100000,
-         b"<a" + b" " * 10**6, b"<a href" + b" " * 10**6, b"<![foo[ x ]]>",
-         b"<a href=\"" * 10**5, b"<a " + b"href " * 200000]
+         b"<a" + b" " * 10**6, b"<a href=\"" * 10**5,
+         b"<a " + b"href " * 200000]
 ])
 def test_what_a_copy_leaves(here, paths, status, said, left):
     """Nothing that a server says leads elsewhere, or to no end.
@@ -9335,12 +9214,11 @@ UP = b'{"name": "up", "type": "directory"}'
 @table("page, other, count", [
     (b'[%s, {"name": "f", "type": "file", "size": 4, "mtime": "%s"}]' % (
         UP, DATE.encode()), b"", 1, "sizes and times"),
-    (b"[%s]" % UP, b"", 3, "no file: four in a row"),
-    (b"[%s, %s]" % (UP, UP.replace(b"up", b"b")), b"", 7, "of two"),
+    (b"[%s, %s]" % (UP, UP.replace(b"up", b"b")), b"", 7,
+     "no file: four in a row, of two"),
     (b"<a href=up/><a href=f>", b"", 1, "names alone"),
     (b"<a href=up/>", b"", 3, "no name of a file"),
     (b"<a href=up><a href=f>", b"", 1, "folders without a slash"),
-    (b"<a href=up/><a href=f>", b"<a href=up/><a href=g>", 2, "two listings"),
     (b"<a href=up/>", b"<a href=up/><a href=x/>", 14, "in turns, and no file"),
 ])
 def test_copy_ends_where_folders_loop(here, page, other, count):
@@ -9358,28 +9236,7 @@ def test_copy_ends_where_folders_loop(here, page, other, count):
         result = get_here("-r", "-P", ".", server.url("/"))
     assert result.status == 1 and ": it lists the same as http" in result.err
     assert len(list(os.walk("."))) == count, result
-    assert len(files_in(".")) == (count if b"f>" in page or b'"f"' in page
-                                  else 0)
-
-
-def test_copy_is_not_held_up_by_a_fast_file(here):
-    """The others come while one is always there to be read."""
-    def fast():
-        yield CLOSE_HEAD
-        while not done.is_set() and len(sent) < 400:
-            sent.append(1)
-            yield bytes(1 << 20)
-
-    def last(head):
-        done.set()
-        return EVIL
-    sent, done = [], threading.Event()
-    with ScriptedServer(script_of({
-            "/": listed("last", *map(str, range(20)), "fast"), "/last": last,
-            "/fast": Pieces([fast]), "*": EVIL})) as server:
-        result = get_here("-r", "-P", ".", server.url("/"))
-    assert result.status == 0 and "22 files, " in result.err, result
-    assert len(sent) < 200
+    assert len(files_in(".")) == (b"f>" in page or b'"f"' in page)
 
 
 def test_copy_follows_no_link_here(here):
@@ -9411,17 +9268,13 @@ def test_copy_keeps_permissions_and_edits_are_seen(here):
     assert os.stat("g").st_mode == os.stat("usual").st_mode
 
 
-@pytest.mark.parametrize("environment", [
-    {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}, {}],
-    ids=["ASCII", "UTF-8"])
-def test_copy_in_any_locale(tmp_path, environment):
+def test_copy_in_any_locale(tmp_path):
     with ScriptedServer(script_of({"/%C3%A9/": listed("\xe9"),
                                    "*": EVIL})) as server:
-        result = get("-r", "-P", tmp_path, server.url("/%C3%A9/"),
-                     environment=environment)
+        result = get("-r", "-P", tmp_path, server.url("/%C3%A9/"), environment={
+            "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"})
     assert result.status == 0, result
-    folder = os.fsencode(str(tmp_path))
-    assert [names for _, *names in os.walk(folder)] == [
+    assert [names for _, *names in os.walk(os.fsencode(str(tmp_path)))] == [
         [[b"\xc3\xa9"], []], [[], [b"\xc3\xa9"]]]
 
 
@@ -9468,56 +9321,31 @@ def test_copy_onto_a_full_disk(here, monkeypatch):
     assert "it lists '..', which is no name" in result.err
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(PYPY, reason="it takes more memory for anything")
-@table("piece, count, said", [
-    (b"[],", 5000000, "no listing", "lists in a list"),
-    (b'{"name":[[]]},', 10**6, "more than", "lists in names"),
-    (b'{"name":"%d"},', 250000, "more than", "names"),
-    (b"<a href=%d>", 250000, "more than", "links"),
-    (b"<a href=//h/%d>", 250000, "more than", "links elsewhere"),
-    (b"x", 17 << 20, "longer than", "bytes"),
+STALL_4 = served(cut=4, how="stall")
+
+
+@table("argv, script, parts, said", [
+    ("-o t", STALL(b""), {}, "", "before the response"),
+    ("-o t", STALL_4, FOUR, "; 4 bytes kept in t.part", "in the content"),
+    ("-r -P .", {"/": listed("f", "g"), "/f": [STALL_4, served()],
+                 "/g": [STALL_4, served()]},
+     dict(part_kept(ONE[:4], ".f"), **part_kept(ONE[:4], ".g")),
+     "; 0 files are copied, and what has come of others is kept; the same"
+     " command goes on", "in a copy"),
 ])
-def test_endless_listing(tmp_path, piece, count, said):
-    """It ends, in 200 MiB more than Python takes for nothing."""
-    import resource
-    page = piece * count
-    if b"%d" in piece:
-        page = b"".join(piece % number for number in range(count))
-    if piece.endswith(b","):
-        page = b"[" + page + piece[:-1].replace(b"%d", b"x") + b"]"
-    with ScriptedServer(ok(page, *[JSON_TYPE] * page.startswith(b"["))) as (
-            server):
-        result = get("-r", "-P", tmp_path, server.url("/"), preexec_fn=lambda:
-                     resource.setrlimit(resource.RLIMIT_AS, (400 << 20,) * 2))
-    assert result.status == 1 and said in result.err, result
-    assert files_in(tmp_path) == {}
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_copy_that_is_interrupted(here, count):
+def test_interrupted(here, argv, script, parts, said):
     """One line; what came of each file is kept, and gone on with."""
-    names = ["f%d" % number for number in range(count)]
-    paths = {"/" + name: [served(cut=4, how="stall"), served()]
-             for name in names}
-    paths["/"] = listed(*names) if names else STALL(b"")
-    parts = {}
-    for name in names:
-        parts.update(part_kept(ONE[:4], "." + name))
-    with ScriptedServer(script_of(paths)) as server:
-        where = ["-r", "-P", ".", server.url("/")]
+    with ScriptedServer(script_of(script)) as server:
+        where = [*argv.split(), server.url("/")]
         process = start_httpget(*where, preexec_fn=lambda: signal.signal(
             signal.SIGINT, signal.SIG_DFL))     # in a shell's background, too
         wait_until(lambda: server.requests and files_in(".") == parts,
                    "the parts")
         process.send_signal(signal.SIGINT)
-        check_end(ended(process), 130, "httpget.py: interrupted; 0 files are"
-                  " copied, and what has come of others is kept; the same"
-                  " command goes on", parts)
-        if names:
-            check_end(get_here(*where), 0, "3 files, 15 bytes",
-                      dict.fromkeys(names, ONE))
+        check_end(ended(process), 130, "httpget.py: interrupted" + said, parts)
+        if "-r" in argv:
+            check_end(get_here(*where), 0, "2 files, 10 bytes",
+                      {"f": ONE, "g": ONE})
 
 
 # ---- Both programs on a terminal --------------------------------------------
@@ -9528,7 +9356,6 @@ IN_TWO = [served(MANY_BYTES, cut=200000), served(MANY_BYTES)]
 
 @table("script, argv, step, columns, shown", [
     (IN_TWO, ["-o", "t"], 0.3, 0, PROGRESS, "a terminal of unknown size"),
-    (IN_TWO, ["-o", "t"], 0.3, 200, PROGRESS, "a wide one"),
     (IN_TWO, ["-o", "t"], 0.3, 20, r"\r[0-9]+ %  [^\r]{,13}\r",
      "a narrow one: what has wrapped could not be taken off"),
     (IN_TWO, ["-o", "t"], 0, 0, "",
@@ -9590,10 +9417,7 @@ def test_ctrl_c_says_what_is_waited_for(tmp_path):
             process.wait()
 
 
-@pytest.mark.parametrize("environment", [
-    {"TERM": "xterm-256color"}, {"TERM": "dumb", "NO_COLOR": "1"}],
-    ids=["colours", "NO_COLOR"])
-def test_terminals_get_no_escape_sequence(environment):
+def test_terminals_get_no_escape_sequence():
     """Whatever the terminal can do, and Python's own argparse would do."""
     with terminal() as (slave, shown), ScriptedServer(
             ok(b"\x1b[31m\n", b"X: \x9b1m", status=b"404 \x1b")) as server:
@@ -9602,7 +9426,7 @@ def test_terminals_get_no_escape_sequence(environment):
                 (["httpget.py", "-h"], 0), (["httpget.py", "-4", "-6"], 2),
                 (["httpget.py", "-v", server.host, server.port, "\x1b"], 2),
                 (["httpget.py", "-v", server.url()], 4)]:
-            assert on_a_terminal(slave, *words, **environment).wait(
+            assert on_a_terminal(slave, *words, TERM="xterm-256color").wait(
                 PATIENCE) == status, words
     text = b"".join(shown).decode()
     assert "examples:" in text and "usage: httpget.py" in text
