@@ -2441,7 +2441,6 @@ CHUNK_5 = CHUNKED_HEAD + b"5\r\nhello"
 GOOD_START = (rb"OK\r\n(Content-Length: 10\r\n|Transfer-Encoding: chunked\r\n"
               rb"\r\n5)\r\nhello")
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: %s\r\n\r\n"
-WRONG_DIGEST = b"Repr-Digest: sha-256=:%s:" % base64.b64encode(bytes(32))
 AT_ONCE = ["--timeout", "0.5"]
 
 # What is sent; the exit status; words of the message, or the content.
@@ -2525,7 +2524,6 @@ ANSWERS_OF_SERVERS = spread([
      "an error in a coding that nobody knows"),
     (STALL(ok(b"error", status=b"404 No")[:-1]), AT_ONCE, 1, "404 No",
      "an error without all of its content: who waits for that"),
-    (ok(b"hello", WRONG_DIGEST), [], 4, "sha-256", "wrong digest"),
     (b"HTTP/1.1 404 No\r\n\r\none\r\n\x1b[2J\xff\xe2\x80\xae\n", ["-v"], 1,
      "\none\n\\x1b[2J\\xff\\u{202e}\nhttpget.py: ", "-v: escaped"),
     (ok(b"?" * 65537, status=b"404 No"), ["-v"], 1, "?" * 65536
@@ -2574,25 +2572,6 @@ def test_answer_of_a_server(here, monkeypatch, step, answer, options, status,
         if step:    # each good byte has come before the bad one
             assert kept == bool(re.search(GOOD_START, answer)), result
     assert stat.S_IMODE(os.stat("t").st_mode) == 0o600  # as it was
-
-
-PACKED = gzip.compress(b"text" * 1000)
-
-
-@table("coded, content", spread([
-    (PACKED + gzip.compress(b"") * 50 + PACKED, b"text" * 2000, "members"),
-    (b"", b"", "empty"), (gzip.compress(bytes(10**7)), bytes(10**7), "much"),
-    ([PACKED[:-8] + b"x" * 8, PACKED + b"junk", b"junk", PACKED[:-1],
-      PACKED + PACKED[:3]], None, "broken")]))
-def test_gzip_of_any_kind(monkeypatch, coded, content):
-    """It comes in small blocks, however much a few bytes expand to."""
-    with ScriptedServer(ok(coded, b"Content-Encoding: gzip")) as server:
-        for size in (1 << 20, 7, 1)[:1 if len(coded) > 9999 else 3]:
-            in_sips(monkeypatch, size)
-            with httpget.fetch(server.url()) as response:
-                blocks = parsed(list, response)
-            assert blocks is content is None or b"".join(blocks) == content
-            assert max(map(len, blocks or [b""]), default=0) <= 1 << 20
 
 
 # ---- httpget.py: output -----------------------------------------------------
@@ -2746,7 +2725,7 @@ def fuzz_responses(chance, count):
         return None
     samples = [row[0] for row in ANSWERS_OF_SERVERS if isinstance(
         row[0], bytes) and 0 < len(row[0]) < 500 and b"Location" not in row[0]]
-    samples.append(ok(PACKED, b"Content-Encoding: gzip"))
+    samples.append(ok(gzip.compress(b"text" * 1000), GZIP))
     whole = []
     with ScriptedServer(b"") as server:
         for _ in range(count):
@@ -8316,6 +8295,7 @@ def test_systemd_takes_the_units(tmp_path):
 ONE, OTHER = b"abcdefghi", b"ABCDEFGHI"     # two versions of a file
 MANY_BYTES = bytes(range(256)) * 1200
 TAG_A = b'ETag: "a"'
+TIME_FIELD = b"Last-Modified: " + DATE.encode()
 GZIP = b"Content-Encoding: gzip"
 NONE_THERE = ok(b"none", status=b"404 Not Found")
 EVIL = ok(b"evil")
@@ -8323,28 +8303,24 @@ PART_NOTES = "the notes beside a part"
 
 
 def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
-           ranges=True, careless=False, date="", coding=""):
+           ranges=True, coding=""):
     """Return a function that answers requests for a file.
 
     *cut*: only so many bytes of what is asked for come; *how*: see Cut.
-    *digest*: the one told is right, wrong, or none.  *careless*: the server
-    knows no If-Range.  *date*: of the answer, where *etag* is None.
+    *digest*: the one told is right, wrong, or none.
     """
     def answer(head):
-        fields = ["Last-Modified: " + DATE] + [line for line, there in [
-            ("ETag: %s" % etag, etag), ("Date: " + date, date),
-            ("Content-Encoding: " + coding, coding),
-            ("Accept-Ranges: bytes", ranges)] if there]
+        fields = ["Last-Modified: " + DATE, "ETag: " + etag]
+        fields += ["Content-Encoding: " + coding] * bool(coding)
+        fields += ["Accept-Ranges: bytes"] * ranges
         if digest is not None and field_of(head, "Want-Repr-Digest"):
             value = hashlib.sha256(content).digest()
             fields.append("Repr-Digest: sha-256=:%s:" % base64.b64encode(
                 value if digest else value[::-1]).decode())
         part, status = content, b"200 OK"
         wanted = ranges and field_of(head, "Range")
-        if wanted and (careless or field_of(head, "If-Range") in (
-                None, etag or DATE)):
-            first, last = re.fullmatch("bytes=([0-9]+)-([0-9]*)",
-                                       wanted).groups()
+        if wanted and field_of(head, "If-Range") in (None, etag):
+            first, last = wanted[len("bytes="):].split("-")
             part = content[int(first):int(last) + 1 if last else None]
             status = (b"206 Partial Content" if part else
                       b"416 Range Not Satisfiable")
@@ -8478,14 +8454,13 @@ CUT_4 = served(cut=4)
 FOUR = part_kept(ONE[:4])           # what is left of it
 UNKNOWN_END = in_chunks(ONE[:4])    # cut, and nobody knows where it ends
 WEAK_4 = served(cut=4, etag='W/"a"')
-BY_TIME = served(cut=4, etag=None, date=LATER)
-CUT_GZIP = served(cut=4, coding="gzip")
+BY_TIME = ok(ONE, TIME_FIELD, b"Date: " + LATER.encode())[:-5]
+CUT_GZIP = ok(ONE, TAG_A, GZIP)[:-5]
 NO_RANGES = served(ranges=False)
 CHANGED = served(OTHER, '"b"')
 PROVED = served(digest=True)
 WRONG = served(digest=False)
 VERIFIED = ", verified sha-256\n"
-TIME_FIELD = b"Last-Modified: " + DATE.encode()
 RANGE_FIELD = b"Content-Range: bytes 3-8/9"
 IN_PART = {"status": b"206 x", "where": RANGE_FIELD + b"\r\n"}
 JOINED = ONE[:4] + OTHER[4:]
@@ -8575,13 +8550,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
         ([b"", PROVED], "-o t", 3, "no response", {}, "all",
          "no answer ever began: is it the right server?"),
         ([CUT_4, NONE_THERE], "-o t", 1, "404 Not", FOUR, "all 3-", "gone"),
-        ([CUT_4, CHANGED], "-o t", 0, "t: 13 bytes in", {"t": OTHER},
-         "all 3- 0-0", "changes between, to a file"),
         ([CUT_4, CHANGED], "", 4, "changed after 4 bytes", {"-": ONE[:4]},
          "all 3-", "changes between, to standard output"),
-        ([CUT_4, served(OTHER, None, careless=True)], "-o t", 0,
-         "beginning anew", {"t": OTHER}, "all 3- all 0-0",
-         "If-Range is ignored without a word"),
         ([WEAK_4], "", 4, "broke off after 4 of 9", {"-": ONE[:4]}, "all",
          "a weak tag, to standard output"),
         ([CUT_4, until_close(b"X", b"206 x", RANGE_FIELD)],
@@ -8603,7 +8573,6 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
          "the digest of another version proves nothing"),
         (losing(b"503 Busy"), "-o t", 0, ", not verified: the server answered"
          " 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
-        (served(), "-o t", 0, "/s\n", {"t": ONE}, "all 0-0", "no digest"),
         (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
         # One entity tag means nothing at another address: RFC 9110, 8.8.3.
         ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
@@ -8659,8 +8628,6 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
      "0-0 all 0-0", "another by time"),
     (ONE + b"x", PROVED, "-c -o file", 0, "file is longer than what the",
      SAVED, "0-0 all 0-0", "longer"),
-    ((b"short", MODIFIED), served(), "-c -o file", 0, "file: 9 bytes in",
-     SAVED, "0-0 all 0-0", "shorter"),
     (b"", served(b""), "-c -O", 0, "complete already", {"file": b""}, "0-0",
      "an empty one"),
     (SAME_TIME, NO_RANGES, "-c -O", 0, "complete already", SAVED, "0-0",
@@ -8749,10 +8716,8 @@ def instead(make):
 
 @table("change, server, status, said, left, ranges", [
     (written(ONE[:4]), PROVED, 0, VERIFIED, ONE, "3- 0-0", "as it was"),
-    (written(ONE[:4]), served(), 0, "/s\n", ONE, "3- 0-0", "without digest"),
     (written(ONE[:4]), CHANGED, 0, "", OTHER, "3- 0-0", "another version"),
     (written(ONE), PROVED, 0, VERIFIED, ONE, "8- 0-0", "all is there"),
-    (written(OTHER), PROVED, 4, "sha-256", None, "8- 0-0", "all, and wrong"),
     (written(OTHER[:4]), PROVED, 4, "sha-256", None, "3- 0-0", "wrong"),
     (written(ONE + b"more"), served(), 0, "is not a part", ONE,
      "12- all 0-0", "more than the server has"),
@@ -8915,26 +8880,38 @@ def test_name_of_the_user(here):
     assert files_in("to") == {name: ONE}
 
 
-ZIPPED = gzip.compress(MANY_BYTES)
+TEXT = b"text" * 1000
+PACKED = gzip.compress(TEXT)
 
 
 @table("content, coding, options, status, out", [
-    (ZIPPED, "gzip", [], 0, MANY_BYTES, "decoded"),
-    (ZIPPED, "gzip", ["--raw"], 0, ZIPPED, "as it is"),
-    (ZIPPED[:-3], "gzip", [], 4, None, "without its end"),
+    (PACKED, "gzip", [], 0, TEXT, "decoded"),
+    (PACKED, "gzip", ["--raw"], 0, PACKED, "as it is"),
+    (PACKED + gzip.compress(b"") * 50 + PACKED, "gzip", [], 0, TEXT * 2,
+     "members, and empty ones"),
+    (b"", "gzip", [], 0, b"", "empty"),
+    (PACKED[:-8] + b"x" * 8, "gzip", [], 4, None, "a wrong sum"),
+    (PACKED[:-1], "gzip", [], 4, None, "without its end"),
+    (PACKED + PACKED[:3], "gzip", [], 4, None, "more, without its end"),
+    (PACKED + b"junk", "gzip", [], 4, None, "more than gzip"),
+    (b"junk", "gzip", [], 4, b"", "no gzip"),
     (ONE, "br", [], 4, b"", "another coding"),
-    (ZIPPED, "gzip, gzip", [], 4, b"", "two of them"),
+    (PACKED, "gzip, gzip", [], 4, b"", "two of them"),
     (ONE, "br", ["--raw"], 0, ONE, "another, raw"),
     (gzip.compress(bytes(1 << 25)), "gzip", [], 4, None, "a bomb"),
-    (gzip.compress(bytes(1 << 24)), "gzip", [], 0, None, "16 MiB are free"),
+    (gzip.compress(bytes(1 << 24)), "gzip", [], 0, bytes(1 << 24),
+     "16 MiB are free"),
 ])
-def test_gzip(content, coding, options, status, out):
-    result = fetch_from(ok(content, b"Content-Encoding: " + coding.encode()),
-                        *options)
-    assert result.status == status, (result.err, len(result.out))
-    assert out is None or result.out == out
-    assert field_of(result.requests[0], "Accept-Encoding") == (
-        "identity" if options else "gzip")
+def test_gzip(monkeypatch, content, coding, options, status, out):
+    """In small blocks, however it is cut."""
+    for size in (1 << 20, 7, 1)[:1 if len(content) > 9999 else 3]:
+        in_sips(monkeypatch, size)
+        result = fetch_from(ok(content, b"Content-Encoding: "
+                               + coding.encode()), *options)
+        assert result.status == status, (result.err, len(result.out))
+        assert out is None or result.out == out
+        assert field_of(result.requests[0], "Accept-Encoding") == (
+            "identity" if options else "gzip")
 
 
 def test_fetch_from_a_program():
@@ -9176,16 +9153,13 @@ ALIKE = {"x/" * depth + "f": b"evil" * (depth + 1) for depth in range(4)}
      "no loop: the same links, but other files"),
     ({"": ok(b"[" + b"[]," * 100000 + b"[]]", JSON_TYPE)}, 1, "no listing",
      [], "lists in a list"),
-    ({"": ok(b"[" + b'{"name":[[]]},' * 20000 + b"{}]", JSON_TYPE)}, 1,
-     "no listing", [], "lists in names"),
     ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
-    ({"": listed(*range(200001))}, 1, "more than", [], "too many names"),
+    ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
+     1, "more than", [], "too many names"),
 ] + [   # what takes quadratic time takes hours here
     ({"": ok(page), "index.html": NONE_THERE}, 0, "0 files, ", [],
      "linear time: %r" % page[:9]) for page in [
-         b"<!--" * 200000, b"<a " * 200000, b"<a href=" * 100000,
-         b"<a" + b" " * 10**6, b"<a href=\"" * 10**5,
-         b"<a " + b"href " * 200000]
+         b"<!--" * 200000, b"<a " * 200000, b"<a href=\"" * 10**5]
 ])
 def test_what_a_copy_leaves(here, paths, status, said, left):
     """Nothing that a server says leads elsewhere, or to no end.
@@ -9278,33 +9252,21 @@ def test_copy_in_any_locale(tmp_path):
         [[b"\xc3\xa9"], []], [[], [b"\xc3\xa9"]]]
 
 
-@table("kind, answer, gone, status, failures", [
-    ("", b"", 5, 0, 0, "it comes back"),
-    ("", b"", 999, 3, httpget.CONNECTIONS, "it is gone for good"),
-    ("/", b"HTTP/1.1 200 OK\r\n", 999, 1, 50, "it breaks off for good"),
-])
-def test_copy_from_a_server_that_goes_away(here, kind, answer, gone, status,
-                                           failures):
-    """It ends before each name that waits has been asked for in vain.
-
-    One that still answers, be it by half a head, is asked for all of them.
-    """
+@table("gone, retries, status", [(5, 5, 0, "it comes back"),
+                                (999, 0, 3, "it is gone for good")])
+def test_copy_from_a_server_that_goes_away(here, gone, retries, status):
+    """It ends before each name that waits has been asked for in vain."""
     def script(head):
         if head.startswith(b"GET / "):
-            return listed(*["%d%s" % (number, kind) for number in range(50)])
-        return EVIL if len(server.requests) > gone + 1 else answer
-    retries = 5 if gone < 50 else 0
+            return listed(*map(str, range(50)))
+        return EVIL if len(server.requests) > gone + 1 else b""
     with ScriptedServer(script) as server:
         result = get_here("-r", "-P", ".", "--retries", retries,
                           server.url("/"))
     assert result.status == status, result
-    assert len(re.findall("(?m)^httpget.py: http://", result.err)) == failures
     assert result.err.endswith("; the same command goes on\n") == (status == 3)
-    if status:  # those on their way when it ends are not counted
-        assert failures < len(server.requests) <= (
-            failures + 1 + httpget.CONNECTIONS)
-    else:
-        assert len(files_in(".")) == 50
+    assert len(files_in(".")) == (0 if status else 50)
+    assert not status or len(server.requests) <= 2 * httpget.CONNECTIONS + 1
 
 
 def test_copy_onto_a_full_disk(here, monkeypatch):
