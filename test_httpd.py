@@ -1968,7 +1968,163 @@ def test_doctests(module):
     assert result.attempted > 5 and result.failed == 0
 
 
-# ---- Helpers for what a client is told and sent -----------------------------
+# ---- Helpers for what a client is told and saves ----------------------------
+
+ONE, OTHER = b"abcdefghi", b"ABCDEFGHI"     # two versions of a file
+MANY_BYTES = bytes(range(256)) * 1200
+TAG_A = b'ETag: "a"'
+TIME_FIELD = b"Last-Modified: " + DATE.encode()
+GZIP = b"Content-Encoding: gzip"
+JSON_TYPE = b"Content-Type: application/json"
+NONE_THERE = ok(b"none", status=b"404 Not Found")
+EVIL = ok(b"evil")
+PART_NOTES = "the notes beside a part"
+
+
+def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
+           ranges=True, coding=""):
+    """Return a function that answers requests for a file.
+
+    *cut*: only so many bytes of what is asked for come; *how*: see Cut.
+    *digest*: the one told is right, wrong, or none.
+    """
+    def answer(head):
+        fields = ["Last-Modified: " + DATE, "ETag: " + etag]
+        fields += ["Content-Encoding: " + coding] * bool(coding)
+        fields += ["Accept-Ranges: bytes"] * ranges
+        if digest is not None and field_of(head, "Want-Repr-Digest"):
+            value = hashlib.sha256(content).digest()
+            fields.append("Repr-Digest: sha-256=:%s:" % base64.b64encode(
+                value if digest else value[::-1]).decode())
+        part, status = content, b"200 OK"
+        wanted = ranges and field_of(head, "Range")
+        if wanted and field_of(head, "If-Range") in (None, etag):
+            first, last = wanted[len("bytes="):].split("-")
+            part = content[int(first):int(last) + 1 if last else None]
+            status = (b"206 Partial Content" if part else
+                      b"416 Range Not Satisfiable")
+            fields.append("Content-Range: bytes %s/%d" % ("%s-%d" % (
+                first, int(first) + len(part) - 1) if part else "*",
+                len(content)))
+        whole = ok(part, *[field.encode() for field in fields], status=status)
+        if cut is None or wanted == "bytes=0-0":
+            return whole
+        return Cut(whole, len(whole) - len(part) + cut, how)
+    return answer
+
+
+def script_of(paths):
+    """Return a script of what is at each of *paths*, or at all of them.
+
+    It is one answer, or a list of those to each request in turn, the last of
+    which stays.  "*" is what is at all other paths.  A question for one byte
+    takes none from a list: its next file is asked, or there is none.
+    """
+    taken = {}
+
+    def script(head):
+        method, path = head.decode("latin-1").split(" ")[:2]
+        assert method == "GET"      # not every server answers others
+        answer = paths
+        if isinstance(paths, dict):
+            answer = paths.get(path, paths.get("*", NONE_THERE))
+        if isinstance(answer, list) and field_of(head, "Range") == "bytes=0-0":
+            answer = ([each for each in answer[taken.get(path, 1) - 1:]
+                       if callable(each)] + [NONE_THERE])[0]
+        elif isinstance(answer, list):
+            taken[path] = min(taken.get(path, 0) + 1, len(answer))
+            answer = answer[taken[path] - 1]
+        return answer(head) if callable(answer) else answer
+    return script
+
+
+def in_chunks(*chunks, status=b"200 OK", where=b""):
+    """Return an answer in *chunks*; an empty one ends it."""
+    return b"HTTP/1.1 %s\r\n%s\r\n%sTransfer-Encoding: chunked\r\n\r\n" % (
+        status, TAG_A, where) + b"".join(
+            b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+
+
+def until_close(content, status=b"200 OK", field=b"Accept-Ranges: bytes"):
+    """Return an answer with *content* that ends where it is closed."""
+    return b"\r\n".join([b"HTTP/1.1 " + status, TAG_A, field, b"", content])
+
+
+def piece_of(where, *fields, more=0):
+    """Return the part *where* of OTHER, with *fields* or a tag.
+
+    Its body has some bytes *more* than that, or less.
+    """
+    first, last = re.match("([0-9]*)-?([0-9]*)", where).groups()
+    content = b""
+    if last:
+        content = (OTHER + b"JKLMN")[int(first):int(last) + 1 + more]
+    return ok(content, b"Content-Range: bytes " + where.encode(),
+              *(fields or [TAG_A]), status=b"206 Part")
+
+
+def moved_to(location):
+    """Return a redirect to *location*."""
+    return ok(b"", b"Location: " + location.encode(), status=b"302 Found")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(str(tmp_path))
+    return tmp_path
+
+
+def files_in(folder):
+    """Return {path below *folder*: content}; that of notes is PART_NOTES."""
+    found = {}
+    for path, _, names in os.walk(str(folder)):
+        for where in filter(os.path.isfile, (os.path.join(path, name)
+                                             for name in names)):
+            with open(where, "rb") as file:
+                content = file.read()
+            if where.endswith(".part.json") and b'"validator"' in content:
+                content = PART_NOTES
+            found[os.path.relpath(where, str(folder))] = content
+    return found
+
+
+def write_to(name, content):
+    """Write *content* to the file *name*."""
+    with open(str(name), "wb") as file:
+        file.write(content)
+
+
+def part_kept(content, name="t"):
+    """Return what is left of a file of which *content* has come."""
+    return {name + ".part": content, name + ".part.json": PART_NOTES}
+
+
+def check_end(result, status, said, left):
+    """Compare how httpget.py ended, and the files here: "-" is its output.
+
+    *said*: words of the message, or of what else it says where all is well
+    or several things went wrong.
+    """
+    files = dict(files_in("."), **({"-": result.out} if result.out else {}))
+    assert result.status == status, result
+    assert said in (result.err if status in (0, 1) else result.message()), (
+        result)
+    assert files == left, result
+
+
+def check_requests(requests, wanted, by_user=False):
+    """Compare the ranges of *requests* with *wanted*; "all" is without one.
+
+    What is to be joined, and not *by_user*, is asked for by If-Range.
+    """
+    ranges = [(field_of(head, "Range") or "bytes=all")[len("bytes="):]
+              for head in requests]
+    assert ranges == wanted.split(), requests
+    for number, head in enumerate(requests):
+        if ranges[number] not in ("all", "0-0"):
+            assert field_of(head, "If-Range") == (None if by_user else '"a"')
+            assert field_of(head, "Accept-Encoding") == "identity", head
 
 
 class Pieces(tuple):
@@ -2140,8 +2296,6 @@ def test_names_that_windows_takes_for_something_else(name):
 
 
 # ---- httpget.py: listings ---------------------------------------------------
-
-JSON_TYPE = b"Content-Type: application/json"
 
 
 def check_asked_by_copy(page, fields, status, below, said=""):
@@ -2339,10 +2493,9 @@ TELLING_PEAK = (    # of memory, in KiB
 @table("start, piece, end, options", [
     (CHUNKED_HEAD, b"100000\r\n" + MEBIBYTE + b"\r\n", b"0\r\n\r\n", [],
      "chunked"),
-    (CLOSE_HEAD[:-2] + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(
+    (until_close(b"", field=GZIP), gzip.compress(
         os.urandom(1 << 15) + MEBIBYTE[1 << 15:]), b"", [], "gzip"),
-    (CLOSE_HEAD[:-2] + b"Accept-Ranges: bytes\r\nETag: \"a\"\r\n\r\n", MEBIBYTE,
-     b"", ["-o", "t"], "until the end, and proved"),
+    (until_close(b""), MEBIBYTE, b"", ["-o", "t"], "to the end, and proved"),
 ])
 def test_memory_is_flat(here, start, piece, end, options):
     def script(head):
@@ -2417,12 +2570,6 @@ def in_form(form, *values):
     return [form % value for value in values]
 
 
-def part(last, total):
-    """Return an answer 206 that has bytes 5 to *last* of so many."""
-    return ok(b"0123456789"[5:last + 1], b"Content-Range: bytes 5-%d/%s" % (
-        last, total), status=b"206 Part")
-
-
 def drip():
     """Yield a head, byte by byte, without end."""
     yield b"HTTP/1.1 200 OK\r\nA: "
@@ -2440,7 +2587,6 @@ CHUNKS = CHUNKED_HEAD + b"%s\r\nhello\r\n0\r\n\r\n"
 CHUNK_5 = CHUNKED_HEAD + b"5\r\nhello"
 GOOD_START = (rb"OK\r\n(Content-Length: 10\r\n|Transfer-Encoding: chunked\r\n"
               rb"\r\n5)\r\nhello")
-MOVED = b"HTTP/1.1 302 Found\r\nLocation: %s\r\n\r\n"
 AT_ONCE = ["--timeout", "0.5"]
 
 # What is sent; the exit status; words of the message, or the content.
@@ -2514,7 +2660,7 @@ ANSWERS_OF_SERVERS = spread([
      "bad chunk", "endless"),
     # What was not asked for, or is not there.
     (b"HTTP/1.1 101 Switch\r\n\r\n", [], 4, "protocol", "another protocol"),
-    ([part(8, b"10"), ok(b"x", status=b"206 Part")], [], 4, "another", "206"),
+    ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], [], 4, "another", "206"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
     (ok(b"error", status=b"999 \xc2\x9b1m"), [], 1, "999 \\x9b1m", "unknown"),
@@ -2530,48 +2676,48 @@ ANSWERS_OF_SERVERS = spread([
      + "\n(and more)\n", "-v: bounded"),
     (ok(b"abc", status=b"404 No")[:-1], ["-v"], 1, "\nab\n(the response broke",
      "-v: broken"),
-    ([MOVED % b"/file", endless(MOVED % b"/file", b"x" * 4096)], [], 1,
-     "10 redirects", "a circle"),
-    (in_form(MOVED, b"http://[::1/", b"/a\tb", b"ftp://h/"), [], 1, "refused",
-     "redirect"),
-    (part(8, b"10"), ["--range", "5-8"], 0, b"5678", "all of it"),
-    (part(8, b"10"), ["--range", "-4"], 4, "another part", "not the last"),
-    (part(8, b"*"), ["--range", "5-99"], 0, b"5678", "no total"),
-    (part(8, b"10"), ["--range", "5-"], 4, "another part", "cut"),
+    (endless(moved_to("/file").partition(b"Content")[0] + b"\r\n", b"x" * 4096),
+     [], 1, "10 redirects", "a circle, each without end"),
+    ([moved_to(url) for url in ("http://[::1/", "/a\tb", "ftp://h/")], [], 1,
+     "refused", "redirect"),
+    (piece_of("5-8/10"), ["--range", "5-8"], 0, b"FGHI", "all of it"),
+    (piece_of("5-8/*"), ["--range", "5-99"], 0, b"FGHI", "no total"),
+    (piece_of("5-9/10"), ["--range=-5"], 0, b"FGHIJ", "the last"),
+    (piece_of("5-8/10"), ["--range", "-4"], 4, "another part", "not the last"),
+    (piece_of("5-8/10"), ["--range", "5-"], 4, "another part", "cut"),
+    (ok(b"x"), ["--range", "0-0"], 4, "does not send ranges", "no range"),
+    (ok(b"error", status=b"416 x"), ["--range", "9-"], 1, "416", "nothing"),
 ])
 
 
-@table("step, answer, options, status, words", [
-    (step, *row[:-1], "%s%s" % (row[-1], why))
-    for step, why in [(0, ""), (1, ", byte by byte")]
-    for row in ANSWERS_OF_SERVERS
-    if not step or isinstance(row[0], bytes) and len(row[0]) < 2000])
-def test_answer_of_a_server(here, monkeypatch, step, answer, options, status,
-                            words):
-    """It ends as documented, and leaves no wrong file."""
-    files = {"t": b"old", "t.part": b"stale, and longer" * 99}
-    for name, content in files.items():
-        write_to(name, content)
-        os.chmod(name, 0o600)
-    if step:
-        in_sips(monkeypatch, step)
-    to_file = status or not step
-    result = fetch_from(answer, *options, "-o", "t" if to_file else "-")
-    assert result.status == status, result
-    if status:
-        assert words in (result.err if "-v" in options else result.message())
-    assert "error" not in result.err
-    kept = "; 5 bytes kept in t.part" in result.err
-    found = files_in(".")
-    if not status:
-        assert to_file or (result.out, found) == (words, files), result
-        assert not to_file or found == {"t": words}, result
-    else:       # what was there is left, or what came, and that is said
-        assert found.pop("t") == files.pop("t")
-        assert found in (files, {}, {"t.part": b"hello" if kept else None})
-        if step:    # each good byte has come before the bad one
+@table("answer, options, status, words", ANSWERS_OF_SERVERS)
+def test_answer_of_a_server(here, monkeypatch, answer, options, status, words):
+    """It ends as documented, whole or byte by byte, with no wrong file."""
+    for step in range(1 + (isinstance(answer, bytes) and len(answer) < 2000)):
+        files = {"t": b"old", "t.part": b"stale, and longer" * 99}
+        for name, content in files.items():
+            write_to(name, content)
+            os.chmod(name, 0o600)
+        if step:
+            in_sips(monkeypatch, 1)
+        to_file = status or not step
+        result = fetch_from(answer, *options, "-o", "t" if to_file else "-")
+        assert result.status == status, result
+        assert "error" not in result.err
+        kept = "; 5 bytes kept in t.part" in result.err
+        found = files_in(".")
+        if not to_file:
+            assert (result.out, found) == (words, files), result
+        elif not status:
+            assert found == {"t": words}, result
+        else:   # what was there is left, or what came, and that is said
+            assert words in (result.err if "-v" in options
+                             else result.message())
+            assert found.pop("t") == files.pop("t")
+            assert found in (files, {}, {"t.part": b"hello" if kept else 0})
+        if step and status:     # each good byte has come before the bad one
             assert kept == bool(re.search(GOOD_START, answer)), result
-    assert stat.S_IMODE(os.stat("t").st_mode) == 0o600  # as it was
+        assert stat.S_IMODE(os.stat("t").st_mode) == 0o600  # as it was
 
 
 # ---- httpget.py: output -----------------------------------------------------
@@ -8290,164 +8436,6 @@ def test_systemd_takes_the_units(tmp_path):
         stderr=subprocess.STDOUT, timeout=PATIENCE) == b""
 
 
-# ---- Helpers for what a client saves ----------------------------------------
-
-ONE, OTHER = b"abcdefghi", b"ABCDEFGHI"     # two versions of a file
-MANY_BYTES = bytes(range(256)) * 1200
-TAG_A = b'ETag: "a"'
-TIME_FIELD = b"Last-Modified: " + DATE.encode()
-GZIP = b"Content-Encoding: gzip"
-NONE_THERE = ok(b"none", status=b"404 Not Found")
-EVIL = ok(b"evil")
-PART_NOTES = "the notes beside a part"
-
-
-def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
-           ranges=True, coding=""):
-    """Return a function that answers requests for a file.
-
-    *cut*: only so many bytes of what is asked for come; *how*: see Cut.
-    *digest*: the one told is right, wrong, or none.
-    """
-    def answer(head):
-        fields = ["Last-Modified: " + DATE, "ETag: " + etag]
-        fields += ["Content-Encoding: " + coding] * bool(coding)
-        fields += ["Accept-Ranges: bytes"] * ranges
-        if digest is not None and field_of(head, "Want-Repr-Digest"):
-            value = hashlib.sha256(content).digest()
-            fields.append("Repr-Digest: sha-256=:%s:" % base64.b64encode(
-                value if digest else value[::-1]).decode())
-        part, status = content, b"200 OK"
-        wanted = ranges and field_of(head, "Range")
-        if wanted and field_of(head, "If-Range") in (None, etag):
-            first, last = wanted[len("bytes="):].split("-")
-            part = content[int(first):int(last) + 1 if last else None]
-            status = (b"206 Partial Content" if part else
-                      b"416 Range Not Satisfiable")
-            fields.append("Content-Range: bytes %s/%d" % ("%s-%d" % (
-                first, int(first) + len(part) - 1) if part else "*",
-                len(content)))
-        whole = ok(part, *[field.encode() for field in fields], status=status)
-        if cut is None or wanted == "bytes=0-0":
-            return whole
-        return Cut(whole, len(whole) - len(part) + cut, how)
-    return answer
-
-
-def script_of(paths):
-    """Return a script of what is at each of *paths*, or at all of them.
-
-    It is one answer, or a list of those to each request in turn, the last of
-    which stays.  "*" is what is at all other paths.  A question for one byte
-    takes none from a list: its next file is asked, or there is none.
-    """
-    taken = {}
-
-    def script(head):
-        method, path = head.decode("latin-1").split(" ")[:2]
-        assert method == "GET"      # not every server answers others
-        answer = paths
-        if isinstance(paths, dict):
-            answer = paths.get(path, paths.get("*", NONE_THERE))
-        if isinstance(answer, list) and field_of(head, "Range") == "bytes=0-0":
-            answer = ([each for each in answer[taken.get(path, 1) - 1:]
-                       if callable(each)] + [NONE_THERE])[0]
-        elif isinstance(answer, list):
-            taken[path] = min(taken.get(path, 0) + 1, len(answer))
-            answer = answer[taken[path] - 1]
-        return answer(head) if callable(answer) else answer
-    return script
-
-
-def in_chunks(*chunks, status=b"200 OK", where=b""):
-    """Return an answer in *chunks*; an empty one ends it."""
-    return b"HTTP/1.1 %s\r\n%s\r\n%sTransfer-Encoding: chunked\r\n\r\n" % (
-        status, TAG_A, where) + b"".join(
-            b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
-
-
-def until_close(content, status=b"200 OK", field=b"Accept-Ranges: bytes"):
-    """Return an answer with *content* that ends where it is closed."""
-    return b"\r\n".join([b"HTTP/1.1 " + status, TAG_A, field, b"", content])
-
-
-def piece_of(where, *fields, more=0):
-    """Return the part *where* of OTHER, with *fields* or a tag.
-
-    Its body has some bytes *more* than that, or less.
-    """
-    first, last = re.match("([0-9]*)-?([0-9]*)", where).groups()
-    content = b""
-    if last:
-        content = (OTHER + b"JKLMN")[int(first):int(last) + 1 + more]
-    return ok(content, b"Content-Range: bytes " + where.encode(),
-              *(fields or [TAG_A]), status=b"206 Part")
-
-
-def moved_to(location):
-    """Return a redirect to *location*."""
-    return ok(b"", b"Location: " + location.encode(), status=b"302 Found")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder, which is the current one."""
-    monkeypatch.chdir(str(tmp_path))
-    return tmp_path
-
-
-def files_in(folder):
-    """Return {path below *folder*: content}; that of notes is PART_NOTES."""
-    found = {}
-    for path, _, names in os.walk(str(folder)):
-        for where in filter(os.path.isfile, (os.path.join(path, name)
-                                             for name in names)):
-            with open(where, "rb") as file:
-                content = file.read()
-            if where.endswith(".part.json") and b'"validator"' in content:
-                content = PART_NOTES
-            found[os.path.relpath(where, str(folder))] = content
-    return found
-
-
-def write_to(name, content):
-    """Write *content* to the file *name*."""
-    with open(str(name), "wb") as file:
-        file.write(content)
-
-
-def part_kept(content, name="t"):
-    """Return what is left of a file of which *content* has come."""
-    return {name + ".part": content, name + ".part.json": PART_NOTES}
-
-
-def check_end(result, status, said, left):
-    """Compare how httpget.py ended, and the files here: "-" is its output.
-
-    *said*: words of the message, or of what else it says where all is well
-    or several things went wrong.
-    """
-    files = dict(files_in("."), **({"-": result.out} if result.out else {}))
-    assert result.status == status, result
-    assert said in (result.err if status in (0, 1) else result.message()), (
-        result)
-    assert files == left, result
-
-
-def check_requests(requests, wanted, by_user=False):
-    """Compare the ranges of *requests* with *wanted*; "all" is without one.
-
-    What is to be joined, and not *by_user*, is asked for by If-Range.
-    """
-    ranges = [(field_of(head, "Range") or "bytes=all")[len("bytes="):]
-              for head in requests]
-    assert ranges == wanted.split(), requests
-    for number, head in enumerate(requests):
-        if ranges[number] not in ("all", "0-0"):
-            assert field_of(head, "If-Range") == (None if by_user else '"a"')
-            assert field_of(head, "Accept-Encoding") == "identity", head
-
-
 # ---- httpget.py: resuming and proof -----------------------------------------
 
 CUT_4 = served(cut=4)
@@ -8543,8 +8531,6 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     (None, *row) for row in [
         ([CUT_4, served(cut=0)], "-o t --retries 2", 4,
          "4 bytes kept in t.part", FOUR, "all 3- 3-", "no progress"),
-        ([CUT_4, served(cut=1)], "-o t --retries 2", 4, "broke off", FOUR,
-         "all 3- 3-", "the byte that was there is no progress"),
         ([WEAK_4], "-o t --retries 1", 4, "broke off", {"t.part": ONE[:4]},
          "all all", "to begin anew is no progress"),
         ([b"", PROVED], "-o t", 3, "no response", {}, "all",
@@ -8576,21 +8562,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
         (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
         # One entity tag means nothing at another address: RFC 9110, 8.8.3.
         ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
-          "/m1": [CUT_4, served()]}, "-o t", 0, "", {"t": ONE},
-         "all all 3- 0-0", "the rest comes from the first mirror"),
-        ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
           "/m1": [CUT_4, NONE_THERE]}, "-o t", 0, "anew", {"t": OTHER},
          "all all 3- 3- 3- all all 0-0", "the first mirror is gone"),
-        # A range of the user; as two words argparse may see options.
-        (served(OTHER), "--range=2-5", 0, "", {"-": OTHER[2:6]}, "2-5",
-         "a range"),
-        (piece_of("0-8/9"), "--range -99", 0, "", {"-": OTHER}, "-99",
-         "more last bytes than there are"),
-        (PROVED, "--range=2-5 -o t", 0, "", {"t": ONE[2:6]}, "2-5",
-         "a range, to a file"),
-        (served(), "--range 9-", 1, "416", {}, "9-", "a range of nothing"),
-        (NO_RANGES, "--range 2-5", 4, "does not send ranges", {}, "2-5",
-         "a range from a server without"),
         (piece_of("4-8/9", GZIP), "--range 4-8", 4, "another part", {}, "4-8",
          "a range that is coded"),
         (CUT_4, "--range 2-8", 4, "broke off after 4 of 7", {"-": ONE[2:6]},
@@ -8640,8 +8613,6 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     (os.mkfifo, PROVED, "-O", 5, "is there already", {}, "", "a pipe there"),
     (None, [CUT_4, FILE_APPEARS], "-O", 5, "; all of it is in file.part",
      dict(PART, **MINE), "all 3- 0-0", "what appears meanwhile"),
-    (None, [CUT_4, FILE_APPEARS, PROVED], "-O --force", 0, VERIFIED, SAVED,
-     "all 3- 0-0", "what appears meanwhile, forced"),
     (None, [CUT_4, FOLDER_APPEARS], "-o file", 5, "; all of it is in file.p",
      PART, "all 3- 0-0", "a folder appears"),
     (None, [CUT_4, appearing(part_replaced)], "-o t", 5, "another program",
@@ -8666,7 +8637,6 @@ def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
 
 @table("questions, status, said", [
     (2, 0, "verified sha-256", "a server that is alive"),
-    (-1, 0, "not verified: no response: the server closed", "a proxy"),
     (None, 0, "not verified: the server does not answer any more", "dead"),
     (0, 0, "not verified: no digest from the server within 600 s", "slow"),
 ])
@@ -8683,11 +8653,11 @@ def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
         if field_of(head, "Want-Repr-Digest"):
             held.append(head)
             assert over.wait(PATIENCE)
-            return b"" if questions == -1 else PROVED(head)
+            return PROVED(head)
         if held and questions is None:
             return STALL(b"")
         asked.extend(held)
-        if len(asked) == abs(questions or 9):
+        if len(asked) == (questions or 9):
             over.set()
         return PROVED(head)
     monkeypatch.setattr(time, "monotonic", lambda: real() + (
@@ -8697,16 +8667,7 @@ def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
                           server.url())
         over.set()
     check_end(result, status, said, {"file": ONE})
-    assert len(asked) == abs(questions or 0)
-
-
-def notes_with(**values):
-    """Return what puts *values* into the notes of a part."""
-    def change():
-        with open("t.part.json") as file:
-            notes = dict(json.load(file), **values)
-        write_to("t.part.json", json.dumps(notes).encode())
-    return change
+    assert len(asked) == (questions or 0)
 
 
 def instead(make):
@@ -8730,10 +8691,7 @@ def instead(make):
         (written(b"[" * 60000, "t.part.json"), "notes that cannot be read"),
         (written(b"\xff", "t.part.json"), "notes that are no text"),
         (written(b"{}", "t.part.json"), "nothing in the notes"),
-        (notes_with(url="http://h/file"), "of another address"),
-        (notes_with(source=1), "no source"),
-        (notes_with(length="9"), "no length"),
-        (notes_with(validator="\u20ac\r\nX: y"), "what is no validator"),
+        (None, "of another address"),
         (instead(os.symlink), "a link for the part"),
         (instead(os.link), "a second name of the part")]
 ])
@@ -8743,10 +8701,12 @@ def test_part_of_an_earlier_run(here, change, server, status, said, left,
     with ScriptedServer(CUT_4) as scripted:
         result = get_here("-o", "t", "--retries", "0", scripted.url())
         check_end(result, 4, "4 bytes kept", FOUR)
-        change()
+        if change:
+            change()
         del scripted.requests[:]
         scripted.script = server
-        result = get_here("-c", "-o", "t", scripted.url())
+        result = get_here("-c", "-o", "t", scripted.url(
+            "/file" if change else "/other"))
     if os.path.exists("x"):     # what instead() has moved away
         assert files_in(".")["x"] == ONE[:4]
         os.unlink("x")
@@ -8838,19 +8798,14 @@ def test_redirects(count, status, said):
     assert said in result.err and len(result.requests) == 11
 
 
-@table("copies, hidden", [(False, 2, "a redirect"), (True, 0, "copies")])
-def test_credentials_are_for_the_first_origin(here, monkeypatch, copies,
-                                              hidden):
+def test_credentials_are_for_the_first_origin(monkeypatch):
     monkeypatch.setenv("HTTPGET_PASSWORD", "secret")
-    listing = script_of({"/a/": listed("f"), "/b/": listed("f"), "*": EVIL})
-    with ScriptedServer(listing if copies else EVIL) as other:
-        with ScriptedServer(listing if copies else moved_to(
-                other.url())) as server:
+    with ScriptedServer(ok(b"x")) as other:
+        with ScriptedServer(moved_to(other.url())) as server:
             result = get_here(
-                "--auth", "me", "-HCookie: a=b", "-HX-A: b", "-HHost: z",
-                *(["-r", server.url("/a/"), other.url("/b/")] if copies
-                  else ["-v", server.url()]))
-    assert result.status == 0, result
+                "-v", "--auth", "me", "-HCookie: a=b", "-HX-A: b", "-HHost: z",
+                server.url(), other.url())
+    assert result.status == 0 and len(other.requests) == 2, result
     for head in server.requests:
         assert field_of(head, "Authorization") == "Basic bWU6c2VjcmV0"
         assert field_of(head, "Cookie") == "a=b"
@@ -8858,9 +8813,8 @@ def test_credentials_are_for_the_first_origin(here, monkeypatch, copies,
     for head in other.requests:
         assert field_of(head, "X-A") == "b"
         assert not re.search(b"(?i)authorization|cookie|host: z", head), head
-    assert len(other.requests) == len(server.requests) == 1 + copies
     assert not re.search("secret|bWU6|a=b", result.err)
-    assert result.err.count("(not shown)") == hidden
+    assert result.err.count("(not shown)") == 2
 
 
 def test_password_without_a_terminal():
@@ -8892,12 +8846,10 @@ PACKED = gzip.compress(TEXT)
     (b"", "gzip", [], 0, b"", "empty"),
     (PACKED[:-8] + b"x" * 8, "gzip", [], 4, None, "a wrong sum"),
     (PACKED[:-1], "gzip", [], 4, None, "without its end"),
-    (PACKED + PACKED[:3], "gzip", [], 4, None, "more, without its end"),
     (PACKED + b"junk", "gzip", [], 4, None, "more than gzip"),
     (b"junk", "gzip", [], 4, b"", "no gzip"),
     (ONE, "br", [], 4, b"", "another coding"),
     (PACKED, "gzip, gzip", [], 4, b"", "two of them"),
-    (ONE, "br", ["--raw"], 0, ONE, "another, raw"),
     (gzip.compress(bytes(1 << 25)), "gzip", [], 4, None, "a bomb"),
     (gzip.compress(bytes(1 << 24)), "gzip", [], 0, bytes(1 << 24),
      "16 MiB are free"),
@@ -8923,12 +8875,12 @@ def test_fetch_from_a_program():
                                timeout=timeout) as response:
                 assert (response.status, response.reason) == (200, "OK")
                 assert response.fields["a"] == "b"
-                assert b"".join(response) == MANY_BYTES
+                assert next(iter(response)) != b""
             assert field_of(server.requests[-1], "X-Y") == "z"
+            with pytest.raises(httpget.BrokenOff):  # no end: it is closed
+                b"".join(response)
         with httpget.fetch(url) as response:
-            assert next(iter(response)) != b""
-        with pytest.raises(httpget.BrokenOff):      # no end: it is closed
-            b"".join(response)
+            assert b"".join(response) == MANY_BYTES
         server.script = NONE_THERE
         with httpget.fetch(url) as response:
             assert response.status == 404 and b"".join(response) == b"none"
