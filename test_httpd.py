@@ -1986,12 +1986,14 @@ def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
     """Return a function that answers requests for a file.
 
     *cut*: only so many bytes of what is asked for come; *how*: see Cut.
-    *digest*: the one told is right, wrong, or none.
+    *digest*: the one told is right, wrong, or none; or this is the status.
     """
     def answer(head):
+        if isinstance(digest, bytes) and field_of(head, "Want-Repr-Digest"):
+            return ok(b"", status=digest)
         fields = ["Last-Modified: " + DATE, "ETag: " + etag]
-        fields += ["Content-Encoding: " + coding] * bool(coding)
-        fields += ["Accept-Ranges: bytes"] * ranges
+        fields += ["Accept-Ranges: bytes"] * ranges + [
+            "Content-Encoding: " + coding] * bool(coding)
         if digest is not None and field_of(head, "Want-Repr-Digest"):
             value = hashlib.sha256(content).digest()
             fields.append("Repr-Digest: sha-256=:%s:" % base64.b64encode(
@@ -2167,11 +2169,10 @@ PURE = {
     httpget.parse_host: [
         (["localhost", "a_b.de.", "127.0.0.1", "a" * 63, "fe80::1%eth0",
           "a." * 126 + "a"], SAME, "taken"),
-        ("B\xdcCHER.de", "xn--bcher-kva.de", "idna"),
+        ("B\xdcCHER\u3002de", "xn--bcher-kva.de", "idna, another full stop"),
         ("[::1]", "::1", "brackets"),
-        ("\u65e5\u672c\u3002jp", "xn--wgv71a.jp", "another full stop"),
-        (["fa\xdf.de", "FA\u1e9e.de", "\u03bf\u03c2.com", "a\u200db.com",
-          "a\u200cb.com"], None, "another host by IDNA 2003"),
+        (["fa\xdf.de", "FA\u1e9e.de", "\u03bf\u03c2.com", "a\u200db.com"], None,
+         "another host by IDNA 2003"),
         (["", "localhost:8080", "user@host", "a/b", "a b", "host\n", "a\0b",
           "[localhost]", "[::1", "::1]", "-a", "a-", "a..b", "a" * 64,
           "a." * 126 + "aa", "::1%a/b", "123", "\udcff",
@@ -2187,7 +2188,7 @@ PURE = {
         (["a\nb", "a\rb", "\x7f", "\x9b", "\0"], None, "controls")],
     httpget.parse_url: [
         (["http://h/a?b", "https://h:80/a", "http://[::1]:81/",
-          "http://[::1]/", "http://127.1/", "http://h/?a%20b?"], SAME, "URL"),
+          "http://127.1/", "http://h/?a%20b?"], SAME, "URL"),
         (["http://h", "http://h:80/#a", "http://h:/"], "http://h/", "short"),
         ("HTTPS://H.de:443/a", "https://H.de/a", "default port of TLS"),
         ("http://h?q", "http://h/?q", "query without a path"),
@@ -2202,7 +2203,7 @@ PURE = {
           "http://[::1]2/", "http://123/"], None, "no URL, or one in doubt")],
     functools.partial(httpget.redirected, BASE): [
         ("/c", "http://h/c", "absolute"), ("c", "http://h/a/c", "relative"),
-        (["../../c", "/../c"], "http://h/c", "above the root"),
+        ("../../c", "http://h/c", "above the root"),
         (["..", "/../x/.."], "http://h/", "the root"),
         (["./d/../", "."], "http://h/a/", "the folder"),
         (["", "#f"], "http://h/a/b", "here"), ("/c?", "http://h/c?", "query"),
@@ -2217,6 +2218,9 @@ PURE = {
           "//\xe2\x80\xae\xe2\x84\x80/"], None, "refused")],
     functools.partial(httpget.redirected, httpget.parse_url("https://h/a")): [
         ("http://h/a", None, "never from TLS to plain text")],
+    lambda url: httpget.redirected(httpget.parse_url(url), "b").host: [
+        (["http://[fe80::1%25e]:81/", "http://[fe80::1%e]/"], "fe80::1%e",
+         "the zone is kept")],
     httpget.parse_range: [
         ("0-0", "bytes=0-0", "one byte"), ("-5", "bytes=-5", "the last"),
         ("9" * 18 + "-", "bytes=" + "9" * 18 + "-", "the most digits"),
@@ -2243,13 +2247,12 @@ PURE = {
         ({"content-range": "bytes 0-4/*"}, (0, 4, -1), "of nobody knows what"),
         ({"content-range": "bytes */9"}, (-1, -1, 9), "no part"),
         ([{"content-range": value} for value in (
-            "bytes 5-4/10", "bytes 0-10/10", "bytes=0-4/10", "bytes 0-4", "",
-            "lines 0-4/10", "bytes +0-4/10", "bytes 0-4/10, bytes 5-6/10")],
-         None, "malformed")],
+            "bytes 5-4/10", "bytes 0-10/10", "bytes=0-4/10", "bytes 0-4",
+            "bytes +0-4/10", "bytes 0-4/10, bytes 5-6/10")], None, "no")],
     httpget.timestamp: [
         (["1994-11-06T08:49:37Z", "1994-11-06T08:49:37.9Z"], MODIFIED, "UTC"),
-        (["x", "1994-11-06 08:49:37Z", "1994-11-06T08:49:37+01:00",
-          "1994-02-31T08:49:37Z", "9994-11-06T08:49:37Z"], None, "none")],
+        (["x", "1994-11-06T08:49:37+01:00", "1994-02-31T08:49:37Z",
+          "9994-11-06T08:49:37Z"], None, "none")],
     httpget.safe_name: [
         ("a/b.txt", "b.txt", "folders cut off"), ("a\\b", "b", "backslash"),
         (["..", "/", "a/", ". ."], "", "no name"), ("...x", "x", "hidden"),
@@ -2324,7 +2327,7 @@ PAGES.update(("<a href='%s'>" % link, "") for link in [
     "../", "/", "/a%20b/", "/a%20c/x", "d//x", "d/%2e%2E/x", "./%2e/x", "x?y",
     "#top", "http://h:82/a%20b/x", "https://127.0.0.1/a%20b/x", "mailto:a@b"])
 PAGES.update({
-    "<A HREF=b>b</A><a href=d/>d</a><a name=x><img alt=e><a href='b'>": "b d/",
+    "<A HREF=b>b</A><a href=d/>d</a><a name=x><a href='b'>": "b d/",
     '<a title="a > b" href="gt"><a\nhref\n=\n"nl">': "gt nl",
     '<!-- <a href="n"> --><script>"<a href=n>"</script><![if x]><a href=c></x'
     "<?x?></x <>": "c",
@@ -2336,9 +2339,8 @@ PAGES.update({
         "f g h i j",
     "<img srcset=',,f,, , 2x,g,'>": "2x,g f", "<img href=f><p src=f>": "",
     "<img src=f?v=1><a href=g?v=1>": "f", "<base href=/x/><img src=f>": "",
-    "<img src=data:image/gif;base64,AA><img src=//x/f><img src=/f>": "",
-    "<form action=f>": "", "<base href=d/><img src=f>": "d/ d/f",
-    "<img src=d/e/f>": "d/ d/e/ d/e/f",
+    "<img src=data:image/gif;base64,AA><img src=//x/f><form action=f>": "",
+    "<base href=d/><img src=e/f>": "d/ d/e/ d/e/f",
     # Python refuses to read a number of thousands of digits.
     "<p title='&#%s;'><a href=f>" % ("1" * 5000): "f"})
 
@@ -2346,16 +2348,6 @@ PAGES.update({
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: ascii(page)[:80])
 def test_links_of_a_page(here, page):
     check_asked_by_copy(page.encode(), [], 0, PAGES[page])
-
-
-def test_copy_says_what_is_saved_as_sent(here):
-    """The second run transfers nothing."""
-    coded = gzip.compress(b"text")
-    with ScriptedServer(script_of({"/": ok(b"<a href=f>"), "/f": ok(
-            coded, GZIP, TIME_FIELD)})) as server:
-        for said in ("f: saved as sent, gzip\n", "; 1 unchanged;"):
-            result = get_here("-r", "-P", ".", server.url("/"))
-            check_end(result, 0, said, {"f": coded})
 
 
 @table("page, status, below", spread([
@@ -8498,12 +8490,6 @@ def test_versions_are_never_joined(here, second, first, outcome):
                   else FOUR)
 
 
-def losing(status):
-    """Return a file whose server answers the question for a digest so."""
-    return lambda head: ok(b"", status=status) if field_of(
-        head, "Want-Repr-Digest") else served()(head)
-
-
 def written(content, name="t.part"):
     """Return what writes *content* to *name*."""
     return lambda: write_to(name, content)
@@ -8514,12 +8500,8 @@ def appearing(make):
     return lambda head: (make(), PROVED(head))[1]
 
 
-def part_replaced():
-    """Let the part be that of another program."""
-    os.unlink("t.part")
-    write_to("t.part", b"mine")
-
-
+PART_TAKEN = appearing(lambda: [os.unlink("t.part"),
+                                write_to("t.part", b"mine")])
 FOLDER_APPEARS = appearing(lambda: os.makedirs("file", exist_ok=True))
 FILE_APPEARS = appearing(written(b"mine", "file"))
 SAVED, MINE = {"file": ONE}, {"file": b"mine"}
@@ -8557,8 +8539,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
         ([until_close(ONE), served(ONE, '"b"', digest=False)], "-o t", 0,
          ", not verified: it is another version", {"t": ONE}, "all 0-0",
          "the digest of another version proves nothing"),
-        (losing(b"503 Busy"), "-o t", 0, ", not verified: the server answered"
-         " 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
+        (served(digest=b"503 x"), "-o t", 0, ", not verified: the server"
+         " answered 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
         (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
         # One entity tag means nothing at another address: RFC 9110, 8.8.3.
         ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
@@ -8593,7 +8575,7 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
 ] + [   # what is complete is not asked for; nor does -O replace what is there
     (ONE, PROVED, "-c -o file", 0, "complete already", SAVED, "0-0", "proved"),
     (OTHER, PROVED, "-c -o file", 0, VERIFIED, SAVED, "0-0 all 0-0", "other"),
-    (SAME_TIME, losing(b"412 Changed"), "-c -O", 0, "complete already, not"
+    (SAME_TIME, served(digest=b"412 Changed"), "-c -O", 0, "complete already, not"
      " verified: the server answered 412", SAVED, "0-0 0-0", "not proved"),
     ((OTHER, MODIFIED - 1), served(), "-c -o file", 0, "complete already",
      {"file": OTHER}, "0-0", "the same by size and time, of two seconds"),
@@ -8615,7 +8597,7 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
      dict(PART, **MINE), "all 3- 0-0", "what appears meanwhile"),
     (None, [CUT_4, FOLDER_APPEARS], "-o file", 5, "; all of it is in file.p",
      PART, "all 3- 0-0", "a folder appears"),
-    (None, [CUT_4, appearing(part_replaced)], "-o t", 5, "another program",
+    (None, [CUT_4, PART_TAKEN], "-o t", 5, "another program",
      part_kept(b"mine"), "all 3- 0-0", "another program takes the part"),
 ])
 def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
@@ -8870,16 +8852,15 @@ def test_fetch_from_a_program():
     """Any status, blocks of content, and the documented errors."""
     with ScriptedServer(ok(MANY_BYTES, b"A: b")) as server:
         url = server.url()
-        for timeout in (None, 1e300):   # no limit, and as good as none
-            with httpget.fetch(url, fields=[("X-Y", "z")],
-                               timeout=timeout) as response:
-                assert (response.status, response.reason) == (200, "OK")
-                assert response.fields["a"] == "b"
-                assert next(iter(response)) != b""
-            assert field_of(server.requests[-1], "X-Y") == "z"
-            with pytest.raises(httpget.BrokenOff):  # no end: it is closed
-                b"".join(response)
-        with httpget.fetch(url) as response:
+        with httpget.fetch(url, fields=[("X-Y", "z")],
+                           timeout=1e300) as response:  # as good as none
+            assert (response.status, response.reason) == (200, "OK")
+            assert response.fields["a"] == "b"
+            assert next(iter(response)) != b""
+        assert field_of(server.requests[-1], "X-Y") == "z"
+        with pytest.raises(httpget.BrokenOff):  # no end: it is closed
+            b"".join(response)
+        with httpget.fetch(url, timeout=None) as response:
             assert b"".join(response) == MANY_BYTES
         server.script = NONE_THERE
         with httpget.fetch(url) as response:
@@ -8898,13 +8879,6 @@ def test_fetch_from_a_program():
             (url, "X", "a\r\nHost: evil")]:
         with pytest.raises(ValueError):
             httpget.fetch(where, fields=[(name, value)])
-
-
-def test_zone_of_an_address_is_kept():
-    url = httpget.parse_url("http://[fe80::1%25eth0]:8080/a/")
-    assert url.host == "fe80::1%eth0" == httpget.joined(url, "b").host
-    assert httpget.parse_url("http://[fe80::1%eth0]/").host == url.host
-    assert httpget.joined(url, "//[fe80::2]:8080/").host == "fe80::2"
 
 
 @pytest.fixture
@@ -9030,11 +9004,6 @@ def slashed(head):
         field_of(head, "Host"), head.split(b" ")[1].decode()))
 
 
-def deeper(head):
-    """A folder in each folder, of a name of its own."""
-    return listed("d%d/" % head.count(b"/"))
-
-
 def alike(is_json):
     """Return folders of the same names, and other files, in one another."""
     paths = {}
@@ -9085,6 +9054,8 @@ ALIKE = {"x/" * depth + "f": b"evil" * (depth + 1) for depth in range(4)}
      "links that lead elsewhere"),
     ({"": ok(b"<img src=i><a href=f>"), "index.html": NONE_THERE}, 0,
      "1 file, ", ["f"], "icons of a listing are the server's"),
+    ({"": listed("f"), "f": ok(PACKED, GZIP)}, 0, "f: saved as sent, gzip\n",
+     {"f": PACKED}, "content that is coded unasked"),
     # What pages need comes once, wherever below they name it.
     ({"": ok(b"<link href=a.css?1><img src=i/x/p><a href=i/x/q><a href=i/>"
              b"<a href=n/o/>"), "i/": ok(b"<img src=x/p><a href=y><a href=/in/"
@@ -9098,7 +9069,8 @@ ALIKE = {"x/" * depth + "f": b"evil" * (depth + 1) for depth in range(4)}
     ({"": [listed("d/")[:-1], listed("d/")], "d/": [b"", listed("f")],
       "d/f": [CUT(EVIL, 20), EVIL]}, 0, " 0 failed\n", ["d/f"],
      "a listing that breaks off, one that does not come, half a head"),
-    ({"*": deeper}, 1, "nested more than 64 deep", [], "nested folders"),
+    ({"*": lambda head: listed("d%d/" % head.count(b"/"))}, 1,
+     "nested more than 64 deep", [], "nested folders, each of another name"),
     (alike(True), 0, "4 files, ", ALIKE,
      "no loop: the same names, but other sizes"),
     (alike(False), 0, "4 files, ", ALIKE,
@@ -9134,16 +9106,11 @@ def test_what_a_copy_leaves(here, paths, status, said, left):
         assert not re.search(rb"(?i)/(\.|%2e){1,2}[/? ]", head)
 
 
-UP = b'{"name": "up", "type": "directory"}'
-
-
 @table("page, other, count", [
-    (b'[%s, {"name": "f", "type": "file", "size": 4, "mtime": "%s"}]' % (
-        UP, DATE.encode()), b"", 1, "sizes and times"),
-    (b"[%s, %s]" % (UP, UP.replace(b"up", b"b")), b"", 7,
-     "no file: four in a row, of two"),
+    (b'[{"name": "up", "type": "directory"}, {"name": "f", "type": "file",'
+     b'"size": 4, "mtime": "%s"}]' % DATE.encode(), b"", 1, "sizes and times"),
     (b"<a href=up/><a href=f>", b"", 1, "names alone"),
-    (b"<a href=up/>", b"", 3, "no name of a file"),
+    (b"<a href=up/>", b"", 3, "no name of a file: four in a row"),
     (b"<a href=up><a href=f>", b"", 1, "folders without a slash"),
     (b"<a href=up/>", b"<a href=up/><a href=x/>", 14, "in turns, and no file"),
 ])
