@@ -2003,8 +2003,7 @@ def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
         if wanted and field_of(head, "If-Range") in (None, etag):
             first, last = wanted[len("bytes="):].split("-")
             part = content[int(first):int(last) + 1 if last else None]
-            status = (b"206 Partial Content" if part else
-                      b"416 Range Not Satisfiable")
+            status = b"206 Partial" if part else b"416 No Range"
             fields.append("Content-Range: bytes %s/%d" % ("%s-%d" % (
                 first, int(first) + len(part) - 1) if part else "*",
                 len(content)))
@@ -2110,8 +2109,7 @@ def check_end(result, status, said, left):
     """
     files = dict(files_in("."), **({"-": result.out} if result.out else {}))
     assert result.status == status, result
-    assert said in (result.err if status in (0, 1) else result.message()), (
-        result)
+    assert said in (result.err if status < 2 else result.message()), result
     assert files == left, result
 
 
@@ -2194,8 +2192,7 @@ PURE = {
         ("http://h?q", "http://h/?q", "query without a path"),
         ("http://[fe80::1%25lo]:80/", "http://[fe80::1]/", "zone is local"),
         ("http://h/a%2fb?c=%20&d#e", "http://h/a%2fb?c=%20&d", "encoded"),
-        ("http://h/a b<\xe9>\udcff", "http://h/a%20b%3C%C3%A9%3E%FF",
-         "what no URL has"),
+        ("http://h/a b<\xe9>\udcff", "http://h/a%20b%3C%C3%A9%3E%FF", "odd"),
         (["ftp://h/a", "//h/a", "http:/h/a", "http:///a", "http://user@h/",
           "http://user:secret@h/", "http://h\\@evil/", "http://h:99999/",
           "http://h:8 0/", "http://h:80:80/", "http://h/a\r\nX: y",
@@ -2281,8 +2278,7 @@ PURE = {
 def test_pure_function_of_the_client(function, given, expected):
     """What is refused is None here."""
     found = parsed(function, given)
-    assert expected == (str(found) if isinstance(found, httpget.URL)
-                        else found)
+    assert (str(found) if isinstance(found, httpget.URL) else found) == expected
 
 
 @pytest.mark.parametrize("name", [
@@ -2416,8 +2412,7 @@ def test_what_is_reported():
     assert lines[1] == "> GET /file HTTP/1.1"
     assert "< X-Y: z" in lines and "> Accept: */*" in lines
     assert fetch_from(answer, "-q").err == ""
-    assert re.fullmatch(".*404 No.*\n", fetch_from(
-        ok(b"x", status=b"404 No"), "-q").err)
+    assert re.fullmatch(".*404 Not.*\n", fetch_from(NONE_THERE, "-q").err)
 
 
 IPV4, IPV6 = (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")
@@ -2478,8 +2473,7 @@ TELLING_PEAK = (    # of memory, in KiB
 @pytest.mark.skipif(PYPY, reason="its collector needs 300 MiB")
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
 @table("start, piece, end, options", [
-    (CHUNKED_HEAD, b"100000\r\n" + MEBIBYTE + b"\r\n", b"0\r\n\r\n", [],
-     "chunked"),
+    (CHUNKED_HEAD, b"100000\r\n%s\r\n" % MEBIBYTE, b"0\r\n\r\n", [], "chunks"),
     (until_close(b"", field=GZIP), gzip.compress(
         os.urandom(1 << 15) + MEBIBYTE[1 << 15:]), b"", [], "gzip"),
     (until_close(b""), MEBIBYTE, b"", ["-o", "t"], "to the end, and proved"),
@@ -2531,8 +2525,7 @@ def test_memory_is_flat(here, start, piece, end, options):
      "Name: value", "no field"),
     ("-HHost:x -Hhost:y", "Host", "which of the two?"),
     (["-4 -6", "-q -v"], "not allowed", "one or the other"),
-    (["--nonsense", "--insec", "--time=3"], "unrecognized",
-     "unknown, or abbreviated")]))
+    (["--nonsense", "--insec", "--time=3"], "unrecognized", "abbreviated")]))
 def test_usage_error(line, words):
     result = get_here(*line.split(" "))
     assert (result.status, result.out) == (2, b""), result
@@ -2578,8 +2571,7 @@ AT_ONCE = ["--timeout", "0.5"]
 # What is sent; the exit status; words of the message, or the content.
 ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (ok(b"helloworld")[:-5], "5 of 10 bytes: ", "cut"),
-    ([CHUNK_5, CHUNK_5 + b"\r\n", CHUNK_5 + b"\r\n0\r\n"], "after 5 bytes",
-     "cut"),
+    (in_form(CHUNK_5 + b"%s", b"", b"\r\n", b"\r\n0\r\n"), "after 5 bytes", "cut"),
     (CHUNKED_HEAD + b"5\r\nhello\r\nx\r\n", "chunk size", "a bad size"),
     (CHUNKED_HEAD + b"5\r\nhelloX0\r\n", "bad chunk", "no CR LF"),
     (in_form(b"%s\r\n\r\ncontent", b"<html>hello", b"\r\nHTTP/1.1 200 OK",
@@ -2601,8 +2593,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
              b"chunked, chunked", b"xchunked"), "transfer coding", "another"),
     (in_form(CHUNKS, b"", b"g", b"0x5", b"+5", b"5_0", b" 5", b"\xd9\xa5",
              b"5;\0", b"5;a\rb", b"0" * 16 + b"5"), "chunk size", "no size"),
-    (in_form(CHUNKS, b"5\nhello", b"5\r\nhello\n0"), "line among the chunks",
-     "bare LF"),
+    (in_form(CHUNKS, b"5\nhello", b"5\r\nhello\n0"), "line among", "bare LF"),
     (in_form(CHUNKS, b"5\r\nhelloworld", b"5;" + b"x" * 4093, b"0\r\n"
              + LONG_TRAILERS + b"A:" + b"b" * 61), "bad chunk", "long"),
     (in_form(CHUNKS, b"0\r\nA", b"0\r\nA: b\r\n c"), "field line", "trailer"),
@@ -2636,8 +2627,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([b"", RESET(b"", 0)], [], 3, "no response", "left at once"),
     (STALL(b""), AT_ONCE, 3, "no response", "silence"),
     ([STALL(b"HTTP/1."), Pieces([drip])], AT_ONCE, 4, "in its head", "stalls"),
-    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "5 of 10 bytes: waited 0.5 s",
-     "stalls"),
+    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "bytes: waited 0.5 s", "stall"),
     (STALL(CHUNK_5 + b"\r\n0\r\n"), AT_ONCE, 4, "5 bytes", "stalls at end"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
@@ -8385,6 +8375,7 @@ CUT_4 = served(cut=4)
 FOUR = part_kept(ONE[:4])           # what is left of it
 UNKNOWN_END = in_chunks(ONE[:4])    # cut, and nobody knows where it ends
 WEAK_4 = served(cut=4, etag='W/"a"')
+WEAK_FOUR = {"t.part": ONE[:4]}     # without notes
 BY_TIME = ok(ONE, TIME_FIELD, b"Date: " + LATER.encode())[:-5]
 CUT_GZIP = ok(ONE, TAG_A, GZIP)[:-5]
 NO_RANGES = served(ranges=False)
@@ -8437,8 +8428,7 @@ def test_versions_are_never_joined(here, second, first, outcome):
         check_end(result, 0, "", {"t": outcome})
         assert ("not a part" in result.err) == (outcome == ANEW), result
     else:
-        check_end(result, 4, outcome, {"t.part": ONE[:4]} if first is WEAK_4
-                  else FOUR)
+        check_end(result, 4, outcome, WEAK_FOUR if first is WEAK_4 else FOUR)
 
 
 def written(content, name="t.part"):
@@ -8451,8 +8441,7 @@ def appearing(make):
     return lambda head: (make(), PROVED(head))[1]
 
 
-PART_TAKEN = appearing(lambda: [os.unlink("t.part"),
-                                write_to("t.part", b"mine")])
+PART_TAKEN = appearing(lambda: os.unlink("t.part") or written(b"mine")())
 FOLDER_APPEARS = appearing(lambda: os.makedirs("file", exist_ok=True))
 FILE_APPEARS = appearing(written(b"mine", "file"))
 SAVED, MINE = {"file": ONE}, {"file": b"mine"}
@@ -8464,8 +8453,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     (None, *row) for row in [
         ([CUT_4, served(cut=0)], "-o t --retries 2", 4,
          "4 bytes kept in t.part", FOUR, "all 3- 3-", "no progress"),
-        ([WEAK_4], "-o t --retries 1", 4, "broke off", {"t.part": ONE[:4]},
-         "all all", "to begin anew is no progress"),
+        ([WEAK_4], "-o t --retries 1", 4, "broke off", WEAK_FOUR, "all all",
+         "to begin anew is no progress"),
         ([b"", PROVED], "-o t", 3, "no response", {}, "all",
          "no answer ever began: is it the right server?"),
         ([CUT_4, NONE_THERE], "-o t", 1, "404 Not", FOUR, "all 3-", "gone"),
@@ -8772,8 +8761,7 @@ PACKED = gzip.compress(TEXT)
     (ONE, "br", [], 4, b"", "another coding"),
     (PACKED, "gzip, gzip", [], 4, b"", "two of them"),
     (gzip.compress(bytes(1 << 25)), "gzip", [], 4, None, "a bomb"),
-    (gzip.compress(bytes(1 << 24)), "gzip", [], 0, bytes(1 << 24),
-     "16 MiB are free"),
+    (gzip.compress(bytes(1 << 24)), "gzip", [], 0, bytes(1 << 24), "16 MiB"),
 ])
 def test_gzip(monkeypatch, content, coding, options, status, out):
     """In small blocks, however it is cut."""
