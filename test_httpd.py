@@ -2871,6 +2871,7 @@ def test_fuzz_of_the_client(fuzz, share):
 
 # ---- Requests on the wire ---------------------------------------------------
 
+CLOSE = "Connection: close"
 PROBE, HELLO, DIGITS = b"probe\n", b"hello, world\n", b"0123456789"
 INDEX = b"<!DOCTYPE html>\n<title>Root</title>\n"
 LARGE = random.Random(1).getrandbits(8 * 300000).to_bytes(300000, "big")
@@ -2962,7 +2963,7 @@ def tls_server(site, certificate):
 def test_request_and_another_behind_it(server, head, expected):
     """A refused head ends the connection; a good one is followed by more,
     unless it says that it closes.  So it is however it is cut."""
-    behind = request_for("/probe.txt", "Connection: close")
+    behind = request_for("/probe.txt", CLOSE)
     method = "HEAD" if head.lstrip(b"\r\n").startswith(b"HEAD ") else "GET"
     for size in (len(head), 1 if len(head) < 400 else 1009):
         with Wire(server.port) as wire:
@@ -2983,21 +2984,18 @@ def test_request_and_another_behind_it(server, head, expected):
             wire.end()
 
 
-@pytest.mark.parametrize("before", [b"", request_for("/probe.txt")],
-                         ids=["alone", "behind a request"])
 @table("received, status", [
     (b"\x16\x03\x01\x02\x00\x01\x00", 400, "TLS on the plain port"),
-    (b"GET / HTTP/1.1\nHost: a\n\n", 400, "bare LF"),
     (b"GET / HTTP/1.1\r\nHost: a\n", 400, "bare LF in a field line"),
     (b"GET /" + b"a" * 9000, 414, "request line without an end"),
     (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 6000, 431, "head without an end")])
-def test_hopeless_part_of_a_head_is_refused_at_once(server, before, received,
-                                                    status):
-    with Wire(server.port) as wire:
-        wire.send(before + received)
-        assert not before or wire.response().content == PROBE
-        assert wire.response().status == status
-        wire.end()
+def test_hopeless_part_of_a_head_is_refused_at_once(server, received, status):
+    for before in (0, 1):
+        with Wire(server.port) as wire:
+            wire.send(GET_PROBE * before + received)
+            assert not before or wire.response().content == PROBE
+            assert wire.response().status == status
+            wire.end()
 
 
 def test_empty_lines_before_and_behind_a_request_change_nothing(site):
@@ -3015,8 +3013,7 @@ def test_empty_lines_before_and_behind_a_request_change_nothing(site):
 # ---- Semantics on the wire --------------------------------------------------
 
 
-@pytest.fixture(params=["closing", "kept alive", "pipelined", "byte by byte",
-                        "over TLS"])
+@pytest.fixture(params=["closing", "kept alive", "pipelined", "over TLS"])
 def ask(request, server):
     """A way to ask one of the common servers: ask(target, *field lines).
 
@@ -3030,20 +3027,15 @@ def ask(request, server):
 
     def ask(target, *lines):
         method, target = ("GET " + target).split(" ")[-2:]
-        close = ["Connection: close"] * (way in ("closing", "byte by byte"))
-        asked = request_for(target, *lines, *close, method=method)
-        last = b"" if close else request_for("/probe.txt", "Connection: close")
+        close = [CLOSE] * (way == "closing")
+        last = b"" if close else request_for("/probe.txt", CLOSE)
         with connect() as wire:
-            if way == "pipelined":
-                asked += last
-            elif way == "kept alive":
+            if way == "kept alive":
                 assert wire.get("/probe.txt").content == PROBE
-            step = 1 if way == "byte by byte" else len(asked)
-            for start in range(0, len(asked), step):
-                wire.send(asked[start:start + step])
+            wire.send(request_for(target, *lines, *close, method=method)
+                      + last * (way == "pipelined"))
             answer = wire.response(method)
-            if way != "pipelined":
-                wire.send(last)
+            wire.send(last * (way != "pipelined"))
             assert not last or wire.response().content == PROBE
             wire.end()
         assert answer.fields.pop("connection", "") == "".join(close)[12:]
@@ -3057,8 +3049,7 @@ def many(form, *values):
 
 
 def expand(groups):
-    """Return rows: one for each of a group's targets with each of its fields.
-    """
+    """Return a row for each of a group's targets with each of its fields."""
     return [(target, lines, *facts, "%s: %.40s %.60s" % (why, target, lines))
             for targets, fields, *facts, why in groups
             for target in ([targets] if isinstance(targets, str) else targets)
@@ -3338,61 +3329,59 @@ def test_nothing_outside_is_served(server, target):
 BROWSER_ACCEPTS = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 
 
-@table("root, options, targets, line, status, content", [
-    (".", "dotfiles", "/.hidden /link-hidden /.hidden-folder/x.txt /list/.dot"
-     " /list/hidden-folder/x.txt", "", 200, b"secret", "hidden names"),
-    (".", "dotfiles", "/link-out /link-out-absolute /link-out-folder /list/out"
-     " /link-out-folder/secret.txt", "", 404, NOTHING, "no others"),
-    (".", "dotfiles", "/list/", "Accept: application/json", 200, LISTING_ALL,
+@table("target, line, root, option, status, content", expand([
+    (["/.hidden", "/link-hidden", "/.hidden-folder/x.txt", "/list/.dot"], "",
+     ".", "dotfiles", 200, b"secret", "hidden names"),
+    ("/list/", "Accept: application/json", ".", "dotfiles", 200, LISTING_ALL,
      "they are listed"),
-    (".", "follow_symlinks", "/link-out /link-out-absolute /list/out"
-     " /link-out-folder/secret.txt", "", 200, b"secret", "links that leave"),
-    (".", "follow_symlinks", "/link-loop /fifo /.hidden", "", 404, NOTHING,
+    (["/link-out", "/link-out-absolute", "/link-out-folder/secret.txt"], "",
+     ".", "follow_symlinks", 200, b"secret", "links that leave"),
+    ("/link-out", "", ".", "dotfiles", 404, NOTHING, "no others"),
+    (["/link-loop", "/.hidden"], "", ".", "follow_symlinks", 404, NOTHING,
      "no others, too"),
-    ("app", "spa", "/users/42 /a/b/c/ /a.b/c /.hidden/x /users/a%2Fb",
-     BROWSER_ACCEPTS, 200, b"application", "routes"),
-    ("app", "spa", "/users/42", "Accept: */*", 200, b"application", "curl"),
-    ("app", "spa", "/here.txt", BROWSER_ACCEPTS, 200, PROBE, "what is there"),
-    ("app", "spa", "/a/missing.js", BROWSER_ACCEPTS, 404, RUSSIAN, "no file"),
-    ("app", "spa", "/b /a%2Fb", "Accept: image/png", 404, RUSSIAN, "no page"),
-    *(("app", "spa", "/users/42", "Accept: " + value, 404, RUSSIAN, value)
-      for value in ("application/json", "text/html;q=0",
-                    "application/json, text/plain, */*")),      # axios
-    ("app", "spa", "/%", BROWSER_ACCEPTS, 400, "%", "no path"),
-    ("no-app", "spa", "/users/42 /users/a%2Fb", BROWSER_ACCEPTS, 404, RUSSIAN,
-     "an application that is not there")])
-def test_option(site, root, options, targets, line, status, content):
-    with asking(site / root, **{options: True}) as (_, wire):
-        for target in targets.split() * 2:
+    (["/users/42", "/a/b/c/", "/a.b/c", "/.hidden/x", "/users/a%2Fb"],
+     BROWSER_ACCEPTS, "app", "spa", 200, b"application", "routes"),
+    ("/users/42", "Accept: */*", "app", "spa", 200, b"application", "curl"),
+    ("/here.txt", BROWSER_ACCEPTS, "app", "spa", 200, PROBE, "there is one"),
+    ("/a/missing.js", BROWSER_ACCEPTS, "app", "spa", 404, RUSSIAN, "no file"),
+    (["/b", "/a%2Fb"], many(
+        "Accept: %s", "image/png", "application/json", "text/html;q=0",
+        "application/json, text/plain, */*"), "app", "spa", 404, RUSSIAN,
+     "no page; axios"),
+    ("/%", BROWSER_ACCEPTS, "app", "spa", 400, "%", "no path"),
+    (["/users/42", "/users/a%2Fb"], BROWSER_ACCEPTS, "no-app", "spa", 404,
+     RUSSIAN, "an application that is not there")]))
+def test_option(site, target, line, root, option, status, content):
+    with asking(site / root, **{option: True}) as (_, wire):
+        for _ in range(2):      # the second may be one that was kept
             answer = wire.get(target, line or "X: y")
             assert answer.status == status, answer
             check_content(target, answer, content)
-            if content == RUSSIAN:      # the own 404, in its own charset
-                assert answer.fields["content-type"] == "text/html", answer
-            if content in (RUSSIAN, b"application"):
-                assert "Accept" in answer.fields["vary"].split(", "), answer
+    if content == RUSSIAN:      # the own 404, in its own charset
+        assert answer.fields["content-type"] == "text/html", answer
+    if content in (RUSSIAN, b"application"):
+        assert "Accept" in answer.fields["vary"].split(", "), answer
 
 
 def test_error_page_tells_no_path_of_this_machine(site, monkeypatch):
-    plain = os.open
+    """The status tells whether it may pass."""
+    plain, failure = os.open, []
 
-    def failing(name, path, *args, **kwargs):
-        if os.path.basename(path) != b"probe.txt":
-            return plain(path, *args, **kwargs)
-        raise OSError(getattr(errno, name), name, "/srv/private")
+    def failing(path, *args, **kwargs):
+        if os.path.basename(path) == b"probe.txt":
+            raise OSError(*failure, "x", "/srv/private")
+        return plain(path, *args, **kwargs)
+    monkeypatch.setattr(os, "open", failing)
     with asking(site, r"(httpd\.py: [^\n]*private[^\n]*\n){2}") as (_, wire):
         for status, names in {
                 404: "ENOENT ENOTDIR ENAMETOOLONG ELOOP ENXIO", 403: "EACCES"
                 " EPERM", 500: "EIO ESTALE", 503: "EMFILE ENFILE ENOMEM"
                 }.items():
             for name in names.split():
-                with monkeypatch.context() as patch:
-                    patch.setattr(os, "open", functools.partial(failing, name))
-                    answer = wire.get("/probe.txt?" + name)
+                failure[:] = [getattr(errno, name)]
+                answer = wire.get("/probe.txt?" + name)
                 assert answer.status == status, answer
                 assert "private" not in repr(answer)
-                later = wire.get("/probe.txt?" + name)
-                assert status < 500 or later.content == PROBE   # it may pass
 
 
 FOR_CACHES = ("CDN-Cache-Control", "Surrogate-Control", "Expires",
@@ -3405,9 +3394,8 @@ def test_header_option(site):
             ("X-Empty", ""), ("cache-control", "max-age=60"),
             ("Content-Security-Policy", "y"), *[
                 (name, "x") for name in FOR_CACHES]]) as serving:
-        for asked in [("/hello.txt",), ("/list/",), ("/folder",), ("/%",),
+        for asked in [("/hello.txt",), ("/list/",), ("/folder",), ("",),
                       ("/hello.txt", "If-None-Match: *"), ("/nothing",),
-                      ("/hello.txt", "If-Match: x"), ("",),
                       ("/digits", "Range: bytes=99-")] * 2:
             with Wire(serving.port) as wire:
                 answer = wire.get(*asked)
@@ -3469,18 +3457,15 @@ def test_listing_leads_to_no_folder_again(tmp_path, follow):
     """Or crawlers descend for ever: Debian's mirrors have `debian -> .`."""
     write_files(tmp_path, {"a/b/": None, "x/": None, "y/": None})
     for name, target in [
-            ("debian", "."), ("again", "debian"), ("a/up", ".."),
-            ("other", "a"), ("a/self", "."), ("a/b/top", "../.."),
-            ("x/to-y", "../y"), ("a/b/up", "../../debian/a"),
-            ("y/to-x", "../x")]:
+            ("debian", "."), ("again", "debian"), ("other", "a"),
+            ("a/self", "."), ("a/b/up", "../../debian/a"),
+            ("x/to-y", "../y"), ("y/to-x", "../x")]:
         (tmp_path / name).symlink_to(target)
     with asking(tmp_path, follow_symlinks=follow) as (_, wire):
-        assert folders_below(wire, "/") == [
-            "/", "/a/", "/a/b/", "/other/", "/other/b/", "/x/", "/x/to-y/",
-            "/y/", "/y/to-x/"]
-        # What is not listed is there.
-        assert folders_below(wire, "/debian/a/") == [
-            "/debian/a/", "/debian/a/b/"]
+        for top in ("/", "/debian/"):   # it is there, though it is not listed
+            assert folders_below(wire, top) == [top + path for path in (
+                "", "a/", "a/b/", "other/", "other/b/", "x/", "x/to-y/",
+                "y/", "y/to-x/")]
 
 
 @pytest.mark.parametrize("follow", [False, True])
@@ -3493,39 +3478,26 @@ def test_path_comes_through_16_links_to_folders(tmp_path, follow):
         deepest = folders_below(wire, "/0/")[-1]
         assert deepest == "/0/" + 16 * "next/"
         assert wire.get(deepest + "file").content == PROBE
-        for name in ("next/", "next/file", "next/", "next/file"):
+        for name in ("next/", "next/file") * 2:
             assert wire.get(deepest + name).status == 404
-        (tmp_path / "5" / "next").unlink()      # it counts as it is now
-        (tmp_path / "6").rename(tmp_path / "5" / "next")
-        (tmp_path / "5" / "next" / "next").unlink()
-        (tmp_path / "5" / "next" / "next").symlink_to("../../7")
-        assert wire.get(deepest + "next/file").content == PROBE
 
 
 SLICES = {"TURN_SECONDS": 1e-5}     # about one in each turn
 
 
 def test_large_listing(tmp_path):
-    """It is made in many turns, and has a length: so HTTP/1.0 is no special
-    case, and a cut is seen as one."""
+    """It is made in many turns, and has a length, also for HTTP/1.0."""
     write_files(tmp_path, {"%0200d" % i: b"" for i in range(300)})
     turns = []      # the clock is read in each
-    with Serving(tmp_path, clock=lambda: turns.append(1) or 1000.0,
-                 limits=SLICES) as serving:
-        for request, connection in [
-                (request_for("/"), None),
-                (request_for("/", "Connection: close"), "close"),
-                (OLD % b"Connection: keep-alive", "keep-alive")]:
-            with Wire(serving.port) as wire:
-                answer = wire.send(request).response()
-            assert answer.fields.get("connection") == connection, answer
+    with asking(tmp_path, clock=lambda: turns.append(1) or 1000.0,
+                limits=SLICES) as (_, wire):
+        for request in (request_for("/"), OLD % b"Connection: keep-alive"):
+            answer = wire.send(request).response()
             assert answer.content.startswith(b"<!DOCTYPE html>"), answer
             assert answer.content.count(b"<tr><td><a ") == 300
             assert answer.content.endswith(b"</html>\n")
-            assert len(answer.content) > httpd.SMALL
-        assert len(turns) > 40
-        for line in serving.logged("GET / ", 3):
-            assert " 200 %d " % len(answer.content) in line
+        assert answer.fields["connection"] == "keep-alive"
+    assert len(turns) > 40
 
 
 @pytest.mark.skipif(PYPY, reason="makes 25 MB of JSON in half a minute there")
@@ -3553,12 +3525,10 @@ def test_listings_are_bounded(tmp_path):
         for _ in range(50):     # turns in which more could be made
             assert other.get("/none").status == 404
         assert served() < (16 << 20) + 2 * size < 8 * size
-        assert not reader.has_input() and not serving.log_lines("/?0 ")
+        assert not reader.has_input()
         serving.turn(1.1)
         wait_until(lambda: serving.server.wake() or reader.has_input(), "room")
         assert len(json.loads(reader.response().content.decode())) == 2000
-        wait_until(lambda: re.search(r"GET /\?[0-9] ", "".join(
-            serving.log_lines())), "the end of a client that takes nothing")
 
 
 def test_listing_shows_what_was_there_when_it_was_asked_for(tmp_path):
@@ -3580,20 +3550,19 @@ def test_listing_of_100000_names_delays_nobody(tmp_path):
         os.close(os.open(str(tmp_path / ("f%d" % i)), os.O_CREAT, 0o644))
     with Running(tmp_path, flags=[]) as running, Wire(running.port) as wire, (
             Wire(running.port)) as other:
-        wire.send(request_for("/", "Accept: application/json"))
+        wire.send(request_for("/"))
         waits = []
         while not wire.has_input():
             start = time.monotonic()
             assert other.get("/f1").status == 200
             waits.append(time.monotonic() - start)
-        assert [entry["name"] for entry in json.loads(wire.response(
-            ).content.decode())] == ["f%d" % i for i in range(count)]
+        assert wire.response().content.count(b"<tr>") > count
         assert sorted(waits)[len(waits) * 9 // 10] < 0.05
 
 
 def test_digest_is_made_once_and_delays_nobody(tmp_path, monkeypatch):
-    """In slices, for all who wait; it pauses when they leave, and goes on for
-    who asks again.  Each slice opens the file, and so does each request."""
+    """In slices, each of which opens the file; it pauses when all who wait
+    have left, and goes on for who asks again."""
     write_files(tmp_path, {"small": b"small", "large": bytes(40 << 20)})
     wait_until_settled(tmp_path / "large")
     plain, opened, wires = os.open, [], []
@@ -3611,19 +3580,14 @@ def test_digest_is_made_once_and_delays_nobody(tmp_path, monkeypatch):
     with asking(tmp_path, clock=Clock(), limits=SLICES) as (serving, wire):
         wires += [Wire(serving.port) for _ in range(5)]
         for each in wires:
-            each.send(request_for("/small") + asked + request_for("/small"))
-            assert each.response().content == b"small"
+            each.send(asked)
         wait_until(lambda: len(opened) >= 30, "slices")
         for _ in range(40):
             assert wire.get("/small").content == b"small"
         assert len(opened) < 40
-        with Wire(serving.port) as other:
-            other.send(asked)
-            wait_until(lambda: len(opened) > 40, "more slices")
-            for each in (wire.send(asked), other):
-                assert each.response().fields["repr-digest"] == digest_of(
-                    bytes(40 << 20))
-        assert len(opened) < 60
+        assert wire.send(asked).response().fields["repr-digest"] == digest_of(
+            bytes(40 << 20))
+        assert 40 < len(opened) < 60
 
 
 def test_waiting_for_digests_takes_no_descriptor_and_ends(tmp_path):
@@ -3651,18 +3615,16 @@ def test_waiting_for_digests_takes_no_descriptor_and_ends(tmp_path):
 
 def test_file_is_always_the_new_one(tmp_path):
     """Of one length, as fast as can be; and no ETag ever names two."""
-    page, new, tags = tmp_path / "page.txt", tmp_path / "new", {}
+    page, new, tags = tmp_path / "page.txt", tmp_path / "new", set()
     with asking(tmp_path) as (_, wire):
         for i in range(400):
-            content = b"%07d" % i
-            (page if i < 200 else new).write_bytes(content)
+            (page if i < 200 else new).write_bytes(b"%07d" % i)
             if i >= 200:
                 os.replace(str(new), str(page))
             answer = wire.get("/page.txt")
-            assert answer.content == content, answer
-            tag = answer.fields.get("etag", content)
-            assert tags.setdefault(tag, content) == content
-        assert not open_below(tmp_path)
+            assert answer.content == b"%07d" % i, answer
+            tags.add(answer.fields.get("etag", i))
+        assert len(tags) == 400 and not open_below(tmp_path)
 
 
 BOTH = ("mkdir 1 2; echo one > 1/page; echo two > 2/page; ln -s 1 now;"
@@ -3689,12 +3651,9 @@ SWAP = "ln -s %s new; mv -T new now"
                          (SWAP % 2, "two")], "a link to a link"),
     ("now", "/page", [(BOTH, "one"), (SWAP % 2, "two"), (SWAP % 1, "one")],
      "the served folder is a link: a deployment"),
-    ("now", "/one", [(BOTH, "one"), (SWAP % 2, 404), (SWAP % 1, "one")],
-     "and so a link leads out of it"),
-    ("site", "/page", [("mkdir site; echo one > site/page", "one"),
-                       ("mv site away", 404), ("mv away site", "one"),
-                       ("mv site away", 404), ("mv away site", "one")],
-     "a folder that is away for a moment")])
+    ("now", "/one", [(BOTH, "one"), (SWAP % 2, 404), ("rm now", 404),
+                     ("ln -s 1 now", "one")],
+     "so a link leads out of it, and then it is away for a moment")])
 def test_answer_follows_every_change(tmp_path, root, target, steps):
     """Also one that was kept, and so do digests."""
     path = str(tmp_path / root) + target
@@ -3704,15 +3663,12 @@ def test_answer_follows_every_change(tmp_path, root, target, steps):
                            check=True)
             if not number:
                 _, wire = stack.enter_context(asking(tmp_path / root))
-            for _ in range(2):
-                for line in ("X: y", "X: y", WANT):
-                    answer = wire.get(target, line)
-                    if isinstance(outcome, int):
-                        assert answer.status == outcome, answer
-                    else:
-                        assert answer.status == 200, answer
-                        assert outcome in answer.content.decode(), answer
-                if os.path.exists(path):
+            for line in ("X: y", "X: y", WANT) * 2:
+                answer = wire.get(target, line)
+                assert answer.status == (
+                    200 if isinstance(outcome, str) else outcome), answer
+                assert str(outcome) in answer.content.decode(), answer
+                if line == WANT and os.path.exists(path):
                     wait_until_settled(path)
             if answer.status == 200 and os.path.isfile(path):
                 assert answer.fields["repr-digest"] == digest_of(
@@ -3741,24 +3697,22 @@ def test_young_file_has_no_time(tmp_path, data):
 
 
 @table("seconds, shown", [
-    (-1, None, "before 1970"), (-10**9, None, "long before"),
-    (httpd.HTTP_DATE_MAX + 1, None, "after 9999"), (2**40, None, "absurd"),
+    (-1, None, "before 1970"),
+    (httpd.HTTP_DATE_MAX + 1, None, "after 9999"),
     (4 * 10**9, "date", "in the future: not later than Date")])
 def test_times_that_no_date_can_tell(tmp_path, seconds, shown):
-    page = tmp_path / "page"
-    page.write_bytes(PROBE)
     with contextlib.suppress(OSError, OverflowError):
-        os.utime(str(page), (1, seconds))
-    if int(os.stat(str(page)).st_mtime) != seconds:
+        write_files(tmp_path, {"page": PROBE}, seconds)
+    if int(os.stat(str(tmp_path / "page")).st_mtime) != seconds:
         pytest.skip("not on this file system")
-    wait_until(lambda: time.time() > os.stat(str(page)).st_ctime + 0.1, "time")
+    (tmp_path / "later").touch()
+    wait_until_settled(tmp_path / "later")
     with asking(tmp_path) as (_, wire):
         assert wire.get("/").status == 200
         answer = wire.get("/page")
-        date, tag = answer.fields["date"], answer.fields["etag"]
-        assert answer.content == PROBE
+        date = answer.fields["date"]
+        assert answer.content == PROBE and "etag" in answer.fields, answer
         assert answer.fields.get("last-modified") == (shown and date), answer
-        assert wire.get("/page", "If-None-Match: " + tag).status == 304
         assert wire.get("/page", "If-Modified-Since: " + date).status == 200
 
 
@@ -3769,47 +3723,44 @@ GZ = "Accept-Encoding: gzip"
 def test_etag_names_one_content(tmp_path):
     """Where a release takes another one's place, with files of the same sizes
     and of the times that build systems write, no client keeps the old."""
-    for mtime, digit in itertools.product([*SAYS_NOTHING, 10**9], b"12"):
-        digit = b"%c" % digit
+    times = [*SAYS_NOTHING, 10**9]
+    for mtime, digit in itertools.product(times, (b"1", b"2")):
         write_files(tmp_path / digit.decode() / str(mtime), {
             "small": digit * 9, "large": digit * (httpd.SMALL + 1),
             "made.css": digit * 999, "big.css": digit * 99999,
             "side.css": b"o" * 999, "side.css.gz": digit * 99,
             "huge.css": b"o" * 9, "huge.css.gz": digit * 99999}, mtime)
-    (tmp_path / "current").symlink_to("1")
+    (tmp_path / "now").symlink_to("1")
     wait_until_settled(tmp_path / "2" / str(10**9) / "huge.css.gz")
-    with asking(tmp_path / "current") as (_, wire):
-        asked = [("/%d/%s" % (mtime, name), line)
-                 for mtime in [*SAYS_NOTHING, 10**9] for name, line in [
-                     ("small", "X: y"), ("large", "X: y"), ("made.css", GZ),
-                     ("made.css", "X: y"), ("big.css", GZ),
-                     ("side.css", GZ), ("huge.css", GZ)]
-                 # Of large files nothing else tells.
-                 if mtime < 10**9 or name in ("small", "made.css", "side.css")]
-        old = {key: wire.get(*key) for key in asked}
-        # Of what is read whole it goes by the content, so it is equal on
-        # replicas; each coding has its own (9110, 8.8.3.3).
-        assert len({old[key].fields["etag"] for key in asked
-                    if "small" in key[0] or "made" in key[0]}) == 3
-        for (target, line), answer in old.items():
-            assert ("content-encoding" in answer.fields) == (line == GZ)
+    with asking(tmp_path / "now") as (_, wire):
+        old = {("/%d/%s" % (mtime, name), line): None
+               for mtime, (name, line) in itertools.product(times, [
+                   ("small", "X: y"), ("large", "X: y"), ("made.css", "X: y"),
+                   ("made.css", GZ), ("big.css", GZ), ("side.css", GZ),
+                   ("huge.css", GZ)])
+               # Of large files with a time nothing else tells.
+               if mtime < 10**9 or name in ("small", "made.css", "side.css")}
+        for asked in old:
+            old[asked] = answer = wire.get(*asked)
+            assert ("content-encoding" in answer.fields) == (GZ in asked)
             assert ("last-modified" in answer.fields) == (
-                str(10**9) in target), answer
-            assert wire.get(target, line, "If-None-Match: "
-                            + answer.fields["etag"]).status == 304
-        subprocess.run(["ln", "-sfn", "2", str(tmp_path / "current")])
+                str(10**9) in asked[0]), answer
+        # By the content of what is small, so it is equal on replicas; each
+        # coding has its own (9110, 8.8.3.3).
+        assert len({old[asked].fields["etag"] for asked in old
+                    if "small" in asked[0] or "made" in asked[0]}) == 3
+        subprocess.run(["ln", "-sfn", "2", str(tmp_path / "now")])
         for (target, line), answer in old.items():
-            tag = answer.fields["etag"]
-            new = wire.get(target, line, "If-None-Match: " + tag)
-            assert new.status == 200 and new.content != answer.content, new
-            new = wire.get(target, "Range: bytes=0-0", "If-Range: " + tag)
-            assert new.status == 200, new
+            for condition in ("If-None-Match: ", "Range: bytes=0-0\r\n"
+                              "If-Range: "):
+                new = wire.get(target, line,
+                               condition + answer.fields["etag"])
+                assert new.status == 200 and new.content != answer.content
 
 
 @table("mtime, sidecar, coding", [
-    (499162500, 1, "gzip", "npm's"), (1, 0, "gzip", "Nix's"),
-    (946684800, 1, "gzip", "Bazel's"), (10**9, 1, None, "the sidecar's alone"),
-    (1, 10**9, "gzip", "the file's alone"), (10**9, 10**9 - 1, None, "none")])
+    (499162500, 1, "gzip", "npm's"), (946684800, 1, "gzip", "Bazel's"),
+    (10**9, 1, None, "the sidecar's alone")])
 def test_sidecar_whose_time_says_nothing(tmp_path, mtime, sidecar, coding):
     write_files(tmp_path, {"a.css": b"a"}, mtime)
     write_files(tmp_path, {"a.css.gz": gzip.compress(b"a")}, sidecar)
@@ -3835,8 +3786,6 @@ def test_file_that_shrinks_while_it_is_sent(tmp_path):
 
 # ---- Connections ------------------------------------------------------------
 
-CLOSE = "Connection: close"
-
 
 @pytest.fixture
 def big(tmp_path):
@@ -3856,24 +3805,17 @@ def asking(folder, *args, **options):
 
 
 def test_pipelined_answers_come_in_order(site):
-    """Small and large ones, more than all buffers hold, to a client that has
-    ended what it sends.
-    """
-    asked = [("/probe.txt", "GET", 200, PROBE), ("/x", "HEAD", 405, b""),
-             ("/large.bin", "GET", 200, LARGE), ("/folder", "GET", 301, None),
-             ("/digits", "GET", 200, DIGITS)] * 30
+    """More than all buffers hold, to a client that has ended what it sends."""
+    asked = ["probe.txt", "large.bin", "digits", "folder/index.html"] * 30
 
     def send():
-        for number, (target, method, _, _) in enumerate(asked):
-            wire.send(request_for("%s?%d" % (target, number), method=method))
+        wire.send(b"".join(request_for("/" + name) for name in asked))
         wire.sock.shutdown(socket.SHUT_WR)
     with asking(site) as (_, wire):
         thread = threading.Thread(target=send)
         thread.start()
-        for _, method, status, content in asked:
-            answer = wire.response(method)
-            assert answer.status == status, answer
-            assert content in (None, answer.content), answer
+        for name in asked:
+            assert wire.response().content == SITE[name]
         wire.end()
         thread.join()
 
@@ -3893,16 +3835,15 @@ def test_pipelined_answers_are_sent_together(site, target, count):
             count > 10 or len(sizes) == 1)
 
 
-@pytest.mark.parametrize("size", [100, 500000])
 @table("head, status", [
     (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n", 405,
      "content that nobody wants"),
     (request_for("/big", CLOSE), 200, "more behind the last request")])
-def test_answer_survives_what_the_client_still_sends(big, head, status, size):
+def test_answer_survives_what_the_client_still_sends(big, head, status):
     """A close with something unread would reset it, in flight or not."""
     with asking(big) as (_, wire):
         answer = Answer(wire.send(head).head(), b"")
-        wire.send(b"x" * size)
+        wire.send(b"x" * 500000)
         wire.sock.shutdown(socket.SHUT_WR)
         assert (answer.status, len(wire.rest())) == (
             status, int(answer.fields["content-length"])), answer
@@ -3922,20 +3863,20 @@ class TLSRecords(Wire):
         self.tls = ssl.create_default_context(cafile=cafile).wrap_bio(
             self.incoming, self.outgoing, server_hostname="localhost")
 
-    def until_done(self, call, send):
-        """Return what call() does, feeding it; send() what it has to send."""
+    def until_done(self, call, *args):
+        """Return what call() does, to whom what comes and goes is passed."""
         while True:
             try:
-                return call()
+                return call(*args)
             except self.ssl.SSLWantReadError:
-                send(self.outgoing.read())
+                self.send(self.outgoing.read())
                 data = self.sock.recv(65536)
                 self.incoming.write(data) if data else (
                     self.incoming.write_eof())
 
-    def handshake(self, send=None):
+    def handshake(self):
         """Do the handshake but for its last bytes: return those."""
-        self.until_done(self.tls.do_handshake, send or self.sock.sendall)
+        self.until_done(self.tls.do_handshake)
         return self.outgoing.read()
 
     def bytes_of(self, call, *args):
@@ -3953,8 +3894,7 @@ class TLSRecords(Wire):
         blocks = []
         with contextlib.suppress(self.ssl.SSLZeroReturnError):  # we, too
             while not blocks or blocks[-1]:
-                blocks.append(self.until_done(
-                    lambda: self.tls.read(65536), self.sock.sendall))
+                blocks.append(self.until_done(self.tls.read, 65536))
         return b"".join(blocks)
 
 
@@ -3964,46 +3904,31 @@ def secure(certificate):
     return {"tls_cert": certificate[0], "tls_key": certificate[1]}
 
 
-OLD_TLS = ["-cipher", "ALL:@SECLEVEL=0"]    # else the client refuses it itself
 GOOD_TLS = [r"HTTP/1.1 200 OK", r"\nprobe\n", r"Verify return code: 0 \(ok\)",
             "ALPN protocol: http/1.1", "^(?s:(?!.*unexpected eof))"]
 
 
-@table("options, sent, said", [
-    (["-tls1_2", "-ign_eof"], [], [*GOOD_TLS, "TLSv1.2, Cipher|: TLSv1.2"],
-     "1.2"),
-    (["-tls1_3", "-ign_eof"], [], [*GOOD_TLS, "TLSv1.3, Cipher"], "1.3"),
-    (["-tls1", *OLD_TLS], [], [r"\(NONE\)", "protocol version"],
-     "1.0 gets an alert, not a cut"),
-    (["-tls1_1", *OLD_TLS], [], [r"\(NONE\)", "protocol version"], "1.1, too"),
-    (["-tls1_2"], [(b"R\n", "RENEGOTIATING.*no renegotiation")], [],
-     "a new handshake in the old connection"),
-    (["-tls1_3"], [(b"K\n", "KEYUPDATE"), (b"k\n", "KEYUPDATE.*KEYUPDATE"),
-                   (GET_PROBE, r"\nprobe\n"), (b"Q\n", "")], [],
-     "new keys, one way and both, in the middle of one")])
-def test_tls_as_openssl_sees_it(site, certificate, secure, options, sent,
+@table("version, sent, said", [
+    ("-tls1_2", request_for("/probe.txt", CLOSE),
+     [*GOOD_TLS, "TLSv1.2, Cipher|: TLSv1.2"], "1.2"),
+    ("-tls1_3", request_for("/probe.txt", CLOSE),
+     [*GOOD_TLS, "TLSv1.3, Cipher"], "1.3"),
+    ("-tls1_1", b"", [r"\(NONE\)", "protocol version"], "an alert, no cut"),
+    ("-tls1_2", b"R\n", ["(?s)RENEGOTIATING.*no renegotiation"],
+     "a new handshake in the old connection")])
+def test_tls_as_openssl_sees_it(site, certificate, secure, version, sent,
                                 said):
-    """And nobody else is hurt by what it asks for."""
     with Serving(site, **secure) as serving, subprocess.Popen(
             ["openssl", "s_client", "-connect", "127.0.0.1:%d" % serving.port,
-             "-CAfile", certificate[0], "-alpn", "h2,http/1.1", *options],
+             "-CAfile", certificate[0], "-alpn", "h2,http/1.1", version,
+             "-cipher", "ALL:@SECLEVEL=0"],     # or it refuses 1.1 itself
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT) as process:
-        shown = ""
-        for command, effect in sent:
-            process.stdin.write(command)
-            process.stdin.flush()
-            while not re.search(effect, shown, re.DOTALL):
-                data = os.read(process.stdout.fileno(), 65536)
-                assert data, shown
-                shown += data.decode("latin-1")
-        shown += process.communicate(
-            None if sent else request_for("/probe.txt", CLOSE),
-            timeout=PATIENCE)[0].decode("latin-1")
-        for words in said:
-            assert re.search(words, shown), shown
-        with TLSWire(serving.port, certificate[0]) as wire:
-            assert wire.get("/probe.txt").content == PROBE
+        process.stdin.write(sent)
+        process.stdin.flush()
+        shown = process.stdout.read().decode("latin-1")
+    for words in said:
+        assert re.search(words, shown), shown
 
 
 def test_storm_of_handshakes_has_few_steps_a_turn(site, certificate, secure,
@@ -4041,27 +3966,18 @@ def test_plain_http_loads_no_ssl():
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["", "half-closed"])
-@pytest.mark.parametrize("way", ["after the handshake", "with its end",
-                                 "byte by byte"])
-def test_many_records_in_one_segment(site, certificate, secure, way, ends):
-    """Or in many: what TLS holds back is not forgotten."""
-    def send(data):
-        size = 1 if way == "byte by byte" else len(data)
-        for start in range(0, len(data), size or 1):
-            client.send(data[start:start + size])
+def test_many_records_in_one_segment(site, certificate, secure, ends):
+    """With the end of the handshake: what TLS holds back is not forgotten."""
     requests = GET_PROBE * 3 + request_for("/large.bin") + request_for(
         "/hello.txt", *[] if ends else [CLOSE])
     with Serving(site, **secure) as serving, TLSRecords(
             serving.port, certificate[0]) as client:
-        last = client.handshake(send)
-        if way == "after the handshake":
-            client.send(last)
-            last = client.encrypt(GET_PROBE)
-        last += b"".join(client.encrypt(requests[i:i + 7])
-                         for i in range(0, len(requests), 7))
-        send(last + (client.bytes_of(client.tls.unwrap) if ends else b""))
+        client.send(client.handshake() + b"".join(
+            client.encrypt(requests[i:i + 7])
+            for i in range(0, len(requests), 7)) + (
+                client.bytes_of(client.tls.unwrap) if ends else b""))
         received = client.read_to_end()
-        assert received.count(PROBE) == 3 + (way == "after the handshake")
+        assert received.count(PROBE) == 3
         assert LARGE in received and received.endswith(HELLO)
 
 
@@ -4080,28 +3996,24 @@ def test_endless_handshake_is_cut_off(site, secure):
             assert wire.rest() == b""
 
 
-@table("data, status", [
-    (b"\x16", None, "its first byte"), (b"", None, "nothing"),
-    (b"\x16\x03\x01\x00\x05hello", None, "garbage"),
-    (b"\x16\x03\x01\x40\x00" + bytes(100000), None, "too much"),
-    (GET_PROBE, 400, "plain HTTP"), (b"G", 400, "a part of it"),
-    (b"\r\n\r\n", 400, "empty lines"), (b"x" * 60000, 400, "no request")])
-def test_what_is_no_handshake(site, certificate, secure, data, status):
+@table("data, told", [
+    (b"\x16", False, "its first byte"),
+    (b"\x16\x03\x01\x00\x05hello", False, "garbage"),
+    (b"\x16\x03\x01\x40\x00" + bytes(100000), False, "too much"),
+    (GET_PROBE, True, "plain HTTP"), (b"\r\n", True, "an empty line"),
+    (b"x" * 60000, True, "no request")])
+def test_what_is_no_handshake(site, secure, data, told):
     """It ends quietly, but plain HTTP is told where to go."""
-    with Serving(site, **secure) as serving:
-        with Wire(serving.port) as wire:
-            with contextlib.suppress(*[] if status else [ConnectionError]):
-                wire.send(data)
-                if status is None:
-                    wire.sock.shutdown(socket.SHUT_WR)
-                received = wire.rest()
-                assert received[:12] == b"HTTP/1.1 400" if status else (
-                    received[:1] in (b"", b"\x15")), received   # an alert
-                assert not status or b"https://" in received
-        with TLSWire(serving.port, certificate[0]) as wire:
-            assert wire.get("/probe.txt").content == PROBE
-        serving.logged('/probe.txt HTTP/1.1" 200 ')
-        assert len(serving.log_lines('" 400 ')) == (1 if status else 0)
+    with Serving(site, **secure) as serving, Wire(serving.port) as wire:
+        with contextlib.suppress(*[] if told else [ConnectionError]):
+            wire.send(data)
+            if not told:
+                wire.sock.shutdown(socket.SHUT_WR)
+            received = wire.rest()
+            assert received[:12] == b"HTTP/1.1 400" if told else (
+                received[:1] in (b"", b"\x15")), received   # an alert
+            assert told == (b"https://" in received)
+        assert not told or serving.logged('" 400 ')
 
 
 def test_large_file_over_tls_to_a_slow_reader(site, secure):
@@ -4118,17 +4030,6 @@ def test_large_file_over_tls_to_a_slow_reader(site, secure):
         assert wire.get("/large.bin").content == LARGE
         wire.send(request_for("/large.bin", CLOSE)).head()
         assert wire.rest() == LARGE     # and TLS vouches for its end
-
-
-def test_tls_client_that_goes_away_leaves_nothing_behind(big, secure):
-    socks = []
-    for _ in range(5):
-        with asking(big, wrap=lambda sock: socks.append(sock) or sock,
-                    **secure) as (serving, wire):
-            wire.send(request_for("/big")).head()
-            wire.reset()
-            wait_until(lambda: socks[-1].fileno() < 0, "the server's close")
-            assert '" 200 ' in serving.logged("/big")
 
 
 # ---- Passwords on the wire --------------------------------------------------
@@ -4152,82 +4053,67 @@ def users_file(tmp_path_factory):
 
 @pytest.fixture
 def hashing(users_file, monkeypatch):
-    """What hashes here: what it hashed, at which cost.
+    """What hashes here: `made` are the passwords, each with its cost.
 
     Each takes *seconds* of *clock*, or raises *failure*.
     """
     def scrypt(password, **settings):
-        made.passwords.append(password)
-        made.costs.append(settings["n"])
-        made.clock.now += made.seconds
-        if made.failure:
-            raise made.failure
+        scrypt.made.append((password, settings["n"]))
+        scrypt.clock.now += scrypt.seconds
+        if scrypt.failure:
+            raise scrypt.failure
         return plain(password, **settings)
     plain = hashlib.scrypt
+    scrypt.made, scrypt.clock = [], Clock()
+    scrypt.seconds, scrypt.failure = 0, None
     monkeypatch.setattr(hashlib, "scrypt", scrypt)
-    made = scrypt
-    made.clock, made.seconds, made.failure = Clock(), 0, None
-    made.passwords, made.costs = [], []
-    return made
+    return scrypt
 
 
 CREDENTIALS = [     # field lines, status, the user in the log, and why
-    ([basic("Aladdin", "open sesame")], 200, "Aladdin", "right"),
     ([RIGHT], 200, "me", "right, with colons"),
-    ([basic("j\xe9 b", "123\xa3")], 200, r"j\xc3\xa9\x20b", "right, UTF-8"),
-    ([basic("me", ":secret:", "bAsIc")], 200, "me", "right, another case"),
+    ([basic("j\xe9 b", "123\xa3", "bAsIc")], 200, r"j\xc3\xa9\x20b", "UTF-8"),
     ([], 401, "-", "nothing"), ([basic("me", "wrong")], 401, "-", "wrong"),
     ([basic("nobody", ":secret:")], 401, "-", "no such user"),
-    ([basic("me", "")], 401, "-", "no password"),
-    ([basic("", "")], 401, "-", "no user"),
     ([basic("me", ":secret:\0")], 401, "-", "NUL"),
-    ([basic("ME", ":secret:")], 401, "-", "another case of the user"),
     (["Authorization: Basic ="], 401, "-", "no base64"),
-    (["Authorization: Basic bWU="], 401, "-", "no colon"),
-    (["Authorization: Bearer bWU6OnNlY3JldDo="], 401, "-", "another scheme"),
     (["Authorization: " + "A" * 20000], 401, "-", "a long word"),
     ([basic("me", "x" * 20000)], 401, "-", "a long password"),
-    ([RIGHT, RIGHT], 400, "-", "twice"),
-    ([RIGHT, "Authorization: Bearer x"], 400, "-", "right, and another")]
+    ([RIGHT, RIGHT], 400, "-", "twice")]
 
 
 @table("lines, status, user", CREDENTIALS)
 def test_credentials(site, users_file, lines, status, user):
     """They hold for one request, not for its connection.  Who is refused is
-    told nothing of paths, methods or users.
-    """
+    told nothing of paths, methods or users."""
     with asking(site, auth_file=users_file, head=True) as (serving, wire):
-        without = wire.get("/?without")
+        without = wire.get("/")
+        assert without.fields["www-authenticate"] == (
+            'Basic realm="files", charset="UTF-8"')
+        assert without.fields["cache-control"] == "no-store"
         for text, usual in (
                 ("GET /probe.txt", 200), ("GET /probe.txt", 200),
                 ("GET /x", 404), ("GET /folder", 301), ("GET /.hidden", 404),
-                ("GET /link-out", 404), ("GET /%00", 400), ("GET /%zz", 400),
-                ("GET /%2e%2e/", 200), ("BREW /", 501), ("POST /", 405)):
+                ("GET /%00", 400), ("BREW /", 501), ("POST /", 405)):
             method, target = text.split()
             answer = wire.get(target, *lines, method=method)
             assert answer.status == (usual if status == 200 else status)
             assert answer.same_as(without) == (status == 401), answer
-        answer = wire.get("/?head", "User-Agent: b", *lines, method="HEAD")
-        assert answer.status == status and not wire.received, answer
-        assert serving.logged("?head").endswith('%d 0 "-" "b"' % status)
-        wire.send(request_for("/digits", *lines) * 3)
-        for _ in range(3):
+        assert wire.get("/", *lines, method="HEAD").status == status
+        for each in ([RIGHT], lines, []):
+            wire.send(request_for("/digits", *each))
+        for expected in (200, status, 401):
             answer = wire.response()
-            assert (answer.content == DIGITS) == (status == 200), answer
-        assert wire.get("/?without").status == without.status == 401
-        assert wire.get("/digits", RIGHT).content == DIGITS
+            assert answer.status == expected, answer
+            assert (answer.content == DIGITS) == (expected == 200), answer
         for line in serving.logged("probe", 2):
             assert line.startswith("127.0.0.1 - %s [" % user)
-    assert without.fields["www-authenticate"] == (
-        'Basic realm="files", charset="UTF-8"')
-    assert without.fields["cache-control"] == "no-store"
 
 
 def test_each_credential_costs_the_same_and_once(site, tmp_path, hashing,
                                                  monkeypatch):
     """Whoever the user is, or is not: a hash of each cost that there is,
-    compared in constant time.  What is no credential costs nothing.
-    """
+    compared in constant time.  What is no credential costs nothing."""
     import hmac
     compared, plain = [], hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda *pair: (
@@ -4235,23 +4121,20 @@ def test_each_credential_costs_the_same_and_once(site, tmp_path, hashing,
     path = tmp_path / "users"
     path.write_text(hash_line("old", "right", 2) + hash_line("new", "right", 4)
                     + hash_line("newer", "right", 4))
-    del hashing.costs[:]
     with asking(site, auth_file=str(path)) as (_, wire):
-        assert sorted(hashing.costs) == [2, 4]  # whether scrypt takes them
         for user, password in itertools.product(
                 ["old", "new", "newer", "nobody"], ["right", "wrong"]):
-            del hashing.costs[:], hashing.passwords[:], compared[:]
+            del hashing.made[:], compared[:]
             for target in ("/probe.txt", "/digits", "/probe.txt"):
                 assert wire.get(target, basic(user, password)).status == (
                     401 if "wrong" in password or user == "nobody" else 200)
-            assert sorted(hashing.costs) == [2, 4]
-            assert hashing.passwords == [password.encode()] * 2
+            assert sorted(hashing.made) == [
+                (password.encode(), cost) for cost in (2, 4)]
             assert len(compared) == 2
         for lines, _, _, why in CREDENTIALS:
-            if why in ("nothing", "NUL", "no colon", "another scheme",
-                       "no base64", "a long word"):
+            if why in ("nothing", "NUL", "no base64", "a long word"):
                 wire.get("/probe.txt", *lines)
-        assert len(hashing.costs) == 2
+        assert len(hashing.made) == 2
 
 
 @table("limits, count", [
@@ -4264,25 +4147,20 @@ def test_what_is_remembered_of_passwords_is_bounded(site, users_file, hashing,
         for user, password in list(USERS.items()) + list(USERS.items())[::2]:
             for words, status in 2 * [(password, 200)] + 2 * [("wrong", 401)]:
                 assert wire.get("/digits", basic(user, words)).status == status
-    assert len(hashing.passwords) == 1 + count
+    assert len(hashing.made) == 1 + count
 
 
 def test_passwords_wait_for_their_share_of_the_time(site, tmp_path, hashing):
     """Hashing gets a quarter.  One address may have so many that wait, and so
-    may all; more are told to come later.  Others are served meanwhile.
-    """
+    may all; more are told to come later.  Others are served meanwhile."""
     path = tmp_path / ".users"
     path.write_text(hash_line("me", ":secret:"))
-    del hashing.passwords[:]
     with asking(site, auth_file=str(path), clock=hashing.clock, limits={
-            "CHECKS_OF_ONE_MAX": 2, "CHECKS_MAX": 3}, log_format="json",
+            "CHECKS_OF_ONE_MAX": 2, "CHECKS_MAX": 3},
             trusted_proxies=["127.0.0.1"]) as (serving, user), (
                 contextlib.ExitStack()) as stack:
         hashing.seconds = 1
-        for mark, microseconds in (("new", 1000000), ("known", 0)):
-            assert user.get("/digits?" + mark, RIGHT).content == DIGITS
-            assert json.loads(serving.logged(mark))["duration_us"] == (
-                microseconds)
+        assert user.get("/digits", RIGHT).content == DIGITS
         waiting = []
         for number, address, status in (
                 (1, "", 401), (2, "", 401), (1, "", 401), (3, "", 503),
@@ -4307,12 +4185,8 @@ def test_passwords_wait_for_their_share_of_the_time(site, tmp_path, hashing):
             serving.turn(0.2)
             for wire in wires:
                 assert wire.response().status == 401
-        assert hashing.passwords == [b"", b":secret:", b"1", b"4"]
-        one.send(request_for("/probe.txt", basic("me", "new")))
-        serving.sync()
-        path.write_text(hash_line("me", "new"))     # they decide at once
-        serving.server.reload()
-        assert one.response().content == PROBE
+    assert [password for password, _ in hashing.made[1:]] == [
+        b"", b":secret:", b"1", b"4"]
 
 
 @pytest.mark.parametrize("failure", [MemoryError(), ValueError("too much")],
@@ -4331,7 +4205,7 @@ def test_password_that_cannot_be_verified(site, users_file, hashing, failure):
         assert not wire.has_input()     # for a second
         serving.turn(1.1)
         assert wire.response().content == PROBE
-    assert hashing.passwords[1:] == [b":secret:"] * 2
+    assert len(hashing.made) == 3
 
 
 # ---- Files that are named: at the start and at SIGHUP -----------------------
