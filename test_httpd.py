@@ -3264,8 +3264,7 @@ BROWSER_ACCEPTS = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
     (["/link-out", "/link-out-absolute", "/link-out-folder/secret.txt"], "",
      ".", "follow_symlinks", 200, b"secret", "links that leave"),
     ("/link-out", "", ".", "dotfiles", 404, NOTHING, "no others"),
-    (["/link-loop", "/.hidden"], "", ".", "follow_symlinks", 404, NOTHING,
-     "no others, too"),
+    ("/.hidden", "", ".", "follow_symlinks", 404, NOTHING, "no others, too"),
     (["/users/42", "/a/b/c/", "/a.b/c", "/.hidden/x", "/users/a%2Fb"],
      BROWSER_ACCEPTS, "app", "spa", 200, b"application", "routes"),
     ("/users/42", "Accept: */*", "app", "spa", 200, b"application", "curl"),
@@ -3371,12 +3370,10 @@ def test_head_option(site):
 
 def folders_below(wire, path):
     """Return *path* and all folders to which its listings lead from there."""
-    listing = json.loads(wire.get(
-        path, "Accept: application/json").content.decode())
-    names = sorted(entry["name"] for entry in listing
-                   if entry["type"] == "directory")
-    return [path] + [found for name in names
-                     for found in folders_below(wire, path + name + "/")]
+    listing = wire.get(path, "Accept: application/json").content.decode()
+    return [path] + [
+        found for entry in json.loads(listing) if entry["type"] == "directory"
+        for found in folders_below(wire, path + entry["name"] + "/")]
 
 
 @pytest.mark.parametrize("follow", [False, True])
@@ -3534,42 +3531,39 @@ def test_file_is_always_the_new_one(tmp_path):
         assert len(tags) == 400 and not open_below(tmp_path)
 
 
-BOTH = ("mkdir 1 2; echo one > 1/page; echo two > 2/page; ln -s 1 now;"
-        " ln -s $PWD/1/page 1/one; ln -P 1/one 2/one; ln -s now also")
 SWAP = "ln -s %s new; mv -T new now"
 
 
 @table("root, target, steps", [     # (what is done, status or content)
-    ("site", "/folder/page", [
-        ("mkdir -p site/folder; echo one > site/folder/page", "one"),
-        ("echo other > site/folder/page", "other"),
-        ("rm site/folder/page", 404),
-        ("echo three > site/folder/page", "three"),
-        ("mv site/folder .; ln -s ../folder site/folder", 404),
-        ("rm site/folder; mv folder site", "three"),
-        ("rm site/folder/page; mkfifo site/folder/page", 404),
-        ("rm site/folder/page; mkdir site/folder/page", 301)],
-     "a file in a folder"),
-    ("site", "/", [("mkdir site", "<table"),
-                   ("echo short > site/index.htm", "short"),
-                   ("echo long > site/index.html", "long"),
-                   ("rm site/index.html", "short")], "default files"),
-    (".", "/also/page", [(BOTH, "one"), (SWAP % 2, "two"), (SWAP % 1, "one"),
-                         (SWAP % 2, "two")], "a link to a link"),
-    ("now", "/page", [(BOTH, "one"), (SWAP % 2, "two"), (SWAP % 1, "one")],
+    ("1", "/sub/page", [
+        (":", "one"), ("echo other > 1/sub/page", "other"),
+        ("rm 1/sub/page", 404), ("echo three > 1/sub/page", "three"),
+        ("mv 1/sub .; ln -s ../sub 1/sub", 404),
+        ("rm 1/sub; mv sub 1", "three"),
+        ("rm 1/sub/page; mkfifo 1/sub/page", 404),
+        ("rm 1/sub/page; mkdir 1/sub/page", 301)], "a file in a folder"),
+    ("1", "/", [(":", "<table"), ("echo short > 1/index.htm", "short"),
+                ("echo long > 1/index.html", "long"),
+                ("rm 1/index.html", "short")], "default files"),
+    (".", "/also/sub/page", [(":", "one"), (SWAP % 2, "two"),
+                             (SWAP % 1, "one")], "a link to a link"),
+    ("now", "/sub/page", [(":", "one"), (SWAP % 2, "two"), (SWAP % 1, "one")],
      "the served folder is a link: a deployment"),
-    ("now", "/one", [(BOTH, "one"), (SWAP % 2, 404), ("rm now", 404),
+    ("now", "/one", [(":", "one"), (SWAP % 2, 404), ("rm now", 404),
                      ("ln -s 1 now", "one")],
      "so a link leads out of it, and then it is away for a moment")])
 def test_answer_follows_every_change(tmp_path, root, target, steps):
     """Also one that was kept, and so do digests."""
     path = str(tmp_path / root) + target
-    with contextlib.ExitStack() as stack:
-        for number, (command, outcome) in enumerate(steps):
-            subprocess.run(["sh", "-ec", command], cwd=str(tmp_path),
-                           check=True)
-            if not number:
-                _, wire = stack.enter_context(asking(tmp_path / root))
+
+    def do(command):
+        subprocess.run(["sh", "-ec", command], cwd=str(tmp_path), check=True)
+    do("mkdir -p 1/sub 2/sub; echo one > 1/sub/page; echo two > 2/sub/page;"
+       " ln -s 1 now; ln -s now also; ln -s $PWD/1/sub/page 1/one;"
+       " ln -P 1/one 2/one")
+    with asking(tmp_path / root) as (_, wire):
+        for command, outcome in steps:
+            do(command)
             for line in ("X: y", "X: y", WANT) * 2:
                 answer = wire.get(target, line)
                 assert answer.status == (
@@ -3810,46 +3804,38 @@ def test_tls_as_openssl_sees_it(site, certificate, secure, version, sent,
         assert re.search(words, shown), shown
 
 
-@pytest.mark.parametrize("ends", [False, True], ids=["", "half-closed"])
-def test_many_records_in_one_segment(site, certificate, secure, ends):
-    """With the end of the handshake: what TLS holds back is not forgotten."""
-    requests = GET_PROBE * 3 + request_for("/large.bin") + request_for(
-        "/hello.txt", *[] if ends else [CLOSE])
+def test_many_records_in_one_segment(site, certificate, secure):
+    """From the end of the handshake to that of TLS: nothing is forgotten."""
+    requests = (GET_PROBE * 3 + request_for("/large.bin")
+                + request_for("/hello.txt"))
     with Serving(site, **secure) as serving, TLSRecords(
             serving.port, certificate[0]) as client:
         sent = client.handshake() + b"".join(
             client.encrypt(requests[i:i + 7])
             for i in range(0, len(requests), 7))
-        if ends:
-            with contextlib.suppress(client.ssl.SSLWantReadError):
-                client.tls.unwrap()
+        with contextlib.suppress(client.ssl.SSLWantReadError):
+            client.tls.unwrap()
         client.send(sent + client.outgoing.read())
         received = client.read_to_end()
         assert received.count(PROBE) == 3
         assert LARGE in received and received.endswith(HELLO)
 
 
-def test_endless_handshake_is_cut_off(site, secure):
-    """A ClientHello in thousands of records, each of which is looked at."""
-    hello = b"\x01\x01\x00\x00\x03\x03" + bytes(20000)
-    with Serving(site, clock=Clock(), **secure) as serving, (
-            Wire(serving.port)) as wire, contextlib.suppress(ConnectionError):
-        wire.send(b"".join(b"\x16\x03\x01\x00\x01%c" % byte for byte in hello))
-        assert wire.rest() == b""
-
-
 @table("data, told", [
     (b"\x16", False, "its first byte"),
     (b"\x16\x03\x01\x00\x05hello", False, "garbage"),
-    (b"\x16\x03\x01\x40\x00" + bytes(100000), False, "too much"),
+    (b"".join(b"\x16\x03\x01\x00\x01%c" % byte for byte in
+              b"\x01\x01\x00\x00\x03\x03" + bytes(20000)), False,
+     "a ClientHello in thousands of records"),
     (GET_PROBE, True, "plain HTTP"), (b"\r\n", True, "an empty line"),
     (b"x" * 60000, True, "no request")])
 def test_what_is_no_handshake(site, secure, data, told):
     """It ends quietly, but plain HTTP is told where to go."""
-    with Serving(site, **secure) as serving, Wire(serving.port) as wire:
+    with Serving(site, clock=Clock(), **secure) as serving, (
+            Wire(serving.port)) as wire:
         with contextlib.suppress(*[] if told else [ConnectionError]):
             wire.send(data)
-            if not told:
+            if len(data) == 1:      # all others are cut off
                 wire.sock.shutdown(socket.SHUT_WR)
             received = wire.rest()
             assert received[:12] == b"HTTP/1.1 400" if told else (
@@ -3996,9 +3982,7 @@ def test_passwords_wait_for_their_share_of_the_time(site, tmp_path, hashing):
                                   "X-Forwarded-For: " + address))
             serving.sync()
             if status == 503:
-                answer = wire.response()
-                assert answer.status == 503, answer
-                assert "retry-after" in answer.fields
+                assert b"\r\nRetry-After: " in wire.head()
             else:
                 waiting.append(wire)
         one, left, twin, other = waiting
@@ -4019,9 +4003,8 @@ def test_passwords_wait_for_their_share_of_the_time(site, tmp_path, hashing):
                          ids=repr)
 def test_password_that_cannot_be_verified(site, users_file, hashing, failure):
     """It is 503 once, and not for ever."""
-    says = "httpd.py: a password could not be verified: [^\n]*\n"
-    with asking(site, says, auth_file=users_file,
-                clock=hashing.clock) as (serving, wire):
+    with asking(site, "httpd.py: a password could not be verified: [^\n]*\n",
+                auth_file=users_file, clock=hashing.clock) as (serving, wire):
         hashing.failure = failure
         answer = wire.get("/probe.txt", RIGHT)
         assert answer.status == 503 and "retry-after" in answer.fields, answer
