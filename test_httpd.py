@@ -2895,7 +2895,7 @@ SITE = {    # what is in the folder `site`; what ends in a slash is a folder
     "all.css.gz": gzip.compress(b"as gzip"), "old.css": MANY_LINES,
     "dir.css": MANY_LINES, "dir.css.br/": None, "link.css": MANY_LINES,
     "app/index.html": b"application", "app/404.html": RUSSIAN, "app/here.txt":
-    PROBE, "no-app/404.html": RUSSIAN, "page-v1": b"version 1",
+    PROBE, "page-v1": b"version 1",
     "../secret.txt": b"secret", "../site-secret/secret.txt": b"secret"}
 OUTDATED = dict.fromkeys(["old.css.br", "old.css.zst", "old.css.gz"], b"old")
 SITE_LINKS = {
@@ -2929,9 +2929,7 @@ def site(tmp_path_factory):
         (root / name).symlink_to(target.format(site=root))
     os.mkfifo(str(root / "fifo"))
     if hasattr(socket, "AF_UNIX"):
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.bind(os.path.join(SCRATCH, "socket"))
-        os.replace(os.path.join(SCRATCH, "socket"), str(root / "socket"))
+        put_socket(str(root / "socket"))
     write_files(root, OUTDATED, MODIFIED - 1)
     wait_until_settled(root / "old.css.gz")
     return root
@@ -3051,14 +3049,12 @@ BYTES = {"content-type": "application/octet-stream", "vary": None}
 LISTED = {"content-type": PAGE, "content-security-policy": ...,
           "vary": "Accept", "etag": None, "last-modified": None,
           "accept-ranges": None}
-LISTING_ALL = [dict(zip(("name", "type", "mtime", "size"), row)) for row in (
-    ("empty", "directory", DATE), ("hidden-folder", "directory", DATE),
-    (".dot", "file", DATE, 6), ('<i>&".txt', "file", DATE, 7),
-    ("b.txt", "file", DATE, 2), ("hidden", "file", DATE, 6),
-    ("in", "file", DATE, 13))]
-LISTING = [LISTING_ALL[i] for i in (0, 3, 4, 6)]
+LISTING = [dict(zip(("name", "type", "mtime", "size"), row)) for row in (
+    ("empty", "directory", DATE), ('<i>&".txt', "file", DATE, 7),
+    ("b.txt", "file", DATE, 2), ("in", "file", DATE, 13))]
 NOTHING = "There is nothing of this name here."
 WANT = "Want-Repr-Digest: sha-256=5"
+BROWSER_ACCEPTS = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 
 # (target, fields, status, content, fields of the answer, why).  A target may
 # have a method before it; there may be several of them, and of fields.  TAG is
@@ -3100,8 +3096,6 @@ ANSWERS = expand([
     # Folders without a slash: Location is a path, so it names no other host.
     (["/folder", "//evil.example/..//folder", "http://evil.example/folder"],
      "", 301, "/folder/", {"location": "/folder/"}, "a folder"),
-    ("/folder?a=b&c=//d", "", 301, None, {"location": "/folder/?a=b&c=//d"},
-     "a query goes along"),
     # Other methods.
     (["HEAD /hello.txt", "HEAD /nothing"], "", 405, b"", {"allow": "GET"},
      "without --head"),
@@ -3115,8 +3109,6 @@ ANSWERS = expand([
      {}, "current"),
     ("/hello.txt", ["If-Modified-Since: " + EARLIER, 'If-None-Match: "x"'],
      200, HELLO, {}, "outdated"),
-    ("/script.js", "If-None-Match: TAG\nAccept-Encoding: gzip", 200,
-     MANY_LINES, JS_GZIP, "a copy in another coding"),
     ("/hello.txt", ["If-Unmodified-Since: " + EARLIER] + many(
         "If-Match: %s", '"x"', '"x"\nIf-None-Match: TAG', "W/TAG",
         '"x"\nRange: bytes=0-1'), 412, "not what you expected", {},
@@ -3125,7 +3117,6 @@ ANSWERS = expand([
     ("/digits", many("Range: bytes=2-5%s", "", ",3-4", ",10-") + many(
         "Range: bytes=2-5\n%s", "If-Match: TAG", "If-Range: TAG",
         "If-Range: " + DATE), 206, b"2345", {}, "part"),
-    ("/digits", "Range: bytes=-999", 206, DIGITS, {}, "all there is"),
     ("/digits", many("Range: bytes=%s", "5-2", "0-0,9-9") + many(
         "Range: bytes=0-1\nIf-Range: %s", "W/TAG", EARLIER), 200, DIGITS, {},
      "ignored, or no less than all"),
@@ -3133,10 +3124,8 @@ ANSWERS = expand([
      {}, "no byte of it"),
     ("/large.bin", "Range: bytes=1000-250000", 206, LARGE[1000:250001], BYTES,
      "a large part"),
-    ("/large.bin", "Range: bytes=4-5 , 0-1,,400000-", 206, [(4, 5), (0, 1)],
-     {}, "two, as they were asked for"),
-    ("/large.bin", "Range: bytes=5-150005,200000-299998,180000-180000", 206,
-     [(5, 150005), (200000, 299998), (180000, 180000)], {}, "large parts"),
+    ("/large.bin", "Range: bytes=5-150005,200000-299998 , 1-1,,400000-", 206,
+     [(5, 150005), (200000, 299998), (1, 1)], {}, "in the order asked for"),
     # Codings: RFC 9110, 12.5.3.
     ("/script.js", "Accept-Encoding: br, zstd", 200, MANY_LINES, JS, "none"),
     ("/script.js", many("Accept-Encoding: %s", "gzip, br", "identity;q=0, *"),
@@ -3163,8 +3152,6 @@ ANSWERS = expand([
      "of all, with a part"),
     ("/script.js", WANT + "\nAccept-Encoding: gzip", 200, MANY_LINES, JS_GZIP,
      "of what is compressed"),
-    ("/all.css", WANT + "\nAccept-Encoding: gzip", 200, b"as gzip",
-     coded("gzip"), "of a sidecar"),
     # Listings.
     ("/list/", ["X: y"] + many(
         "Accept: %s", "*/*", "application/json;q=0.5, text/html",
@@ -3253,14 +3240,9 @@ def test_nothing_outside_is_served(server, target):
     assert b"root:" not in answer.content, answer
 
 
-BROWSER_ACCEPTS = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
-
-
 @table("target, line, root, option, status, content", expand([
     (["/.hidden", "/link-hidden", "/.hidden-folder/x.txt", "/list/.dot"], "",
      ".", "dotfiles", 200, b"secret", "hidden names"),
-    ("/list/", "Accept: application/json", ".", "dotfiles", 200, LISTING_ALL,
-     "they are listed"),
     (["/link-out", "/link-out-absolute", "/link-out-folder/secret.txt"], "",
      ".", "follow_symlinks", 200, b"secret", "links that leave"),
     ("/link-out", "", ".", "dotfiles", 404, NOTHING, "no others"),
@@ -3275,8 +3257,8 @@ BROWSER_ACCEPTS = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
         "application/json, text/plain, */*"), "app", "spa", 404, RUSSIAN,
      "no page; axios"),
     ("/%", BROWSER_ACCEPTS, "app", "spa", 400, "%", "no path"),
-    (["/users/42", "/users/a%2Fb"], BROWSER_ACCEPTS, "no-app", "spa", 404,
-     RUSSIAN, "an application that is not there")]))
+    ("/users/42", BROWSER_ACCEPTS, "list", "spa", 404, NOTHING, "it has none")
+    ]))
 def test_option(site, target, line, root, option, status, content):
     with asking(site / root, **{option: True}) as (_, wire):
         for _ in range(2):      # the second may be one that was kept
@@ -3310,24 +3292,22 @@ def test_error_page_tells_no_path_of_this_machine(site, monkeypatch):
                 assert "private" not in repr(answer)
 
 
-FOR_CACHES = ("CDN-Cache-Control", "Surrogate-Control", "Expires",
-              "X-Accel-Expires")
-
-
 def test_header_option(site):
     """For all answers, but for what lets a cache keep a failure (9111, 3)."""
+    for_caches = ["cdn-cache-control", "surrogate-control", "expires",
+                  "x-accel-expires"]
     with Serving(site, headers=[
             ("X-Empty", ""), ("cache-control", "max-age=60"),
             ("Content-Security-Policy", "y"), *[
-                (name, "x") for name in FOR_CACHES]]) as serving:
+                (name, "x") for name in for_caches]]) as serving:
         for asked in [("/hello.txt",), ("/list/",), ("/folder",), ("",),
                       ("/hello.txt", "If-None-Match: *"), ("/nothing",),
                       ("/digits", "Range: bytes=99-")] * 2:
             with Wire(serving.port) as wire:
                 answer = wire.get(*asked)
-            assert [answer.fields.get(name.lower()) for name in (
+            assert [answer.fields.get(name) for name in (
                 "x-empty", "content-security-policy", "cache-control",
-                *FOR_CACHES)] == ["", "y"] + (
+                *for_caches)] == ["", "y"] + (
                     ["no-store"] + [None] * 4 if answer.status >= 400
                     else ["max-age=60"] + ["x"] * 4), answer
 
@@ -3410,18 +3390,23 @@ SLICES = {"TURN_SECONDS": 1e-5}     # about one in each turn
 
 
 def test_large_listing(tmp_path):
-    """It is made in many turns, and has a length, also for HTTP/1.0."""
+    """It is made in many turns, and shows what was there when it was asked
+    for, though those who wait for one together share it."""
     write_files(tmp_path, {"%0200d" % i: b"" for i in range(300)})
     turns = []      # the clock is read in each
     with asking(tmp_path, clock=lambda: turns.append(1) or 1000.0,
-                limits=SLICES) as (_, wire):
-        for request in (request_for("/"), OLD % b"Connection: keep-alive"):
-            answer = wire.send(request).response()
-            assert answer.content.startswith(b"<!DOCTYPE html>"), answer
-            assert answer.content.count(b"<tr><td><a ") == 300
-            assert answer.content.endswith(b"</html>\n")
-        assert answer.fields["connection"] == "keep-alive"
-    assert len(turns) > 40
+                limits=SLICES) as (serving, wire), Wire(serving.port) as other:
+        for i in range(30):
+            other.send(request_for("/"))
+            (tmp_path / ("new-%d" % i)).write_bytes(b"")
+            content = wire.get("/").content
+            assert content.startswith(b"<!DOCTYPE html>") and (
+                content.count(b"<tr><td><a ") == 301 + i), content
+            assert b">new-%d<" % i in content[-9999:], content
+            other.response()
+        answer = wire.send(OLD % b"Connection: keep-alive").response()
+        assert answer.fields["connection"] == "keep-alive"  # has a length
+    assert len(turns) > 600
 
 
 @needs("AF_UNIX")       # TCP's buffers would take most of it
@@ -3435,35 +3420,21 @@ def test_listings_are_bounded(tmp_path):
             contextlib.ExitStack()) as stack:
         other, reader, *greedy = [stack.enter_context(Wire(0, path))
                                   for _ in range(10)]
-        for number, wire in enumerate(greedy):
-            wire.send(request_for("/?%d" % number, as_json))
-        first = wait_until(lambda: [wire for wire in greedy
-                                    if wire.has_input()], "a listing")[0]
-        size = int(Answer(first.head(), b"").fields["content-length"])
-        reader.send(request_for("/?sort=size", as_json))
+        size = len(other.get("/", as_json).content)
 
         def served():
             return size * sum(wire.has_input() for wire in greedy)
+        for number, wire in enumerate(greedy):
+            wire.send(request_for("/?%d" % number, as_json))
         wait_until(lambda: served() >= 16 << 20, "many listings")
+        reader.send(request_for("/?sort=size", as_json))
         for _ in range(50):     # turns in which more could be made
             assert other.get("/none").status == 404
         assert served() < (16 << 20) + 2 * size < 8 * size
         assert not reader.has_input()
         serving.turn(1.1)
         wait_until(lambda: serving.server.wake() or reader.has_input(), "room")
-        assert len(json.loads(reader.response().content.decode())) == 2000
-
-
-def test_listing_shows_what_was_there_when_it_was_asked_for(tmp_path):
-    """Though those who wait for one together share it."""
-    write_files(tmp_path, {"f%d" % i: b"" for i in range(300)})
-    with asking(tmp_path, limits=SLICES) as (serving, wire), (
-            Wire(serving.port)) as other:
-        for i in range(40):
-            other.send(request_for("/"))
-            (tmp_path / ("new-%d" % i)).write_bytes(b"")
-            assert b">new-%d<" % i in wire.get("/").content
-            other.response()
+        assert len(reader.response().content) == size
 
 
 @pytest.mark.slow
@@ -3606,14 +3577,11 @@ def test_time_in_the_future_is_told_as_now(tmp_path):
                         ).status == 200
 
 
-SAYS_NOTHING = [-1, 0, 1, 315532800, 499162500, 946684800]  # ZIP, npm, Bazel
-GZ = "Accept-Encoding: gzip"
-
-
 def test_etag_names_one_content(tmp_path):
     """Where a release takes another one's place, with files of the same sizes
     and of the times that build systems write, no client keeps the old."""
-    times = [*SAYS_NOTHING, 10**9]
+    gz = "Accept-Encoding: gzip"
+    times = [-1, 0, 1, 315532800, 499162500, 946684800, 10**9]  # npm, Bazel
     for mtime, digit in itertools.product(times, (b"1", b"2")):
         write_files(tmp_path / digit.decode() / str(mtime), {
             "small": digit * 9, "large": digit * (httpd.SMALL + 1),
@@ -3629,15 +3597,15 @@ def test_etag_names_one_content(tmp_path):
         old = {("/%d/%s" % (mtime, name), line): None
                for mtime, (name, line) in itertools.product(times, [
                    ("small", "X: y"), ("large", "X: y"), ("made.css", "X: y"),
-                   ("made.css", GZ), ("big.css", GZ), ("side.css", GZ),
-                   ("huge.css", GZ)])
+                   ("made.css", gz), ("big.css", gz), ("side.css", gz),
+                   ("huge.css", gz)])
                # Of large files with a time nothing else tells.
                if mtime < 10**9 or name in ("small", "made.css", "side.css")}
         for asked in old:
             old[asked] = answer = wire.get(*asked)
             assert wire.get(*asked, "If-None-Match: "
                             + answer.fields["etag"]).status == 304
-            assert ("content-encoding" in answer.fields) == (GZ in asked)
+            assert ("content-encoding" in answer.fields) == (gz in asked)
             assert ("last-modified" in answer.fields) == (
                 str(10**9) in asked[0]), answer
         # By the content of what is small, so it is equal on replicas; each
@@ -3777,17 +3745,13 @@ def secure(certificate):
     return {"tls_cert": certificate[0], "tls_key": certificate[1]}
 
 
-GOOD_TLS = [r"HTTP/1.1 200 OK", r"\nprobe\n", r"Verify return code: 0 \(ok\)",
-            "ALPN protocol: http/1.1", "^(?s:(?!.*unexpected eof))"]
-
-
 @table("version, sent, said", [
-    ("-tls1_2", request_for("/probe.txt", CLOSE),
-     [*GOOD_TLS, "TLSv1.2, Cipher|: TLSv1.2"], "1.2"),
     ("-tls1_3", request_for("/probe.txt", CLOSE),
-     [*GOOD_TLS, "TLSv1.3, Cipher"], "1.3"),
-    ("-tls1_1", b"", [r"\(NONE\)", "protocol version"], "an alert, no cut"),
-    ("-tls1_2", b"R\n", ["(?s)RENEGOTIATING.*no renegotiation"],
+     r"TLSv1\.3, Cipher.*ALPN protocol: http/1\.1\n.*\nprobe\n", "1.3"),
+    ("-tls1_2", request_for("/probe.txt", CLOSE),
+     r"ALPN protocol: http/1\.1\n.*TLSv1\.2.*\nprobe\n", "1.2"),
+    ("-tls1_1", b"", "protocol version", "an alert, no cut"),
+    ("-tls1_2", b"R\n", "RENEGOTIATING.*no renegotiation",
      "a new handshake in the old connection")])
 def test_tls_as_openssl_sees_it(site, certificate, secure, version, sent,
                                 said):
@@ -3800,8 +3764,7 @@ def test_tls_as_openssl_sees_it(site, certificate, secure, version, sent,
         process.stdin.write(sent)
         process.stdin.flush()
         shown = process.stdout.read().decode("latin-1")
-    for words in said:
-        assert re.search(words, shown), shown
+    assert re.search(said, shown, re.DOTALL), shown
 
 
 def test_many_records_in_one_segment(site, certificate, secure):
