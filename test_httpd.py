@@ -3952,17 +3952,6 @@ def test_password_that_cannot_be_verified(site, users_file, hashing, failure):
 # ---- Files that are named: at the start and at SIGHUP -----------------------
 
 
-def make_certificate(folder, *options):
-    """Make another one for localhost; return its file and its key's."""
-    paths = str(folder / "other.cert"), str(folder / "other.key")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-days", "2", "-subj", "/CN=localhost",
-         "-newkey", "rsa:2048", "-addext", "subjectAltName=DNS:localhost",
-         "-out", paths[0], "-keyout", paths[1], *options],
-        check=True, stderr=subprocess.DEVNULL)
-    return paths
-
-
 @pytest.fixture(scope="session")
 def named(certificate, request, tmp_path_factory):
     """Paths of files of use and of none, by their names in tables."""
@@ -3973,14 +3962,17 @@ def named(certificate, request, tmp_path_factory):
              "REFUSED": hash_line("me", "x").replace("$2$1$", "$65536$1$")}
     for name, text in texts.items():
         (folder / name).write_text(text)
-    paths = {name: str(folder / name) for name in [*texts, "NONE"]}
-    paths["FOLDER"] = str(folder)
+    paths = {name: str(folder / name)
+             for name in [*texts, "NONE", "OTHER", "ENCRYPTED"]}
     if HAS_SCRYPT:
         paths["USERS"] = request.getfixturevalue("users_file")
         paths["BELOW"] = os.path.dirname(paths["USERS"])
     paths["CERT"], paths["KEY"] = certificate
-    paths["OTHER"], paths["ENCRYPTED"] = make_certificate(
-        folder, "-passout", "pass:open sesame")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-days", "2", "-subj", "/CN=localhost",
+         "-newkey", "rsa:2048", "-addext", "subjectAltName=DNS:localhost",
+         "-out", paths["OTHER"], "-keyout", paths["ENCRYPTED"], "-passout",
+         "pass:open sesame"], check=True, stderr=subprocess.DEVNULL)
     return paths
 
 
@@ -3995,7 +3987,6 @@ def named(certificate, request, tmp_path_factory):
     ("--tls-cert CERT", "CERT private_key", "a certificate without a key"),
     ("--tls-cert KEY", "KEY certificate", "a key without a certificate"),
     ("--tls-cert GARBAGE", "GARBAGE cannot_use_the_certificate", "garbage"),
-    ("--tls-cert FOLDER", "FOLDER directory", "a folder"),
     ("--tls-cert CERT --tls-key NONE", "NONE No_such_file", "no key"),
     ("--tls-cert CERT --tls-key OTHER", "OTHER private_key", "not a key"),
     ("--tls-cert OTHER --tls-key KEY", "OTHER KEY not_that_of", "another key"),
@@ -4003,8 +3994,7 @@ def named(certificate, request, tmp_path_factory):
     ("--auth-file EMPTY", "EMPTY no_user", "no user"),
     ("--auth-file REFUSED", "REFUSED scrypt_refuses", "n is too large for r"),
     ("--auth-file NONE", "NONE No_such_file", "no file"),
-    ("--auth-file=", "No_such_file", "no name"),
-    ("--auth-file FOLDER", "FOLDER directory", "a folder of users")])
+    ("--auth-file=", "No_such_file", "no name")])
 def test_files_of_no_use(site, named, options, words):
     """It does not start with them, and says why in one line."""
     if "--auth" in options and not HAS_SCRYPT:
@@ -4025,47 +4015,44 @@ def test_sighup_replaces_certificate_and_users(site, certificate, named,
     on, but on them, too, who is no user any more is refused.
     """
     place, users = tmp_path / "place", tmp_path / ".users"
-    other = make_certificate(tmp_path, "-passout", "pass:open sesame")
-    before, after = [hash_line("both", "x") + hash_line(name, "x")
-                     for name in ("old", "new")]
-    old, new = (certificate[0], [200, 401]), (other[0], [401, 200])
+    before, after = hash_line("old", "x"), hash_line("new", "x")
+    old = certificate[0], [200, 401]
+    new = named["OTHER"], [401, 200]
 
     def put(pair, text):
         place.write_bytes(b"".join((tmp_path / name).read_bytes()
                                    for name in pair))
-        with contextlib.suppress(OSError):
-            users.unlink()
-        users.write_text(text) if text else os.mkfifo(str(users))
+        users.write_text(text)
+
+    def statuses(wire):
+        return [wire.get("/digits", basic(name, "x")).status
+                for name in ("old", "new")]
 
     def serves(cafile, expected):
         """Whoever answers now."""
         with contextlib.suppress(OSError):      # the other certificate
             with TLSWire(running.port, cafile) as wire:
-                return [wire.get("/digits", basic(name, "x")).status
-                        for name in ("old", "new")] == expected
+                return statuses(wire) == expected
     put(certificate, before)
     with Running(site, "-w", str(count), "-b", "127.0.0.1", "--tls-cert",
                  str(place), "--tls-password-file", named["RIGHT"],
                  "--auth-file", str(users)) as running, TLSWire(
                      running.port, certificate[0]) as kept:
-        assert kept.get("/digits", basic("old", "x")).content == DIGITS
+        assert statuses(kept) == [200, 401]
         pids = workers_of(running, count)
         for pair, text, wrong, served in (
                 (certificate, "me:nonsense", users, old),
-                (certificate, "", users, old),      # a pipe
-                ([named["BAD"]], after, place, old), (other, after, "", new)):
+                ([named["BAD"]], after, place, old),
+                ([named["OTHER"], named["ENCRYPTED"]], after, None, new)):
             put(pair, text)
             running.process.send_signal(signal.SIGHUP)
             if wrong:
                 said = running.process.stderr.readline().decode()
                 assert str(wrong) in said and "before stays" in said
-                assert "nonsense" not in said
             for pid in pids:
                 with stopped(pids - {pid}):
                     wait_until(functools.partial(serves, *served), "the files")
-        running.logged(" - old [", 3 * count + 1)   # still to stdout
-        for user, status in (("old", 401), ("new", 200), ("both", 200)):
-            assert kept.get("/digits", basic(user, "x")).status == status
+        assert statuses(kept) == [401, 200]
         if count == 2:
             dead, _ = pids
             os.kill(dead, signal.SIGKILL)
@@ -4083,12 +4070,11 @@ def test_sighup_replaces_certificate_and_users(site, certificate, named,
      False, "TLS"),
     ("--auth-file USERS -d BELOW", True, False, "users in the folder")])
 def test_warnings_about_passwords(site, named, options, inside, clear):
-    with Running(site, *[named.get(word, word) for word in options.split()]
-                 ) as running:
+    with Running(site, *[named.get(word, word)
+                         for word in options.split()]) as running:
         said = running.start_message
-        assert ("passwords travel in the clear" in said) == clear, said
-        assert ("%s is in the folder that is served" % named["USERS"] in said
-                ) == inside == ("in the folder that is" in said), said
+    assert ("passwords travel in the clear" in said) == clear, said
+    assert (named["USERS"] + " is in the folder that is" in said) == inside
 
 
 @needs_scrypt
@@ -4098,16 +4084,15 @@ def test_warnings_about_passwords(site, named, options, inside, clear):
     (b"x" * 1025, 1, "too long")])
 def test_hash_password(site, tmp_path, monkeypatch, given, status):
     """Never the same; it lets in who knows the password."""
-    results = []
-    for _ in range(2):
+    def make():
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-        results.append(start_here("--hash-password"))
-        if status:
-            check_refusal(results[0], "password has 1 to 1024 bytes")
-            return
-    result, other = results
-    assert result.status == 0 and not result.err, result
-    assert result.out != other.out
+        return start_here("--hash-password")
+    result = make()
+    if status:
+        check_refusal(result, "password has 1 to 1024 bytes")
+        return
+    assert (result.status, result.err) == (0, ""), result
+    assert result.out != make().out
     users = tmp_path / ".users"
     users.write_bytes(b"me:" + result.out)
     with asking(site, auth_file=str(users)) as (_, wire):
@@ -4162,7 +4147,7 @@ def test_what_this_python_lacks_is_said(monkeypatch, options, word):
 
 @table("sent, status, size, line", [
     (b"GET /incompl", 400, 0, "GET /incompl", "a part"),
-    (b"\r\n", None, 0, "", "empty lines"), (b"", None, 0, "", "nothing"),
+    (b"\r\n", None, 0, "", "empty lines"),
     (b"GET /a HTTP/1.0EVIL", 408, ..., "GET /a HTTP/1.0EVIL",
      "as it came, not as what it might have become"),
     (b"GET /b HTTP/1.1\r\nHost: h\r\nUser-Agent: me/8.0", 408, ...,
@@ -4180,7 +4165,7 @@ def test_log_of_incomplete_exchanges(big, sent, status, size, line):
                 wire.sock.shutdown(socket.SHUT_WR)
                 wire.end()
         lines = serving.logged("", 2 + (status is not None))
-        entries = [json.loads(each) for each in lines if "?sync" not in each]
+    entries = [json.loads(each) for each in lines if "?sync" not in each]
     assert len(entries) == (status is not None)
     for entry in entries:
         assert entry["referer"] is entry["user_agent"] is None
@@ -4190,44 +4175,20 @@ def test_log_of_incomplete_exchanges(big, sent, status, size, line):
             0 < entry["bytes"] < BIG)
 
 
-def test_request_in_which_a_bug_shows_has_one_line(site, users_file,
-                                                   monkeypatch):
-    """Even where it leaves nothing to answer, and however the head comes."""
-    def broken(*args, **kwargs):
-        raise RuntimeError("a bug")
-    monkeypatch.setattr(hashlib, "blake2b", broken)     # marks credentials
-    for parts in ([b"GET /bug HTTP/1.1\r\n"],
-                  [b"GET /bug HT", b"TP/1.1\r\n"]):
-        with asking(site, r".*a bug, please report it.*RuntimeError: a bug\s*",
-                    auth_file=users_file) as (serving, wire):
-            for part in parts:
-                serving.sync()
-                wire.send(part)
-            wire.send(b"Host: a\r\n%s\r\n\r\n" % RIGHT.encode())
-            with contextlib.suppress(ConnectionResetError):
-                wire.end()
-            assert '"GET /bug HTTP/1.1" 500 0 ' in serving.logged("/bug")
-
-
-@pytest.mark.parametrize("form", ["combined", "json"])
-def test_log_behind_a_trusted_proxy(site, form):
+def test_log_behind_a_trusted_proxy(site):
     """Equal heads and others, kept and large ones, one by one and together."""
-    field = "X-Forwarded-For: 6.6.6.6, "
-    expected = ["192.0.2.%d" % (number % 2) for number in range(50)]
-    with asking(site, log_format=form, trusted_proxies=[
-            "127.0.0.1", "10.0.0.0/8"]) as (serving, wire):
-        for number, client in enumerate(expected):
-            assert wire.get("/probe.txt?%d" % (number // 4), field + client,
-                            "X-Forwarded-For: 10.0.0.1").content == PROBE
+    field, ends = "X-Forwarded-For: 6.6.6.6, ", ["::1", "nonsense", "::1"]
+    clients = ["192.0.2.%d" % (number % 2) for number in range(50)]
+    with asking(site, trusted_proxies=["127.0.0.1", "10.0.0.0/8"]) as (
+            serving, wire):
+        for number, client in enumerate(clients):
+            wire.get("/probe.txt?%d" % (number // 4), field + client,
+                     "X-Forwarded-For: 10.0.0.1")
         wire.get("/large.bin", field + client)
-        wire.send(b"".join(request_for("/probe.txt", field + name)
-                           for name in ("::1", "nonsense", "::1")))
-        for _ in range(3):
-            assert wire.response().content == PROBE
-        lines = serving.logged("", 54)
-    assert [json.loads(line)["address"] if form == "json" else line.split()[0]
-            for line in lines] == [
-                *expected, client, "::1", "127.0.0.1", "::1"]
+        wire.send(b"".join(request_for("/probe.txt", field + client)
+                           for client in ends))
+        assert [line.split()[0] for line in serving.logged("", 54)] == [
+            *clients, client, "::1", "127.0.0.1", "::1"]
 
 
 @needs("AF_UNIX")
@@ -4238,45 +4199,35 @@ def test_log_believes_no_other_proxy(site, tmp_path, trusted, addresses):
     hosts = ["127.0.0.1", str(tmp_path / "socket")]
     with Serving(site, trusted_proxies=trusted,
                  bind=[hosts[0], "unix:" + hosts[1]]) as serving:
-        for number, host in enumerate(hosts):
+        for host in hosts:
             with Wire(serving.port, host) as wire:
                 for _ in range(3):
-                    wire.get("/?by%d" % number, "X-Forwarded-For: 192.0.2.9")
-            assert {line.split()[0] for line in serving.logged(
-                "?by%d" % number, 3)} == {addresses[number]}
+                    wire.get("/digits", "X-Forwarded-For: 192.0.2.9")
+        assert [line.split()[0] for line in serving.logged("", 6)] == [
+            address for address in addresses for _ in range(3)]
 
 
 LOST = r"httpd\.py: the access log has lost ([0-9]+) lines\n"
 FAILS = r"httpd\.py: the access log fails: %s\n"
 
 
-def open_sink(sink):
-    """Return descriptors of the *sink*: to read from, and to write to."""
-    if sink == "terminal":
-        return pytest.importorskip("pty").openpty()
-    if sink == "pipe":
-        return os.pipe()
-    return os.open(os.devnull, os.O_RDONLY), os.open(sink, os.O_WRONLY)
-
-
-@table("sink, count, size, reads, said", [
-    ("pipe", 200, 225, "late", "", "a pipe with a reader that is late"),
-    ("pipe", 60, 7900, "in time", LOST, "later than 1 MiB"),
-    ("pipe", 30, 7900, "slowly", LOST, "too slow for the end"),
-    ("pipe", 50, 1, "left", FAILS % "Broken pipe" + LOST, "without a reader"),
-    ("terminal", 100, 90, "never", LOST, "a stopped terminal"),
-    ("/dev/full", 50, 1, "never", FAILS % "No space[^\n]*" + LOST, "full")])
-def test_log_reader_holds_nobody_up(site, sink, count, size, reads, said):
+@table("pair, count, size, reads, said", [
+    (os.pipe, 200, 225, "late", "", "a pipe with a reader that is late"),
+    (os.pipe, 60, 7900, "in time", LOST, "later than 1 MiB"),
+    (os.pipe, 50, 1, "left", FAILS % "Broken pipe" + LOST, "no reader"),
+    (os.openpty, 100, 90, "never", LOST, "a stopped terminal"),
+    (lambda: (os.open(os.devnull, os.O_RDONLY), os.open(
+        "/dev/full", os.O_WRONLY)), 50, 1, "never",
+     FAILS % "No space[^\n]*" + LOST, "a full disk")])
+def test_log_reader_holds_nobody_up(site, pair, count, size, reads, said):
     """Its lines wait, up to 1 MiB and for a second at the end; what is lost
     is counted, and said.  Lines come whole.
     """
     def read():
-        for block in iter(lambda: os.read(reader, 8192), b""):
-            blocks.append(block)
-            time.sleep(0.05 if reads == "slowly" else 0)
+        blocks.extend(iter(lambda: os.read(reader, 8192), b""))
     blocks, messages = [], ""
     thread = threading.Thread(target=read)
-    reader, writer = open_sink(sink)
+    reader, writer = pair()
     with Running(site, stdout=writer, says=".*") as running:
         os.close(writer)
         if reads == "left":
@@ -4289,7 +4240,7 @@ def test_log_reader_holds_nobody_up(site, sink, count, size, reads, said):
             thread.start()
             messages = running.process.stderr.readline().decode()
         running.process.terminate()
-        if reads in ("late", "slowly"):
+        if reads == "late":
             thread.start()
         messages += running.stop()
     if thread.ident:
@@ -4299,37 +4250,27 @@ def test_log_reader_holds_nobody_up(site, sink, count, size, reads, said):
     found = re.fullmatch(said, messages)
     assert found, messages
     lines = b"".join(blocks).splitlines(True)
-    if reads == "slowly" and not lines[-1].endswith(b"\n"):
-        lines.pop()
     lost = int(found.group(1)) if said else 0
-    assert sink == "terminal" or len(lines) + lost == count
+    assert pair is os.openpty or len(lines) + lost == count
     assert all(re.match(b'127.* 200 6 .*"\n', line) for line in lines)
     assert (0 < lost <= count) == bool(said)
 
 
 @needs_workers
-@pytest.mark.parametrize("how", ["has room again", pytest.param(
-    "is another one", marks=needs("SIGHUP"))])
-def test_line_cut_by_a_full_disk_spoils_no_other(site, tmp_path, how):
+def test_line_cut_by_a_full_disk_spoils_no_other(site, tmp_path):
     resource = pytest.importorskip("resource")
     if not hasattr(resource, "prlimit"):
         pytest.skip("no prlimit() here")
-    path, old = tmp_path / "log", tmp_path / "old"
+    path = tmp_path / "log"
     with Running(site, "--log-file", str(path), shell="ulimit -S -f 1",
                  says=LOST) as running, Wire(running.port) as wire:
         for mark in ("first", "second"):
             wire.get("/probe.txt?%s-%s" % (mark, "x" * 300))
         assert b"fails: File too large" in running.process.stderr.readline()
-        if how == "has room again":
-            hard = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)[1]
-            resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (hard, hard))
-        else:
-            path.rename(old)
-            running.process.send_signal(signal.SIGHUP)
-            wait_until(path.exists, "a new log")
+        hard = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (hard, hard))
         wire.get("/probe.txt?third")
-    lines = [line for log in (old, path) if log.exists()
-             for line in log.read_text().splitlines()]
+    lines = path.read_text().splitlines()
     assert [re.match(r"127.* /probe.txt\?([a-z]+)", line).group(1)
             for line in lines] == ["first", "second", "third"], lines
     assert lines[2].endswith('?third HTTP/1.1" 200 6 "-" "-"')
@@ -4343,9 +4284,9 @@ def test_terminal_that_may_not_be_opened_again(site, monkeypatch):
         return plain(path, *args, **kwargs)
     plain = os.open
     monkeypatch.setattr(os, "open", refusing)
-    master, slave = open_sink("terminal")
-    log = httpd.AccessLog(slave)
-    with httpd.Server(str(site), 0, access_log=log) as server:
+    master, slave = os.openpty()
+    with httpd.Server(str(site), 0, access_log=httpd.AccessLog(slave)
+                      ) as server:
         with Wire(int(server.url.split(":")[2].strip("/"))) as wire:
             assert wire.get("/probe.txt").content == PROBE
             assert b'"GET /probe.txt HTTP/1.1" 200 6 ' in os.read(master, 200)
@@ -4370,17 +4311,15 @@ def test_standard_descriptors_that_nobody_reads(site, tmp_path, closed):
     """Or that are closed: no client's socket takes their numbers, nor messages
     meant for them.
     """
-    def accepts():
-        with socket.socket(socket.AF_UNIX) as sock:
-            return sock.connect_ex(path) == 0
     path = str(tmp_path / "socket")
     reader, writer = os.pipe()
     os.close(reader)
     with killed(["sh", "-c", 'exec "$@" ' + closed, "sh", sys.executable,
                  compiled("httpd.py"), "-b", "unix:" + path, "-d", str(site)],
-                stdout=writer, stderr=writer) as process:
+                stdout=writer, stderr=writer) as process, socket.socket(
+                    socket.AF_UNIX) as probe:
         os.close(writer)
-        wait_until(accepts, "the server")
+        wait_until(lambda: probe.connect_ex(path) == 0, "the server")
         with Wire(0, path) as wire:
             for _ in range(3):
                 assert wire.get("/probe.txt").content == PROBE
@@ -4400,15 +4339,14 @@ def test_log_is_reopened_at_sighup(site, tmp_path):
     with Running(site, "--log-file", str(path)) as running:
         with Wire(running.port) as wire:
             for number in range(count):
-                assert wire.get("/probe.txt").content == PROBE
+                wire.get("/probe.txt")
                 if number % 50 == 10:
                     path.rename(tmp_path / ("log.%d" % number))
                     if number > 150:
                         path.mkdir()
                     running.process.send_signal(signal.SIGHUP)
                     wait_until(path.exists, "a new log")
-        assert re.fullmatch(
-            rb"httpd\.py: cannot reopen the access log \S*/log: .*\n",
+        assert b"cannot reopen the access log" in (
             running.process.stderr.readline())
         assert running.log_lines() == []
     logs = [log for log in tmp_path.iterdir() if log.is_file()]
@@ -4419,24 +4357,6 @@ def test_log_is_reopened_at_sighup(site, tmp_path):
 
 
 # ---- The end ----------------------------------------------------------------
-
-
-@needs_workers
-@pytest.mark.slow
-def test_worker_that_hangs_leaves_the_others_unhurt(site):
-    """They have more than their share, and take new connections at once: were
-    it 70 a second, this would take eight.
-    """
-    with Running(site, "--workers", "2") as running, (
-            contextlib.ExitStack()) as stack:
-        stack.enter_context(stopped([min(workers_of(running))]))
-        for _ in range(10):
-            stack.enter_context(Wire(running.port)).get("/probe.txt")
-        began = time.monotonic()
-        for _ in range(600):
-            with Wire(running.port) as wire:
-                assert wire.get("/probe.txt").content == PROBE
-        assert time.monotonic() - began < 5
 
 
 @needs_workers
@@ -4457,11 +4377,20 @@ def test_worker_that_hangs_is_killed_in_time(site):
     assert running.process.returncode == 1
 
 
-@both_kinds
-def test_who_has_connected_before_the_end_is_answered(site, count):
+@pytest.mark.parametrize("way", ["one process", pytest.param(
+    "workers", marks=needs_workers), "systemd"])
+def test_who_has_connected_before_the_end_is_answered(site, way):
     """However many: they are accepted before the listeners are closed."""
-    with Running(site, "-w", str(count), "-b", "127.0.0.1", "-q") as running, (
-            contextlib.ExitStack()) as stack:
+    count = 2 if way == "workers" else 1
+    with contextlib.ExitStack() as stack:
+        settings = {}
+        if way == "systemd":
+            sock = stack.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            sock.listen(200)
+            settings = given(sock)
+        running = stack.enter_context(Running(
+            site, "-w", str(count), "-b", "127.0.0.1", "-q", **settings))
         with stopped({running.pid, *workers_of(running, count)}):
             wires = [stack.enter_context(Wire(running.port))
                      for _ in range(200)]
@@ -4470,53 +4399,33 @@ def test_who_has_connected_before_the_end_is_answered(site, count):
             running.process.terminate()
         for wire in wires:
             assert wire.response().content == PROBE
+        assert running.process.wait(PATIENCE) == 0
         assert running.log_lines() == []    # by -q
 
 
-@pytest.mark.parametrize("way", ["a clock", pytest.param(
-    "workers", marks=needs_workers), "systemd", "Ctrl-C"])
-def test_who_has_connected_before_the_end_may_still_ask(site, way):
+def test_who_has_connected_before_the_end_may_still_ask(site):
     """For a second; half a head keeps its time.  Who says nothing holds nobody
     up.
     """
-    options, settings = ["-b", "127.0.0.1"], {}
-    with contextlib.ExitStack() as stack:
-        if way == "workers":
-            options += ["--workers", "2"]
-        elif way == "systemd":
-            sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            sock.listen(8)
-            settings = given(sock)
-        serving = stack.enter_context(
-            Serving(site, clock=Clock()) if way == "a clock"
-            else Running(site, *options, **settings))
+    with Serving(site, clock=Clock()) as serving, (
+            contextlib.ExitStack()) as stack:
         idle, silent, half, *early = [
             stack.enter_context(Wire(serving.port)) for _ in range(6)]
         idle.get("/probe.txt")
         half.send(GET_PROBE[:20])
-        if way == "a clock":
-            serving.sync()
-            serving.server.stop()
-        else:
-            serving.process.send_signal(
-                signal.SIGINT if way == "Ctrl-C" else signal.SIGTERM)
+        serving.sync()
+        serving.server.stop()
         idle.end()
-        if way == "a clock":
-            serving.turn(0.9)
+        serving.turn(0.9)
         for wire in early:      # in one turn each
             assert wire.send(GET_PROBE).response().content == PROBE
-        if way == "a clock":
-            assert not silent.has_input()
-            serving.turn(0.2)
-            silent.end()
-            serving.turn(8)
+        assert not silent.has_input()
+        serving.turn(0.2)
+        silent.end()
+        serving.turn(8)
         answer = half.send(GET_PROBE[20:]).response()
         assert (answer.content, answer.fields["connection"]) == (
             PROBE, "close"), answer
-        if way != "a clock":
-            silent.sock.close()
-            assert serving.process.wait(PATIENCE) == 0
 
 
 def test_who_has_connected_before_the_end_may_still_shake_hands(
@@ -4545,7 +4454,7 @@ def test_closed_terminal_ends_the_server(big, count):
     """
     import fcntl
     import termios
-    master, slave = open_sink("terminal")
+    master, slave = os.openpty()
 
     def take_terminal():
         os.setsid()
@@ -4560,11 +4469,11 @@ def test_closed_terminal_ends_the_server(big, count):
         port = int(re.search(rb"127.0.0.1:([0-9]+)", shown).group(1))
         with Wire(port) as wire:    # it is one more than its start
             assert wire.get("/nothing").status == 404
-            answer = Answer(wire.send(request_for("/big")).head(), b"")
+            wire.send(request_for("/big")).head()
             os.close(master)
             wait_until(lambda: is_refused(port), "its end")
             process.send_signal(signal.SIGHUP)  # as a shell says it, too
-            assert len(wire.take(int(answer.fields["content-length"]))) == BIG
+            assert len(wire.take(BIG)) == BIG
         assert process.wait(PATIENCE) == 0
 
 
