@@ -4479,37 +4479,25 @@ def test_closed_terminal_ends_the_server(big, count):
 
 # ---- Limits and faults ------------------------------------------------------
 
-SMALL = b"probe\n"
-NOISE = random.Random(1).getrandbits(8 * 300000).to_bytes(300000, "big")
-HUGE = 8 << 20       # more than sockets take
-CODE_LINES = b"".join(b"var x%d = %d;\n" % (i, i * 7919) for i in range(9000))
-PLACES = {          # what the folder `ground` has in it
-    "index.html": b"<title>Root</title>\n", "probe.txt": SMALL,
-    "large.bin": NOISE, "script.js": CODE_LINES, "digits": b"0123456789",
-    "empty.txt": b"",    "latin\udce9.txt": b"no UTF-8", ".hidden": b"hidden",
-    "folder/index.html": b"folder's own", "folder/sub/deep.css": b"body {}",
-    "list/b.txt": b"bb", "list/.dot": b"hidden", "style.css": b"body {}",
-    "style.css.br": b"as br", "../secret.txt": b"secret",
-    "../outside/secret.txt": b"secret"}
-PLACED_LINKS = {
-    "link-in": "probe.txt", "link-out": "../secret.txt", "link-loop":
-    "link-loop", "link-hidden": ".hidden", "link-out-folder": "../outside",
-    "list/link-in": "../digits", "list/link-out": "../../secret.txt"}
+# Other names of what is above.
+SMALL, NOISE, HUGE, CODE_LINES = PROBE, LARGE, BIG, MANY_LINES
+GET_SMALL, GOODBYE = GET_PROBE, CLOSE
+adapted, held_below = wrapped, open_below
+BARE, RAW, TLS = "http", "no TLS to an https server", "https"
+NO_TIME = {"TURN_SECONDS": 0}   # one step of long work in each turn
+PLACES = dict(SITE, **{"style.css": b"body {}", "style.css.br": b"as br"})
 
 
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory):
-    """A folder with something of each kind in it, which nobody changes."""
+    """A folder as `site`, with large files, too, which nobody changes."""
     root = tmp_path_factory.mktemp("around") / "ground"
-    for name, content in PLACES.items():
-        path = os.path.join(str(root), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(content)
-    for name, target in PLACED_LINKS.items():
-        (root / name).symlink_to(target)
-    for name, size in [("big", HUGE), ("digest", 32 << 20),
-                       ("vast", 64 << 30)]:
+    write_files(root, PLACES)
+    for name, target in dict(SITE_LINKS, **{
+            "list/link-in": "b.txt", "list/link-out": "../../secret.txt"
+            }).items():
+        (root / name).symlink_to(target.format(site=root))
+    for name, size in [("big", BIG), ("digest", 32 << 20), ("vast", 64 << 30)]:
         with (root / name).open("wb") as file:
             file.truncate(size)     # sparse
     os.mkfifo(str(root / "fifo"))
@@ -4525,63 +4513,17 @@ def promised(row, number=0):
     return int(counts[number][0]) * (1024 if counts[number][1] else 1)
 
 
-def held_below(folder):
-    """Return what of *folder* this process has open."""
-    paths = []
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            paths.append(os.readlink("/proc/self/fd/" + fd))
-    return [path for path in paths if path.startswith(str(folder) + "/")]
-
-
-def adapted(sock, **methods):
-    """Return what behaves as *sock* does, but for its *methods*."""
-    result = Wrapped(sock)
-    vars(result).update(methods)
-    return result
-
-
-def full(sock):
-    """Return *sock* that takes nothing, though it seems to be ready."""
-    def send(data, flags=0):
-        raise BlockingIOError(errno.EAGAIN, "full")
-    return adapted(sock, send=send)
-
-
-def filled(sock, mark=b""):
-    """Return *sock* that is really full when *mark* is to be sent."""
-    def send(data, flags=0):
-        while mark in data[-64:]:   # until it raises BlockingIOError
-            sock.send(bytes(1 << 16))
-        return sock.send(data, flags)
-    return adapted(sock, send=send)
-
-
 class Turns(Clock):
-    """A Clock that tells when it is read, as it is in each turn.
+    """A Clock that tells when it is read, as it is in each turn."""
 
-    It goes only where a test turns it, unless *going*.
-    """
-
-    def __init__(self, going=False):
+    def __init__(self):
         super().__init__()
-        self.read, self.reads, self.going = threading.Event(), 0, going
+        self.read, self.reads = threading.Event(), 0
 
     def __call__(self):
         self.reads += 1
         self.read.set()
-        return time.monotonic() if self.going else self.now
-
-
-class WireTo(Wire):
-    """A Wire by a path alone."""
-
-    def __init__(self, path):
-        super().__init__(0, path)
-
-
-class TLSWireTo(TLSWire, WireTo):
-    """The same over TLS."""
+        return self.now
 
 
 class Stepped(Serving):
@@ -4592,16 +4534,14 @@ class Stepped(Serving):
     it does not wait for what is in flight.
     """
 
-    def __init__(self, directory, wrap=None, going=False, **options):
+    def __init__(self, directory, **options):
         if "AF_UNIX" in WITHOUT:
             pytest.skip("HTTPD_TEST_WITHOUT=AF_UNIX")
         self.socks, self.path = [], tempfile.mktemp(dir=SCRATCH)
-
-        def record(sock):
-            self.socks.append(wrap(sock) if wrap else sock)
-            return self.socks[-1]
-        super().__init__(directory, clock=Turns(going), wrap=record,
-                         bind="unix:" + self.path, **options)
+        self.cafile = options.get("tls_cert")
+        super().__init__(
+            directory, clock=Turns(), bind=["127.0.0.1", "unix:" + self.path],
+            wrap=lambda sock: self.socks.append(sock) or sock, **options)
 
     def __exit__(self, *exc_info):
         self.server.stop()      # so the one to come is the second
@@ -4609,7 +4549,18 @@ class Stepped(Serving):
 
     def wire(self):
         """Return a connection to it."""
-        return WireTo(self.path)
+        return Wire(0, self.path)
+
+    def reach(self, way):
+        """Return a connection that has come as far as *way* says."""
+        sent, scheme, answers = WAYS[way]
+        wire = (TLSWire(self.port, self.cafile, tls_1_2=True)
+                if scheme == TLS else self.wire())
+        wire.send(sent)
+        for _ in range(answers):
+            assert wire.response().content == PROBE
+        self.turn(0)
+        return wire
 
     def turn(self, seconds):
         """Turn its clock on; return when it has noticed that, and what was
@@ -4618,66 +4569,28 @@ class Stepped(Serving):
         self.clock.now += seconds
         for _ in range(10):     # a turn may read it twice
             self.clock.read.clear()
-            wait_until(self._is_awake, "a turn")
-
-    def _is_awake(self):
-        self.server.wake()      # again, where it came in the midst of a turn
-        return self.clock.read.wait(0.001)
+            self.server.wake()
+            while not self.clock.read.wait(0.001):
+                self.server.wake()      # that came in the midst of a turn
 
     def has_closed(self, number):
         """Return whether it has closed a connection, by order of coming."""
         return self.socks[number].fileno() < 0
 
 
-def client_hello():
-    """Return what a client of TLS sends at first."""
-    import ssl
-    out = ssl.MemoryBIO()
-    tls = ssl.create_default_context().wrap_bio(
-        ssl.MemoryBIO(), out, server_hostname="localhost")
-    with contextlib.suppress(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return out.read()
-
-
-GOODBYE = "Connection: close"
-GET_SMALL, GET_HUGE = request_for("/probe.txt"), request_for("/big", GOODBYE)
-ALERT = b"\x15\x03\x03"     # how TLS 1.2 says that nothing follows
-BARE, RAW, TLS = "http", "no TLS to an https server", "https"
-
-
-NO_TIME = {"TURN_SECONDS": 0}   # one step of long work in each turn
 WAYS = {    # how a client gets a connection into each state
-    # what it sends, how, answers it reads, what the server's socket becomes
-    "new": (b"", BARE, 0, None),
-    "head": (b"GET /head HT", BARE, 0, None),
-    "idle": (GET_SMALL, BARE, 1, None),
+    # what it sends, how, and how many answers it reads
+    "new": (b"", BARE, 0),
+    "head": (b"GET /head HT", BARE, 0),
+    "idle": (GET_PROBE, BARE, 1),
     "preparing": (request_for("/vast", "Want-Repr-Digest: sha-256=1"), BARE,
-                  0, None),
-    "sending": (GET_HUGE, BARE, 0, None),
-    "seems ready": (GET_SMALL, BARE, 0, full),
-    "lingering": (request_for("/probe.txt", "Content-Length: 9"), BARE, 1,
-                  None),
-    "new to TLS": (b"", RAW, 0, None),
-    "half a hello": (b"\x16\x03\x01\x02\x00\x01", RAW, 0, None),
-    "greeting": (client_hello, RAW, 0, filled),
-    "new over TLS": (b"", TLS, 0, None),
-    "idle over TLS": (GET_SMALL, TLS, 1, None),
-    "finishing": (request_for("/probe.txt", GOODBYE), TLS, 1,
-                  lambda sock: filled(sock, ALERT)),
-}
-
-
-def reach(serving, way, certificate=None):
-    """Return a Wire to *serving* that has come as far as *way* says."""
-    sent, scheme, answers, _ = WAYS[way]
-    wire = (TLSWireTo(serving.path, certificate[0], tls_1_2=True)
-            if scheme == TLS else serving.wire())
-    wire.send(sent() if callable(sent) else sent)
-    for _ in range(answers):
-        assert wire.response().content == SMALL
-    serving.turn(0)
-    return wire
+                  0),
+    "sending": (request_for("/big", CLOSE), BARE, 0),
+    "lingering": (request_for("/probe.txt", "Content-Length: 9"), BARE, 1),
+    "new to TLS": (b"", RAW, 0),
+    "half a hello": (b"\x16\x03\x01\x02\x00\x01", RAW, 0),
+    "new over TLS": (b"", TLS, 0),
+    "idle over TLS": (GET_PROBE, TLS, 1)}
 
 
 @pytest.fixture
@@ -4685,10 +4598,8 @@ def stepped(ground, request):
     """stepped(way, ...): a Stepped server of `ground` for a way of WAYS."""
     def start(way, **options):
         if WAYS[way][1] != BARE:
-            start.certificate = request.getfixturevalue("certificate")
-            options["tls_cert"], options["tls_key"] = start.certificate
-        return Stepped(ground, WAYS[way][3], **options)
-    start.certificate = None
+            options.update(request.getfixturevalue("secure"))
+        return Stepped(ground, **options)
     return start
 
 
@@ -4720,84 +4631,75 @@ TLS_TIME = promised("time for a TLS handshake")
     ("idle", {"idle_timeout": 7}, 7, "silence", "--idle-timeout"),
     ("preparing", {}, 600, 503, "a digest that takes very long"),
     ("sending", {}, SEND_TIME, "cut", "takes nothing of a large file"),
-    ("seems ready", {}, SEND_TIME, "cut", "no progress wins no time"),
     ("lingering", {}, 2, "cut", "answered, and does not close"),
     ("new to TLS", {}, TLS_TIME, "silence", "no handshake"),
     ("half a hello", {}, TLS_TIME, "silence", "half a handshake"),
-    ("greeting", {}, TLS_TIME, "cut", "takes nothing of the handshake"),
     ("new over TLS", {}, HEAD_TIME, "silence", "close_notify after silence"),
-    ("idle over TLS", {}, IDLE_TIME, "silence", "close_notify when idle"),
-    ("finishing", {}, SEND_TIME, "cut", "takes no close_notify")])
+    ("idle over TLS", {}, IDLE_TIME, "silence", "close_notify when idle")])
 def test_each_state_has_its_time(stepped, way, options, seconds, end):
-    with stepped(way, **options) as serving, reach(
-            serving, way, stepped.certificate) as wire:
+    with stepped(way, **options) as serving, serving.reach(way) as wire:
         serving.turn(seconds - 0.1)
         assert not serving.has_closed(0)
         assert end == "cut" or not wire.has_input()
         serving.turn(0.2)
         if isinstance(end, int):
-            answer = wire.response()
-            assert answer.status == end, answer
+            assert wire.response().status == end
         if end != "cut":
             wire.end()
         else:
             assert serving.has_closed(0)
-        if way in ("sending", "seems ready"):
+        if way == "sending":
             line = serving.logged("GET /")
-            size = int(re.search('" 200 ([0-9]+|-)', line).group(1))
-            assert size < (HUGE if way == "sending" else 1), line
+            assert int(re.search('" 200 ([0-9]+)', line).group(1)) < BIG, line
 
 
 def test_drip_is_cut_off_and_hurts_nobody(ground):
     """The head's deadline is absolute: a byte more does not move it."""
     with Stepped(ground) as serving:
         with serving.wire() as drip, serving.wire() as honest:
-            for _ in range(2 * HEAD_TIME - 1):
+            for _ in range(2 * HEAD_TIME):
                 assert not drip.has_input()
                 drip.send(b"G")
-                assert honest.get("/probe.txt").content == SMALL
+                assert honest.get("/probe.txt").content == PROBE
                 serving.turn(0.5)
-            serving.turn(0.5)
             assert drip.response().status == 408
-            assert honest.get("/probe.txt").content == SMALL
+            assert honest.get("/probe.txt").content == PROBE
         assert '" 408 ' in serving.logged("G" * 19)
 
 
 def test_slow_reader_is_cut_off_only_without_progress(ground):
-    with Stepped(ground) as serving, reach(serving, "sending") as wire:
+    with Stepped(ground) as serving, serving.reach("sending") as wire:
         wire.head()
         for _ in range(4):
             serving.turn(SEND_TIME - 1)
             wire.take(1 << 20)      # more than the buffers hold
             serving.turn(0)
-        assert len(wire.rest()) == HUGE - (4 << 20)
+        assert len(wire.rest()) == BIG - (4 << 20)
 
 
 def test_who_never_stops_sending_is_cut_off(ground):
     """Each byte gives one that was answered some more time, up to a limit."""
-    with Stepped(ground) as serving, reach(serving, "lingering") as wire:
-        seconds = 0
-        while not serving.has_closed(0):
-            assert seconds < 35
+    with Stepped(ground) as serving, serving.reach("lingering") as wire:
+        for seconds in range(35):
+            if serving.has_closed(0):
+                break
             wire.send(b"x")
             serving.turn(0)
             serving.turn(1)
-            seconds += 1
-        assert seconds >= 30
+        assert 30 <= seconds < 34
 
 
-def test_long_timeouts(ground):
+def test_long_timeouts(site):
     """Longer than what the system's calls take."""
-    with Stepped(ground, going=True, idle_timeout=999999999,
-                 request_timeout=999999999) as serving:
-        with serving.wire() as wire:
-            for _ in range(2):
-                assert wire.get("/probe.txt").content == SMALL
+    with asking(site, idle_timeout=999999999,
+                request_timeout=999999999) as (_, wire):
+        for _ in range(2):
+            assert wire.get("/probe.txt").content == PROBE
 
 
 def test_end_does_not_wait_for_ever(ground):
     """Who takes nothing of an answer is cut off after 30 s."""
-    with Stepped(ground) as serving, reach(serving, "sending"):
+    with Stepped(ground) as serving, serving.reach("sending"):
         serving.server.stop()
         serving.turn(29.9)
         assert not serving.has_closed(0)
@@ -4818,11 +4720,8 @@ def spins(serving):
 @table("way, grace", [
     ("new", "some", "silent"), ("head", "some", "a head"),
     ("idle", "none", "idle"), ("lingering", "none", "answered"),
-    ("seems ready", "some", "no progress"), ("sending", "some", "reads not"),
-    ("preparing", "all", "waits itself"),
-    ("new to TLS", "some", "no handshake"),
-    ("greeting", "some", "takes nothing of the handshake"),
-    ("finishing", "some", "takes no close_notify")])
+    ("sending", "some", "reads not"), ("preparing", "all", "waits itself"),
+    ("new to TLS", "some", "no handshake")])
 def test_each_state_gives_way_in_time(stepped, way, grace):
     """After no time, after some, or not before its client has left; first the
     one that has been so for longest.  Nothing spins meanwhile.
@@ -4831,14 +4730,13 @@ def test_each_state_gives_way_in_time(stepped, way, grace):
             contextlib.ExitStack()) as stack:
         wires = []
         for _ in range(2):
-            wires.append(stack.enter_context(reach(serving, way,
-                                                   stepped.certificate)))
+            wires.append(stack.enter_context(serving.reach(way)))
             serving.turn(0.02)
-        other = stack.enter_context(serving.wire()).send(GET_SMALL)
+        other = stack.enter_context(serving.wire()).send(GET_PROBE)
         serving.turn(0)
         if grace != "none":
             assert len(serving.socks) == 2
-            assert way in ("seems ready", "preparing") or not spins(serving)
+            assert way == "preparing" or not spins(serving)
             serving.turn(1)
         if grace == "all":
             assert len(serving.socks) == 2
@@ -4846,8 +4744,8 @@ def test_each_state_gives_way_in_time(stepped, way, grace):
             serving.turn(1)
         assert len(serving.socks) == 3
         assert serving.has_closed(0) and not serving.has_closed(1)
-        if WAYS[way][1] == BARE and way != "seems ready":
-            assert other.response().content == SMALL
+        if WAYS[way][1] == BARE:
+            assert other.response().content == PROBE
 
 
 def test_room_is_made_by_who_is_least_needed(ground):
@@ -4856,114 +4754,101 @@ def test_room_is_made_by_who_is_least_needed(ground):
     """
     with Stepped(ground, max_connections=6) as serving, (
             contextlib.ExitStack()) as stack:
-        reading, *_, idle, _ = [stack.enter_context(reach(
-            serving, way)) for way in ("sending", "sending", "head",
-                                       "lingering", "idle", "idle")]
+        reading, *_, idle, _ = [stack.enter_context(serving.reach(way))
+                                for way in ("sending", "sending", "head",
+                                            "lingering", "idle", "idle")]
         serving.turn(1)
-        assert idle.get("/probe.txt").content == SMALL  # now the younger one
+        assert idle.get("/probe.txt").content == PROBE  # now the younger one
         reading.take(1 << 20)
         serving.turn(0.02)
         for number in (5, 4, 3, 2, 1):
             assert not serving.has_closed(number)
-            stack.enter_context(reach(serving, "sending"))
+            stack.enter_context(serving.reach("sending"))
             assert serving.has_closed(number)
         with serving.wire() as other:
-            other.send(request_for("/probe.txt", GOODBYE))
+            other.send(request_for("/probe.txt", CLOSE))
             serving.turn(0.02)
             assert len(serving.socks) == 11    # nobody is slow now: it waits
             reading.take(1 << 20)
             serving.turn(1)
-            assert other.response().content == SMALL
+            assert other.response().content == PROBE
         reading.rest()
-        serving.logged('GET /big HTTP/1.1" 200 %d ' % HUGE)
+        serving.logged('GET /big HTTP/1.1" 200 %d ' % BIG)
 
 
-@pytest.mark.parametrize("how", ["closes", "becomes idle"])
-def test_service_returns_when_a_busy_client(ground, how):
+def test_service_returns_when_a_busy_client_becomes_idle(ground):
     with Stepped(ground, max_connections=1) as serving, (
             serving.wire()) as busy, serving.wire() as waiting:
         busy.send(request_for("/big")).head()
-        waiting.send(GET_SMALL)
+        waiting.send(GET_PROBE)
         serving.turn(0)
         assert len(serving.socks) == 1
-        if how == "closes":
-            busy.sock.close()
-        else:
-            busy.take(HUGE)
-            serving.turn(1)
-        assert waiting.response().content == SMALL
+        busy.take(BIG)
+        serving.turn(1)
+        assert waiting.response().content == PROBE
 
 
 @pytest.mark.parametrize("places", [3, 1000])
-def test_burst_is_answered_a_part_in_each_turn(ground, places):
+def test_burst_is_answered_a_part_in_each_turn(site, places):
     """Who is connected already is served, however many want to connect."""
-    turns = []
-    serving = Stepped(ground, lambda sock: turns.append(
-        serving.clock.reads) or sock, True, max_connections=places)
+    turns, clock = [], Turns()
+    serving = Serving(site, clock=clock, max_connections=places, wrap=(
+        lambda sock: turns.append(clock.reads) or sock))
     with contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(serving.wire()) for _ in range(150)]
+        wires = [stack.enter_context(Wire(serving.port)) for _ in range(150)]
         for wire in wires:
-            wire.send(GET_SMALL)
+            wire.send(GET_PROBE)
         with serving:
             for wire in wires:
-                assert wire.response().content == SMALL
+                assert wire.response().content == PROBE
                 wire.sock.close()
     assert len(turns) == 150 and max(map(turns.count, turns)) < 100
 
 
 def test_without_descriptors_nothing_spins(ground, monkeypatch):
     """The idle one makes room; then service returns."""
-    failing, accept = threading.Event(), socket.socket.accept
+    failing, accept = [], socket.socket.accept
 
     def exhausted(sock):
-        if failing.is_set():
+        if failing:
             raise OSError(errno.EMFILE, "too many open files")
         return accept(sock)
     monkeypatch.setattr(socket.socket, "accept", exhausted)
-    with Stepped(ground, going=True) as serving, serving.wire() as old:
-        assert old.get("/probe.txt").content == SMALL
-        failing.set()
+    with Stepped(ground) as serving, serving.reach("idle") as old:
+        failing.append(True)
         with serving.wire() as wire:
-            wire.send(GET_SMALL)
-            assert old.rest() == b""
+            wire.send(GET_PROBE)
+            serving.turn(1)
+            old.end()
             assert not spins(serving) and not wire.has_input()
             failing.clear()
-            assert wire.response().content == SMALL
+            serving.turn(1)
+            assert wire.response().content == PROBE
 
 
+@needs("sendfile")
 def test_many_large_files_take_turns(ground, monkeypatch):
     """When the time of a turn is over, who has sent least is first in others;
     and none of them is slow, though each waits for seconds, where others wait
     for room.
     """
-    sent, sendfile = [], getattr(os, "sendfile", None)
+    sent, plain = [], os.sendfile
 
-    def note(fd):
-        sent.append((serving.clock.reads, fd))
+    def sendfile(out, file, start, count):
+        sent.append((serving.clock.reads, out))
         if len(sent) > 15:
-            return 1 << 20
+            return plain(out, file, start, min(count, 1 << 20))
         serving.clock.now += 1
-        return 4000     # three times that fits into a socket
-
-    def sendfile_of(out, file, start, count):
-        return sendfile(out, file, start, min(count, note(out)))
-
-    def wrap(sock):     # where there is no sendfile()
-        def send(data, flags=0):
-            if len(data) > 4000:
-                data = data[:note(sock.fileno())]
-            return sock.send(data, flags)
-        return adapted(sock, send=send)
-    if sendfile:
-        monkeypatch.setattr(os, "sendfile", sendfile_of)
-    serving = Stepped(ground, wrap, limits=NO_TIME, max_connections=5)
+        return plain(out, file, start, 4000)    # a socket takes three of these
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    serving = Stepped(ground, limits=NO_TIME, max_connections=5)
     with contextlib.ExitStack() as stack:
         wires = [stack.enter_context(serving.wire()) for _ in range(6)]
         for wire in wires:
-            wire.send(GET_HUGE)
+            wire.send(request_for("/big", CLOSE))
         with serving:
             for wire in wires:      # one by one: each has what it needs
-                assert len(wire.rest()) > HUGE
+                assert len(wire.rest()) > BIG
                 wire.sock.close()
     turns = [turn for turn, _ in sent]
     assert len(set(turns)) == len(turns) > 40
