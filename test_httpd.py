@@ -4495,9 +4495,8 @@ class Stepped(Serving):
         self.clock.now += seconds
         for _ in range(10):     # a turn may read it twice
             self.clock.read.clear()
-            self.server.wake()
-            while not self.clock.read.wait(0.001):
-                self.server.wake()      # that came in the midst of a turn
+            wait_until(lambda: self.server.wake() or self.clock.read.wait(
+                0.001), "a turn")   # again, where it came in the midst of one
 
     def has_closed(self, number):
         """Return whether it has closed a connection, by order of coming."""
@@ -4868,6 +4867,7 @@ def slowest_in_crowd(folder, kinds, limit):
         return max(slowest)
 
 
+@needs("resource")     # else it knows no limit
 @pytest.mark.parametrize("kinds", [*([kind] for kind in sorted(HARM)),
                                    sorted(HARM)], ids=lambda kinds: kinds[-1])
 def test_honest_client_in_a_hostile_crowd(ground, kinds):
