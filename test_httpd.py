@@ -4971,34 +4971,32 @@ def test_memory_for_readers_is_bounded(ground, request, sent, scheme, count,
 # ---- Faults at every call ---------------------------------------------------
 
 ON_SOCKETS = ["accept", "recv", "send", "sendfile"]
-ON_FILES = ["open", "stat", "lstat", "fstat", "read", "lseek", "dup"]
-WITH_LESS = ["recv", "send", "sendfile", "read"]
+ON_FILES = ["open", "stat", "lstat", "fstat", "read", "lseek", "dup",
+            "scandir", "listdir"]
 
 
 class Fault:
     """Lets call *number* of *names* that a server makes fail, once.
 
     By *error*, or, where that is None, by doing less than it was asked for.
-    `named` is the one that failed; other threads' calls are not counted.
+    `named` is the one that failed.
     """
 
     def __init__(self, number, error, names):
         self.number, self.error, self.names = number, error, names
-        self.calls, self.named, self.thread = 0, None, None
+        self.calls, self.named = 0, None
 
     def failing(self, name, plain, place=-1):
         """Return *plain*, whose argument at *place* says how much to do."""
         def call(*args, **kwargs):
-            if name in self.names and (
-                    name == "accept" or self.thread == threading.get_ident()):
-                self.calls += 1
-                if self.calls == self.number:
-                    self.named = name
-                    if self.error:
-                        raise OSError(self.error, os.strerror(self.error))
-                    args = list(args)
-                    args[place] = (args[place][:7] if name == "send"
-                                   else min(args[place], 7))
+            self.calls += name in self.names
+            if name in self.names and self.calls == self.number:
+                self.named = name
+                if self.error:
+                    raise OSError(self.error, os.strerror(self.error))
+                args = list(args)
+                args[place] = (args[place][:7] if name == "send"
+                               else min(args[place], 7))
             return plain(*args, **kwargs)
         return call
 
@@ -5014,9 +5012,8 @@ class Fault:
 
     def wrap(self, sock):
         """Return *sock*, whose calls go through it."""
-        self.thread = threading.get_ident()
         self.failing("wrap", id)(sock)
-        return adapted(sock, recv=self.failing("recv", sock.recv, 0),
+        return wrapped(sock, recv=self.failing("recv", sock.recv, 0),
                        send=self.failing("send", sock.send, 0))
 
 
@@ -5024,14 +5021,14 @@ EXPECTED = [("/probe.txt", 200), ("/probe.txt", 200), ("/large.bin", 200),
             ("/list/", 200), ("/link-in", 200), ("/nothing", 404)]
 
 
-def exchanged(connect):
+def exchanged(port):
     """Return the (status, content) of all that is answered of EXPECTED.
 
     The first two are asked for one by one, so that the second is kept; the
     others are pipelined.
     """
     answers = []
-    with contextlib.suppress(OSError, AssertionError), connect() as wire:
+    with contextlib.suppress(OSError, AssertionError), Wire(port) as wire:
         for target, _ in EXPECTED[:2]:
             answers.append(wire.get(target))
         for target, status in EXPECTED[2:]:
@@ -5054,48 +5051,36 @@ def is_harmless(answer, right, fault):
         and set(answer[1].split()) < set(right[1].split()))
 
 
-@pytest.mark.parametrize("scheme, fault, names", [
-    pytest.param(scheme, *row, id=(row[0] or "short") + " " + scheme)
-    for scheme in ("http", "TLS", "TLS 1.2") for row in [
-        ("EAGAIN", ON_SOCKETS), ("", WITH_LESS), ("ECONNRESET", ON_SOCKETS),
-        ("EPIPE", ON_SOCKETS), ("EHOSTUNREACH", ON_SOCKETS),
-        ("EINVAL", ["sendfile"]), ("ENOMEM", ON_SOCKETS + ON_FILES + ["wrap"]),
-        ("ENOSPC", ["register", "modify"]),
-        ("EMFILE", ["accept", "open", "dup"]),
-        ("EIO", ["sendfile", "open", "stat", "fstat", "read"])]
-    if scheme == "http" or row[1] in (ON_SOCKETS, WITH_LESS)])
-def test_failure_of_any_call_is_one_clients_matter(
-        request, ground, monkeypatch, scheme, fault, names):
+@table("error, names", [(*row, row[0] or "short") for row in [
+    ("EAGAIN", ON_SOCKETS), ("", ["recv", "send", "sendfile", "read"]),
+    ("ECONNRESET", ON_SOCKETS), ("EHOSTUNREACH", ON_SOCKETS),
+    ("EINVAL", ["sendfile"]), ("ENOMEM", ON_SOCKETS + ON_FILES + ["wrap"]),
+    ("ENOSPC", ["register", "modify"]), ("EMFILE", ["accept", "open", "dup"]),
+    ("EIO", ["sendfile", *ON_FILES])]])
+def test_failure_of_any_call_is_one_clients_matter(ground, monkeypatch, error,
+                                                   names):
     """At each n: no traceback, nothing left open, no wrong byte; the log has
     what was answered, and the next client gets everything.
     """
     if names == ["sendfile"] and not hasattr(os, "sendfile"):
         pytest.skip("no sendfile()")
-    tls = {}
-    if scheme != "http":
-        cert, key = request.getfixturevalue("certificate")
-        tls = {"tls_cert": cert, "tls_key": key}
     whole = None
     for number in itertools.count():
-        one = Fault(number, getattr(errno, fault, None), names)
+        one = Fault(number, getattr(errno, error, None), names)
         with monkeypatch.context() as patch, Serving(
                 ground, r"(httpd\.py: (a client|cannot|accept)[^\n]*\n)*",
-                wrap=one.wrap, **tls) as serving:
+                wrap=one.wrap) as serving:
             one.patch(patch)
-
-            def connect(port=serving.port):
-                return TLSWire(port, cert, scheme == "TLS 1.2"
-                               ) if tls else Wire(port)
-            answers = exchanged(connect)
+            answers = exchanged(serving.port)
             is_over, one.number = one.calls < number, -1
             whole = whole or answers
-            told = "%s at call %d, %s" % (fault, number, one.named)
-            assert exchanged(connect) == whole, told
+            told = "%s at call %d, %s" % (error, number, one.named)
+            assert exchanged(serving.port) == whole, told
             lines = serving.log_lines()
-        assert not held_below(ground), told
+        assert not open_below(ground), told
         assert all(is_harmless(answer, right, one) for answer, right in zip(
             answers, whole)), told
-        assert fault not in ("EAGAIN", "", "EINVAL") or answers == whole, told
+        assert error not in ("EAGAIN", "", "EINVAL") or answers == whole, told
         statuses = [int(line.split('" ')[1].split()[0]) for line in lines]
         assert statuses[:len(answers)] == [code for code, _ in answers], told
         assert len(lines) <= 2 * len(whole), told
@@ -5103,23 +5088,6 @@ def test_failure_of_any_call_is_one_clients_matter(
             break
     assert [code for code, _ in whole] == [code for _, code in EXPECTED]
     assert number > (5 if names == ON_SOCKETS else 1)
-
-
-def test_file_that_cannot_be_read_is_500(ground, monkeypatch):
-    """It is said what, and not called a bug; later it is asked again."""
-    plain, broken = os.read, [True]
-
-    def failing(fd, size):
-        if broken[0] and size == len(SMALL):
-            raise OSError(errno.EIO, "Input/output error")
-        return plain(fd, size)
-    monkeypatch.setattr(os, "read", failing)
-    with Serving(ground, r"(httpd\.py: cannot read a file: [^\n]*Input/output"
-                 r" error[^\n]*\n){2}") as serving, Wire(serving.port) as wire:
-        for _ in range(2):
-            assert wire.get("/probe.txt").status == 500
-        broken[0] = False
-        assert wire.get("/probe.txt").content == SMALL
 
 
 @pytest.mark.parametrize("before", [0, 1])
@@ -5145,16 +5113,9 @@ def test_bug_in_one_request_is_500_and_the_server_goes_on(
         assert '" 500 ' in serving.logged("GET /bug")
 
 
-def leave_by_reset(sock):
-    """Leave with a RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                    struct.pack("ii", 1, 0))
-    sock.close()
-
-
 @pytest.mark.parametrize("leave", [
-    lambda sock: sock.shutdown(socket.SHUT_WR), leave_by_reset,
-    socket.socket.close], ids=["half-closed", "reset", "closed"])
+    lambda wire: wire.sock.shutdown(socket.SHUT_WR), Wire.reset,
+    lambda wire: wire.sock.close()], ids=["half-closed", "reset", "closed"])
 @table("data, count", [
     (b"", 0, "connected"), (b"GET /left HT", 1, "head"),
     (GET_SMALL, 1, "idle"), (request_for("/big"), 1, "sending"),
@@ -5166,19 +5127,15 @@ def test_clients_that_leave_in_every_state(ground, leave, data, count):
     socks = []
     with Serving(ground, wrap=lambda sock: socks.append(sock) or sock,
                  clock=Clock(), limits={"TURN_SECONDS": 0.0001}) as serving:
-        def lines():
-            return [line for line in serving.log_lines()
-                    if "?sync" not in line]
         with Wire(serving.port) as wire:
             wire.send(data)
             serving.sync()
-            leave(wire.sock)
+            leave(wire)
             if wire.sock.fileno() >= 0:
                 wire.rest()
             wait_until(lambda: socks[0].fileno() < 0, "its end")
-        wait_until(lambda: len(lines()) >= count, "lines")
-        assert len(lines()) == count, lines()
-    assert not held_below(ground)
+        serving.logged("", count + 2)   # two of sync()
+    assert not open_below(ground)
 
 
 # ---- Files and folders that change ------------------------------------------
@@ -5402,7 +5359,7 @@ def test_listing_ends_when_its_client_is_gone(scanned, request, scheme):
                 serving.port) as wire:
             wire.send(request_for("/folder/"))
             assert began.wait(PATIENCE)
-            leave_by_reset(wire.sock)
+            wire.reset()
         serving.turn(1.1)
         left.set()
         wait_until(lambda: socks[0].fileno() < 0, "the end")
