@@ -5540,12 +5540,13 @@ class Counting(Serving):
     is sent meanwhile comes to it at once.
     """
 
-    def __init__(self, directory, patch, **options):
+    def __init__(self, directory, patch):
         self.calls = dict.fromkeys(
             ["recv", "send", "look", "open", "read", "write", "watch"], 0)
-        self.thread, self.gate, self.lock = None, None, threading.Lock()
-        self.is_held = threading.Event()
-        super().__init__(directory, wrap=self.wrapped, **options)
+        self.is_held, self.barrier = False, threading.Barrier(2, None, 30)
+        super().__init__(directory, clock=self._hold, wrap=lambda sock: (
+            wrapped(sock, recv=self.counted(sock.recv, "recv"),
+                    send=self.counted(sock.send, "send"))))
         for owner, name, kind in (
                 (os, "stat", "look"), (os, "lstat", "look"),
                 (os, "fstat", "look"), (os, "open", "open"),
@@ -5555,106 +5556,76 @@ class Counting(Serving):
                 getattr(owner, name), kind))
 
     def counted(self, plain, kind):
-        """Return *plain*; where the server calls it, one of *kind* more."""
+        """Return *plain* that counts its calls as *kind*."""
         def call(*args, **kwargs):
-            if threading.get_ident() == self.thread:
-                self.calls[kind] += 1
+            self.calls[kind] += 1
             return plain(*args, **kwargs)
         return call
 
-    def wrapped(self, sock):
-        """Return *sock*, counted; the first one holds the server up."""
-        def recv(*args):
-            self.is_held.set()
-            with self.lock:
-                return sock.recv(*args)
-        result = Wrapped(sock)
-        result.recv = self.counted(sock.recv, "recv")
-        result.send = self.counted(sock.send, "send")
-        if self.thread is None:
-            self.thread, result.recv = threading.get_ident(), recv
-        return result
+    def _hold(self):    # as a clock it is called in each turn
+        if self.is_held:
+            self.barrier.wait()
+            self.barrier.wait()
+        return 1000.0
 
     @contextlib.contextmanager
     def held(self):
         """Let the server do nothing in the block."""
-        self.is_held.clear()
-        with self.lock:
-            self.gate.send(b"x")
-            assert self.is_held.wait(PATIENCE)
-            yield
-
-    def __enter__(self):
-        super().__enter__()
-        self.gate = Wire(self.port).send(       # what does not end
-            b"\x16\x03\1\2\0\1\0\1\xfc\3\3" if self.server.url[4] == "s"
-            else b"GET / HTTP/1.1\r\nA: ")
-        wait_until(lambda: self.thread, "the gate")
-        return self
-
-    def __exit__(self, *exc_info):
-        self.gate.sock.close()
-        super().__exit__(*exc_info)
+        self.is_held = True
+        self.server.wake()
+        self.barrier.wait()
+        self.is_held = False
+        yield
+        self.barrier.wait()
 
 
-PIECES = {"send": None, "read": None}   # how many depends on the platform
+PIECES = dict.fromkeys(["send", "read", "watch"])     # as it happens
 
 
 @table("clients, data, dearer", [
-    ("one", GET_PROBE, {}, "a small file"),
-    ("one", request_for("/probe.txt", "If-None-Match: *"), {}, "304"),
-    ("one", request_for("/probe.txt", "Range: bytes=1-"), {}, "a small part"),
-    ("one", request_for("/folder"), {}, "a redirect"),
-    ("one", request_for("/none"), {"look": 2}, "404, and no page for it"),
-    ("one", request_for("/folder/"), {"look": 2}, "a folder and its page"),
-    ("one", request_for("/large.bin"), PIECES, "a large file"),
-    ("one", request_for("/large.bin", "Range: bytes=9-"), PIECES,
-     "a large part"),
-    ("one", GET_PROBE * 10, {}, "ten together"),
-    ("two", GET_PROBE, {"recv": 2, "send": 2}, "two look once, and log once"),
-    ("new", request_for("/probe.txt", "Connection: close"), {},
-     "a new connection, which is not watched"),
-    ("TLS", GET_PROBE, {}, "TLS, which sees memory alone")])
-def test_cost(tmp_path, monkeypatch, request, clients, data, dearer):
+    (1, GET_PROBE, {}, "a small file"),
+    (1, request_for("/probe.txt", "If-None-Match: *"), {}, "304"),
+    (1, request_for("/probe.txt", "Range: bytes=1-"), {}, "a small part"),
+    (1, request_for("/folder"), {}, "a redirect"),
+    (1, request_for("/none"), {"look": 2}, "404, and no page for it"),
+    (1, request_for("/folder/"), {"look": 2}, "a folder and its page"),
+    (1, request_for("/large.bin"), PIECES, "a large file"),
+    (1, request_for("/large.bin", "Range: bytes=9-"), PIECES, "a large part"),
+    (1, GET_PROBE * 10, {}, "ten together"),
+    (2, GET_PROBE, {"recv": 2, "send": 2}, "two look once, and log once"),
+    (0, request_for("/probe.txt", "Connection: close"), {},
+     "a new connection, which is not watched")])
+def test_cost(tmp_path, monkeypatch, clients, data, dearer):
     """Asked again: one recv, one look at the file, one send, one write."""
     (tmp_path / "folder").mkdir()
     for name, content in (("large.bin", LARGE), ("probe.txt", PROBE),
                           ("folder/index.html", b"page")):
         (tmp_path / name).write_bytes(content)
-    tls = {}
-    if clients == "TLS":
-        cert, key = request.getfixturevalue("certificate")
-        tls = {"tls_cert": cert, "tls_key": key}
     wait_until_settled(tmp_path / name)
-    with Counting(tmp_path, monkeypatch, **tls) as serving, (
+    with Counting(tmp_path, monkeypatch) as serving, (
             contextlib.ExitStack()) as stack:
         def connect():
-            return stack.enter_context(TLSWire(serving.port, cert) if tls
-                                       else Wire(serving.port))
-        kept = [connect() for _ in range(
-            {"new": 0, "two": 2}.get(clients, 1))]
-        answers, total = [], []
+            return stack.enter_context(Wire(serving.port))
+        kept = [connect() for _ in range(clients)]
+        dates = []
 
         def ask(times):
             """Return how many calls of each kind so many steps take."""
             before = dict(serving.calls)
-            del answers[:]
             for _ in range(times):
                 with serving.held():
                     wires = kept or [connect()]
                     for wire in wires:
                         wire.send(data)
-                answers.extend(wire.response() for wire in wires
-                               for _ in range(data.count(b"GET")))
-            total.append(len(answers))
-            serving.logged("GET /", sum(total))
+                dates.extend(wire.response().fields["date"] for wire in wires
+                             for _ in range(data.count(b"GET")))
+            serving.logged("GET /", len(dates))
             return {kind: calls - before[kind]
                     for kind, calls in serving.calls.items()}
         ask(2)
-        while True:     # in another second a file may be opened anew
+        found = ask(10)
+        while dates[-1] != dates[-10]:  # a file may be opened in each second
             found = ask(10)
-            if len({answer.fields["date"] for answer in answers}) == 1:
-                break
     expected = dict.fromkeys(serving.calls, 0)
     expected.update({"recv": 1, "look": 1, "send": 1, "write": 1}, **dearer)
     for kind, calls in expected.items():
@@ -5662,10 +5633,9 @@ def test_cost(tmp_path, monkeypatch, request, clients, data, dearer):
 
 
 @needs_proc
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_open_large_files_are_few(tmp_path, monkeypatch, method):
+def test_open_large_files_are_few(tmp_path, monkeypatch):
     """However many are asked for.  They are closed where descriptors lack,
-    and soon, though the time of a silent client ends meanwhile.
+    and soon.
     """
     for number in range(24):
         put_large(tmp_path / str(number), size=3 << 20)
@@ -5676,76 +5646,48 @@ def test_open_large_files_are_few(tmp_path, monkeypatch, method):
         if open_below(tmp_path):
             raise OSError(errno.EMFILE, "too many open files")
         return plain(path, *args, **kwargs)
-    with Serving(tmp_path, head=True, request_timeout=0.3) as serving, (
-            Wire(serving.port)) as silent, Wire(serving.port) as wire:
+    with Serving(tmp_path) as serving, Wire(serving.port) as wire:
         for number in range(24):
-            answer = wire.get("/%d" % number, method=method)
-            assert answer.fields["content-length"] == str(3 << 20), answer
+            assert len(wire.get("/%d" % number).content) == 3 << 20
             assert len(open_below(tmp_path)) <= 8
-        with monkeypatch.context() as patch:
-            later = time.time() + 1
-            patch.setattr(time, "time", lambda: later)
-            again = wire.get("/23", method=method)
-            assert again.same_as(answer), (answer, again)
-            assert again.fields["date"] != answer.fields["date"]
-            patch.setattr(os, "open", scarce)
-            assert wire.get("/1", method=method).status == 200
-        silent.end()
+        monkeypatch.setattr(os, "open", scarce)
+        assert wire.get("/1").status == 200
         wait_until(lambda: not open_below(tmp_path), "closing")
 
 
 @needs_proc
-def test_clients_of_a_large_file_share_its_descriptor(tmp_path, monkeypatch):
-    """Whatever part they ask for, or half as many would find room.  When it
-    is replaced they get the old one whole, and others the new one.
-    """
+def test_clients_of_a_large_file_share_its_descriptor(tmp_path):
+    """Whatever part they ask for, or half as many would find room."""
     put_large(tmp_path / "large")
-    put_large(tmp_path / "new", b"new")
     with Serving(tmp_path) as serving, contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(Wire(serving.port)) for _ in range(20)]
-        for number, wire in enumerate(wires):
+        for number in range(20):
+            wire = stack.enter_context(Wire(serving.port))
             wire.send(request_for("/large", "Range: bytes=%d-" % number))
             assert b" 206 " in wire.head()
         assert len(open_below(tmp_path)) == 1
-        os.replace(str(tmp_path / "new"), str(tmp_path / "large"))
-        later = time.time() + 1     # what was open for others is closed then
-        monkeypatch.setattr(time, "time", lambda: later)
-        with Wire(serving.port) as other:
-            answer = other.get("/large", "Range: bytes=0-2")
-            assert answer.content == b"new", answer
-        assert wires[7].take(2 * BIG - 7) == bytes(2 * BIG - 7)
-        answer = wires[7].get("/large", "Range: bytes=0-2")
-        assert answer.content == b"new", answer
 
 
-def test_listening_that_fails_is_tried_again(tmp_path, monkeypatch):
+def test_listening_that_fails_is_tried_again(ground, monkeypatch):
     """epoll is out of watches for the listener, once there is room again."""
-    (tmp_path / "probe.txt").write_bytes(PROBE)
-    faults, is_full = [], threading.Event()
-    selector = selectors.DefaultSelector
-    register, unregister = selector.register, selector.unregister
+    selector, faults = selectors.DefaultSelector, []
+    plain = selector.register
 
-    def changed(self, plain, sock, *args):
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            if plain is unregister:
-                is_full.set()
-            elif faults:
-                raise faults.pop()
+    def register(self, sock, *args):
+        if faults and sock.getsockopt(socket.SOL_SOCKET,
+                                      socket.SO_ACCEPTCONN):
+            raise faults.pop()
         return plain(self, sock, *args)
-    for plain in (register, unregister):
-        monkeypatch.setattr(selector, plain.__name__,
-                            functools.partialmethod(changed, plain))
-    with Serving(tmp_path, max_connections=1, clock=Clock(), says=(
+    monkeypatch.setattr(selector, "register", register)
+    with Stepped(ground, max_connections=1, says=(
             r"(httpd\.py: cannot listen for a moment: [^\n]*\n){2}"
-            )) as serving, Wire(serving.port) as one:
-        one.send(b"GET /pro")
-        with Wire(serving.port) as two:
-            two.send(GET_PROBE)
-            assert is_full.wait(PATIENCE)
-            faults += [OSError(errno.ENOSPC, "no watches left")] * 2
-            one.sock.close()
-            wait_until(lambda: serving.turn(1) or two.has_input(), "room")
-            assert two.response().content == PROBE
+            )) as serving, reach(serving, "head") as one, (
+                serving.wire()) as two:
+        two.send(GET_SMALL)
+        serving.turn(0)
+        faults += [OSError(errno.ENOSPC, "no watches left")] * 2
+        one.sock.close()
+        wait_until(lambda: serving.turn(1) or two.has_input(), "room")
+        assert two.response().content == SMALL
 
 
 def test_block_that_raises_ends_at_once(tmp_path):
