@@ -5752,7 +5752,7 @@ def start(*argv, flags=DEV, **popen):
     ("-b 127.0.0..1", 1, "at 127.0.0..1; no name", "dots"),
     ("-b \udcff", 1, "no name", "a byte that is no character"),
     ("-b 127.0.0.1:80", 1, "127.0.0.1:80; without brackets or", "with a port"),
-    (["-b", ""], 1, "at ''; without brackets or a port", "no address"),
+    ("-b ", 1, "at ''; without brackets or a port", "no address"),
     ("-b localhost -b 127.0.0.1", 1, "127.0.0.1; another --bind", "address"),
     ("-b 127.0.0.1 -b 0.0.0.0", 1, "at 0.0.0.0; another --bind", "and all"),
     ("-b :: -b 127.0.0.1", 1, "at 127.0.0.1; another --bind", "other family"),
@@ -5763,7 +5763,7 @@ def start(*argv, flags=DEV, **popen):
     ("-b unix:new -b 192.0.2.1", 1, "192.0.2.1", "one that was made before"),
     ("--log-file link", 1, "it is a link", "a log that is a link"),
     ("--log-file=", 1, "access log ''; No such file", "no log's name"),
-    (["--user", "no one"], 1, "become no one; no user", "no user"),
+    ("--user no-one", 1, "become no-one; no user", "no user"),
     ("--user root", 1, "that is root", "root")])
 def test_what_keeps_it_from_starting(tmp_path, monkeypatch, options, status,
                                      words):
@@ -5783,8 +5783,7 @@ def test_what_keeps_it_from_starting(tmp_path, monkeypatch, options, status,
             live.bind("live")
             live.listen(1)
         port = str(taken.getsockname()[1])
-        if isinstance(options, str):
-            options = options.replace("{port}", port).split()
+        options = options.replace("{port}", port).split(" ")
         ended = start_here(*options, *["0"][:not options[-1].isdigit()])
     said = ended.err.splitlines()
     assert (ended.status, ended.out) == (status, b""), ended
@@ -6685,15 +6684,17 @@ def test_five_gib():
                 for block in iter(lambda: pipe.read(1 << 20), b""):
                     total, tail = total + len(block), block[-5:]
             assert (total, tail, process.wait()) == (size, b"tail\n", 0)
-            used = running.memory("VmHWM") - before
-    assert used < (64 if PYPY else 8) << 10, used
+            assert running.memory("VmHWM") - before < (
+                64 if PYPY else 8) << 10
 
 
 # ---- The page and the listing in a browser ----------------------------------
 
 
-def exchanges(page):
-    """Return the requests that *page* shows, and what it says comes back."""
+def exchanges(page=""):
+    """Return the requests of *page*, or of htdocs, and their answers."""
+    with open(os.path.join(HTDOCS, "index.html"), encoding="utf-8") as file:
+        page = page or file.read()
     found = found_in(
         "<pre>(GET .*?)</pre>.*?<pre aria-live.*?>(.*?)</pre>", page)
     assert len(found) == 4
@@ -6701,16 +6702,10 @@ def exchanges(page):
             for pair in found]
 
 
-def the_page():
-    """Return htdocs/index.html."""
-    with open(os.path.join(HTDOCS, "index.html"), encoding="utf-8") as file:
-        return file.read()
-
-
 def test_requests_of_the_page():
     """What can be read without a script is true."""
     with Serving(HTDOCS) as serving:
-        for request, response in exchanges(the_page()):
+        for request, response in exchanges():
             with Wire(serving.port) as wire:
                 wire.send(request.replace("\n", "\r\n").encode()
                           + b"\r\n\r\n")
@@ -6746,8 +6741,7 @@ def test_in_a_browser(tmp_path):
         shown = exchanges(browsed(tmp_path, url))
         for name in ("style.css", "script.js", "icon.svg"):
             assert serving.log_lines('"GET /%s HTTP/1.1" 200' % name)
-    for (request, response), (_, expected) in zip(shown,
-                                                  exchanges(the_page())):
+    for (request, response), (_, expected) in zip(shown, exchanges()):
         assert request.split("\n")[1] == "Host: " + url[7:-1]
         assert response.startswith(expected + "\n")
         assert "\ncache-control: no-" in response
@@ -6808,8 +6802,8 @@ def test_behind_haproxy_no_request_fails(tmp_path):
                 answer = wire.response()
                 assert answer.status == 200, answer
             servers[number] = server = start_server(paths[number])
-            wait_until(lambda server=server: wires[0].get(
-                "/a.css").status == 200 and server.log_lines("a.css"), "it")
+            wait_until(lambda server=server: wires[0].get("/a.css").status
+                       == 200 and server.log_lines("a.css"), "its return")
 
 
 IN_NGINX = (
