@@ -3683,46 +3683,6 @@ def test_answer_survives_what_the_client_still_sends(big, head, status):
 # ---- TLS --------------------------------------------------------------------
 
 
-class TLSRecords(Wire):
-    """A TLS client whose bytes on the wire are the test's own matter."""
-
-    def __init__(self, port, cafile):
-        super().__init__(port)
-        import ssl
-        self.ssl = ssl
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = ssl.create_default_context(cafile=cafile).wrap_bio(
-            self.incoming, self.outgoing, server_hostname="localhost")
-
-    def until_done(self, call, *args):
-        """Return what call() does, to whom what comes and goes is passed."""
-        while True:
-            try:
-                return call(*args)
-            except self.ssl.SSLWantReadError:
-                self.send(self.outgoing.read())
-                self.more()
-                self.incoming.write(self.take(len(self.received)))
-
-    def handshake(self):
-        """Do the handshake but for its last bytes: return those."""
-        self.until_done(self.tls.do_handshake)
-        return self.outgoing.read()
-
-    def encrypt(self, data):
-        """Return the record that *data* is sent in."""
-        self.tls.write(data)
-        return self.outgoing.read()
-
-    def read_to_end(self):
-        """Return all that comes before a close_notify."""
-        blocks = []
-        with contextlib.suppress(self.ssl.SSLZeroReturnError):  # we, too
-            while not blocks or blocks[-1]:
-                blocks.append(self.until_done(self.tls.read, 65536))
-        return b"".join(blocks)
-
-
 @pytest.fixture
 def secure(certificate):
     """The options of a Server with the certificate."""
@@ -3749,21 +3709,17 @@ def test_tls_as_openssl_sees_it(site, secure, version, sent, said):
     assert re.search(said, shown, re.DOTALL), shown
 
 
-def test_many_records_in_one_segment(site, certificate, secure):
-    """From the end of the handshake to that of TLS: nothing is forgotten."""
+def test_many_records(site, certificate, secure):
+    """Those that come together, and with the end of TLS, are all read."""
     requests = (GET_PROBE * 3 + request_for("/large.bin")
-                + request_for("/hello.txt"))
-    with Serving(site, **secure) as serving, TLSRecords(
-            serving.port, certificate[0]) as client:
-        sent = client.handshake() + b"".join(
-            client.encrypt(requests[i:i + 7])
-            for i in range(0, len(requests), 7))
-        with contextlib.suppress(client.ssl.SSLWantReadError):
-            client.tls.unwrap()
-        client.send(sent + client.outgoing.read())
-        received = client.read_to_end()
-        assert received.count(PROBE) == 3
-        assert LARGE in received and received.endswith(HELLO)
+                + request_for("/hello.txt", CLOSE))
+    with Serving(site, **secure) as serving, TLSWire(
+            serving.port, certificate[0]) as wire:
+        for start in range(0, len(requests), 7):
+            wire.send(requests[start:start + 7])
+        for content in (*3 * [PROBE], LARGE, HELLO):
+            assert wire.response().content == content
+        wire.end()
 
 
 @table("data, told", [
@@ -4365,16 +4321,18 @@ def test_who_has_connected_before_the_end_may_still_ask(site):
 def test_who_has_connected_before_the_end_may_still_shake_hands(
         site, certificate, secure):
     """Over TLS, for three seconds."""
+    import ssl
     with Serving(site, clock=Clock(), **secure) as serving, TLSWire(
-            serving.port, certificate[0]) as idle, TLSRecords(
-                serving.port, certificate[0]) as early, Wire(
-                    serving.port) as silent:
+            serving.port, certificate[0]) as idle, Wire(
+                serving.port) as early, Wire(serving.port) as silent:
         idle.get("/probe.txt")
         serving.server.stop()
         idle.end()
         serving.turn(2.9)
-        early.send(early.handshake() + early.encrypt(GET_PROBE))
-        assert early.read_to_end().endswith(PROBE)
+        early.sock = ssl.create_default_context(
+            cafile=certificate[0]).wrap_socket(
+                early.sock, server_hostname="localhost")
+        assert early.get("/probe.txt").content == PROBE
         assert not silent.has_input()
         serving.turn(0.2)
         silent.end()
@@ -5663,29 +5621,6 @@ def test_clients_of_a_large_file_share_its_descriptor(tmp_path):
         assert len(open_below(tmp_path)) == 1
 
 
-def test_listening_that_fails_is_tried_again(ground, monkeypatch):
-    """epoll is out of watches for the listener, once there is room again."""
-    selector, faults = selectors.DefaultSelector, []
-    plain = selector.register
-
-    def register(self, sock, *args):
-        if faults and sock.getsockopt(socket.SOL_SOCKET,
-                                      socket.SO_ACCEPTCONN):
-            raise faults.pop()
-        return plain(self, sock, *args)
-    monkeypatch.setattr(selector, "register", register)
-    with Stepped(ground, max_connections=1, says=(
-            r"(httpd\.py: cannot listen for a moment: [^\n]*\n){2}"
-            )) as serving, serving.reach("head") as one, (
-                serving.wire()) as two:
-        two.send(GET_PROBE)
-        serving.turn(0)
-        faults += [OSError(errno.ENOSPC, "no watches left")] * 2
-        one.sock.close()
-        wait_until(lambda: serving.turn(1) or two.has_input(), "room")
-        assert two.response().content == PROBE
-
-
 def test_block_that_raises_ends_at_once(tmp_path):
     """What that cuts off is logged.  The clock stands still: no deadline."""
     put_large(tmp_path / "big")
@@ -6765,44 +6700,6 @@ def test_equal_folders_give_equal_answers(tmp_path):
             assert {"etag", "last-modified"} < set(first.fields)
 
 
-@pytest.mark.slow
-@needs("AF_UNIX")
-def test_behind_haproxy_no_request_fails(tmp_path):
-    """As README configures it, while servers are killed and upgraded."""
-    need("haproxy")
-    (tmp_path / "a.css").write_bytes(b"body { color: red }" * 500)
-    front, *paths = [tempfile.mktemp(dir=SCRATCH) for _ in range(3)]
-    (text,) = readme_blocks("haproxy")
-    for place, path in zip([":80\n", "192.0.2.11:8080", "192.0.2.12:8080"],
-                           [front + "\n", *paths]):
-        text = text.replace(place, "unix@" + path)
-    (tmp_path / "conf").write_text(text)
-
-    def start_server(path):
-        running = Running(tmp_path, "-b", "unix:" + path)
-        stack.callback(running.stop)
-        return running
-    with contextlib.ExitStack() as stack:
-        servers = [start_server(path) for path in paths]
-        haproxy = stack.enter_context(subprocess.Popen(
-            ["haproxy", "-db", "-f", str(tmp_path / "conf")],
-            env=dict(os.environ, PATH=SBIN)))
-        stack.callback(haproxy.kill)
-        wait_until(lambda: os.path.exists(front), "HAProxy")
-        wires = [stack.enter_context(Wire(0, front)) for _ in range(8)]
-        for number, how in [(0, signal.SIGKILL), (1, signal.SIGTERM),
-                            (0, signal.SIGTERM)]:
-            for wire in wires:
-                wire.send(request_for("/a.css") * 200)
-            servers[number].stop(how)
-            for wire in wires * 200:
-                answer = wire.response()
-                assert answer.status == 200, answer
-            servers[number] = server = start_server(paths[number])
-            wait_until(lambda server=server: wires[0].get("/a.css").status
-                       == 200 and server.log_lines("a.css"), "its return")
-
-
 IN_NGINX = (
     "pid pid; events { } http { access_log off; client_body_temp_path 1;"
     " proxy_temp_path 2; fastcgi_temp_path 3; uwsgi_temp_path 4;"
@@ -6812,6 +6709,7 @@ IN_NGINX = (
 @pytest.mark.slow
 @table("names, command", [
     (["nginx"], "nginx -t -q -e stderr -p {0} -c {0}/conf", "nginx"),
+    (["haproxy"], "haproxy -c -q -f {0}/haproxy", "HAProxy"),
     (["logrotate"], "logrotate -s {0}/state {0}/logrotate", "logrotate"),
     (["ini.socket", "ini.service"],
      "systemd-analyze verify {0}/ini.socket {0}/ini.service", "systemd")])
