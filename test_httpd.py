@@ -5288,7 +5288,7 @@ def test_folder_that_goes_while_it_is_listed(tmp_path, change, status):
 ASKED = [
     ("/probe.txt /digits /large.bin /empty.txt /folder/sub/deep.css", "X: y",
      200, None),
-    ("/link-in", "X: y", 200, PROBE), ("/folder", "X: y", 301, None),
+    ("/link-in", "X: y", 200, HELLO), ("/folder", "X: y", 301, None),
     ("/folder/", "X: y", 200, b"folder's own"),
     ("/latin%E9.txt", "X: y", 200, b"no UTF-8"),
     ("/nothing /digits/x /fifo /%2e%2e/secret.txt /.hidden /link-out"
@@ -5317,7 +5317,8 @@ def test_platform_without(ground, tmp_path, missing):
                     assert answer.content == (
                         PLACES[target[1:]] if content is None else content)
         assert re.findall(b'<tr><td><a href="([^"]*)"', wires[0].get(
-            "/list/").content) == [b"../", b"b.txt", b"link-in"]
+            "/list/").content) == [b"../", b"empty/", b"%3Ci%3E%26%22.txt",
+                               b"b.txt", b"in", b"link-in"]
         answer = wires[0].get("/script.js", "Accept-Encoding: gzip")
         assert gzip.decompress(answer.content) == MANY_LINES
         for wire in wires:      # pipelined, and the last one half-closed
@@ -6075,7 +6076,7 @@ tls_password_file= auth_file= limits= clock= wrap=
     Server.handle_signals self; Server.reload self
     Server.serve_forever self; Server.server_close self
     Server.shutdown self; Server.stop self; Server.wake self; SETTLED_NS
-    size_for_people size; PROBE; TARGET; TrustedProxies names
+    size_for_people size; SMALL; TARGET; TrustedProxies names
     unparsed_request received; wants_digest fields""", httpget: """\
     __version__; BrokenOff; ConnectError; CONNECTIONS; Failure
     fetch url * fields= timeout= user= cafile= insecure= raw=
