@@ -15,6 +15,7 @@ each case, whose last column says why it is there.
 import atexit
 import base64
 import collections
+import concurrent.futures
 import contextlib
 import doctest
 import errno
@@ -165,12 +166,6 @@ def compiled(program):
     return path
 
 
-def memory_of(pid, name="VmRSS"):
-    """Return the memory of process *pid* in KiB, by its name in /proc."""
-    with open("/proc/%d/status" % pid) as status:
-        return int(re.search(name + r":\s+([0-9]+)", status.read()).group(1))
-
-
 def need_descriptors(count):
     """Skip where a process may not open so many; let this one open them."""
     resource = pytest.importorskip("resource")
@@ -256,7 +251,8 @@ class Running(LogReader):
 
     def memory(self, name="VmRSS"):
         """Return its memory in KiB, as /proc has it under *name*."""
-        return memory_of(self.pid, name)
+        with open("/proc/%d/status" % self.pid) as file:
+            return int(re.search(name + r":\s+([0-9]+)", file.read()).group(1))
 
 
 class Clock:
@@ -270,11 +266,8 @@ class Clock:
 
 
 class Serving(LogReader):
-    """An httpd.Server in a thread of this process, with *options*.
-
-    Starting one takes a millisecond, so a test has its own.  Its messages go
-    to a file in place of sys.stderr; what it says must match *says*.
-    """
+    """An httpd.Server in a thread of this process, with *options*; in a
+    millisecond, so a test has its own.  What it says must match *says*."""
 
     def __init__(self, directory, says="", log_format="combined", **options):
         self.says = says
@@ -288,23 +281,19 @@ class Serving(LogReader):
 
     def __enter__(self):
         self.messages = tempfile.TemporaryFile("w+")
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(contextlib.redirect_stderr(self.messages))
-            stack.enter_context(self.server)
-            self.stack = stack.pop_all()
+        self.stack = contextlib.ExitStack()
+        self.stack.enter_context(contextlib.redirect_stderr(self.messages))
+        self.stack.enter_context(self.server)
         return self
 
     def __exit__(self, kind, *rest):
         self.stack.__exit__(kind, *rest)
-        said = self.said()
+        self.messages.seek(0)
+        said = self.messages.read()
         self.messages.close()
         self.log_file.close()
         if kind is None:
             assert re.fullmatch(self.says, said, re.DOTALL), said
-
-    def said(self):
-        size = os.fstat(self.messages.fileno()).st_size
-        return os.pread(self.messages.fileno(), size, 0).decode()
 
     def turn(self, seconds):
         """Turn its clock on by so many *seconds*, and let it notice."""
@@ -375,9 +364,9 @@ class Wire:
         self.sock.sendall(data)
         return self
 
-    def get(self, target, *lines, **settings):
-        self.send(request_for(target, *lines, **settings))
-        return self.response(settings.get("method", "GET"))
+    def get(self, target, *lines, method="GET"):
+        self.send(request_for(target, *lines, method=method))
+        return self.response(method)
 
     def has_input(self):
         return bool(select.select([self.sock], [], [], 0)[0])
@@ -388,11 +377,11 @@ class Wire:
         assert data, "closed after %r" % self.received[-200:]
         self.received += data
 
-    def head(self):
-        """Return exactly one response head."""
-        while b"\r\n\r\n" not in self.received:
+    def head(self, end=b"\r\n\r\n"):
+        """Return exactly one response head, or what else has this *end*."""
+        while end not in self.received:
             self.more()
-        return self.take(self.received.index(b"\r\n\r\n") + 4)
+        return self.take(self.received.index(end) + len(end))
 
     def response(self, method="GET"):
         """Return exactly one response."""
@@ -416,9 +405,7 @@ class Wire:
 
     def chunk(self):
         """Return one chunk of a chunked body."""
-        while b"\r\n" not in self.received:
-            self.more()
-        size = self.take(self.received.index(b"\r\n") + 2)
+        size = self.head(b"\r\n")
         assert re.fullmatch(b"[0-9a-f]+\r\n", size)
         data = self.take(int(size, 16) + 2)
         assert data.endswith(b"\r\n")
@@ -451,25 +438,17 @@ class TLSWire(Wire):
         elif tls_1_2:  # Python 3.6
             context.options |= ssl.OP_NO_TLSv1_3
         context.set_alpn_protocols(["h2", "http/1.1"])
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.sock.close)
-            self.sock = context.wrap_socket(
-                self.sock, server_hostname="localhost",
-                suppress_ragged_eofs=False)
-            stack.pop_all()
+        self.sock = context.wrap_socket(     # it closes what fails
+            self.sock, server_hostname="localhost", suppress_ragged_eofs=False)
 
 
-def request_for(target, *lines, **settings):
+def request_for(target, *lines, method="GET"):
     """Return the bytes of a request for *target* with more field lines."""
-    method = settings.get("method", "GET")
-    if isinstance(target, str):
-        target = target.encode("latin-1")
-    return b"\r\n".join([method.encode() + b" " + target + b" HTTP/1.1",
-                         b"Host: test"] + [line.encode("latin-1")
-                                           for line in lines]) + b"\r\n\r\n"
+    return "\r\n".join(["%s %s HTTP/1.1" % (method, target), "Host: test",
+                        *lines, "", ""]).encode("latin-1")
 
 
-class Wrapped:
+class wrapped:
     """What Server(wrap=) may return: *sock*, but for its *methods*."""
 
     def __init__(self, sock, **methods):
@@ -480,16 +459,11 @@ class Wrapped:
         return getattr(self.sock, name)
 
 
-wrapped = Wrapped
-
-
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A certificate for localhost, and its key, in two files."""
-    if "ssl" in WITHOUT:
-        pytest.skip("HTTPD_TEST_WITHOUT=ssl")
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
+    if "ssl" in WITHOUT or not shutil.which("openssl"):
+        pytest.skip("needs ssl and openssl")
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
@@ -508,10 +482,7 @@ def certificate(tmp_path_factory):
 Cut = collections.namedtuple("Cut", "answer count how")
 CUT = functools.partial(Cut, how="close")
 RESET = functools.partial(Cut, how="reset")
-
-
-def STALL(answer, count=1 << 60):
-    return Cut(answer, count, "stall")
+STALL = functools.partial(Cut, count=1 << 60, how="stall")
 
 
 class ScriptedServer:
@@ -528,8 +499,8 @@ class ScriptedServer:
                  family=socket.AF_INET, address="127.0.0.1"):
         self.script, self.keep = script, keep
         self.context, self.ragged = context, ragged
-        self.requests, self.errors, self.threads = [], [], []
-        self.leaving = False
+        self.requests, self.results, self.leaving = [], [], False
+        self.pool = concurrent.futures.ThreadPoolExecutor(99)
         self.listener = socket.socket(family, socket.SOCK_STREAM)
         self.listener.bind((address, 0))
         self.listener.listen(16)
@@ -540,7 +511,7 @@ class ScriptedServer:
                                  self.host, self.port, path)
 
     def __enter__(self):
-        self._start(self._accept)
+        self.results.append(self.pool.submit(self._accept))
         return self
 
     def __exit__(self, *exc):
@@ -549,20 +520,15 @@ class ScriptedServer:
         with contextlib.suppress(OSError), socket.socket(
                 self.listener.family) as sock:
             sock.connect(self.listener.getsockname())
-        for thread in self.threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+        for result in self.results:     # or what has failed
+            result.result(PATIENCE)
+        self.pool.shutdown()
         self.listener.close()
-        assert not self.errors, self.errors
-
-    def _start(self, function, *args):
-        thread = threading.Thread(target=function, args=args, daemon=True)
-        self.threads.append(thread)
-        thread.start()
 
     def _accept(self):
         while not self.leaving:
-            self._start(self._serve, self.listener.accept()[0])
+            self.results.append(self.pool.submit(
+                self._serve, self.listener.accept()[0]))
 
     def _serve(self, sock):
         with contextlib.suppress(OSError), sock:    # clients may leave
@@ -571,14 +537,10 @@ class ScriptedServer:
             if self.context:
                 sock = self.context.wrap_socket(sock, server_side=True)
             with sock:
-                try:
-                    while self._serve_once(sock) and self.keep:
-                        pass
-                    if self.context and not self.ragged:
-                        sock.unwrap()
-                except Exception as exc:
-                    if not isinstance(exc, OSError):
-                        self.errors.append(exc)
+                while self._serve_once(sock) and self.keep:
+                    pass
+                if self.context and not self.ragged:
+                    sock.unwrap()
 
     def _serve_once(self, sock):
         """Answer one request; return whether there was one."""
@@ -629,10 +591,8 @@ class Ended:
 
     def __init__(self, status, out, err):
         self.status, self.out, self.err = status, out, (err or b"").decode()
-        assert "Traceback" not in self.err, self.err
-        assert "Warning" not in self.err, self.err
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", self.err), (
-            self.err)
+        assert not re.search(
+            "Traceback|Warning|[\0-\x09\x0b-\x1f\x7f-\x9f]", self.err), self
 
     def __repr__(self):
         return "status %r, out %r\n%s" % (
@@ -770,16 +730,8 @@ def after(code):
             "runpy.run_path(sys.argv[0], run_name='__main__')"]
 
 
-def start_here(*argv):
-    """Run httpd.py, which is to end by itself, in this process."""
-    with contextlib.suppress(ImportError):
-        import resource
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        return run_here(httpd.main, *argv)
-    finally:
-        with contextlib.suppress(NameError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+# Run httpd.py, which is to end by itself, in this process.
+start_here = functools.partial(run_here, httpd.main)
 
 
 def check_refusal(ended, *words):
@@ -989,19 +941,10 @@ def are_refused_on_windows(names):
     return refused.pop() if len(refused) == 1 else refused
 
 
-def media_types(suffixes):
-    return " ".join(httpd.media_type(b"a.x." + suffix.encode())
-                    for suffix in suffixes.split(" "))
-
-
 def in_order(names):
     names = names.split(b" ")
     return all(sorted(other, key=httpd.natural_key) == names
                for other in (names[::-1], names[1:] + names[:1]))
-
-
-def sizes(*numbers):
-    return ", ".join(map(httpd.size_for_people, numbers))
 
 
 def settled(changed, modified):
@@ -1179,9 +1122,10 @@ judged_without = functools.partial(judged, etag=None, modified=None)
         "a. a.. a%20 a.%20. ... ..%20", 'a~1 a* a%3f " < > | %01 a%0ab%0ac'],
      True, "devices, short names, wild cards, and what loses its end"),
     # The same on every machine: no table of the system's is asked.
-    (media_types, ["html HTM txt mjs svg JPG gz wasm"],
-     "text/html text/html text/plain text/javascript image/svg+xml image/jpeg"
-     " application/gzip application/wasm", "any case"),
+    (httpd.media_type, [b"a.x.html", b"a.HTM"], "text/html", "any case"),
+    (httpd.media_type, [b"a.mjs"], "text/javascript", "what modules must be"),
+    (httpd.media_type, [b"a.wasm"], "application/wasm", "new in Python 3.8"),
+    (httpd.media_type, [b"a.tar.gz"], "application/gzip", "no coding"),
     (httpd.media_type, [b"html", b"", b"a.", b"a.html.none", b"a.html/js",
                         b"a.\xff", b"a.html\r\nX: "], None, "unknown"),
     # A charset in the field outranks what a page declares.
@@ -1220,9 +1164,11 @@ judged_without = functools.partial(judged, etag=None, modified=None)
         b"f0 f00 f1 f01x f2", b"x\xfe2 x\xfe10", b"1\xc2\xb2 2\xd9\xa1",
         b"n1" + b"0" * 253 + b" n" + b"9" * 254], True,
      "numbers of any length; else case, zeros, bytes; no other digits"),
-    (sizes, [(0, 1023, 1536, 102297, 102376, 1022976, 1023488, 1024**2 - 1,
-              1 << 63)], "0 B, 1023 B, 1.5 KiB, 99.9 KiB, 100 KiB, 999 KiB, "
-     "1.0 MiB, 1.0 MiB, 8.0 EiB", "three digits or so, never 1024 KiB"),
+    (httpd.size_for_people, [1023], "1023 B", "no fraction"),
+    (httpd.size_for_people, [102297], "99.9 KiB", "three digits"),
+    (httpd.size_for_people, [102376], "100 KiB", "no fourth"),
+    (httpd.size_for_people, [1023488, 1024**2 - 1], "1.0 MiB", "not 1000 KiB"),
+    (httpd.size_for_people, [1 << 63], "8.0 EiB", "the most"),
     (httpd.listing_time, [253402300799], "9999-12-31 23:59:59", "the last"),
     (httpd.listing_time, [253402300800, -2**63], "", "no file can have them"),
     # Whether a change that is to come will have another time.
@@ -1413,10 +1359,7 @@ GOOD_LINES = [line.encode() for line in [
 
 
 def fuzz_heads(chance, count):
-    """Whatever comes is refused in order, or is a Request that is safe.
-
-    Its values lead to one of the answers that there are, whatever they are.
-    """
+    """Whatever comes is refused in order, or is a Request that is safe."""
     heads = [head for head, _, _ in REQUESTS if len(head) < 400]
     seen = set()
     for _ in range(count):
@@ -1425,20 +1368,15 @@ def fuzz_heads(chance, count):
                               spoiled(chance, heads))) + b"\r\n\r\n"
         # A connection cuts it at the first.
         head = head[:head.find(b"\r\n\r\n", 2) + 4]
-        try:
-            request = httpd.parse_request(head)
-        except httpd.HTTPError as error:
-            assert error.status in (400, 414, 431, 505), head
-            assert re.fullmatch("[ -~]*", error.detail), head
+        request = outcome(httpd.parse_request, head)
+        if request in (400, 414, 431, 505):
             seen.add("refused")
             continue
         assert request.connection == "close" or not request.has_body, head
         assert request.path.startswith("/") == (
             request.method in ("GET", "HEAD")), head
         fields, length = request.fields, chance.choice((0, 1, 10, 2**40))
-        weights = httpd.parse_weights(fields.get("accept", ""))
-        weight = httpd.media_weight(weights, "text/html")
-        assert {weight, *weights.values()} <= set(range(1001)), head
+        assert 0 <= weight_of_html(fields.get("accept", "")) <= 1000, head
         found = outcome(httpd.select_ranges, fields.get("range", ""), length)
         if isinstance(found, list):
             assert all(first <= last < length for first, last in found), head
@@ -1537,7 +1475,6 @@ class Page(html.parser.HTMLParser):
     def __init__(self, content):
         super().__init__()
         self.elements, self.inside = [], []
-        self.part = ""      # nav or tbody
         self.feed(content.decode("utf-8"))
         self.close()
         assert not self.inside
@@ -1545,10 +1482,8 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         assert {tag}.union(tag + "." + name for name, _ in attrs) <= ELEMENTS
         assert len(dict(attrs)) == len(attrs)
-        if tag in ("nav", "tbody"):
-            self.part = tag
         self.elements.append(types.SimpleNamespace(
-            tag=tag, part=self.part, text="", **dict(attrs)))
+            tag=tag, text="", **dict(attrs)))
         if tag not in NEVER_CLOSED:
             self.inside.append(self.elements[-1])
 
@@ -1559,13 +1494,11 @@ class Page(html.parser.HTMLParser):
         for element in self.inside:
             element.text += data
 
-    def all(self, tag, part=None):
-        """Return the elements of *tag*, in one *part* of the page."""
-        return [each for each in self.elements
-                if each.tag == tag and part in (None, each.part)]
+    def all(self, tag):
+        return [each for each in self.elements if each.tag == tag]
 
-    def texts(self, tag, part=None):
-        return [each.text for each in self.all(tag, part)]
+    def texts(self, tag):
+        return [each.text for each in self.all(tag)]
 
 
 def test_error_page():
@@ -1626,11 +1559,8 @@ def names_in(wire, target):
 @pytest.mark.parametrize("folder", [
     [], [b"<b>", b"a?b#c%2e", b"\xff", b"{title}", b"http:", b"a.example"]])
 def test_listing_of_hostile_names(folder, tmp_path):
-    """Each name is shown, and is in JSON to the very bytes.
-
-    Its link is the name, quoted, and nothing else is in quotes: fsspec and
-    others put what is there behind the folder's URL.
-    """
+    """Each is shown, and is in JSON to the very bytes.  Its link is the name,
+    and all that is in quotes: fsspec puts that behind the folder's URL."""
     names = sorted({*HOSTILE, *(
         bytes([byte]) for byte in range(1, 256) if byte not in b"./")})
     place = os.path.join(os.fsencode(str(tmp_path)), *folder)
@@ -1647,22 +1577,19 @@ def test_listing_of_hostile_names(folder, tmp_path):
     assert sorted(listed) == names
     title = "/" + "".join(shown(name) + "/" for name in folder)
     assert page.texts("title") == page.texts("h1") == [title]
-    # Relative, so they hold below a proxy's path too.
-    assert [link.href for link in page.all("a", "nav")] == [
-        "../" * i for i in range(len(folder), 0, -1)]
     rows = [("../", "../")] if folder else []
     rows += [(urllib.parse.quote(name, "") + slash, shown(name) + slash)
              for name in listed for slash in ["/" * (name in names[::3])]]
-    assert [(link.href, link.text) for link in page.all("a", "tbody")] == rows
+    links = page.all("a")       # at first those that lead up, relative, so
+    for count in range(len(folder), 0, -1):     # they hold below a proxy too
+        assert links.pop(0).href == "../" * count
+    assert [(link.href, link.text) for link in links] == rows
     assert re.findall('href="(.*?)"', content.decode()) == [
         href for href, _ in rows]
 
 
 def test_listing_rows(tmp_path):
-    """The exact size is there for who wants it, and the time for machines.
-
-    Shown is the minute in UTC.  JSON is as nginx's autoindex has it.
-    """
+    """Of people, with what is exact beside it; JSON is nginx's autoindex's."""
     fill(tmp_path, [(b"a", 12345, MODIFIED), (b"b", 2**33, MODIFIED),
                     (b"c", 0, -1), (b"d", None, MODIFIED), (b"e", 1, 0)])
     with Serving(tmp_path) as serving, Wire(serving.port) as wire:
@@ -1680,8 +1607,8 @@ def test_listing_rows(tmp_path):
         {"name": "b", "type": "file", "mtime": DATE, "size": 2**33},
         {"name": "c", "type": "file", "size": 0},
         {"name": "e", "type": "file", "mtime": httpd.http_date(0), "size": 1}]
-    assert (page.texts("p"), empty.texts("p"), empty.texts("a", "tbody")) == (
-        [], ["This folder is empty."], ["../"])
+    assert (page.texts("p"), empty.texts("p"), empty.texts("a")) == (
+        [], ["This folder is empty."], ["/", "../"])
 
 
 ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
@@ -1699,8 +1626,8 @@ ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
 def test_listing_is_sorted(queries, sort, order, tmp_path):
     """By the key, then by name, or all the other way round; folders first.
 
-    A click sorts by a column, another one turns the order; by a form, for
-    what crawls follows links.  The column says so (WAI-ARIA, 6.6: aria-sort).
+    A click sorts by a column, another one turns the order (by a form, for what
+    crawls follows links), and the column says so (WAI-ARIA, 6.6: aria-sort).
     """
     fill(tmp_path, [(b"d10", None, 3), (b"d9", None, 1), (b"f10", 1, 2),
                     (b"f9", 1, 5), (b"F2", 3, 1), (b"a", 2, 2)])
@@ -1906,8 +1833,6 @@ def test_bad_line_of_users_is_named_but_not_shown():
 # ---- Time, and what is written down -----------------------------------------
 
 
-# Functions, and the worst input that one could think of for each, where what
-# is in braces comes again and again.
 def trickle(text):
     """Let a head come byte by byte: it is not searched anew each time."""
     received = bytearray(b"GET / HTTP/1.1\r\n")
@@ -1947,7 +1872,8 @@ def trickle(text):
     (httpget.without_dots, ["{/a}{/..}"], "client: dots"),
 ])
 def test_time_is_linear(function, inputs):
-    """Sixteen times as much takes nothing like 256 times as long."""
+    """Sixteen times as much takes nothing like 256 times as long, of the
+    worst there is; what is in braces comes again and again."""
     def seconds(pattern, size):
         size //= pattern.count("{")
         text = re.sub("(?s){(.*?)}", lambda found: (
