@@ -90,8 +90,7 @@ MISSING = {
              "        plain.__init__(self, family, *args, **kwargs)\n"
              "socket.socket = IPv4"),
 }
-WITHOUT = os.environ.get("HTTPD_TEST_WITHOUT", "")
-WITHOUT = WITHOUT.split(",") if WITHOUT else []
+WITHOUT = re.findall("[^,]+", os.environ.get("HTTPD_TEST_WITHOUT", ""))
 
 
 def lacking(folder, features):
@@ -257,9 +256,7 @@ class Running(LogReader):
 
 class Clock:
     """A clock for Server(clock=): it stands still until a test turns it."""
-
-    def __init__(self):
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self):
         return self.now
@@ -1075,7 +1072,6 @@ judged_without = functools.partial(judged, etag=None, modified=None)
         "", "bytes =", "bytes:", "lines=", "xbytes=")], None, "another unit"),
     (ranges, ["99999999999999999999-", "-99999999999999999999",
               "9" * 5000 + "-"], None, "no 64 bits (CVE-2017-7529)"),
-    (ranges, [",".join(["0-1"] * 256)], [(0, 1)], "256 times"),
     (ranges, [(alternate(256), 512), (",, ," + alternate(256), 512)],
      [(2 * i, 2 * i) for i in range(256)], "256"),
     (ranges, [(alternate(257), 514), ",".join(["0-1"] * 257),
