@@ -662,20 +662,20 @@ def get(*arguments, **popen):
     return ended(start_httpget(*arguments, **popen))
 
 
-def fetch_from(script, *options, name="/file", run=get_here, **settings):
+def fetch_from(script, *options, name="/file", **settings):
     """Run httpget.py against *script*, without another try unless *options*
     ask for it; return how it ended, with the heads of its requests."""
     with ScriptedServer(script, **settings) as server:
-        result = run("--retries", "0", *options, server.host, server.port,
-                     name)
+        result = get_here("--retries", "0", *options, server.host,
+                          server.port, name)
         result.requests = server.requests
     return result
 
 
 @contextlib.contextmanager
 def terminal():
-    """Yield a terminal and a list of what is shown on it, which is complete
-    after the block."""
+    """Yield a file, a terminal, and a list of what is shown on it, which is
+    complete after the block."""
     import pty
     import tty
     master, slave = pty.openpty()
@@ -689,9 +689,9 @@ def terminal():
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        yield slave, shown
+        with open(slave, "wb", 0) as screen:
+            yield screen, shown
     finally:
-        os.close(slave)
         reader.join(PATIENCE)
         os.close(master)
 
@@ -1904,7 +1904,7 @@ PART_NOTES = "the notes beside a part"
 
 
 def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
-           ranges=True, coding=""):
+           ranges=True):
     """Return a function that answers requests for a file.
 
     *cut*: only so many bytes of what is asked for come; *how*: see Cut.
@@ -1914,8 +1914,7 @@ def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
         if isinstance(digest, bytes) and field_of(head, "Want-Repr-Digest"):
             return ok(b"", status=digest)
         fields = ["Last-Modified: " + DATE, "ETag: " + etag]
-        fields += ["Accept-Ranges: bytes"] * ranges + [
-            "Content-Encoding: " + coding] * bool(coding)
+        fields += ["Accept-Ranges: bytes"] * ranges
         if digest is not None and field_of(head, "Want-Repr-Digest"):
             value = hashlib.sha256(content).digest()
             fields.append("Repr-Digest: sha-256=:%s:" % base64.b64encode(
@@ -1940,8 +1939,7 @@ def script_of(paths):
     """Return a script of what is at each of *paths*, or at all of them.
 
     It is one answer, or a list of those to each request in turn, the last of
-    which stays.  "*" is what is at all other paths.  A question for one byte
-    takes none from a list: its next file is asked, or there is none.
+    which stays.  "*" is what is at all other paths.
     """
     taken = {}
 
@@ -1951,10 +1949,7 @@ def script_of(paths):
         answer = paths
         if isinstance(paths, dict):
             answer = paths.get(path, paths.get("*", NONE_THERE))
-        if isinstance(answer, list) and field_of(head, "Range") == "bytes=0-0":
-            answer = ([each for each in answer[taken.get(path, 1) - 1:]
-                       if callable(each)] + [NONE_THERE])[0]
-        elif isinstance(answer, list):
+        if isinstance(answer, list):
             taken[path] = min(taken.get(path, 0) + 1, len(answer))
             answer = answer[taken[path] - 1]
         return answer(head) if callable(answer) else answer
@@ -2299,20 +2294,18 @@ def test_listing_of_another_server(here, page, status, below):
 # ---- httpget.py: success ----------------------------------------------------
 
 AGENT = "User-Agent: httpget.py/" + httpget.__version__
+AS_USUAL = ["Host: HERE", AGENT, "Accept: */*", "Accept-Encoding: gzip"]
 
 
 @table("options, lines", [
-    ([], ["Host: HERE", AGENT, "Accept: */*", "Accept-Encoding: gzip"], "no"),
+    ([], AS_USUAL, "no"),
     # RFC 9110, 7.2: Host is the first.
     (["-H", "accept: a", "-H", "X: \xe9", "-H", "X:", "-H", "host: Z"],
      ["host: Z", AGENT, "Accept-Encoding: gzip", "accept: a", "X: \xe9",
       "X: "], "fields of the user"),
-    (["--auth", "me"], ["Host: HERE", AGENT, "Accept: */*",
-                        "Accept-Encoding: gzip",
-                        "Authorization: Basic bWU6/w=="], "a user"),
+    (["--auth", "me"], [*AS_USUAL, "Authorization: Basic bWU6/w=="], "a user"),
     (["--auth", "me", "-H", "Authorization: y"],
-     ["Host: HERE", AGENT, "Accept: */*", "Accept-Encoding: gzip",
-      "Authorization: y"], "a user, but one's own field"),
+     [*AS_USUAL, "Authorization: y"], "a user, but one's own field"),
 ])
 def test_request(monkeypatch, options, lines):
     monkeypatch.setenv("HTTPGET_PASSWORD", "\udcff")   # which is no text
@@ -2394,8 +2387,8 @@ TELLING_PEAK = (    # of memory, in KiB
     "r'VmHWM:\\s+([0-9]+)', file.read()).group(1))\nsys.exit(status)")
 
 
-@pytest.mark.skipif(PYPY, reason="its collector needs 300 MiB")
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
+@pytest.mark.skipif(PYPY or not os.path.exists("/proc/self/status"),
+                    reason="no /proc, or a collector that needs 300 MiB")
 @table("start, piece, end, options", [
     (CHUNKED_HEAD, b"100000\r\n%s\r\n" % MEBIBYTE, b"0\r\n\r\n", [], "chunks"),
     (until_close(b"", field=GZIP), gzip.compress(
@@ -2498,7 +2491,6 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (in_form(CHUNK_5 + b"%s", b"", b"\r\n", b"\r\n0\r\n"), "after 5 bytes",
      "cut"),
     (CHUNKED_HEAD + b"5\r\nhello\r\nx\r\n", "chunk size", "a bad size"),
-    (CHUNKED_HEAD + b"5\r\nhelloX0\r\n", "bad chunk", "no CR LF"),
     (in_form(b"%s\r\n\r\ncontent", b"<html>hello", b"\r\nHTTP/1.1 200 OK",
              b"http/1.1 200 OK", b"HTTP/2.0 200 OK"), "not HTTP/1", "no HTTP"),
     (in_form(b"HTTP/1.%s\r\n\r\ncontent", b"10 200 OK", b"1  200 OK",
@@ -2532,9 +2524,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([endless(CHUNKED_HEAD, b"0" * 99), endless(
         CHUNKED_HEAD + b"0\r\n", b"A: b\r\n")], "bad chunk", "endless"),
     (b"HTTP/1.1 101 Switch\r\n\r\n", "protocol", "another protocol"),
-    ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], "another", "206"),
-    (ok(b"error", b"Content-Length: 5x", status=b"404 No"), "Content-Length",
-     "bad length of an error")]
+    ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], "another", "206")]
 ] + [(answers, [], 0, *rest) for answers, *rest in [
     ([ok(BINARY), CLOSE_HEAD + BINARY, CHUNKED_HEAD + b"300;x\r\n" + BINARY
       + b"\r\n0\r\nA: b\r\n\r\n"], BINARY, "whole"),
@@ -2552,9 +2542,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([b"", RESET(b"", 0)], [], 3, "no response", "left at once"),
     (STALL(b""), AT_ONCE, 3, "no response", "silence"),
     ([STALL(b"HTTP/1."), Pieces([drip])], AT_ONCE, 4, "in its head", "stalls"),
-    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "10 bytes: waited 0.5 s",
-     "a stall in content"),
-    (STALL(CHUNK_5 + b"\r\n0\r\n"), AT_ONCE, 4, "5 bytes", "stalls at end"),
+    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "waited 0.5 s", "a stall"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
     (ok(b"error", status=b"999 \xc2\x9b1m"), [], 1, "999 \\x9b1m", "unknown"),
@@ -2651,7 +2639,6 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
     (on_full_disk(2), "URL", 0, "", 1, "messages full"),
     (to_nobody, "--help", 141, "", 0, "no reader, and the help"),
     (to_nobody, "URL", 141, "Connected", 1, "no reader"),
-    (None, "-o full URL", 5, "full: No space", 1, "a device that is full"),
     (None, "-o d URL", 5, "d is a folder", 0, "a folder"),
     (None, "-o no/t URL", 5, "no/t.part: No such", 1, "a folder that is not"),
     (small_files, "-o t URL", 5, "4.0 KiB kept in t.part", 1, "a full disk"),
@@ -2666,8 +2653,6 @@ def test_output_that_fails(here, before, argv, status, said, requests):
     os.mkdir("locked")
     for name in ("t", "locked/t"):
         write_to(name, b"old")
-    # By a link: a broken version, run by root, would replace the device.
-    os.symlink("/dev/full", "full")
     os.chmod("locked", 0o555)
     with ScriptedServer(ok(b"x" * 9999)) as server:
         run = functools.partial(get, preexec_fn=before) if before else get_here
@@ -2676,8 +2661,6 @@ def test_output_that_fails(here, before, argv, status, said, requests):
     assert result.err.count("httpget.py: ") == {5: 1, 1: 2}.get(status, 0)
     assert len(server.requests) == requests
     assert result.out == (b"x" * 9999 if argv == "URL" and not status else b"")
-    assert os.path.islink("full")
-    os.unlink("full")       # nobody can read all of it
     found = files_in(".")
     assert (found.pop("t"), found.pop("locked/t")) == (b"old", b"old")
     assert found == ({"t.part": b"x" * 4096} if before is small_files else {})
@@ -2742,15 +2725,19 @@ def fuzz_responses(chance, count):
     assert 0.1 < whole.count(None) / count < 0.9
 
 
+LISTINGS = [
+    b'<a href="x%2Fy">x</a> <a href=\'../\'>up</a><A HREF=z>z</A>',
+    b'<a title=1 href="//h/q">q</a><img srcset="a 1x,b/c" src=d>',
+    b'[{"name": "a b", "type": "file", "mtime": "%s", "size": 5},\n'
+    b'{"name": "..", "is_dir": true}, {"name": "\\ud83d\\ude00"}]' % (
+        DATE.encode())]
+
+
 def fuzz_listings(chance, count):
     """An entry has one name, below its folder, or none that is taken."""
-    samples = [b'<a href="x%2Fy">x</a> <a href=\'../\'>up</a><A HREF=z>z</A>',
-               b'<a title=1 href="//h/q">q</a><img srcset="a 1x,b/c" src=d>',
-               b'[{"name": "a b", "type": "file", "mtime": "x", "size": 5},\n'
-               b'{"name": "\\ud83d\\ude00", "is_dir": false}]']
     entries = []
     for _ in range(count):
-        text = spoiled(chance, samples).decode("utf-8", "surrogateescape")
+        text = spoiled(chance, LISTINGS).decode("utf-8", "surrogateescape")
         entries += parsed(list, httpget.parse_html_listing(text, BASE)) or []
         entries += parsed(list, httpget.parse_json_listing(text)) or []
     names = [each.name for each in entries if httpget.is_name(each.name)]
@@ -2764,17 +2751,13 @@ def fuzz_listings(chance, count):
 def fuzz_urls(chance, count):
     """A URL that is taken reads as itself; names are safe."""
     samples = [b"http://[fe80::1%25eth0]:8080/a%20b?c#d", b"../x/./y//z",
-               "https://b\xfccher.de/\u20ac".encode(), b"http://a:80", b"A: b",
-               b"0-99", b"-5", b"//host/x", b"con.txt", b"\xff\xfe"]
+               "https://b\xfccher.de/\u20ac".encode(), b"http://a:80",
+               b"//host/x", b"con.txt", b"\xff\xfe"]
     taken = []
     for _ in range(count):
         text = spoiled(chance, samples).decode("utf-8", "surrogateescape")
         taken += filter(None, [parsed(httpget.parse_url, text),
                                parsed(httpget.joined, BASE, text)])
-        for found in (parsed(httpget.request_target, text), parsed(
-                httpget.parse_range, text), *(parsed(
-                    httpget.parse_field, text) or ())):
-            assert not re.search("[\0-\x08\x0a-\x1f\x7f]", found or ""), text
         name = httpget.safe_name(text)
         assert not set(name) & set("/\\\0\n\x1b") and name[:1] != ".", text
         assert httpget.safe_name(name) == name, text
@@ -5269,16 +5252,10 @@ def test_fuzz_what_comes_from_servers(tmp_path):
     """The client ends in order, and writes nothing but in its folder."""
     chance, statuses, sent = random.Random(FUZZ_SEED), [], []
     samples = [
-        ok(b"hello", b"Last-Modified: " + DATE.encode(), b'ETag: "x"'),
-        ok(b"lo", b"Content-Range: bytes 3-4/5", b'ETag: "x"', status=b"206 "),
-        ok(b"", b"Content-Range: bytes */3", status=b"416 "),
-        CHUNKED_HEAD + b"1;a=\"d\"\r\nh\r\n004\r\nello\r\n0\r\na: b\r\n\r\n"]
-    listings = [
-        ok(b"<a href=\"x%2Fy\">x</a> <a href='../'>up</a> <A HREF=z>z</A>"
-           b"<a href=\"http://other/q\">q</a>", b"Content-Type: text/html"),
-        ok(b'[{"name": "a b", "type": "file", "mtime": "%s", "size": 5},\n'
-           b'{"name": "..", "is_dir": true}]' % DATE.encode(), JSON_TYPE),
-        ok(b"[" * 5000, JSON_TYPE)]
+        ok(ONE, TIME_FIELD, TAG_A), piece_of("3-8/9"), in_chunks(ONE, b""),
+        ok(b"", b"Content-Range: bytes */3", status=b"416 ")]
+    listings = [ok(page, *[JSON_TYPE] * page.startswith(b"["))
+                for page in LISTINGS]
     home = tmp_path / "home"
 
     def script(head):
@@ -6666,7 +6643,6 @@ CUT_4 = served(cut=4)
 FOUR = part_kept(ONE[:4])           # what is left of it
 UNKNOWN_END = in_chunks(ONE[:4])    # cut, and nobody knows where it ends
 WEAK_4 = served(cut=4, etag='W/"a"')
-WEAK_FOUR = {"t.part": ONE[:4]}     # without notes
 BY_TIME = ok(ONE, TIME_FIELD, b"Date: " + LATER.encode())[:-5]
 CUT_GZIP = ok(ONE, TAG_A, GZIP)[:-5]
 NO_RANGES = served(ranges=False)
@@ -6678,7 +6654,6 @@ RANGE_FIELD = b"Content-Range: bytes 3-8/9"
 IN_PART = {"status": b"206 x", "where": RANGE_FIELD + b"\r\n"}
 JOINED = ONE[:4] + OTHER[4:]
 ANEW = b"fetched anew"
-NOT_ASKED = "another part of the file than it was asked for"
 
 
 @table("second, first, outcome", spread([
@@ -6706,8 +6681,7 @@ NOT_ASKED = "another part of the file than it was asked for"
     (ok(OTHER, TAG_A), CUT_GZIP, OTHER, "no longer coded"),
     (piece_of("3-8/9"), CUT_GZIP, ANEW, "a part that is no longer coded"),
     ([piece_of("3-8/9", more=3), piece_of("3-8/9", more=-3), piece_of("4-8/9"),
-      piece_of("*/9"), piece_of("3-8/8")], CUT_4, NOT_ASKED, "another part"),
-    (piece_of("4-8/9"), WEAK_4, NOT_ASKED, "a part not asked for"),
+      piece_of("*/9"), piece_of("3-8/8")], CUT_4, "asked for", "another part"),
     ([ok(OTHER, TAG_A, status=b"202 x"), ok(b"", status=b"204 x")], CUT_4,
      "is not the rest", "no content"),
 ]))
@@ -6719,7 +6693,7 @@ def test_versions_are_never_joined(here, second, first, outcome):
         check_end(result, 0, "", {"t": outcome})
         assert ("not a part" in result.err) == (outcome == ANEW), result
     else:
-        check_end(result, 4, outcome, WEAK_FOUR if first is WEAK_4 else FOUR)
+        check_end(result, 4, outcome, FOUR)
 
 
 def written(content, name="t.part"):
@@ -6733,7 +6707,6 @@ def appearing(make):
 
 
 PART_TAKEN = appearing(lambda: os.unlink("t.part") or written(b"mine")())
-FOLDER_APPEARS = appearing(lambda: os.makedirs("file", exist_ok=True))
 FILE_APPEARS = appearing(written(b"mine", "file"))
 SAVED, MINE = {"file": ONE}, {"file": b"mine"}
 PART = part_kept(ONE, "file")
@@ -6744,8 +6717,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     (None, *row) for row in [
         ([CUT_4, served(cut=0)], "-o t --retries 2", 4,
          "4 bytes kept in t.part", FOUR, "all 3- 3-", "no progress"),
-        ([WEAK_4], "-o t --retries 1", 4, "broke off", WEAK_FOUR, "all all",
-         "to begin anew is no progress"),
+        ([WEAK_4], "-o t --retries 1", 4, "broke off", {"t.part": ONE[:4]},
+         "all all", "to begin anew is no progress"),
         ([b"", PROVED], "-o t", 3, "no response", {}, "all",
          "no answer ever began: is it the right server?"),
         ([CUT_4, NONE_THERE], "-o t", 1, "404 Not", FOUR, "all 3-", "gone"),
@@ -6756,7 +6729,7 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
          "fewer bytes than it says"),
         ([CUT_4, in_chunks(OTHER, b"", **IN_PART)], "-o t", 4,
          "more bytes than there are", FOUR, "all 3-", "more than it says"),
-        ([until_close(ONE[:4])] * 2 + [PROVED], "-o t --retries 1", 4,
+        ([until_close(ONE[:4]), PROVED] * 2, "-o t --retries 1", 4,
          "4 of 9 bytes without a sign", FOUR, "all 0-0 3- 0-0",
          "an end without a sign, each time"),
         # To ask again would bring the same again.
@@ -6798,9 +6771,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
         ([until_close(ONE[:4]), PROVED], "all 0-0 3- 0-0", "no sign of end"),
         ([until_close(ONE), PROVED], "all 0-0", "no sign, but the end")]
 ] + [
-    (None, [served(cut=4, digest=True, coding="GZIP, br"), served(
-        digest=True, coding="GZIP, br")], "-o t", 0, ", saved as sent, gzip,"
-     " br" + VERIFIED, {"t": ONE}, "all 3- 0-0",
+    (None, ok(ONE, b"Content-Encoding: GZIP, br"), "-o t", 0,
+     ", saved as sent, gzip, br", {"t": ONE}, "all",
      "a.tar.gz stays what it is, whatever the server calls it"),
     # What is complete is not asked for; nor does -O replace what is there.
     (ONE, PROVED, "-c -o file", 0, "complete already", SAVED, "0-0", "proved"),
@@ -6816,16 +6788,12 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
      "an empty one"),
     (SAME_TIME, NO_RANGES, "-c -O", 0, "complete already", SAVED, "0-0",
      "without ranges"),
-    (OTHER_TIME, NO_RANGES, "-c -O", 5, "--force", SAVED, "0-0",
-     "without ranges, another time"),
     (b"mine", PROVED, "-O", 5, "--force", MINE, "", "there"),
     (b"mine", PROVED, "-c -O", 5, "--force", MINE, "0-0", "there, and -c"),
     (b"mine", PROVED, "-O --force", 0, VERIFIED, SAVED, "all 0-0", "forced"),
     (os.mkfifo, PROVED, "-O", 5, "is there already", {}, "", "a pipe there"),
     (None, [CUT_4, FILE_APPEARS], "-O", 5, "; all of it is in file.part",
      dict(PART, **MINE), "all 3- 0-0", "what appears meanwhile"),
-    (None, [CUT_4, FOLDER_APPEARS], "-o file", 5, "; all of it is in file.p",
-     PART, "all 3- 0-0", "a folder appears"),
     (None, [CUT_4, PART_TAKEN], "-o t", 5, "another program",
      part_kept(b"mine"), "all 3- 0-0", "another program takes the part"),
 ])
@@ -6858,18 +6826,17 @@ def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
     *questions*: so many are answered until there is the digest; 0: it takes
     more than ten minutes of the clock; None: the server hangs.
     """
-    real, asked, held, over = time.monotonic, [], [], threading.Event()
+    real, held, over = time.monotonic, [], threading.Event()
 
     def script(head):
-        if field_of(head, "Want-Repr-Digest"):
+        if field_of(head, "Want-Repr-Digest") or held:
             held.append(head)
-            assert over.wait(PATIENCE)
-        elif held and questions is None:
+        if held and questions is None:
             return STALL(b"")
-        elif held:
-            asked.append(head)
-            if len(asked) == questions:
-                over.set()
+        if len(held) == 1:
+            assert over.wait(PATIENCE)
+        elif len(held) == 1 + (questions or 0):
+            over.set()
         return PROVED(head)
     monkeypatch.setattr(time, "monotonic", lambda: real() + (
         700 if held and questions == 0 else 0))
@@ -6877,7 +6844,7 @@ def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
         result = get_here(*AT_ONCE, "--retries", "0", "-O", server.url())
         over.set()
     check_end(result, status, said, {"file": ONE})
-    assert len(asked) == (questions or 0)
+    assert questions is None or len(held) == 1 + questions
 
 
 @table("change, server, status, said, left, ranges", [
@@ -6894,7 +6861,6 @@ def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
     (change, PROVED, 0, VERIFIED, ONE, "all 0-0", why) for change, why in [
         (lambda: os.unlink("t.part.json"), "no notes"),
         (written(b"[" * 60000, "t.part.json"), "notes that cannot be read"),
-        (written(b"\xff", "t.part.json"), "notes that are no text"),
         (written(b"{}", "t.part.json"), "nothing in the notes"),
         (None, "of another address"),
         (lambda: os.link("t.part", "x"), "a second name of the part"),
@@ -6987,18 +6953,14 @@ def test_two_files(answers, status, out, connections):
         b"/a%20b"] + [b"/c%3Fd"] * (len(answers) - 1), result
 
 
-@table("count, status, said", [
-    (10, 0, "Redirected to http://127.0.0.1:", "ten"),
-    (11, 1, "more than 10 redirects", "one too many"),
-])
-def test_redirects(count, status, said):
+def test_ten_redirects():
     def answer(head):
         number = int(head.split(b" ")[1][1:])
         return ok(b"", b"Location: %d" % (number - 1), status=b"30%d x" % (
             1, 2, 3, 7, 8)[number % 5]) if number else ok(b"here")
-    result = fetch_from(answer, name="/%d" % count)
-    assert (result.status, result.out) == (status, b"here" * (not status))
-    assert said in result.err and len(result.requests) == 11
+    result = fetch_from(answer, name="/10")
+    assert (result.status, result.out) == (0, b"here")
+    assert "Redirected to http://127.0.0.1:" in result.err
 
 
 def test_credentials_are_for_the_first_origin(monkeypatch):
@@ -7050,7 +7012,6 @@ PACKED = gzip.compress(TEXT)
     (PACKED + b"junk", "gzip", [], 4, None, "more than gzip"),
     (b"junk", "gzip", [], 4, b"", "no gzip"),
     (ONE, "br", [], 4, b"", "another coding"),
-    (PACKED, "gzip, gzip", [], 4, b"", "two of them"),
     (gzip.compress(bytes(1 << 25)), "gzip", [], 4, None, "a bomb"),
     (gzip.compress(bytes(1 << 24)), "gzip", [], 0, bytes(1 << 24), "16 MiB"),
 ])
@@ -7070,8 +7031,7 @@ def test_fetch_from_a_program():
     """Any status, blocks of content, and the documented errors."""
     with ScriptedServer(ok(MANY_BYTES, b"A: b")) as server:
         url = server.url()
-        with httpget.fetch(url, fields=[("X-Y", "z")],
-                           timeout=1e300) as response:  # as good as none
+        with httpget.fetch(url, fields=[("X-Y", "z")]) as response:
             assert (response.status, response.reason) == (200, "OK")
             assert response.fields["a"] == "b"
             assert next(iter(response)) != b""
@@ -7080,11 +7040,9 @@ def test_fetch_from_a_program():
             b"".join(response)
         with httpget.fetch(url, timeout=None) as response:
             assert b"".join(response) == MANY_BYTES
-        server.script = NONE_THERE
+        server.script = NONE_THERE[:-1]
         with httpget.fetch(url) as response:
-            assert response.status == 404 and b"".join(response) == b"none"
-        server.script = ok(ONE)[:-1]
-        with httpget.fetch(url) as response:
+            assert response.status == 404
             with pytest.raises(httpget.BrokenOff):
                 b"".join(response)
         for server.script, error in ((b"junk", httpget.ResponseError),
@@ -7114,7 +7072,6 @@ def tls(certificate):
     ("127.0.0.2", ["--cafile", "CA"], 3, "certificate", "of another host"),
     ("localhost", [], 3, "certificate", "of an authority that nobody knows"),
     ("127.0.0.2", ["--insecure"], 0, "TLSv1.", "verified by nobody"),
-    ("localhost", ["--cafile", os.devnull], 3, "", "no authority"),
     ("localhost", ["--cafile", "/none"], 3, "/none", "no such file"),
 ])
 def test_tls(certificate, tls, host, options, status, said):
@@ -7132,7 +7089,6 @@ def test_tls(certificate, tls, host, options, status, said):
     (until_close(b"cut"), {}, 0, b"cut", "an end that TLS vouches for"),
     (until_close(b"cut"), {"ragged": True}, 4, b"cut", "one that it does not"),
     (ok(b"cut"), {"ragged": True}, 0, b"cut", "after which nothing can come"),
-    (moved_to("http://127.0.0.1:9/"), {}, 1, b"", "never to plain text"),
     (ok(b"plain"), {"context": None}, 3, b"", "a server without TLS"),
 ])
 def test_ends_of_tls(tls, answer, settings, status, out):
@@ -7203,6 +7159,7 @@ LINKS = b"".join(b'<a href="%s">x</a>' % link for link in [
     b"../x", b"/../x", b"//evil/x", b"http://evil/x", b"%2e%2e/x", b"%2E%2E",
     b"a/../../x", b"/in/a//", b"..%2fx", b"..\\x", b".bashrc", b"good",
     b"javascript:x", b"?C=M", b"con", b"a%00b"])
+SAME_LINKS = ok(b"<a href=f><a href=x/>")
 
 
 def slashed(head):
@@ -7256,20 +7213,14 @@ def slashed(head):
     ({"": ok(b"<a href=d/><a href=d/f><a href=f>"), "d/": ok(
         b"", status=b"403 No")}, 1, "/d/: the server answered 403", [
             "f", "d/f", "index.html"], "a folder without a listing"),
-    ({"": [listed("d/")[:-1], listed("d/")], "d/": [b"", listed("f")],
+    ({"": [listed("d/")[:-1], listed("d/")], "d/": [b"", b"", listed("f")],
       "d/f": [CUT(EVIL, 20), EVIL]}, 0, " 0 failed\n", ["d/f"],
-     "a listing that breaks off, one that does not come, half a head"),
+     "a listing that breaks off, a server that comes back, half a head"),
     ({"*": lambda head: listed("d%d/" % head.count(b"/"))}, 1,
      "nested more than 64 deep", [], "nested folders, each of another name"),
-    ({"x/x/x/": listed(), **{"x/" * depth + name: answer for depth in range(3)
-                             for name, answer in [
-                                 ("", ok(b"<a href=f><a href=x/>")),
-                                 ("f", ok(b"evil" * (depth + 1))),
-                                 ("index.html", NONE_THERE)]}}, 0, "3 files, ",
-     {"x/" * depth + "f": b"evil" * (depth + 1) for depth in range(3)},
-     "no loop: the same links, but other files"),
-    ({"": ok(b"[" + b"[]," * 100000 + b"[]]", JSON_TYPE)}, 1, "no listing",
-     [], "lists in a list"),
+    ({"": SAME_LINKS, "x/": SAME_LINKS, "x/x/": listed(), "f": ok(ONE),
+      "index.html": NONE_THERE, "x/index.html": NONE_THERE}, 0, "2 files, ",
+     {"f": ONE, "x/f": b"evil"}, "no loop: the same links, but other files"),
     ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
     ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
      1, "more than", [], "too many names"),
@@ -7358,21 +7309,14 @@ def test_copy_in_any_locale(tmp_path):
         [[b"\xc3\xa9"], []], [[], [b"\xc3\xa9"]]]
 
 
-@table("gone, retries, status", [(5, 5, 0, "it comes back"),
-                                (999, 0, 3, "it is gone for good")])
-def test_copy_from_a_server_that_goes_away(here, gone, retries, status):
+def test_copy_from_a_server_that_is_gone(here):
     """It ends before each name that waits has been asked for in vain."""
-    def script(head):
-        if head.startswith(b"GET / "):
-            return listed(*map(str, range(50)))
-        return EVIL if len(server.requests) > gone + 1 else b""
-    with ScriptedServer(script) as server:
-        result = get_here("-r", "-P", ".", "--retries", retries,
-                          server.url("/"))
-    assert result.status == status, result
-    assert result.err.endswith("; the same command goes on\n") == (status == 3)
-    assert len(files_in(".")) == (0 if status else 50)
-    assert not status or len(server.requests) <= 2 * httpget.CONNECTIONS + 1
+    with ScriptedServer(script_of({"/": listed(*map(str, range(50))),
+                                   "*": b""})) as server:
+        result = get_here("-r", "-P", ".", "--retries", "0", server.url("/"))
+    assert result.status == 3 and files_in(".") == {}, result
+    assert result.err.endswith("; the same command goes on\n")
+    assert len(server.requests) <= 2 * httpget.CONNECTIONS + 1
 
 
 def test_copy_onto_a_full_disk(here, monkeypatch):
@@ -7439,11 +7383,11 @@ def test_progress(here, monkeypatch, script, argv, step, columns, shown):
     import termios
     real = time.monotonic
     with ScriptedServer(script_of(script)) as server, terminal() as (
-            slave, said), tempfile.TemporaryFile() as out:
-        fcntl.ioctl(slave, termios.TIOCSWINSZ,
+            screen, said), tempfile.TemporaryFile() as out:
+        fcntl.ioctl(screen, termios.TIOCSWINSZ,
                     struct.pack("HHHH", 24, columns, 0, 0))
-        with open(os.dup(slave), "wb", 0) as err, descriptors_replaced(
-                out if argv else err, err), monkeypatch.context() as patch:
+        with descriptors_replaced(out if argv else screen, screen), (
+                monkeypatch.context()) as patch:
             patch.setattr(time, "monotonic", lambda: step and real()
                           + step * len(server.requests))
             status = httpget.main([*argv, server.url()], delays=(0,))
@@ -7468,11 +7412,10 @@ def test_content_on_a_terminal(monkeypatch, content, argv, status, expected):
     """However it is cut; of what is binary only the text before is shown."""
     for size in (9999, 3, 2, 1)[:1 if len(content) > 9999 else 4]:
         in_sips(monkeypatch, size)
-        with terminal() as (slave, shown), tempfile.TemporaryFile() as err:
-            with ScriptedServer(ok(content)) as server, open(
-                    os.dup(slave), "wb", 0) as screen:
-                with descriptors_replaced(screen, err):
-                    assert httpget.main([*argv, server.url()]) == status
+        with terminal() as (screen, shown), tempfile.TemporaryFile() as err:
+            with ScriptedServer(ok(content)) as server, (
+                    descriptors_replaced(screen, err)):
+                assert httpget.main([*argv, server.url()]) == status
             err.seek(0)
             assert (b"-o FILE" in err.read()) == (status == 5)
         shown = b"".join(shown)
@@ -7482,47 +7425,42 @@ def test_content_on_a_terminal(monkeypatch, content, argv, status, expected):
             assert shown == expected
 
 
-def on_a_terminal(slave, program, *options, **environment):
-    """Start *program* with its output on the terminal *slave*."""
+def on_a_terminal(screen, program, *options, **environment):
+    """Start *program* with its output on the terminal *screen*."""
     return subprocess.Popen(
-        [sys.executable, compiled(program), *map(str, options)], stdout=slave,
-        stderr=slave, stdin=subprocess.DEVNULL,
+        [sys.executable, compiled(program), *map(str, options)], stdout=screen,
+        stderr=screen, stdin=subprocess.DEVNULL,
         env=dict(os.environ, PYTHONIOENCODING="utf-8", **environment))
 
 
 def test_ctrl_c_says_what_is_waited_for(tmp_path):
-    """On a terminal; a second one ends it at once."""
+    """On a terminal."""
     write_to(tmp_path / "big", b"")
     os.truncate(str(tmp_path / "big"), 64 << 20)
-    with terminal() as (slave, shown):
-        process = on_a_terminal(slave, "httpd.py", "-q", "-d", tmp_path, "-b",
-                                "127.0.0.1", "0")
-        try:
-            port = wait_until(lambda: re.search(
-                rb"127.0.0.1:([0-9]+)/(?s:.*)Ctrl-C", b"".join(shown)), "it")
-            with Wire(int(port.group(1))) as wire:
-                wire.send(request_for("/big"))
-                assert wire.head()
-                process.send_signal(signal.SIGINT)
-                wait_until(lambda: b"still served: 1; " in b"".join(shown),
-                           "the message")
-                process.send_signal(signal.SIGINT)
-                assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
-            process.wait()
+    with terminal() as (screen, shown), on_a_terminal(
+            screen, "httpd.py", "-d", tmp_path, "-b", "127.0.0.1", "0"
+            ) as process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)
+        port = wait_until(lambda: re.search(
+            rb"127.0.0.1:([0-9]+)/(?s:.*)Ctrl-C", b"".join(shown)), "it")
+        with Wire(int(port.group(1))) as wire:
+            wire.send(request_for("/big")).head()
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: b"still served: 1; " in b"".join(shown),
+                       "the message")
+        assert process.wait(PATIENCE) == 0
 
 
 def test_terminals_get_no_escape_sequence():
     """Whatever the terminal can do, and Python's own argparse would do."""
-    with terminal() as (slave, shown), ScriptedServer(
+    with terminal() as (screen, shown), ScriptedServer(
             ok(b"\x1b[31m\n", b"X: \x9b1m", status=b"404 \x1b")) as server:
         for words, status in [
                 (["httpd.py", "-h"], 0), (["httpd.py", "-1"], 2),
                 (["httpget.py", "-h"], 0), (["httpget.py", "-4", "-6"], 2),
                 (["httpget.py", "-v", server.host, server.port, "\x1b"], 2),
                 (["httpget.py", "-v", server.url()], 4)]:
-            assert on_a_terminal(slave, *words, TERM="xterm-256color").wait(
+            assert on_a_terminal(screen, *words, TERM="xterm-256color").wait(
                 PATIENCE) == status, words
     text = b"".join(shown).decode()
     assert "examples:" in text and "usage: httpget.py" in text
