@@ -284,122 +284,86 @@ COMPRESSIBLE = re.compile(
     r"|application/(.*json|.*\+xml|xml|javascript|wasm|postscript|rtf|x-sh"
     r"|vnd\.apple\.mpegurl|vnd\.ms-fontobject)|model/gltf")
 
-# Our own table: http.HTTPStatus differs between versions of Python.
-REASONS = {
-    200: "OK",
-    206: "Partial Content",
-    301: "Moved Permanently",
-    304: "Not Modified",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    406: "Not Acceptable",
-    408: "Request Timeout",
-    412: "Precondition Failed",
-    414: "URI Too Long",
-    416: "Range Not Satisfiable",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    505: "HTTP Version Not Supported",
+# What each status means, and what a reader can do about an error.  Our own
+# table: http.HTTPStatus differs between versions of Python.
+STATUSES = {
+    200: ("OK", ""),
+    206: ("Partial Content", ""),
+    301: ("Moved Permanently", ""),
+    304: ("Not Modified", ""),
+    400: ("Bad Request",
+          "Check the address, or the program that sent it: this is not valid"
+          " HTTP."),
+    401: ("Unauthorized", "Reload the page, and enter them."),
+    403: ("Forbidden", "Whoever runs the server can let it read this."),
+    404: ("Not Found",
+          "Check the address, including capital letters. It may have been"
+          " moved or removed."),
+    405: ("Method Not Allowed", "Ask with GET."),
+    406: ("Not Acceptable", "Ask without Accept-Encoding."),
+    408: ("Request Timeout", "Try again; the connection may be slow."),
+    412: ("Precondition Failed", "Reload it, as it is now."),
+    414: ("URI Too Long", "Shorten the address."),
+    416: ("Range Not Satisfiable",
+          "Ask for all of it, or for a part that exists."),
+    431: ("Request Header Fields Too Large",
+          "Delete the cookies of this site: they may be too long."),
+    500: ("Internal Server Error",
+          "Try again. Whoever runs the server finds the reason in its"
+          " messages."),
+    501: ("Not Implemented", "Ask with GET."),
+    503: ("Service Unavailable", "Try again in a while."),
+    505: ("HTTP Version Not Supported", "Ask with HTTP/1.1."),
 }
+REASONS = {status: reason for status, (reason, _) in STATUSES.items()}
 
-# Our own table: mimetypes' answers differ between machines and versions.
+# Subtypes, with their suffixes where these are others.  Our own table:
+# mimetypes' answers differ between machines and versions.
 MEDIA_TYPES = {
-    suffix: line.split()[0]
-    for line in """
-        application/atom+xml atom
-        application/epub+zip epub
-        application/gzip gz tgz
-        application/java-archive jar
-        application/json json map
-        application/ld+json jsonld
-        application/manifest+json webmanifest
-        application/msword doc
-        application/ogg ogx
-        application/pdf pdf
-        application/postscript ai eps ps
-        application/rss+xml rss
-        application/rtf rtf
-        application/vnd.android.package-archive apk
-        application/vnd.apple.mpegurl m3u8
-        application/vnd.debian.binary-package deb
-        application/vnd.ms-excel xls
-        application/vnd.ms-fontobject eot
-        application/vnd.ms-powerpoint ppt
-        application/vnd.oasis.opendocument.presentation odp
-        application/vnd.oasis.opendocument.spreadsheet ods
-        application/vnd.oasis.opendocument.text odt
-        application/vnd.openxmlformats-officedocument.presentationml.presentation pptx
-        application/vnd.openxmlformats-officedocument.spreadsheetml.sheet xlsx
-        application/vnd.openxmlformats-officedocument.wordprocessingml.document docx
-        application/vnd.rar rar
-        application/vnd.sqlite3 sqlite sqlite3
-        application/wasm wasm
-        application/x-7z-compressed 7z
-        application/x-bzip2 bz2
-        application/x-iso9660-image iso
-        application/x-rpm rpm
-        application/x-sh sh
-        application/x-tar tar
-        application/x-x509-ca-cert crt der pem
-        application/x-xz xz
-        application/xhtml+xml xhtml
-        application/xml xml xsd xsl
-        application/zip zip
-        application/zstd zst
-        audio/aac aac
-        audio/flac flac
-        audio/midi mid midi
-        audio/mp4 m4a
-        audio/mpeg mp3
-        audio/ogg oga ogg opus
-        audio/wav wav
-        audio/webm weba
-        font/collection ttc
-        font/otf otf
-        font/ttf ttf
-        font/woff woff
-        font/woff2 woff2
-        image/apng apng
-        image/avif avif
-        image/bmp bmp
-        image/gif gif
-        image/heic heic
-        image/heif heif
-        image/jpeg jpeg jpg
-        image/jxl jxl
-        image/png png
-        image/svg+xml svg
-        image/tiff tif tiff
-        image/vnd.microsoft.icon ico
-        image/webp webp
-        model/gltf+json gltf
-        model/gltf-binary glb
-        text/calendar ics
-        text/css css
-        text/csv csv
-        text/html htm html
-        text/javascript js mjs
-        text/markdown markdown md
-        text/plain conf diff ini log patch text txt
-        text/plain c cc cpp go h hpp java py rs toml yaml yml
-        text/tab-separated-values tsv
-        text/vcard vcf
-        text/vtt vtt
-        video/mp2t ts
-        video/mp4 m4v mp4
-        video/mpeg mpeg mpg
-        video/ogg ogv
-        video/quicktime mov
-        video/webm webm
-        video/x-matroska mkv
-        video/x-msvideo avi
-        """.strip().splitlines()
-    for suffix in line.split()[1:]
+    suffix: kind + "/" + subtype
+    for kind, words in [
+        ("text", """
+            calendar=ics css csv html=htm,html javascript=js,mjs
+            markdown=markdown,md plain=conf,diff,ini,log,patch,text,txt
+            plain=c,cc,cpp,go,h,hpp,java,py,rs,toml,yaml,yml
+            tab-separated-values=tsv vcard=vcf vtt"""),
+        ("image", """
+            apng avif bmp gif heic heif jpeg=jpeg,jpg jxl png svg+xml=svg
+            tiff=tif,tiff vnd.microsoft.icon=ico webp"""),
+        ("audio", """
+            aac flac midi=mid,midi mp4=m4a mpeg=mp3 ogg=oga,ogg,opus wav
+            webm=weba"""),
+        ("video", """
+            mp2t=ts mp4=m4v,mp4 mpeg=mpeg,mpg ogg=ogv quicktime=mov webm
+            x-matroska=mkv x-msvideo=avi"""),
+        ("font", "collection=ttc otf ttf woff woff2"),
+        ("model", "gltf+json=gltf gltf-binary=glb"),
+        # Of the web, and data.
+        ("application", """
+            atom+xml=atom json=json,map ld+json=jsonld ogg=ogx rss+xml=rss
+            manifest+json=webmanifest vnd.apple.mpegurl=m3u8
+            vnd.ms-fontobject=eot vnd.sqlite3=sqlite,sqlite3 wasm x-sh=sh
+            x-x509-ca-cert=crt,der,pem xhtml+xml=xhtml xml=xml,xsd,xsl"""),
+        # Documents.
+        ("application", """
+            epub+zip=epub msword=doc pdf postscript=ai,eps,ps rtf
+            vnd.ms-excel=xls vnd.ms-powerpoint=ppt
+            vnd.oasis.opendocument.presentation=odp
+            vnd.oasis.opendocument.spreadsheet=ods
+            vnd.oasis.opendocument.text=odt
+            vnd.openxmlformats-officedocument.presentationml.presentation=pptx
+            vnd.openxmlformats-officedocument.spreadsheetml.sheet=xlsx
+            vnd.openxmlformats-officedocument.wordprocessingml.document=docx
+            """),
+        # Archives and packages.
+        ("application", """
+            gzip=gz,tgz java-archive=jar vnd.android.package-archive=apk
+            vnd.debian.binary-package=deb vnd.rar=rar x-7z-compressed=7z
+            x-bzip2=bz2 x-iso9660-image=iso x-rpm=rpm x-tar=tar x-xz=xz zip
+            zstd=zst"""),
+    ]
+    for subtype, _, others in [word.partition("=") for word in words.split()]
+    for suffix in (others or subtype).split(",")
 }
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -434,9 +398,9 @@ class Limits:
 
 
 class HTTPError(Exception):
-    """An answer that is an error: *status*, and *detail* for people.
+    """An error to answer with: *status*, *detail* for people, *fields*.
 
-    *fields* are those that the status requires, such as Allow.
+    The fields are those that the status requires, such as Allow.
     """
 
     def __init__(self, status: int, detail: str,
@@ -452,9 +416,9 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 # request-line = method SP request-target SP HTTP-version (RFC 9112, 3).
-# Bytes above 0x7f are no URI, but old clients send names in them.
+# A URI has no bytes above 0x7f, but old clients send names with them.
 REQUEST_LINE = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+    b"(" + TOKEN.pattern + rb") ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 
 # Host = uri-host [ ":" port ] (RFC 9110, 7.2; RFC 3986, 3.2.2), never empty:
 # an http URI has a host (RFC 9110, 4.2.1).
@@ -463,8 +427,8 @@ AUTHORITY = (r"(?:\[[0-9A-Fa-f:.]{2,45}\]"
              r"(?::[0-9]{0,5})?")
 HOST = re.compile(AUTHORITY)
 
-# request-target: origin-form or absolute-form (RFC 9112, 3.2.1, 3.2.2).  A
-# fragment is no part of either.
+# request-target: origin-form or absolute-form (RFC 9112, 3.2.1, 3.2.2).
+# Neither has a fragment.
 TARGET = re.compile(
     r"(?:[Hh][Tt][Tt][Pp][Ss]?://" + AUTHORITY + r"(?=[/?]|$)|(?=/))"
     r"([^?#]*)(?:\?([^#]*))?")
@@ -474,14 +438,17 @@ ENTITY_TAG = re.compile(
     r'(?<![^ \t,])(W/)?("[!#-~\x80-\xff]*")(?![^ \t,])')
 
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
-_CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
-_MONTH = "(" + "|".join(MONTHS) + ")"
-_DAY = "(?:" + "|".join(DAYS) + ")"
-_DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+_DAY = "(?:%s)" % "|".join(DAYS)
+_MONTH = "(?P<month>%s)" % "|".join(MONTHS)
+_TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 # Compiled when they are first needed: at the start it takes 2 ms.
-IMF_FIXDATE = r"%s, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK)
-RFC850_DATE = r"%s, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK)
-ASCTIME_DATE = r"%s %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_DAY, _MONTH, _CLOCK)
+HTTP_DATES = [
+    _DAY + ", (?P<day>[0-9]{2}) " + _MONTH + " (?P<year>[0-9]{4}) " + _TIME
+    + " GMT",
+    "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>[0-9]{2})-" + _MONTH
+    + "-(?P<year>[0-9]{2}) " + _TIME + " GMT",
+    _DAY + " " + _MONTH + " (?P<day>[0-9 ][0-9]) " + _TIME
+    + " (?P<year>[0-9]{4})"]
 
 
 def http_date(seconds: int) -> str:
@@ -500,39 +467,34 @@ def http_date(seconds: int) -> str:
 def parse_http_date(value: str, now: float) -> "Optional[int]":
     """Return the seconds since 1970 of *value*, in any of the three forms.
 
-    None when it is no valid date.  *now*, in the same unit, tells which
-    century a year of two digits means: at most 50 years ahead.
+    None when it is no valid date.  *now*, in the same unit, tells the century
+    of a year of two digits: it is at most 50 years ahead.
     Source: RFC 9110, 5.6.7.
 
     >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", 1.7e9)
     784111777
-    >>> parse_http_date("Sun Nov  6 08:49:37 1994", 1.7e9)
-    784111777
     >>> parse_http_date("Sun, 31 Feb 2021 00:00:00 GMT", 1.7e9)
     """
     from datetime import datetime, timezone
-    match = re.fullmatch(IMF_FIXDATE, value) or re.fullmatch(RFC850_DATE,
-                                                             value)
-    if match:
-        day, month, year, hour, minute, second = match.groups()
-    else:
-        match = re.fullmatch(ASCTIME_DATE, value)
-        if not match:
-            return None
-        month, day, hour, minute, second, year = match.groups()
-    leap = int(second == "60")  # datetime knows no 60th second
-    numbers = [int(year), MONTHS.index(month) + 1, int(day), int(hour),
-               int(minute), int(second) - leap]
-    if len(year) == 2:
-        today = list(time.gmtime(now)[:6])
-        numbers[0] += today[0] - today[0] % 100
-        if numbers > [today[0] + 50] + today[1:]:
-            numbers[0] -= 100
+    found = filter(None, (re.fullmatch(form, value) for form in HTTP_DATES))
+    match = next(found, None)
+    if not match:
+        return None
+    year, day, hour, minute, second = map(
+        int, match.group("year", "day", "hour", "minute", "second"))
+    leap = second == 60     # datetime knows no 60th second
+    date = [year, MONTHS.index(match.group("month")) + 1, day, hour, minute,
+            second - leap]
+    if len(match.group("year")) == 2:
+        this_year, *rest = time.gmtime(now)[:6]
+        date[0] += this_year // 100 * 100
+        if date > [this_year + 50] + rest:
+            date[0] -= 100
     try:
-        date = datetime(*numbers, tzinfo=timezone.utc)  # type: ignore
+        moment = datetime(*date, tzinfo=timezone.utc)  # type: ignore
     except ValueError:
         return None
-    return int(date.timestamp()) + leap
+    return int(moment.timestamp()) + leap
 
 
 def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
@@ -555,23 +517,21 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
     return fields
 
 
-def parse_list(value: str) -> "List[str]":
-    """Return the members of a comma-separated list, without the empty ones.
+def parse_list(value: str, separator: str = ",") -> "List[str]":
+    """Return the members of a list, without the empty ones.
 
     Not for values with quoted strings.  Source: RFC 9110, 5.6.1.
 
     >>> parse_list("close, ,\\tkeep-alive,")
     ['close', 'keep-alive']
     """
-    members = (member.strip(" \t") for member in value.split(","))
+    members = (member.strip(" \t") for member in value.split(separator))
     return [member for member in members if member]
 
 
 # weight = OWS ";" OWS "q=" qvalue (RFC 9110, 12.4.2).
-WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
-# What stands between commas, and between semicolons, that are not in quotes.
-MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
-PARAMETER = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*"?)+')
+WEIGHT = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"?')     # quoted-string, 5.6.4
 
 
 def parse_weights(value: str) -> "Dict[str, int]":
@@ -585,52 +545,44 @@ def parse_weights(value: str) -> "Dict[str, int]":
     [('br', 1000), ('gzip', 500)]
     """
     weights: Dict[str, int] = {}
-    for member in MEMBER.findall(value):
+    for member in parse_list(QUOTED.sub('""', value.lower())):
         name, _, rest = member.partition(";")
-        name = name.strip(" \t").lower()
-        parameters = [part.strip(" \t") for part in PARAMETER.findall(rest)]
-        said = [part for part in parameters
-                if re.match("[qQ][ \t]*=", part)]
-        match = WEIGHT.fullmatch(said[0] if said else "q=1")
-        if not name or not match or len(said) > 1:
+        name = name.rstrip(" \t")
+        parameters = parse_list(rest, ";")
+        said = [part for part in parameters if re.match("q[ \t]*=", part)]
+        match = WEIGHT.fullmatch(*said or ["q=1"]) if len(said) < 2 else None
+        if not name or not match:
             continue
         weight = int(float(match.group(1)) * 1000 + 0.5)
-        if len(parameters) > len(said):
-            weights.setdefault(name, weight)
-        else:  # it outranks those with parameters, which we never have
+        if parameters == said:  # it outranks those with other parameters
             weights[name] = weight
+        else:
+            weights.setdefault(name, weight)
     return weights
 
 
 def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
     """Return the content codings that the client accepts, best first.
 
-    Of equal weight in the order of CODINGS; "identity" last unless it has a
-    weight of its own.  A Range gets the identity, if that is acceptable.
-    Source: RFC 9110, 12.5.3.
+    Equal weights keep the order of CODINGS; "identity" is last unless it has
+    a weight of its own.  A Range gets the identity, if that is acceptable.
+    Source: RFC 9110, 8.4.1.3, 12.5.3.
 
     >>> acceptable_codings({"accept-encoding": "gzip, br;q=0.9"})
     ('gzip', 'br', 'identity')
     >>> acceptable_codings({"accept-encoding": "*;q=0, gzip"})
     ('gzip',)
     """
-    value = fields.get("accept-encoding")
-    if value is None:
-        return ("identity",)
-    weights = parse_weights(value)
-    if "x-gzip" in weights:
-        weights.setdefault("gzip", weights["x-gzip"])
+    weights = parse_weights(fields.get("accept-encoding", ""))
     others = weights.get("*", 0)
-    found = [(-weights.get(coding, others), order, coding)
-             for order, coding in enumerate(CODINGS)]
-    identity = weights.get("identity", weights.get("*"))
-    # Without a word about it, it is acceptable, but the last choice.
-    found.append((-1 if identity is None else -identity, len(found),
-                  "identity"))
-    accepted = tuple(coding for weight, _, coding in sorted(found) if weight)
-    if "range" in fields and "identity" in accepted:
+    weights.setdefault("gzip", weights.get("x-gzip", others))
+    # 1: a client that does not mention it accepts it, as the last choice.
+    weights.setdefault("identity", weights.get("*", 1))
+    ranked = sorted([*CODINGS, "identity"],
+                    key=lambda coding: -weights.get(coding, others))
+    if "range" in fields and weights["identity"]:
         return ("identity",)
-    return accepted
+    return tuple(each for each in ranked if weights.get(each, others))
 
 
 def media_weight(weights: "Dict[str, int]", media: str) -> int:
@@ -648,10 +600,10 @@ def media_weight(weights: "Dict[str, int]", media: str) -> int:
 
 
 def prefers_json(fields: "Dict[str, str]") -> bool:
-    """Return whether Accept likes JSON better than HTML.
+    """Return whether the client likes JSON better than HTML.
 
-    What it names outranks what a range of equal weight covers: so JSON it is
-    for axios, which names JSON and text/plain before "*/*".
+    A type that Accept names outranks one that a range of equal weight covers:
+    so axios, which names JSON beside "*/*", gets JSON.
 
     >>> prefers_json({"accept": "application/json, text/plain, */*"})
     True
@@ -668,12 +620,10 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 
     Source: RFC 9530, 4; a preference of 0 is a no.
     """
-    wanted = False
-    for member in parse_list(fields.get("want-repr-digest", "")):
-        key, _, preference = member.partition("=")
-        if key == "sha-256":  # the last one counts (RFC 8941, 3.2)
-            wanted = re.fullmatch("[1-9]|10", preference) is not None
-    return wanted
+    members = parse_list(fields.get("want-repr-digest", ""))
+    # Of equal keys the last one counts (RFC 8941, 3.2).
+    preferences = dict(member.partition("=")[::2] for member in members)
+    return bool(re.fullmatch("[1-9]|10", preferences.get("sha-256", "")))
 
 
 # ---- Request ----------------------------------------------------------------
@@ -737,8 +687,8 @@ class Request:
 def parse_request(head: bytes) -> Request:
     """Return the Request of *head*, which ends with its empty line.
 
-    Raise HTTPError(400, 414, 431 or 505) when it cannot be relied upon;
-    then nothing that follows on the connection can be either.
+    Raise HTTPError(400, 414, 431 or 505) when it is not reliable; then
+    nothing that follows on the connection is.
     Source: RFC 9112, 2.2, 3, 5, 6.3, 9.3 and 11.2.
     """
     if len(head) > HEAD_MAX:
@@ -790,16 +740,14 @@ def check_host(fields: "Dict[str, str]", minor: int) -> None:
 
 def announces_body(fields: "Dict[str, str]") -> bool:
     """Return whether content follows the head (RFC 9112, 6.1-6.3)."""
-    length = fields.get("content-length")
+    length = fields.get("content-length", "0")
     coding = fields.get("transfer-encoding")
     if coding is not None:
-        if length is not None:
+        if "content-length" in fields:
             raise HTTPError(400, "Content-Length with Transfer-Encoding.")
         if coding.lower() != "chunked":
             raise HTTPError(400, "The only transfer coding is chunked.")
         return True
-    if length is None:
-        return False
     if (not re.fullmatch("[0-9]{1,19}(, *[0-9]{1,19})*", length)
             or len(set(parse_list(length))) > 1):
         raise HTTPError(400, "Content-Length is not one number.")
@@ -824,12 +772,13 @@ def connection_option(fields: "Dict[str, str]", minor: int,
 def unparsed_request(received: bytes) -> Request:
     """Return what the log shows of bytes that are no whole, valid head.
 
-    Of the method only HEAD is told: its answer has no content, whatever else
-    is wrong (RFC 9110, 9.3.2).
+    Its method is "HEAD" or "": an answer to HEAD has no content, whatever
+    else is wrong (RFC 9110, 9.3.2).
     """
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
-    return Request(line.decode("latin-1"), "HEAD" if line[:5] == b"HEAD " else
-                   "", "", "", 0, {}, "close", True)
+    method = "HEAD" if line.startswith(b"HEAD ") else ""
+    return Request(line.decode("latin-1"), method, "", "", 0, {}, "close",
+                   True)
 
 
 HEAD_END = b"\r\n\r\n"
@@ -838,7 +787,7 @@ BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def check_partial(received: bytes, start: int) -> None:
-    """Raise HTTPError if *received*, without its end, can be no valid head.
+    """Raise HTTPError if no valid head begins with *received*.
 
     Bytes before *start* were checked before.
     """
@@ -1472,33 +1421,12 @@ PAGE_START = """<!DOCTYPE html>
 <style>""" + STYLE.replace("%", "%%") + "</style>\n"
 PAGE_END = "</body>\n</html>\n"
 
-# What one can do about an error, by its status.
-REMEDIES = {
-    400: "Check the address, or the program that sent it: it is no valid"
-         " HTTP.",
-    401: "Reload the page, and enter them.",
-    403: "Whoever runs the server can let it read this.",
-    404: "Check the address, capital letters too. It may also have been"
-         " moved or removed.",
-    405: "Ask with GET.",
-    406: "Ask without Accept-Encoding.",
-    408: "Try again; the connection may be slow.",
-    412: "Get it anew, as it is now.",
-    414: "Shorten the address.",
-    416: "Ask for all of it, or for a part that it has.",
-    431: "Delete the cookies of this site: they may be what is so long.",
-    500: "Try again. Whoever runs the server finds the reason among its"
-         " messages.",
-    501: "Ask with GET.",
-    503: "Try again in a while.",
-    505: "Ask with HTTP/1.1.",
-}
-
 
 def error_page(status: int, detail: str) -> bytes:
     """Return the HTML that explains *status*, and says what to do next."""
-    title = "%d %s" % (status, REASONS[status])
-    words = [html.escape(detail), REMEDIES.get(status, ""),
+    reason, remedy = STATUSES[status]
+    title = "%d %s" % (status, reason)
+    words = [html.escape(detail), remedy,
              '<a href="/">Go to the first page</a>']
     page = [PAGE_START % title, "</head>\n<body>\n<h1>%s</h1>\n" % title]
     page += ["<p>%s</p>\n" % text for text in words if text]
