@@ -638,11 +638,9 @@ class Request:
     line        the request line as received, latin-1
     method      "" or "HEAD" where the head could not be parsed
     path, query of the request target, still encoded
-    minor       the minor version: 0 for HTTP/1.0
     fields      names in lower case to values, see parse_fields
     connection  the Connection field of its answer: "", "keep-alive", "close"
-    has_body    whether content may follow, or anything else that is not to be
-                read as a request
+    has_body    whether what follows may be something else than a request
     codings     acceptable_codings() of it
     key         requests with equal keys get equal answers
     log_line, log_agents    escaped for the access log
@@ -652,27 +650,24 @@ class Request:
                 Server.line_rest()
     """
 
-    __slots__ = ("line", "method", "path", "query", "minor", "fields",
+    __slots__ = ("line", "method", "path", "query", "fields",
                  "connection", "has_body", "codings", "key", "log_line",
                  "log_agents", "user", "log_rest", "token")
 
     def __init__(self, line: str, method: str, path: str, query: str,
-                 minor: int, fields: "Dict[str, str]", connection: str,
-                 has_body: bool):
+                 fields: "Dict[str, str]", connection: str, has_body: bool):
         self.line = line
         self.user = self.log_rest = ""
         self.token: object = None
-        self.minor = minor
         self.method = method
         self.path = path
         self.query = query
-        self.fields = fields
-        self.connection = connection
-        self.has_body = has_body
         if method != "GET":  # RFC 9110, 14.2: ranges are for GET alone
             fields = {name: value for name, value in fields.items()
                       if name not in ("range", "if-range")}
-            self.fields = fields
+        self.fields = fields
+        self.connection = connection
+        self.has_body = has_body
         self.codings = acceptable_codings(fields)
         self.key = "\n".join(
             [method, path, query, connection, ",".join(self.codings)]
@@ -708,9 +703,9 @@ def parse_request(head: bytes) -> Request:
         if not match:
             raise HTTPError(400, "The request target is no path and no URI.")
         path, query = match.group(1) or "/", match.group(2) or ""
-    return Request(lines[0].decode("latin-1"), method, path, query, minor,
-                   fields, connection_option(fields, minor, has_body),
-                   has_body)
+    return Request(
+        lines[0].decode("latin-1"), method, path, query, fields,
+        connection_option(fields, minor, has_body), has_body)
 
 
 def parse_request_line(line: bytes) -> "Tuple[str, str, int]":
@@ -777,8 +772,7 @@ def unparsed_request(received: bytes) -> Request:
     """
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
     method = "HEAD" if line.startswith(b"HEAD ") else ""
-    return Request(line.decode("latin-1"), method, "", "", 0, {}, "close",
-                   True)
+    return Request(line.decode("latin-1"), method, "", "", {}, "close", True)
 
 
 HEAD_END = b"\r\n\r\n"
@@ -942,7 +936,7 @@ def sha256(data: bytes) -> bytes:
 
 
 def tells_change(mtime: int) -> bool:
-    """Return whether *mtime*, in seconds since 1970, is that of a change.
+    """Return whether *mtime*, in seconds, is when a file really changed.
 
     >>> tells_change(10**9), tells_change(1), tells_change(MTIME_OF_BAZEL)
     (True, False, False)
@@ -954,9 +948,9 @@ def entity_tag(status: os.stat_result, data: "Optional[bytes]",
                coding: str = "") -> str:
     """Return the strong entity tag of a file (RFC 9110, 8.8.3).
 
-    Where *data*, its content, is given the tag goes by it, and is equal on
-    all machines; else by its *status*, and is so where sizes and times are,
-    as far as the times tell anything.  Another one for each content *coding*.
+    It names the content *data*, where that is given, and is then the same on
+    all machines; else the file's *status*: size and time, or where the time
+    tells nothing inode and ctime.  Each content *coding* has its own.
     """
     if data is not None:
         state = sha256(data)[:16].hex()
@@ -973,32 +967,29 @@ def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
     """Return 304 or 412 where a precondition says so, 0 to go on.
 
     *etag* and *modified* (seconds) are the representation's validators, None
-    where it has none.  The order is that of RFC 9110, 13.2.2: If-Match, else
-    If-Unmodified-Since; then If-None-Match, else If-Modified-Since.  A date
-    that is none is ignored.  Source: RFC 9110, 13.1.
+    where it has none.  A date that is none is ignored.
+    Source: RFC 9110, 13.1; the order is that of 13.2.2.
     """
     tags = fields.get("if-match")
-    if tags is not None:
-        # A strong comparison: a weak tag matches nothing.
-        if tags != "*" and ("", etag) not in ENTITY_TAG.findall(tags):
-            return 412
-    elif is_later(modified, fields.get("if-unmodified-since"), now):
+    if tags is None:
+        failed = is_later(modified, fields.get("if-unmodified-since"), now)
+    else:   # a strong comparison: a weak tag matches nothing
+        failed = tags != "*" and ("", etag) not in ENTITY_TAG.findall(tags)
+    if failed:
         return 412
     tags = fields.get("if-none-match")
-    if tags is not None:
-        known = [tag for _, tag in ENTITY_TAG.findall(tags)]
-        return 304 if tags == "*" or etag in known else 0
-    since = fields.get("if-modified-since")
-    if is_later(modified, since, now) is False:
-        return 304
-    return 0
+    if tags is None:
+        since = fields.get("if-modified-since")
+        return 304 if is_later(modified, since, now) is False else 0
+    known = [tag for _, tag in ENTITY_TAG.findall(tags)]
+    return 304 if tags == "*" or etag in known else 0
 
 
 def is_later(modified: "Optional[int]", value: "Optional[str]",
              now: float) -> "Optional[bool]":
     """Return whether *modified* is later than the HTTP-date *value*.
 
-    None where there is no time of modification, or no valid date.
+    None where one of them is missing, or no valid date.
     """
     if modified is None or value is None:
         return None
@@ -1008,10 +999,10 @@ def is_later(modified: "Optional[int]", value: "Optional[str]",
 
 def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
                   modified: "Optional[int]", now: float) -> bool:
-    """Return whether If-Range, when there, allows the Range to be used.
+    """Return whether there is no If-Range that forbids to use the Range.
 
-    The comparison is strong; a date is strong when it is older than a
-    second by now.  Source: RFC 9110, 13.1.5 and 8.8.2.2.
+    The comparison is strong: a date counts from a second on after the change.
+    Source: RFC 9110, 13.1.5 and 8.8.2.2.
     """
     validator = fields.get("if-range")
     if validator is None:
@@ -1022,16 +1013,15 @@ def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
             and parse_http_date(validator, now) == modified)
 
 
-BYTE_RANGE = re.compile("([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19})")
+BYTE_RANGE = re.compile("(?!-$)([0-9]{0,19})-([0-9]{0,19})")
 
 
 def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
     """Return the (first, last) byte positions that Range *value* selects.
 
-    *length* is the size in bytes of the selected representation; positions
-    count from 0 and both are inclusive, as on the wire.  Return None when
-    the field is to be ignored: unknown unit, malformed, more than RANGES_MAX.
-    Ranges that overlap or touch are made one.
+    *length* is the size of the representation in bytes.  Positions count from
+    0, both are inclusive; ranges are coalesced.  Return None when the field
+    is to be ignored: unknown unit, malformed, more than RANGES_MAX.
     Raise HTTPError(416) when no byte is selected.
     Source: RFC 9110, 14.1.2, 14.2, 15.3.7.2 and 15.5.17.
 
@@ -1042,25 +1032,21 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
     """
     unit, _, specs = value.partition("=")
     members = parse_list(specs)
-    if specs[:1] in " \t":  # a list may not begin with OWS
-        return None
-    if unit.lower() != "bytes" or not 0 < len(members) <= RANGES_MAX:
+    if (unit.lower() != "bytes" or specs[:1] in " \t"   # none before a list
+            or not 0 < len(members) <= RANGES_MAX):
         return None
     selected: List[ByteRange] = []
     for member in members:
         match = BYTE_RANGE.fullmatch(member)
         if not match:
             return None
-        first_digits, last_digits, suffix = match.groups()
-        if suffix:
-            if int(suffix) and not length:
-                return None  # all of nothing cannot be written as positions
-            first, last = max(0, length - int(suffix)), length - 1
-        else:
-            first = int(first_digits)
-            last = int(last_digits) if last_digits else max(first, length - 1)
-            if last < first:
-                return None
+        start, end = match.groups()
+        if start:
+            first, last = int(start), int(end or max(int(start), length))
+        else:   # so many at the end; of nothing there are no positions
+            first, last = max(0, length - int(end)), length - (int(end) > 0)
+        if last < first:
+            return None
         if first < length:
             selected.append((first, min(last, length - 1)))
     if not selected:
@@ -1070,9 +1056,7 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
 
 
 def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
-    """Return *ranges* with those that overlap or touch made one.
-
-    In the order of the request where none do.
+    """Return *ranges* in their order, those that overlap or touch made one.
 
     >>> coalesce([(5, 9), (0, 2)]), coalesce([(5, 9), (0, 2), (3, 3)])
     ([(5, 9), (0, 2)], [(5, 9), (0, 3)])
@@ -1093,19 +1077,16 @@ def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
     """Return the pieces of a multipart/byteranges content.
 
     Each is bytes, or a (start, stop) of the representation, which has
-    *length* bytes.  The first delimiter has its CRLF, too, as in nginx: zsync
-    asks again and again where it is missing.
-    Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
+    *length* bytes.  A CRLF begins the first delimiter, too, as in nginx:
+    without it zsync asks for ever.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
     """
     pieces: List[Piece] = []
     for first, last in ranges:
-        pieces.append(("\r\n--%s\r\nContent-Type: %s\r\n"
-                       "Content-Range: bytes %d-%d/%d\r\n\r\n"
-                       % (boundary, media, first, last,
-                          length)).encode("latin-1"))
-        pieces.append((first, last + 1))
-    pieces.append(("\r\n--%s--\r\n" % boundary).encode("latin-1"))
-    return pieces
+        head = ("\r\n--%s\r\nContent-Type: %s\r\n"
+                "Content-Range: bytes %d-%d/%d\r\n\r\n"
+                % (boundary, media, first, last, length))
+        pieces += [head.encode("latin-1"), (first, last + 1)]
+    return pieces + [("\r\n--%s--\r\n" % boundary).encode("latin-1")]
 
 
 def pieces_length(pieces: "Sequence[Piece]") -> int:
@@ -1121,7 +1102,7 @@ NOTHING_HERE = "There is nothing of this name here."
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 # Names that Windows takes for something else: drives and streams (:), other
-# separators (\), devices, and names that lose their trailing dots or blanks.
+# separators (\), devices, names that lose their trailing dots or blanks.
 WINDOWS_NAME = (
     rb"(?is).*[\\:*?\"<>|~\x00-\x1f].*|.*[. ]"
     rb"|(con|prn|aux|nul|conin\$|conout\$|(com|lpt)([0-9]|\xc2[\xb9\xb2\xb3]))"
@@ -1167,14 +1148,13 @@ QUERY_CHARACTERS = "!$&'()*+,;=:@/?%-._~"
 
 
 def percent_encode(data: bytes, safe: str = "") -> str:
-    """Return *data* with all but unreserved characters, and those that are
-    *safe*, escaped (RFC 3986, 2.1)."""
+    """Return *data* with all but unreserved and *safe* characters escaped."""
     import urllib.parse
     return urllib.parse.quote(data, safe)
 
 
 def is_hidden(segments: "Sequence[bytes]") -> bool:
-    """Return whether a name begins with a dot; /.well-known/ is no such one.
+    """Return whether a name begins with a dot; /.well-known/ does not count.
 
     >>> is_hidden([b".well-known", b"a"]), is_hidden([b"a", b".well-known"])
     (False, True)
@@ -1208,16 +1188,16 @@ ENCODING = re.compile(
     rb"(?is)<!--.*?(?:-->|\Z)"
     rb"|<(?:meta\s[^>]*?charset|\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*"
     rb"([^\s\"'/>;]+)")
-# In no text that is UTF-8: NUL, and ESC, which shifts in ISO 2022.
+# No text in UTF-8 has NUL, or ESC, which shifts in ISO 2022.
 NO_TEXT = re.compile(b"[\0\x1b]")
 
 
 def content_type(kind: "Optional[str]", head: bytes) -> str:
     """Return the Content-Type of media type *kind*, None for an unknown one.
 
-    *head* is what the content begins with, SMALL bytes or all.  A charset is
-    said of text that is UTF-8, as far as *head* shows, and declares nothing
-    else: it would outrank what a page itself declares (HTML, 13.2.3).
+    *head* is the beginning of the content, SMALL bytes or all.  Text gets a
+    charset if *head* is UTF-8 and declares nothing else: the field would
+    outrank what a page itself declares (HTML, 13.2.3).
 
     >>> content_type("text/css", b"a"), content_type(None, b"\\xff")
     ('text/css; charset=utf-8', 'application/octet-stream')
@@ -1228,14 +1208,13 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind == "text/html":
         found = filter(None, ENCODING.findall(head[:ENCODING_WITHIN]))
         declared = next(found, b"").lower()
+    is_utf_8 = declared in (b"", b"utf-8", b"utf8")
     decoder = codecs.getincrementaldecoder("utf-8")()
-    try:    # where *head* is a part, its last character may be, too
+    try:    # the last character may continue behind *head*
         decoder.decode(head, len(head) < SMALL)
     except UnicodeDecodeError:
         is_utf_8 = False
-    else:
-        is_utf_8 = not NO_TEXT.search(head)
-    if is_utf_8 and declared in (b"", b"utf-8", b"utf8"):
+    if is_utf_8 and not NO_TEXT.search(head):
         return (kind or "text/plain") + "; charset=utf-8"
     return kind or "application/octet-stream"
 
@@ -1244,41 +1223,37 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
 
 
 class PasswordHash:
-    """What scrypt (RFC 7914) made of a password, and how: *n*, *r*, *p*.
+    """A password's hash by scrypt (RFC 7914), and its *cost*: n, r, p.
 
-    Raise ValueError if that would take too much time or memory, or none.
+    Raise ValueError if these take too much time or memory, or are invalid.
     """
 
-    __slots__ = ("n", "r", "p", "salt", "hash")
+    __slots__ = ("cost", "salt", "hash")
 
     def __init__(self, n: int, r: int, p: int, salt: bytes, hashed: bytes):
         if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
             raise ValueError("scrypt's n, r and p are not as they may be")
-        self.n, self.r, self.p = n, r, p
+        self.cost = n, r, p
         self.salt = salt
         self.hash = hashed
 
-    @property
-    def cost(self) -> "Tuple[int, int, int]":
-        """What the time that it takes depends on."""
-        return self.n, self.r, self.p
-
     def make(self, password: bytes) -> bytes:
-        """Return what *password* becomes in the same way."""
+        """Return the hash of *password* with the same salt and cost."""
         import hashlib
+        n, r, p = self.cost
         return hashlib.scrypt(
-            password, salt=self.salt, n=self.n, r=self.r, p=self.p,
+            password, salt=self.salt, n=n, r=r, p=p,
             maxmem=2 * 128 * SCRYPT_COST_MAX, dklen=len(self.hash))
 
     def is_of(self, password: bytes) -> bool:
-        """Return whether it is that of *password*, in constant time."""
+        """Return whether this is the hash of *password*, in constant time."""
         import hmac
         return hmac.compare_digest(self.make(password), self.hash)
 
 
 _BASE64 = "((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)"
-_NUMBER = r"([0-9]{1,7})\$"
-PASSWORD_HASH = r"scrypt\$" + 3 * _NUMBER + _BASE64 + r"\$" + _BASE64
+PASSWORD_HASH = (r"scrypt\$" + 3 * r"([0-9]{1,7})\$" + _BASE64 + r"\$"
+                 + _BASE64)
 CONTROL = re.compile(rb"[\x00-\x1f\x7f]")    # in neither (RFC 7617, 2)
 # credentials = "Basic" 1*SP token68 (RFC 7617, 2; RFC 9110, 11.4)
 BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
@@ -1287,8 +1262,8 @@ BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
 def parse_password_hash(text: str) -> PasswordHash:
     """Return the PasswordHash in *text*, or raise ValueError.
 
-    >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 22 * "A" + "==").n
-    2
+    >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 24 * "A").cost
+    (2, 8, 1)
     """
     import base64
     match = re.fullmatch(PASSWORD_HASH, text)
@@ -1302,7 +1277,7 @@ def parse_password_hash(text: str) -> PasswordHash:
 
 
 def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
-    """Return the users in *data*: lines of user ":" hash, comments after "#".
+    """Return the users in *data*: lines of user ":" hash, or "#" comments.
 
     Raise ValueError, which names the line but shows nothing of it.
 
@@ -1316,11 +1291,11 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
             continue
         user, _, text = line.partition(b":")
         try:
-            if user != user.strip() or not user or user in users or (
-                    CONTROL.search(user)):
+            if (not user or user in users or user != user.strip()
+                    or CONTROL.search(user)):
                 raise ValueError("the user's name is missing, is there twice,"
-                                 " or has a control character or spaces"
-                                 " around it")
+                                 " or has control characters or spaces around"
+                                 " it")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
             raise ValueError("line %d: %s" % (number, exc))
@@ -1330,8 +1305,8 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
 def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
     """Return (user, password) in an Authorization field's *value*.
 
-    None if there is nothing of the kind in it.  Raise HTTPError(400) if the
-    field was there twice.  Source: RFC 7617, 2.
+    None if it has none of Basic.  Raise HTTPError(400) if the field was there
+    twice.  Source: RFC 7617, 2.
 
     >>> parse_credentials("basic bWU6OmE=")
     (b'me', b':a')
