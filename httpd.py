@@ -291,14 +291,11 @@ STATUSES = {
     206: ("Partial Content", ""),
     301: ("Moved Permanently", ""),
     304: ("Not Modified", ""),
-    400: ("Bad Request",
-          "Check the address, or the program that sent it: this is not valid"
-          " HTTP."),
+    400: ("Bad Request", "Check the address, or the program that sent it."),
     401: ("Unauthorized", "Reload the page, and enter them."),
-    403: ("Forbidden", "Whoever runs the server can let it read this."),
+    403: ("Forbidden", "The server's operator can let it read this."),
     404: ("Not Found",
-          "Check the address, including capital letters. It may have been"
-          " moved or removed."),
+          "Check the address and its capital letters. It may be out of date."),
     405: ("Method Not Allowed", "Ask with GET."),
     406: ("Not Acceptable", "Ask without Accept-Encoding."),
     408: ("Request Timeout", "Try again; the connection may be slow."),
@@ -309,8 +306,7 @@ STATUSES = {
     431: ("Request Header Fields Too Large",
           "Delete the cookies of this site: they may be too long."),
     500: ("Internal Server Error",
-          "Try again. Whoever runs the server finds the reason in its"
-          " messages."),
+          "Try again. The server's messages tell its operator the reason."),
     501: ("Not Implemented", "Ask with GET."),
     503: ("Service Unavailable", "Try again in a while."),
     505: ("HTTP Version Not Supported", "Ask with HTTP/1.1."),
@@ -405,7 +401,6 @@ class HTTPError(Exception):
 
     def __init__(self, status: int, detail: str,
                  fields: "Sequence[Tuple[str, str]]" = ()):
-        super().__init__(status, detail)
         self.status = status
         self.detail = detail
         self.fields = fields
@@ -438,23 +433,20 @@ ENTITY_TAG = re.compile(
     r'(?<![^ \t,])(W/)?("[!#-~\x80-\xff]*")(?![^ \t,])')
 
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
-_DAY = "(?:%s)" % "|".join(DAYS)
-_MONTH = "(?P<month>%s)" % "|".join(MONTHS)
-_TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 # Compiled when they are first needed: at the start it takes 2 ms.
-HTTP_DATES = [
-    _DAY + ", (?P<day>[0-9]{2}) " + _MONTH + " (?P<year>[0-9]{4}) " + _TIME
-    + " GMT",
-    "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>[0-9]{2})-" + _MONTH
-    + "-(?P<year>[0-9]{2}) " + _TIME + " GMT",
-    _DAY + " " + _MONTH + " (?P<day>[0-9 ][0-9]) " + _TIME
-    + " (?P<year>[0-9]{4})"]
+HTTP_DATES = [form % {
+    "weekday": "(?:%s)" % "|".join(DAYS),
+    "long": "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day",
+    "month": "(?P<month>%s)" % "|".join(MONTHS),
+    "time": "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})",
+} for form in (
+    "%(weekday)s, (?P<day>[0-9]{2}) %(month)s (?P<year>[0-9]{4}) %(time)s GMT",
+    "%(long)s, (?P<day>[0-9]{2})-%(month)s-(?P<year>[0-9]{2}) %(time)s GMT",
+    "%(weekday)s %(month)s (?P<day>[0-9 ][0-9]) %(time)s (?P<year>[0-9]{4})")]
 
 
 def http_date(seconds: int) -> str:
     """Return the IMF-fixdate of *seconds* since 1970, up to HTTP_DATE_MAX.
-
-    Source: RFC 9110, 5.6.7.
 
     >>> http_date(784111777)
     'Sun, 06 Nov 1994 08:49:37 GMT'
@@ -469,7 +461,6 @@ def parse_http_date(value: str, now: float) -> "Optional[int]":
 
     None when it is no valid date.  *now*, in the same unit, tells the century
     of a year of two digits: it is at most 50 years ahead.
-    Source: RFC 9110, 5.6.7.
 
     >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", 1.7e9)
     784111777
@@ -550,8 +541,8 @@ def parse_weights(value: str) -> "Dict[str, int]":
         name = name.rstrip(" \t")
         parameters = parse_list(rest, ";")
         said = [part for part in parameters if re.match("q[ \t]*=", part)]
-        match = WEIGHT.fullmatch(*said or ["q=1"]) if len(said) < 2 else None
-        if not name or not match:
+        match = WEIGHT.fullmatch(said[0] if said else "q=1")
+        if not name or not match or len(said) > 1:
             continue
         weight = int(float(match.group(1)) * 1000 + 0.5)
         if parameters == said:  # it outranks those with other parameters
@@ -590,13 +581,9 @@ def media_weight(weights: "Dict[str, int]", media: str) -> int:
 
     Without an Accept field everything is.  Source: RFC 9110, 12.5.1.
     """
-    if not weights:
-        return 1000
-    kind = media.partition("/")[0]
-    for name in (media, kind + "/*", "*/*"):
-        if name in weights:
-            return weights[name]
-    return 0
+    others = weights.get("*/*", 0 if weights else 1000)
+    kind = media.partition("/")[0] + "/*"
+    return weights.get(media, weights.get(kind, others))
 
 
 def prefers_json(fields: "Dict[str, str]") -> bool:
@@ -616,10 +603,7 @@ def prefers_json(fields: "Dict[str, str]") -> bool:
 
 
 def wants_digest(fields: "Dict[str, str]") -> bool:
-    """Return whether the client wants Repr-Digest by sha-256.
-
-    Source: RFC 9530, 4; a preference of 0 is a no.
-    """
+    """Return whether Repr-Digest by sha-256 is wanted (RFC 9530, 4)."""
     members = parse_list(fields.get("want-repr-digest", ""))
     # Of equal keys the last one counts (RFC 8941, 3.2).
     preferences = dict(member.partition("=")[::2] for member in members)
@@ -695,7 +679,9 @@ def parse_request(head: bytes) -> Request:
     if len(lines) - 1 > FIELDS_MAX:
         raise HTTPError(431, "More than %d field lines." % FIELDS_MAX)
     fields = parse_fields(lines[1:])
-    check_host(fields, minor)
+    host = fields.get("host", "" if minor else "none")  # RFC 9112, 3.2
+    if not HOST.fullmatch(host):    # two of them are joined with ", "
+        raise HTTPError(400, "The request needs one Host field, a valid one.")
     has_body = announces_body(fields)
     path = query = ""
     if method in ("GET", "HEAD"):
@@ -723,26 +709,18 @@ def parse_request_line(line: bytes) -> "Tuple[str, str, int]":
     return method.decode("ascii"), target.decode("latin-1"), int(minor)
 
 
-def check_host(fields: "Dict[str, str]", minor: int) -> None:
-    """Raise HTTPError(400) unless there is one valid Host (RFC 9112, 3.2)."""
-    host = fields.get("host")
-    if host is None:
-        if minor:
-            raise HTTPError(400, "The Host field is missing.")
-    elif not HOST.fullmatch(host):  # two of them are joined with ", "
-        raise HTTPError(400, "The Host field is not one valid host.")
-
-
 def announces_body(fields: "Dict[str, str]") -> bool:
     """Return whether content follows the head (RFC 9112, 6.1-6.3)."""
-    length = fields.get("content-length", "0")
+    length = fields.get("content-length")
     coding = fields.get("transfer-encoding")
     if coding is not None:
-        if "content-length" in fields:
+        if length is not None:
             raise HTTPError(400, "Content-Length with Transfer-Encoding.")
         if coding.lower() != "chunked":
             raise HTTPError(400, "The only transfer coding is chunked.")
         return True
+    if length is None:
+        return False
     if (not re.fullmatch("[0-9]{1,19}(, *[0-9]{1,19})*", length)
             or len(set(parse_list(length))) > 1):
         raise HTTPError(400, "Content-Length is not one number.")
@@ -753,8 +731,7 @@ def connection_option(fields: "Dict[str, str]", minor: int,
                       has_body: bool) -> str:
     """Return the answer's Connection value: "", "keep-alive" or "close".
 
-    After content, which nothing here reads, the connection always closes.
-    Source: RFC 9112, 9.3.
+    After content, which is never parsed, it closes.  Source: RFC 9112, 9.3.
     """
     options = parse_list(fields.get("connection", "").lower())
     if has_body or "close" in options:
@@ -765,9 +742,9 @@ def connection_option(fields: "Dict[str, str]", minor: int,
 
 
 def unparsed_request(received: bytes) -> Request:
-    """Return what the log shows of bytes that are no whole, valid head.
+    """Return what is known of bytes that are no whole, valid head.
 
-    Its method is "HEAD" or "": an answer to HEAD has no content, whatever
+    The method, too, if it is HEAD: then the answer has no content, whatever
     else is wrong (RFC 9110, 9.3.2).
     """
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
@@ -999,9 +976,9 @@ def is_later(modified: "Optional[int]", value: "Optional[str]",
 
 def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
                   modified: "Optional[int]", now: float) -> bool:
-    """Return whether there is no If-Range that forbids to use the Range.
+    """Return whether If-Range, where there is one, allows a range.
 
-    The comparison is strong: a date counts from a second on after the change.
+    Its comparison is strong: a date must be over before it tells anything.
     Source: RFC 9110, 13.1.5 and 8.8.2.2.
     """
     validator = fields.get("if-range")
@@ -1020,8 +997,8 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
     """Return the (first, last) byte positions that Range *value* selects.
 
     *length* is the size of the representation in bytes.  Positions count from
-    0, both are inclusive; ranges are coalesced.  Return None when the field
-    is to be ignored: unknown unit, malformed, more than RANGES_MAX.
+    0 and are inclusive; ranges are coalesced.  Return None when the field is
+    to be ignored: unknown unit, malformed, more than RANGES_MAX.
     Raise HTTPError(416) when no byte is selected.
     Source: RFC 9110, 14.1.2, 14.2, 15.3.7.2 and 15.5.17.
 
@@ -1113,7 +1090,7 @@ def path_segments(path: str,
                   windows: bool = False) -> "Tuple[List[bytes], bool]":
     """Return the names that *path* leads through, and if it ends with "/".
 
-    Decoded once; empty and dot segments resolved, never above the root.
+    It is decoded once; dot segments never lead above the root.
     Raise HTTPError(400) on a malformed escape or a NUL, and 404 on a name
     that no file can have.  Source: RFC 3986, 2.1, 5.2.4.
 
@@ -1124,20 +1101,21 @@ def path_segments(path: str,
     """
     if BAD_ESCAPE.search(path):
         raise HTTPError(400, "The path has a % without two hex digits.")
+    decoded = path.encode("latin-1")
+    if "%" in path:
+        from urllib.parse import unquote_to_bytes
+        decoded = unquote_to_bytes(decoded)
+    if b"\0" in decoded:
+        raise HTTPError(400, "The path has a NUL in it.")
     segments: List[bytes] = []
-    name = b""
-    for part in path.encode("latin-1").split(b"/"):
-        name = part
-        if b"%" in part:
-            from urllib.parse import unquote_to_bytes
-            name = unquote_to_bytes(part)
-        if b"\0" in name:
-            raise HTTPError(400, "The path has a NUL in it.")
-        if b"/" in name or (windows and re.fullmatch(WINDOWS_NAME, name)
-                            and name not in (b".", b"..")):
-            raise HTTPError(404, NOTHING_HERE)
+    names = decoded.split(b"/")
+    if len(names) > path.count("/") + 1:
+        raise HTTPError(404, NOTHING_HERE)
+    for name in names:
         if name == b"..":
             del segments[-1:]
+        elif windows and re.fullmatch(WINDOWS_NAME, name) and name != b".":
+            raise HTTPError(404, NOTHING_HERE)
         elif name not in (b"", b"."):
             segments.append(name)
     return segments, name in (b"", b".", b"..")
@@ -1329,7 +1307,14 @@ def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
 
 HTML = "text/html; charset=utf-8"
 # The colours are those of htdocs/style.css; a test computes the contrasts.
-STYLE = """
+PAGE_START = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>%s</title>
+<style>
 :root { --paper: #fbfaf7; --ink: #1e2427; --quiet: #566066; --line: #dfddd5;
         --row: #f0eee8; --link: #0b6b5d }
 @media (prefers-color-scheme: dark) {
@@ -1340,14 +1325,17 @@ body { max-width: 60rem; margin: 0 auto; padding: 1rem; color: var(--ink);
 h1 { font-size: 1.5rem; line-height: 1.3; overflow-wrap: anywhere }
 a { color: var(--link); text-underline-offset: .2em; unicode-bidi: isolate }
 :focus-visible { outline: 3px solid var(--link) }
+</style>
 """
-# Fixed columns: no row that comes later moves those above it.  Neither
-# collapsed borders nor elements for the icons: they make scrolling slow.
-LISTING_STYLE = """
+# Fixed columns: rows that come later do not move those above.  Collapsed
+# borders, or elements for the icons, would make scrolling slow.  A form for
+# each order: around its button it would hide a column's name from screen
+# readers.
+LISTING_START = PAGE_START + """<style>
 html { scroll-padding: 3rem 0 }
 h1 :first-child { margin-left: -.15em }
 h1 * { padding: 0 .15em }
-table { width: 100%; border-spacing: 0; table-layout: fixed }
+table { width: 100%%; border-spacing: 0; table-layout: fixed }
 th { position: sticky; top: 0; z-index: 1; background: var(--paper);
      box-shadow: 0 1px var(--line); text-align: left }
 th + th { width: 6rem }
@@ -1359,11 +1347,11 @@ td { vertical-align: top; border-bottom: 1px solid var(--line) }
 td + td { padding: .375rem 0 }
 tbody tr:hover { background: var(--row) }
 button, td a { display: block; padding: .375rem 0; text-decoration: none }
-button { width: 100%; border: 0; background: none; cursor: pointer;
+button { width: 100%%; border: 0; background: none; cursor: pointer;
          font: inherit; color: inherit; text-align: inherit }
 a:hover, button:hover { text-decoration: underline }
 td a { padding-left: 1.75rem; overflow-wrap: anywhere; background:
-  linear-gradient(225deg, transparent 27%, var(--quiet) 0)
+  linear-gradient(225deg, transparent 27%%, var(--quiet) 0)
   .25rem .625rem / .75rem 1rem no-repeat }
 td a[href$="/"] { background:
   linear-gradient(var(--link) 0 0) .25rem .6875rem / .5rem .5rem no-repeat,
@@ -1378,7 +1366,18 @@ th + [aria-sort] button::before { content: var(--mark) " " }
   th + th { width: 4.5rem }
   th + th + th { width: 6.5rem }
   td + td + td { padding-left: 1rem; line-height: 1.25rem } }
-"""
+</style>
+</head>
+<body>
+<nav aria-label="Path"><h1>%s<bdi>%s</bdi></h1></nav>
+<form id="asc"><input type="hidden" name="order" value="asc"></form>
+<form id="desc"><input type="hidden" name="order" value="desc"></form>
+<table>
+<thead>
+<tr>%s
+<tbody>
+%s"""
+PAGE_END = "</body>\n</html>\n"
 # No script, and no style but these two; a test computes the hashes anew.
 NO_SCRIPTS = (
     "default-src 'none'; style-src"
@@ -1386,26 +1385,17 @@ NO_SCRIPTS = (
     " 'sha256-mnoRu9sLuY1koBQOqM4EGjr+u/aeU5/hyJKH/fEAAv8=';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
-PAGE_START = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>%s</title>
-<style>""" + STYLE.replace("%", "%%") + "</style>\n"
-PAGE_END = "</body>\n</html>\n"
-
 
 def error_page(status: int, detail: str) -> bytes:
     """Return the HTML that explains *status*, and says what to do next."""
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
-    words = [html.escape(detail), remedy,
-             '<a href="/">Go to the first page</a>']
-    page = [PAGE_START % title, "</head>\n<body>\n<h1>%s</h1>\n" % title]
-    page += ["<p>%s</p>\n" % text for text in words if text]
-    return ("".join(page) + PAGE_END).encode("utf-8")
+    page = PAGE_START % title + "</head>\n<body>\n<h1>%s</h1>\n" % title
+    for text in (html.escape(detail), remedy,
+                 '<a href="/">Go to the first page</a>'):
+        if text:
+            page += "<p>%s</p>\n" % text
+    return (page + PAGE_END).encode("utf-8")
 
 
 class Entry:
@@ -1431,32 +1421,26 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
         len(match.group(1)), match.group(1)), text), name
 
 
-SORT_KEYS: "Dict[str, Callable[[Entry], Any]]" = OrderedDict([
-    ("name", lambda entry: natural_key(entry.name)),
-    ("size", lambda entry: (entry.size or 0, natural_key(entry.name))),
-    ("time", lambda entry: (entry.mtime, natural_key(entry.name))),
-])
-# A form for each order; around its button it would take a column's name away
-# from screen readers.
-ORDER_FORM = ('<form id="%s"><input type="hidden" name="order" value="%s">'
-              '</form>\n')
-# The client's time zone is not known here: so UTC, and it says so.
-COLUMNS = {"name": "Name", "size": "Size", "time": "Time (UTC)"}
+# By ?sort=: a column's title, and what is sorted by, before the name.  UTC,
+# for the client's time zone is not known.
+COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
+    ("name", ("Name", lambda entry: 0)),
+    ("size", ("Size", lambda entry: entry.size or 0)),
+    ("time", ("Time (UTC)", lambda entry: entry.mtime))])
 
 
 class Listing:
-    """How a folder is shown: as HTML or JSON, sorted by *sort* or its reverse.
+    """How a folder is shown: as HTML or JSON, in which order.
 
-    Its content is start(), then row() of each entry, then end(); separator
-    goes between rows.
+    Its content is start(), then row() of each entry with separator between
+    them, then end().
     """
 
     def __init__(self, segments: "Sequence[bytes]", query: str,
                  as_json: bool):
         words = dict(word.partition("=")[::2] for word in query.split("&"))
-        self.sort = words.get("sort", "name")
-        if self.sort not in SORT_KEYS:
-            self.sort = "name"
+        sort = words.get("sort", "")
+        self.sort = sort if sort in COLUMNS else "name"
         self.reverse = words.get("order") == "desc"
         self.as_json = as_json
         self.media = "application/json" if as_json else HTML
@@ -1464,45 +1448,38 @@ class Listing:
         self.segments = segments
         self.is_empty = True
 
-    def key(self, entry: Entry) -> "Any":
-        """Return what *entry* is sorted by among its like."""
-        return SORT_KEYS[self.sort](entry)
+    def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
+        """Return what *entry* is sorted by, among folders or among files."""
+        return COLUMNS[self.sort][1](entry), natural_key(entry.name)
 
     def start(self) -> str:
         """Return what comes before the rows."""
         if self.as_json:
             return "[\n"
         names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
-        # Relative, for a proxy may show this server's "/" at another path.
-        # Without quotes, for fsspec takes what is in them for names below.
+        # Relative: a proxy may show this server's "/" at another path.
+        # Without quotes: fsspec takes what is in them for names below.
         links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
                  for i, name in enumerate(names[:-1], 1)]
         up = '<tr><td><a href="../">../</a><td><td>\n'
-        return "".join([
-            PAGE_START % "".join(names),
-            "<style>", LISTING_STYLE, "</style>\n</head>\n<body>\n",
-            '<nav aria-label="Path"><h1>', *links,
-            "<bdi>%s</bdi></h1></nav>\n" % names[-1],
-            *map(ORDER_FORM.__mod__, [("asc", "asc"), ("desc", "desc")]),
-            "<table>\n<thead>\n<tr>",
-            *map(self._column, SORT_KEYS), "\n<tbody>\n",
-            up if self.segments else ""])
+        return LISTING_START % (
+            "".join(names), "".join(links), names[-1],
+            "".join(map(self._column, COLUMNS)), up if self.segments else "")
 
     def _column(self, sort: str) -> str:
         """Return the head of a column, a button that sorts by it.
 
-        No link: what crawls would follow it, and copy the folder again.
+        A link would make crawlers copy the folder again, in each order.
         """
-        mine = sort == self.sort
-        order = "asc" if not mine or self.reverse else "desc"
-        aria = ""
-        if mine:
-            aria = ' aria-sort="%scending"' % ("des" if self.reverse else "as")
+        this, other = ("desc", "asc") if self.reverse else ("asc", "desc")
+        aria, order = "", "asc"
+        if sort == self.sort:
+            aria, order = ' aria-sort="%sending"' % this, other
         return '<th%s><button form="%s" name="sort" value="%s">%s</button>' % (
-            aria, order, sort, COLUMNS[sort])
+            aria, order, sort, COLUMNS[sort][0])
 
     def row(self, entry: Entry) -> str:
-        """Return the line of *entry*."""
+        """Return what shows *entry*."""
         self.is_empty = False
         return self._json(entry) if self.as_json else self._html(entry)
 
@@ -1514,10 +1491,9 @@ class Listing:
         return "\n</table>\n" + note + PAGE_END
 
     def _html(self, entry: Entry) -> str:
-        slash = "/" if entry.size is None else ""
-        size = ""
+        slash, size = "/", ""
         if entry.size is not None:
-            size = '<span title="%d bytes">%s</span>' % (
+            slash, size = "", '<span title="%d bytes">%s</span>' % (
                 entry.size, size_for_people(entry.size))
         stamp = listing_time(entry.mtime)
         if stamp:
@@ -1533,14 +1509,14 @@ class Listing:
         A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
         """
         import json
-        fields: List[Tuple[str, Any]] = [
-            ("name", entry.name.decode("utf-8", "surrogateescape")),
-            ("type", "directory" if entry.size is None else "file")]
+        fields: Dict[str, object] = OrderedDict()
+        fields["name"] = entry.name.decode("utf-8", "surrogateescape")
+        fields["type"] = "directory" if entry.size is None else "file"
         if 0 <= entry.mtime <= HTTP_DATE_MAX:
-            fields.append(("mtime", http_date(entry.mtime)))
+            fields["mtime"] = http_date(entry.mtime)
         if entry.size is not None:
-            fields.append(("size", entry.size))
-        return json.dumps(OrderedDict(fields))
+            fields["size"] = entry.size
+        return json.dumps(fields)
 
 
 NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -1549,7 +1525,7 @@ NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def name_for_people(name: bytes) -> str:
     """Return *name* as HTML, with U+FFFD for what cannot be shown.
 
-    Nor are the controls that turn the direction of writing (Unicode, UAX 9):
+    So are controls that turn the direction of writing (Unicode, UAX 9):
     behind one "gpj.exe" looks like "exe.jpg".
 
     >>> name_for_people(b"<\\xe9\\x1b")
@@ -1704,10 +1680,9 @@ LOG_FORMATS = tuple(sorted(NCSA_FORMATS)) + ("json",)
 
 # ---- Proxies ----------------------------------------------------------------
 
-# A member of X-Forwarded-For: an address; many proxies add a port.
+# A member of X-Forwarded-For: an address, and perhaps a port.
 FORWARDED = re.compile(
-    r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})\]|(?P<v4>[0-9.]{7,15}))"
-    r"(?::(?P<port>[0-9]{1,5}))?|(?P<v6>[0-9A-Fa-f:.]{2,45})")
+    r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]+)")
 
 
 def parse_forwarded(member: str) -> "Optional[Peer]":
@@ -1719,25 +1694,22 @@ def parse_forwarded(member: str) -> "Optional[Peer]":
     """
     import ipaddress
     match = FORWARDED.fullmatch(member)
-    if not match:
+    if not match or int(match.group(3) or 0) > 65535:
         return None
+    bracketed, v4, port, v6 = match.groups()
     try:
-        address = ipaddress.ip_address(
-            match.group("bracketed") or match.group("v4") or match.group("v6"))
+        address = ipaddress.ip_address(bracketed or v4 or v6)
     except ValueError:
         return None
-    port = match.group("port")
-    if port and int(port) > 65535:
-        return None
-    mapped = address.version == 6 and address.ipv4_mapped
-    return str(mapped or address), int(port) if port else None
+    address = getattr(address, "ipv4_mapped", None) or address
+    return str(address), int(port) if port else None
 
 
 class TrustedProxies:
-    """Those whose word about a client's address is taken.
+    """The proxies that are believed about a client's address.
 
-    *names* are addresses and networks, and "unix:" for all who come by a
-    path.  Raise ValueError where one is none of these.
+    *names* are addresses and networks, and "unix:" for all clients of Unix
+    sockets.  Raise ValueError where one is none of these.
     """
 
     def __init__(self, names: "Sequence[str]"):
@@ -1747,9 +1719,9 @@ class TrustedProxies:
                           if name != UNIX_PEER[0]]
         for name in names:
             if "%" in name or name.lower().startswith("::ffff:"):
-                raise ValueError("%r has a zone, or is IPv4 in IPv6's"
-                                 " clothing" % name)
-        # Reading an address takes as long as answering two requests.
+                raise ValueError("%r has a zone, or is IPv4-mapped: write that"
+                                 " as IPv4" % name)
+        # Parsing an address takes as long as answering two requests.
         self._known = functools.lru_cache(FORWARDED_KNOWN)(self._named)
 
     def __contains__(self, address: str) -> bool:
@@ -1760,12 +1732,11 @@ class TrustedProxies:
         return any(found in network for network in self._networks)
 
     def client(self, peer: "Peer", forwarded: str) -> "Peer":
-        """Return the address and port of who asked *peer*, a proxy of these.
+        """Return the address and port for whom *peer*, such a proxy, asks.
 
-        Each proxy adds the address of who asked it to the right of
-        *forwarded*, the value of X-Forwarded-For.  So it is read from there,
-        as far as it is the word of trusted proxies, and only to what is no
-        address; what is to the left of these, anybody can have written.
+        Each proxy adds its client to the right of *forwarded*, the value of
+        X-Forwarded-For.  So it is read from the right, until it names what is
+        no trusted proxy, or no address: anybody may have written the rest.
         """
         is_short = len(forwarded) <= FORWARDED_KNOWN_SIZE
         named = self._known if is_short else self._named
@@ -1775,15 +1746,10 @@ class TrustedProxies:
         """Return whom *forwarded* names; None if that is no address."""
         client = None
         members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
-        for member in reversed(members):
-            member = member.strip(" \t")
-            if not member:
-                continue  # RFC 9110, 5.6.1
+        for member in reversed(parse_list(",".join(members))):
             found = parse_forwarded(member)
-            if not found:
-                break
-            client = found
-            if client[0] not in self:
+            client = found or client
+            if not found or found[0] not in self:
                 break
         return client
 
