@@ -501,7 +501,7 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
         if not colon or not TOKEN.fullmatch(name):
             raise HTTPError(400, "A field line is not 'name: value'.")
         if NOT_FIELD_CONTENT.search(value):
-            raise HTTPError(400, "A field has a control character in it.")
+            raise HTTPError(400, "A field has a control character.")
         key = name.decode("ascii").lower()
         text = value.strip(b" \t").decode("latin-1")
         fields[key] = fields[key] + ", " + text if key in fields else text
@@ -544,11 +544,9 @@ def parse_weights(value: str) -> "Dict[str, int]":
         match = WEIGHT.fullmatch(said[0] if said else "q=1")
         if not name or not match or len(said) > 1:
             continue
-        weight = int(float(match.group(1)) * 1000 + 0.5)
-        if parameters == said:  # it outranks those with other parameters
-            weights[name] = weight
-        else:
-            weights.setdefault(name, weight)
+        # One with other parameters gives way to one without.
+        if name not in weights or parameters == said:
+            weights[name] = int(float(match.group(1)) * 1000 + 0.5)
     return weights
 
 
@@ -687,7 +685,7 @@ def parse_request(head: bytes) -> Request:
     if method in ("GET", "HEAD"):
         match = TARGET.fullmatch(target)
         if not match:
-            raise HTTPError(400, "The request target is no path and no URI.")
+            raise HTTPError(400, "The request target is not a path or URI.")
         path, query = match.group(1) or "/", match.group(2) or ""
     return Request(
         lines[0].decode("latin-1"), method, path, query, fields,
@@ -701,8 +699,7 @@ def parse_request_line(line: bytes) -> "Tuple[str, str, int]":
                         % REQUEST_LINE_MAX)
     match = REQUEST_LINE.fullmatch(line)
     if not match:
-        raise HTTPError(400, "The request line is not"
-                        " 'method target HTTP/version'.")
+        raise HTTPError(400, "A request begins 'method target HTTP/version'.")
     method, target, major, minor = match.groups()
     if major != b"1":
         raise HTTPError(505, "This server speaks HTTP/1.1.")
@@ -978,7 +975,7 @@ def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
                   modified: "Optional[int]", now: float) -> bool:
     """Return whether If-Range, where there is one, allows a range.
 
-    Its comparison is strong: a date must be over before it tells anything.
+    The comparison is strong: a date must be more than a second old.
     Source: RFC 9110, 13.1.5 and 8.8.2.2.
     """
     validator = fields.get("if-range")
@@ -1009,7 +1006,8 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
     """
     unit, _, specs = value.partition("=")
     members = parse_list(specs)
-    if (unit.lower() != "bytes" or specs[:1] in " \t"   # none before a list
+    # White space before a list is not allowed.
+    if (unit.lower() != "bytes" or specs[:1] in " \t"
             or not 0 < len(members) <= RANGES_MAX):
         return None
     selected: List[ByteRange] = []
@@ -1020,7 +1018,7 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
         start, end = match.groups()
         if start:
             first, last = int(start), int(end or max(int(start), length))
-        else:   # so many at the end; of nothing there are no positions
+        else:   # the last bytes; empty content has no positions to name
             first, last = max(0, length - int(end)), length - (int(end) > 0)
         if last < first:
             return None
@@ -1079,7 +1077,7 @@ NOTHING_HERE = "There is nothing of this name here."
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 # Names that Windows takes for something else: drives and streams (:), other
-# separators (\), devices, names that lose their trailing dots or blanks.
+# separators (\), devices, and names that lose their trailing dots or blanks.
 WINDOWS_NAME = (
     rb"(?is).*[\\:*?\"<>|~\x00-\x1f].*|.*[. ]"
     rb"|(con|prn|aux|nul|conin\$|conout\$|(com|lpt)([0-9]|\xc2[\xb9\xb2\xb3]))"
@@ -1106,7 +1104,7 @@ def path_segments(path: str,
         from urllib.parse import unquote_to_bytes
         decoded = unquote_to_bytes(decoded)
     if b"\0" in decoded:
-        raise HTTPError(400, "The path has a NUL in it.")
+        raise HTTPError(400, "The path has a NUL.")
     segments: List[bytes] = []
     names = decoded.split(b"/")
     if len(names) > path.count("/") + 1:
@@ -1166,8 +1164,6 @@ ENCODING = re.compile(
     rb"(?is)<!--.*?(?:-->|\Z)"
     rb"|<(?:meta\s[^>]*?charset|\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*"
     rb"([^\s\"'/>;]+)")
-# No text in UTF-8 has NUL, or ESC, which shifts in ISO 2022.
-NO_TEXT = re.compile(b"[\0\x1b]")
 
 
 def content_type(kind: "Optional[str]", head: bytes) -> str:
@@ -1186,13 +1182,15 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind == "text/html":
         found = filter(None, ENCODING.findall(head[:ENCODING_WITHIN]))
         declared = next(found, b"").lower()
-    is_utf_8 = declared in (b"", b"utf-8", b"utf8")
+    # NUL is in no text, ESC in none that is UTF-8: it shifts in ISO 2022.
+    is_utf_8 = (declared in (b"", b"utf-8", b"utf8")
+                and b"\0" not in head and b"\x1b" not in head)
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:    # the last character may continue behind *head*
         decoder.decode(head, len(head) < SMALL)
     except UnicodeDecodeError:
         is_utf_8 = False
-    if is_utf_8 and not NO_TEXT.search(head):
+    if is_utf_8:
         return (kind or "text/plain") + "; charset=utf-8"
     return kind or "application/octet-stream"
 
@@ -1210,7 +1208,7 @@ class PasswordHash:
 
     def __init__(self, n: int, r: int, p: int, salt: bytes, hashed: bytes):
         if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
-            raise ValueError("scrypt's n, r and p are not as they may be")
+            raise ValueError("scrypt's n, r or p is invalid or too large")
         self.cost = n, r, p
         self.salt = salt
         self.hash = hashed
@@ -1232,7 +1230,7 @@ class PasswordHash:
 _BASE64 = "((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)"
 PASSWORD_HASH = (r"scrypt\$" + 3 * r"([0-9]{1,7})\$" + _BASE64 + r"\$"
                  + _BASE64)
-CONTROL = re.compile(rb"[\x00-\x1f\x7f]")    # in neither (RFC 7617, 2)
+CONTROL = re.compile(rb"[\x00-\x1f\x7f]")    # not allowed (RFC 7617, 2)
 # credentials = "Basic" 1*SP token68 (RFC 7617, 2; RFC 9110, 11.4)
 BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
 
@@ -1271,8 +1269,8 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
         try:
             if (not user or user in users or user != user.strip()
                     or CONTROL.search(user)):
-                raise ValueError("the user's name is missing, is there twice,"
-                                 " or has control characters or spaces around"
+                raise ValueError("the user's name is missing or repeated, or"
+                                 " has a control character or spaces around"
                                  " it")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
@@ -1283,8 +1281,8 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
 def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
     """Return (user, password) in an Authorization field's *value*.
 
-    None if it has none of Basic.  Raise HTTPError(400) if the field was there
-    twice.  Source: RFC 7617, 2.
+    None if it has none.  Raise HTTPError(400) if there were two fields.
+    Source: RFC 7617, 2.
 
     >>> parse_credentials("basic bWU6OmE=")
     (b'me', b':a')
@@ -1293,7 +1291,7 @@ def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
     """
     import base64
     if re.match("(?i)basic ", value) and "," in value:
-        raise HTTPError(400, "The Authorization field is there twice.")
+        raise HTTPError(400, "There are two Authorization fields.")
     match = re.fullmatch(BASIC_CREDENTIALS, value)
     if not match:
         return None
@@ -1421,8 +1419,8 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
         len(match.group(1)), match.group(1)), text), name
 
 
-# By ?sort=: a column's title, and what is sorted by, before the name.  UTC,
-# for the client's time zone is not known.
+# By ?sort=: a column's title, and what it sorts by, before the name.  UTC,
+# because the client's time zone is not known.
 COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
     ("name", ("Name", lambda entry: 0)),
     ("size", ("Size", lambda entry: entry.size or 0)),
@@ -1732,10 +1730,10 @@ class TrustedProxies:
         return any(found in network for network in self._networks)
 
     def client(self, peer: "Peer", forwarded: str) -> "Peer":
-        """Return the address and port for whom *peer*, such a proxy, asks.
+        """Return the client's address and port; *peer* is a trusted proxy.
 
         Each proxy adds its client to the right of *forwarded*, the value of
-        X-Forwarded-For.  So it is read from the right, until it names what is
+        X-Forwarded-For.  So it is read from the right, to the first that is
         no trusted proxy, or no address: anybody may have written the rest.
         """
         is_short = len(forwarded) <= FORWARDED_KNOWN_SIZE
