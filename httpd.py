@@ -394,10 +394,7 @@ class Limits:
 
 
 class HTTPError(Exception):
-    """An error to answer with: *status*, *detail* for people, *fields*.
-
-    The fields are those that the status requires, such as Allow.
-    """
+    """An error answer: *status*, *detail* for people, fields such as Allow."""
 
     def __init__(self, status: int, detail: str,
                  fields: "Sequence[Tuple[str, str]]" = ()):
@@ -575,10 +572,8 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
 
 
 def media_weight(weights: "Dict[str, int]", media: str) -> int:
-    """Return the weight of media type *media*, 0 if it is not acceptable.
-
-    Without an Accept field everything is.  Source: RFC 9110, 12.5.1.
-    """
+    """Return the weight of type *media*, 0 for a no (RFC 9110, 12.5.1)."""
+    # Without an Accept field everything is acceptable.
     others = weights.get("*/*", 0 if weights else 1000)
     kind = media.partition("/")[0] + "/*"
     return weights.get(media, weights.get(kind, others))
@@ -961,10 +956,7 @@ def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
 
 def is_later(modified: "Optional[int]", value: "Optional[str]",
              now: float) -> "Optional[bool]":
-    """Return whether *modified* is later than the HTTP-date *value*.
-
-    None where one of them is missing, or no valid date.
-    """
+    """Return whether *modified* is after the date *value*, None if unknown."""
     if modified is None or value is None:
         return None
     date = parse_http_date(value, now)
@@ -1388,11 +1380,10 @@ def error_page(status: int, detail: str) -> bytes:
     """Return the HTML that explains *status*, and says what to do next."""
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
+    words = [html.escape(detail), remedy,
+             '<a href="/">Go to the first page</a>']
     page = PAGE_START % title + "</head>\n<body>\n<h1>%s</h1>\n" % title
-    for text in (html.escape(detail), remedy,
-                 '<a href="/">Go to the first page</a>'):
-        if text:
-            page += "<p>%s</p>\n" % text
+    page += "".join("<p>%s</p>\n" % text for text in words if text)
     return (page + PAGE_END).encode("utf-8")
 
 
@@ -1459,16 +1450,13 @@ class Listing:
         # Without quotes: fsspec takes what is in them for names below.
         links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
                  for i, name in enumerate(names[:-1], 1)]
-        up = '<tr><td><a href="../">../</a><td><td>\n'
-        return LISTING_START % (
-            "".join(names), "".join(links), names[-1],
-            "".join(map(self._column, COLUMNS)), up if self.segments else "")
+        up = '<tr><td><a href="../">../</a><td><td>\n' if links else ""
+        return LISTING_START % ("".join(names), "".join(links), names[-1],
+                                "".join(map(self._column, COLUMNS)), up)
 
     def _column(self, sort: str) -> str:
-        """Return the head of a column, a button that sorts by it.
-
-        A link would make crawlers copy the folder again, in each order.
-        """
+        """Return the head of a column, a button that sorts by it."""
+        # No link, or crawlers would copy the folder again, in each order.
         this, other = ("desc", "asc") if self.reverse else ("asc", "desc")
         aria, order = "", "asc"
         if sort == self.sort:
