@@ -559,7 +559,10 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
     >>> acceptable_codings({"accept-encoding": "*;q=0, gzip"})
     ('gzip',)
     """
-    weights = parse_weights(fields.get("accept-encoding", ""))
+    value = fields.get("accept-encoding")
+    if value is None:
+        return ("identity",)
+    weights = parse_weights(value)
     others = weights.get("*", 0)
     weights.setdefault("gzip", weights.get("x-gzip", others))
     # 1: a client that does not mention it accepts it, as the last choice.
