@@ -5757,99 +5757,34 @@ examples:
 """
 
 
-def make_parser() -> "argparse.ArgumentParser":
-    """Return the parser of the command line."""
-    import argparse
-    parser = argparse.ArgumentParser(
-        "httpd.py", "httpd.py [options] [port]", epilog=EXAMPLES,
-        description="Serve the files of a folder over HTTP/1.1.",
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "port", nargs="?", type=port_number, default=PORT,
-        help="TCP port; 0 picks a free one (default: %(default)s)")
-    parser.add_argument("--version", action="version",
-                        version="httpd.py " + __version__)
-    add_options_of_content(parser)
-    add_options_of_access(parser)
-    add_options_of_operation(parser)
-    return parser
-
-
-def add_options_of_content(parser: "argparse.ArgumentParser") -> None:
-    """Give *parser* the options that say what is served."""
-    add = parser.add_argument_group("what is served").add_argument
-    add("-d", "--directory", metavar="DIR",
-        help="folder to serve (default: ./htdocs if there is one, else .)")
-    add("--no-listing", action="store_true",
-        help="a folder without index.html is 404 instead of a listing")
-    add("--dotfiles", action="store_true",
-        help="serve names that begin with a dot")
-    add("--follow-symlinks", action="store_true",
-        help="serve links that lead out of the folder")
-    add("--spa", action="store_true",
-        help="/index.html for pages that do not exist")
-    add("--head", action="store_true", help="answer HEAD, too")
-    add("-H", "--header", action="append", type=header, default=[],
-        metavar="'NAME: VALUE'", help="field added to every response, in"
-        " place of a default of that name; repeatable")
-
-
-def add_options_of_access(parser: "argparse.ArgumentParser") -> None:
-    """Give *parser* the options that say where it listens, and who may ask."""
-    add = parser.add_argument_group("where, and for whom").add_argument
-    add("-b", "--bind", action="append", metavar="ADDRESS",
-        help="address or name to listen at, or unix:PATH; repeatable; :: is"
-        " every address (default: 127.0.0.1 and ::1, this machine alone)")
-    add("--tls-cert", metavar="FILE",
-        help="serve HTTPS with this certificate, PEM, its chain after it")
-    add("--tls-key", metavar="FILE",
-        help="private key of it (default: in the same file)")
-    add("--tls-password-file", metavar="FILE",
-        help="its first line is the password of an encrypted key")
-    add("--auth-file", metavar="FILE",
-        help="answer only who is in it: lines of user:hash")
-    add("--hash-password", action="store_true",
-        help="ask for a password, print its hash for such a line, and end")
-
-
-def add_options_of_operation(parser: "argparse.ArgumentParser") -> None:
-    """Give *parser* the options of the log, of processes and of limits."""
-    add = parser.add_argument_group("access log").add_argument
-    add("--log-format", choices=LOG_FORMATS, default="combined",
-        help="its form (default: %(default)s)")
-    add("--log-file", metavar="PATH",
-        help="append it to PATH (default: standard output)")
-    add("-q", "--quiet", action="store_true", help="write none")
-    add("--trusted-proxy", action="append", type=proxy, default=[],
-        metavar="ADDRESS", help="address or network of a proxy whose"
-        " X-Forwarded-For is believed, or unix:; repeatable")
-    add = parser.add_argument_group("processes and limits").add_argument
-    add("--user", metavar="NAME",
-        help="become this user after binding, for good; for root alone")
-    add("-w", "--workers", type=workers, default=1, metavar="N",
-        help="processes that serve; auto is one for each core this one may"
-        " use (default: %(default)s)")
-    add("--max-connections", type=count_of, metavar="N",
-        help="clients at once (default, and at most: as open files allow)")
-    add("--idle-timeout", type=seconds, metavar="S",
-        default=IDLE_TIMEOUT,
-        help="seconds between two requests (default: %(default)s)")
-    add("--request-timeout", type=seconds, metavar="S",
-        default=REQUEST_TIMEOUT,
-        help="seconds for a whole request head (default: %(default)s)")
-
-
-def port_number(text: str) -> int:
-    """Return the port in *text*; ArgumentTypeError unless 0 to 65535."""
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
-        raise wrong("'%s' is not a port from 0 to 65535" % text)
-    return int(text)
-
-
 def wrong(why: str) -> Exception:
     """Return the exception by which a converter tells argparse *why*."""
     import argparse
     return argparse.ArgumentTypeError(why)
+
+
+def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
+           text: str) -> float:
+    """Return the number in *text*: an int or a float, as *kind* says.
+
+    ArgumentTypeError says *what* it should be, unless from *low* to *high*.
+    """
+    pattern = "[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(\.[0-9]{1,9})?"
+    if re.fullmatch(pattern, text) and low <= kind(text) <= high:
+        return kind(text)
+    raise wrong("'%s' is not %s" % (text, what))
+
+
+def workers(text: str) -> float:
+    """Return the number of processes that *text* asks for."""
+    if text != "auto":
+        return number(int, 1, WORKERS_MAX, "auto or a number from 1 to %d"
+                      % WORKERS_MAX, text)
+    if not hasattr(os, "fork"):
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    return min(os.cpu_count() or 1, WORKERS_MAX)
 
 
 def header(text: str) -> "Tuple[str, str]":
@@ -5872,33 +5807,96 @@ def proxy(text: str) -> str:
     return text
 
 
-def workers(text: str) -> int:
-    """Return the number of processes that *text* asks for."""
-    if text == "auto":
-        if not hasattr(os, "fork"):
-            return 1
-        if hasattr(os, "sched_getaffinity"):
-            return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
-        return min(os.cpu_count() or 1, WORKERS_MAX)
-    if not re.fullmatch("[0-9]{1,3}", text) or not (
-            0 < int(text) <= WORKERS_MAX):
-        raise wrong("'%s' is not auto or a number from 1 to %d"
-                    % (text, WORKERS_MAX))
-    return int(text)
+# Groups of options: each has names, a word for its value unless it is a flag,
+# and, after two spaces, its help.
+OPTIONS = """\
+what is served
+-d, --directory DIR  folder to serve (default: ./htdocs if there is one,
+    else .)
+--no-listing  a folder without index.html is 404 instead of a listing
+--dotfiles  serve names that begin with a dot
+--follow-symlinks  serve links that lead out of the folder
+--spa  /index.html for pages that do not exist
+--head  answer HEAD, too
+-H, --header 'NAME: VALUE'  field added to every response, in place of a
+    default of that name; repeatable
+
+where, and for whom
+-b, --bind ADDRESS  address or name to listen at, or unix:PATH; repeatable;
+    :: is every address (default: 127.0.0.1 and ::1, this machine alone)
+--tls-cert FILE  serve HTTPS with this certificate, PEM, its chain after it
+--tls-key FILE  private key of it (default: in the same file)
+--tls-password-file FILE  its first line is the password of an encrypted key
+--auth-file FILE  answer only who is in it: lines of user:hash
+--hash-password  ask for a password, print its hash for such a line, and end
+
+access log
+--log-format FORMAT  combined, common or json (default: %(default)s)
+--log-file PATH  append it to PATH (default: standard output)
+-q, --quiet  write none
+--trusted-proxy ADDRESS  address or network of a proxy whose X-Forwarded-For
+    is believed, or unix:; repeatable
+
+processes and limits
+--user NAME  become this user after binding, for good; for root alone
+-w, --workers N  processes that serve; auto is one for each core this one may
+    use (default: %(default)s)
+--max-connections N  clients at once (default, and at most: as open files
+    allow)
+--idle-timeout S  seconds between two requests (default: %(default)s)
+--request-timeout S  seconds for a whole request head (default: %(default)s)
+"""
+ABOVE_0 = functools.partial(number, int, 1, 10**9, "a number above 0")
+SECONDS_ABOVE_0 = functools.partial(number, float, 1e-9, 10**9,
+                                    "a number of seconds above 0")
+REPEATED = {"action": "append", "default": []}
+# What argparse needs to know of them besides.
+SETTINGS: "Dict[str, Dict[str, Any]]" = {
+    "--header": {"type": header, **REPEATED},
+    "--bind": REPEATED,
+    "--log-format": {"choices": LOG_FORMATS, "default": "combined"},
+    "--trusted-proxy": {"type": proxy, **REPEATED},
+    "--workers": {"type": workers, "default": 1},
+    "--max-connections": {"type": ABOVE_0},
+    "--idle-timeout": {"type": SECONDS_ABOVE_0, "default": IDLE_TIMEOUT},
+    "--request-timeout": {"type": SECONDS_ABOVE_0, "default": REQUEST_TIMEOUT},
+}
 
 
-def count_of(text: str) -> int:
-    """Return the number in *text*; ArgumentTypeError unless above 0."""
-    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
-        raise wrong("'%s' is not a number above 0" % text)
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """Return the seconds in *text*; ArgumentTypeError unless above 0."""
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not float(text):
-        raise wrong("'%s' is not a number of seconds above 0" % text)
-    return float(text)
+def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
+    """Return the options in *argv*; exit where they are wrong."""
+    import argparse
+    parser = argparse.ArgumentParser(
+        "httpd.py", "httpd.py [options] [port]", epilog=EXAMPLES,
+        description="Serve the files of a folder over HTTP/1.1.",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "port", nargs="?", default=PORT, type=functools.partial(
+            number, int, 0, 65535, "a port from 0 to 65535"),
+        help="TCP port; 0 picks a free one (default: %(default)s)")
+    parser.add_argument("--version", action="version",
+                        version="httpd.py " + __version__)
+    for part in re.sub("\n +", " ", OPTIONS).split("\n\n"):
+        group = parser.add_argument_group(part.partition("\n")[0])
+        for names, metavar, text in re.findall(
+                r"(?m)^((?:-\w, )?--[a-z-]+) ?(.*?)  (.*)", part):
+            settings = SETTINGS.get(names.split()[-1], {})
+            if metavar:
+                settings = {"metavar": metavar, **settings}
+            else:
+                settings = {"action": "store_true"}
+            group.add_argument(*names.split(", "), help=text, **settings)
+    known = re.findall("--[a-z-]+", OPTIONS) + ["--help", "--version"]
+    # allow_abbrev=False would do it, but before Python 3.8 refuses "-w2", too.
+    for word in argv[:argv.index("--") if "--" in argv else None]:
+        name = word.partition("=")[0]
+        if re.match("--[a-z]", name) and name not in known:
+            parser.error("unrecognized arguments: %s" % word)
+    args = parser.parse_args(argv)
+    if args.tls_cert is None and not (
+            args.tls_key is None and args.tls_password_file is None):
+        parser.error("--tls-key and --tls-password-file need --tls-cert")
+    return args
 
 
 def open_log(path: "Optional[str]", form: str) -> AccessLog:
@@ -6211,30 +6209,9 @@ def hash_password() -> int:
     return 0
 
 
-def refuse_abbreviations(parser: "argparse.ArgumentParser",
-                         argv: "Sequence[str]") -> None:
-    """Exit with a message where a long option in *argv* is abbreviated.
-
-    allow_abbrev=False would do it, but before Python 3.8 refuses "-w2", too.
-    """
-    from itertools import takewhile
-    words = [word for word in takewhile("--".__ne__, argv)
-             if word.startswith("--")]
-    known = re.findall("--[a-z][a-z-]*", parser.format_help()) if words else []
-    for word in words:
-        name = word.partition("=")[0]
-        if name not in known and any(n.startswith(name) for n in known):
-            parser.error("unrecognized arguments: %s" % word)
-
-
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
-    parser = make_parser()
-    refuse_abbreviations(parser, sys.argv[1:] if argv is None else argv)
-    args = parser.parse_args(argv)
-    if args.tls_cert is None and not (
-            args.tls_key is None and args.tls_password_file is None):
-        parser.error("--tls-key and --tls-password-file need --tls-cert")
+    args = parsed_options(sys.argv[1:] if argv is None else argv)
     if args.hash_password:
         return hash_password()
     if args.workers > 1 and not hasattr(os, "fork"):
