@@ -119,7 +119,7 @@ if TYPE_CHECKING:
     import argparse
     import ssl
     from typing import Final  # novm - for mypy
-    from typing import (Any, Callable, Dict, Generator, Iterable, Iterator,
+    from typing import (Any, Callable, Dict, Generator, Iterable,
                         List, NoReturn, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
@@ -4204,29 +4204,15 @@ def unix_socket(path: str) -> socket.socket:
     sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o777 - SOCKET_MODE)
     try:
-        # Between bind() and listen() a socket looks stale: one at a time.
-        with locked_folder(os.path.dirname(path) or "."):
-            remove_stale_socket(path)
-            sock.bind(path)
-            sock.listen(LISTEN_BACKLOG)
+        remove_stale_socket(path)
+        sock.bind(path)
+        sock.listen(LISTEN_BACKLOG)
     except BaseException:
         sock.close()
         raise
     finally:
         os.umask(mask)
     return sock
-
-
-@contextlib.contextmanager
-def locked_folder(path: str) -> "Iterator[None]":
-    """Let others that want the same of the folder *path* wait."""
-    import fcntl
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def remove_stale_socket(path: str) -> None:
