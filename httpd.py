@@ -3891,15 +3891,26 @@ class ProxyConnection(Connection):
 STDOUT, STDERR = 1, 2   # descriptors
 LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
 LOG_CLOSE_TIMEOUT = 1   # seconds for a reader that is behind, at the end
-# What a write puts into a pipe in one piece; one that has room has this much.
+# A pipe takes this much in one piece, and has room for it if it has any.
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)     # POSIX: at least
+
+
+class StartError(OSError, ValueError):
+    """The server cannot start; the text says why and names the remedy.
+
+    *number* becomes its errno: of the system call that failed, if one did.
+    """
+
+    def __init__(self, text: str, number: "Optional[int]" = None):
+        super().__init__(text)
+        self.errno = number
 
 
 def tell(message: str) -> None:
     """Write a message about the server itself to standard error.
 
-    Without one, or when its reader is gone or stalls, the message is lost:
-    it must not end the server, nor hold it up.
+    If nobody reads standard error the message is lost: it must neither end
+    the server nor delay it.
     """
     try:
         if sys.stderr and has_room(sys.stderr.fileno(), 0.0):
@@ -3920,36 +3931,49 @@ def tell_traceback() -> None:
 
 
 def has_room(fd: int, until: float) -> bool:
-    """Return whether *fd* takes a few bytes, waiting for it until then.
+    """Return whether *fd* takes a few bytes; wait for that *until* then.
 
     *until* is monotonic time in seconds; one that is past means not to wait.
     """
-    seconds = max(0, until - time.monotonic())
     if not hasattr(select, "poll"):
-        try:
-            return bool(select.select([], [fd], [], seconds)[1])
-        except (OSError, ValueError):
-            return True     # Windows' takes sockets alone
+        return True     # Windows, where nothing tells
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(seconds * 1000))
+    return bool(poll.poll(max(0, until - time.monotonic()) * 1000))
 
 
 def open_log_file(path: str) -> int:
     """Return a descriptor that appends to the file *path*."""
-    # O_NONBLOCK: a FIFO without a reader is an error, nothing to wait for.
+    # O_NONBLOCK: opening a FIFO that nobody reads fails instead of waiting.
     flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
              | getattr(os, "O_NONBLOCK", 0))
     return os.open(path, flags, 0o640)
 
 
-class AccessLog:
-    """Lines for a descriptor, written once a turn and never waited for.
+def open_log(path: "Optional[str]", form: str) -> "AccessLog":
+    """Return the access log in the file *path*, None for standard output.
 
-    A pipe or a terminal is written to only when it has room; lines wait in a
-    bounded buffer, and those that find no place there are counted.  A write
-    is whole lines, so those of several processes do not mingle.  *path* is
-    that of the file which reopen() opens, None for what has no name.
+    Raise StartError.
+    """
+    if path is None or path == "-":
+        return AccessLog(STDOUT, form)
+    try:
+        return AccessLog(open_log_file(path), form, os.path.abspath(path))
+    except OSError as exc:
+        why = exc.strerror
+        if exc.errno == errno.ELOOP:
+            why = "it is a link; name the file that it leads to"
+        raise StartError("cannot write the access log %s: %s."
+                         % (path or "''", why), exc.errno)
+
+
+class AccessLog:
+    """Log lines for a descriptor, written once a turn, without waiting.
+
+    A pipe or a terminal is written to only while it has room; lines wait in
+    a bounded buffer, and those for which it has no space are counted.  Each
+    write is whole lines, so those of several processes do not mingle.  *path*
+    names the file that reopen() opens, None if it has no name.
     """
 
     def __init__(self, fd: int, form: str = "combined",
@@ -3965,8 +3989,8 @@ class AccessLog:
         self._path = path
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
-            # Room for one byte counts as room there.  A descriptor of our
-            # own: O_NONBLOCK on this one would hold for the shell too.
+            # A terminal has room even if only for one byte.  A descriptor of
+            # our own: O_NONBLOCK on this one would hold for the shell too.
             with contextlib.suppress(OSError):  # another user's, perhaps
                 fd = os.open(os.ttyname(fd),
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -3975,7 +3999,7 @@ class AccessLog:
     def file(self) -> "Optional[str]":
         """Return the path of the file that it goes to, None for no file.
 
-        Of standard output the kernel knows it, where it has /dev/stdout.
+        If that is standard output, /dev/stdout tells, where there is one.
         """
         if self._is_file and self._fd == STDOUT:
             return os.path.realpath("/dev/stdout")
@@ -3991,9 +4015,9 @@ class AccessLog:
     def share(self) -> None:
         """Let several processes write: a line must fit into one write.
 
-        What one has seen to be free in a pipe another may fill; so it is
-        opened again, not to wait there.  O_NONBLOCK on the descriptor that is
-        there would hold for others, too.
+        The room that one process sees in a pipe another may fill, so the pipe
+        is opened again with O_NONBLOCK, which on the descriptor that is there
+        would hold for others too.
         """
         self._is_shared = True
         if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
@@ -4010,11 +4034,11 @@ class AccessLog:
         else:
             self._lost += len(lines)
         self._write_waiting(0.0)
-        if self._lost and not (self.waiting or self._fails):
+        if not (self.waiting or self._fails):
             self._tell_lost()
 
     def reopen(self) -> str:
-        """Go on in a new file where the old one was given another name.
+        """Continue in a new file where the old one has been renamed.
 
         Return why that was not possible, or "".
         """
@@ -4037,11 +4061,10 @@ class AccessLog:
         """Write what waits, unless its reader stalls, and say what is lost."""
         self._write_waiting(time.monotonic() + LOG_CLOSE_TIMEOUT)
         self._lost += self.waiting.count(b"\n")
-        if self._lost:
-            self._tell_lost()
+        self._tell_lost()
 
     def _write_waiting(self, until: float) -> None:
-        """Write what waits; *until* then, wait for a reader to take it."""
+        """Write what waits; wait for a reader *until* then."""
         waiting, start = self.waiting, 0
         try:
             while start < len(waiting) and (self._is_file
@@ -4066,91 +4089,97 @@ class AccessLog:
         del waiting[:start]
 
     def _tell_lost(self) -> None:
-        tell("the access log has lost %d lines" % self._lost)
+        if self._lost:
+            tell("the access log has lost %d lines" % self._lost)
         self._lost = 0
 
 
 # ---- Listening sockets ------------------------------------------------------
 
 AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
-
-
-def listening_sockets(bind: "Sequence[str]",
-                      port: int) -> "List[socket.socket]":
-    """Return sockets that listen at each of the addresses *bind*.
-
-    Port 0: the same free port for all of them.  Of the default addresses,
-    one whose family the machine lacks is left out.  Raise OSError, with the
-    address as its filename.
-    """
-    for tries in range(FREE_PORT_TRIES, 0, -1):
-        socks: List[socket.socket] = []
-        try:
-            for address in OrderedDict.fromkeys(bind):
-                socks += sockets_at(address, port or port_of(socks), socks,
-                                    optional=bind is LOOPBACK)
-            if not socks:
-                raise OSError(errno.EADDRNOTAVAIL, "no address to listen at")
-            return socks
-        except OSError as exc:
-            remove_socket_files(socket_files(socks))
-            for sock in socks:
-                sock.close()
-            # The port that was free at one address is taken at another.
-            if port or exc.errno != errno.EADDRINUSE or tries == 1:
-                raise
-    raise AssertionError("the last try returns or raises")
-
-
+# The machine lacks this address, or its whole family.
 NO_ADDRESS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
 
 
-def sockets_at(address: str, port: int, others: "Sequence[socket.socket]",
-               optional: bool) -> "List[socket.socket]":
-    """Return sockets that listen at all that *address* means.
+def listening_sockets(bind: "Sequence[str]", port: int,
+                      tries: int = FREE_PORT_TRIES) -> "List[socket.socket]":
+    """Return sockets that listen at each of the addresses *bind*.
 
-    *others* listen already.  *optional*: none where the machine lacks the
-    address's family; a name that means others, too, needs no IPv6 either.
+    Port 0: the same free port for all of them.  Raise StartError.
     """
     socks: List[socket.socket] = []
     try:
-        if address.startswith("unix:"):
-            return [unix_socket(address[5:])]
-        for family, sockaddr in addresses_of(address):
-            if is_taken(sockaddr[0], others):
-                raise OSError(errno.EEXIST, "another --bind has it already;"
-                              " leave one of them out")
-            sockaddr = (sockaddr[0], port or port_of(socks)) + sockaddr[2:]
+        if bind is LOOPBACK:    # like one name that means both
+            listen_at(bind[:1 + socket.has_ipv6], port, socks)
+        else:
+            for address in OrderedDict.fromkeys(bind):
+                listen_at([address], port, socks)
+        if not socks:
+            raise StartError("cannot listen without an address.")
+        return socks
+    except StartError as exc:
+        remove_socket_files(socket_files(socks))
+        for sock in socks:
+            sock.close()
+        # The port that was free at one address is taken at another.
+        if port or exc.errno != errno.EADDRINUSE or tries == 1:
+            raise
+    return listening_sockets(bind, port, tries - 1)
+
+
+def listen_at(addresses: "Sequence[str]", port: int,
+              socks: "List[socket.socket]") -> None:
+    """Add to *socks* those that listen at all that *addresses* mean.
+
+    Those that the machine lacks are left out, unless it lacks them all: a
+    name may mean addresses of IPv6, too, on a machine without it.
+    """
+    others, lacks = list(socks), None
+    for address in addresses:
+        for family, sockaddr in addresses_of(address, port):
+            if family != AF_UNIX:
+                if is_among(sockaddr[0], others):
+                    raise cannot_listen(address, port, "another --bind has it"
+                                        " already; leave one of them out")
+                sockaddr = (sockaddr[0], port or port_of(socks), *sockaddr[2:])
             try:
                 socks.append(listening_socket(family, sockaddr))
             except OSError as exc:
-                if exc.errno not in NO_ADDRESS or ":" not in sockaddr[0]:
-                    raise
-                failure = exc
-        if not (socks or optional):
-            if failure.errno == errno.EAFNOSUPPORT or address == "::":
-                failure.strerror = ("this machine has no IPv6; 0.0.0.0 is"
-                                    " every address of IPv4")
-            raise failure
-    except OSError as exc:
-        for sock in socks:
-            sock.close()
-        if optional and exc.errno in NO_ADDRESS:
-            return []
-        raise OSError(exc.errno or 0, exc.strerror or str(exc), address)
-    return socks
+                lacks = cannot_listen(
+                    address, port, exc.strerror or str(exc), exc.errno)
+                if exc.errno not in NO_ADDRESS:
+                    raise lacks
+    if lacks and len(socks) == len(others):
+        raise lacks
 
 
-def is_taken(host: str, socks: "Sequence[socket.socket]") -> bool:
-    """Return whether *host*, or all of its family, is what *socks* have."""
-    for sock in socks:
-        if sock.family != AF_UNIX:
-            theirs = sock.getsockname()[0]
-            either = {host, theirs}
-            if (host == theirs or "::" in either or "0.0.0.0" in either
-                    and ":" not in host + theirs):
-                return True
-    return False
+def cannot_listen(address: str, port: int, why: str,
+                  number: "Optional[int]" = None) -> StartError:
+    """Return the exception that says *why* nothing can listen at *address*.
+
+    *number* is that of the system's error, if it was one.
+    """
+    if address.startswith("unix:"):
+        return StartError("cannot listen at %s: %s. Name a path where a socket"
+                          " can be made." % (address, why), number)
+    if number == errno.EAFNOSUPPORT or (
+            address == "::" and number == errno.EADDRNOTAVAIL):
+        why = "this machine has no IPv6; 0.0.0.0 is every address of IPv4"
+    elif port and number == errno.EADDRINUSE:
+        why = ("it is in use. Stop what uses it, or choose another port:"
+               " httpd.py %d" % (port % 65535 + 1))
+    elif 0 < port < 1024 and number == errno.EACCES:
+        why += ". Ports below 1024 need special rights: try 8080"
+    return StartError("cannot listen at %s%s: %s." % (
+        address or "''", " port %d" % port if port else "", why), number)
+
+
+def is_among(host: str, socks: "Sequence[socket.socket]") -> bool:
+    """Return whether *host* overlaps an address at which *socks* listen."""
+    hosts = [sock.getsockname()[0] for sock in socks if sock.family != AF_UNIX]
+    return any(host == other or "::" in (host, other)
+               or "0.0.0.0" in (host, other) and ":" not in host + other
+               for other in hosts)
 
 
 def port_of(socks: "Sequence[socket.socket]") -> int:
@@ -4159,59 +4188,52 @@ def port_of(socks: "Sequence[socket.socket]") -> int:
     return int(ports[0]) if ports else 0
 
 
-def addresses_of(address: str) -> "List[Tuple[int, Any]]":
-    """Return (family, socket address) of each thing that *address* means."""
-    found = []
+def addresses_of(address: str, port: int) -> "Iterable[Tuple[int, Any]]":
+    """Return (family, socket address) of each thing that *address* means.
+
+    *port* is only for what StartError says.
+    """
+    if address.startswith("unix:"):
+        if AF_UNIX and address[5:]:
+            return [(AF_UNIX, address[5:])]
+        raise cannot_listen(
+            address, port, "it has no path; write unix:PATH" if AF_UNIX else
+            "this platform lacks such sockets")
     try:
         infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
                                    socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as exc:  # of a name's encoding
         why = exc.strerror if isinstance(exc, OSError) else "it is no name"
-        raise OSError(errno.EADDRNOTAVAIL, "%s. Give an address or a name of"
-                      " this machine, without brackets or a port" % why)
-    for info in infos:
-        pair = int(info[0]), info[4]
-        if pair not in found:
-            found.append(pair)
-    return found
+        raise cannot_listen(
+            address, port, "%s. Give an address or a name of this machine,"
+            " without brackets or a port" % why)
+    return OrderedDict.fromkeys((int(info[0]), info[4]) for info in infos)
 
 
 def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
-    """Return a socket that listens at *sockaddr*, non-blocking."""
+    """Return a socket that listens at *sockaddr*, or a path."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if os.name == "posix":  # elsewhere it would let others take the port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            only = int(sockaddr[0] != "::")
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        # What accept() returns inherits it: no answer waits for an ACK.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind(sockaddr)
+        if family == AF_UNIX:
+            remove_stale_socket(sockaddr)
+            mask = os.umask(0o777 - SOCKET_MODE)
+            try:
+                sock.bind(sockaddr)
+            finally:
+                os.umask(mask)
+        else:
+            # What accept() returns inherits it: no answer waits for an ACK.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if os.name == "posix":  # elsewhere others could take the port
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY,
+                                int(sockaddr[0] != "::"))
+            sock.bind(sockaddr)
         sock.listen(LISTEN_BACKLOG)
     except BaseException:
         sock.close()
         raise
-    return sock
-
-
-def unix_socket(path: str) -> socket.socket:
-    """Return a socket that listens at *path*, in place of a stale one."""
-    if not AF_UNIX:
-        raise OSError(errno.EAFNOSUPPORT, "this platform lacks such sockets")
-    if not path:
-        raise OSError(errno.EINVAL, "it has no path; write unix:PATH")
-    sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o777 - SOCKET_MODE)
-    try:
-        remove_stale_socket(path)
-        sock.bind(path)
-        sock.listen(LISTEN_BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        os.umask(mask)
     return sock
 
 
@@ -4220,76 +4242,69 @@ def remove_stale_socket(path: str) -> None:
 
     Raise OSError(EADDRINUSE) if somebody does, or if it is no socket.
     """
-    try:
+    with contextlib.suppress(FileNotFoundError), socket.socket(
+            AF_UNIX, socket.SOCK_STREAM) as probe:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise OSError(errno.EADDRINUSE, "it is there and is no socket")
-        with socket.socket(AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            with contextlib.suppress(BlockingIOError):  # its queue is full
-                probe.connect(path)
-        raise OSError(errno.EADDRINUSE, "it is in use")
-    except ConnectionRefusedError:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
+        probe.setblocking(False)
+        number = probe.connect_ex(path)
+        if number in (0, errno.EAGAIN):     # its queue is full
+            raise OSError(errno.EADDRINUSE, "it is in use")
+        if number != errno.ECONNREFUSED:
+            raise OSError(number, os.strerror(number))
+        os.unlink(path)
 
 
 def socket_files(socks: "Sequence[socket.socket]"
-                 ) -> "Dict[str, Tuple[int, int]]":
-    """Return the paths of those *socks* that have one, with their inodes."""
-    files = {}
-    for sock in socks:
-        if sock.family == AF_UNIX:
-            path = sock.getsockname()
-            status = os.lstat(path)
-            files[path] = status.st_dev, status.st_ino
-    return files
+                 ) -> "Dict[str, os.stat_result]":
+    """Return the paths of those *socks* that have one, as they are now."""
+    return {sock.getsockname(): os.lstat(sock.getsockname())
+            for sock in socks if sock.family == AF_UNIX}
 
 
-def remove_socket_files(files: "Dict[str, Tuple[int, int]]") -> None:
+def remove_socket_files(files: "Dict[str, os.stat_result]") -> None:
     """Remove those *files* that nobody has replaced since."""
-    for path, inode in files.items():
+    for path, status in files.items():
         with contextlib.suppress(OSError):  # gone, or no right to, any more
-            status = os.lstat(path)
-            if (status.st_dev, status.st_ino) == inode:
+            if os.path.samestat(os.lstat(path), status):
                 os.unlink(path)
 
 
 def inherited_sockets() -> "List[socket.socket]":
     """Return the listening sockets that systemd hands over, if it does.
 
-    Raise OSError when what it hands over is something else.
+    Raise StartError when what it hands over is something else.
     Source: sd_listen_fds(3).
     """
-    pid, count = [os.environ.pop(name, "")
-                  for name in ("LISTEN_PID", "LISTEN_FDS")]
-    os.environ.pop("LISTEN_FDNAMES", None)
+    pid, count, _ = [os.environ.pop(name, "") for name in (
+        "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
     if count in ("", "0") or pid != str(os.getpid()):
         return []  # none, or for another process
-    if not re.fullmatch("[1-9][0-9]{0,2}", count):
-        raise OSError(errno.EINVAL, "%r is no number of sockets" % count,
-                      "LISTEN_FDS")
-    return [inherited_socket(fd) for fd in range(
-        LISTEN_FDS_START, LISTEN_FDS_START + int(count))]
+    try:
+        if not re.fullmatch("[1-9][0-9]{0,2}", count):
+            raise OSError(errno.EINVAL, "%r is no number of sockets" % count)
+        return [inherited_socket(fd) for fd in range(
+            LISTEN_FDS_START, LISTEN_FDS_START + int(count))]
+    except OSError as exc:
+        raise StartError(
+            "cannot use the sockets of LISTEN_FDS: %s. Let a socket unit with"
+            " ListenStream= start it." % exc.strerror, exc.errno)
 
 
 def inherited_socket(fd: int) -> socket.socket:
-    """Return the listening socket with descriptor *fd*."""
-    try:
+    """Return the socket *fd*; OSError unless it listens for streams."""
+    kind = listens = 0
+    with contextlib.suppress(OSError):
         os.set_inheritable(fd, False)
-        # Python 3.6 does not look at the family itself.
+        # Python 3.6 does not find out the family itself.
         with socket.socket(fileno=os.dup(fd)) as unknown:
-            kind = unknown.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
-            listens = unknown.getsockopt(socket.SOL_SOCKET,
-                                         socket.SO_ACCEPTCONN)
             name = unknown.getsockname()
-    except OSError as exc:
-        raise OSError(exc.errno, "descriptor %d: %s" % (fd, exc.strerror),
-                      "LISTEN_FDS")
+            kind, listens = [
+                unknown.getsockopt(socket.SOL_SOCKET, option)
+                for option in (socket.SO_TYPE, socket.SO_ACCEPTCONN)]
     if kind != socket.SOCK_STREAM or not listens:
         raise OSError(errno.EINVAL, "descriptor %d is no stream socket that"
-                      " listens" % fd, "LISTEN_FDS")
+                      " listens" % fd)
     if not isinstance(name, tuple):
         return socket.socket(AF_UNIX, fileno=fd)
     sock = socket.socket(
@@ -4299,13 +4314,13 @@ def inherited_socket(fd: int) -> socket.socket:
 
 
 def unmapped(address: str) -> str:
-    """Return the IPv4 address that *address* is in IPv6's clothing, or it."""
+    """Return *address*; an IPv4-mapped one (RFC 4291) as plain IPv4."""
     mapped = address.startswith("::ffff:") and "." in address
     return address[7:] if mapped else address
 
 
 def url_of(sock: socket.socket, scheme: str) -> str:
-    """Return the URL of what *sock* listens at; of a path, unix:PATH."""
+    """Return the URL at which *sock* listens, or unix:PATH."""
     if sock.family == AF_UNIX:
         return "unix:" + os.fsdecode(sock.getsockname())
     host, port = sock.getsockname()[:2]
@@ -5885,56 +5900,40 @@ def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
     return args
 
 
-def open_log(path: "Optional[str]", form: str) -> AccessLog:
-    """Return the access log in the file *path*, None for standard output."""
-    if path is None or path == "-":
-        return AccessLog(STDOUT, form)
-    return AccessLog(open_log_file(path), form, os.path.abspath(path))
-
-
 def fill_standard_descriptors() -> None:
-    """Open nothing in place of a closed descriptor 0, 1 or 2.
+    """Open the null device for each of the descriptors 0, 1, 2 that is closed.
 
-    Else a client's socket would get its number, and messages.
+    Otherwise a client's socket would get its number, and our messages.
     """
-    while True:
+    fd = 0
+    while fd <= STDERR:
         try:
             fd = os.open(os.devnull, os.O_RDWR)
-        except OSError:     # a container may lack it; this takes no message
+        except OSError:     # a container may lack it; this takes no output
             fd = os.open(os.sep, os.O_RDONLY)
-        if fd > 2:
-            os.close(fd)
-            return
+    os.close(fd)
 
 
-def account_of(name: "Optional[str]") -> "Optional[Tuple[str, int, int]]":
+def account_of(name: str) -> "Tuple[str, int, int]":
     """Return (name, user ID, group ID) of the user *name* to become.
 
-    Raise OSError, with "--user" as its filename, where that cannot be.
+    Raise StartError where that cannot be.
     """
-    if name is None:
-        return None
-    try:
+    why = "there is no user of that name"
+    with contextlib.suppress(ImportError, KeyError):
         import pwd
         found = pwd.getpwnam(name)
-    except ImportError:
-        why = "this platform has no such users"
-    except KeyError:
-        why = "there is no user of that name"
-    else:
-        if not found.pw_uid:
-            why = "that is root, whose rights are to be given up"
-        elif os.geteuid():
+        if found.pw_uid and not os.geteuid():
+            return found.pw_name, found.pw_uid, found.pw_gid
+        why = "that is root, whose rights are to be given up"
+        if found.pw_uid:
             why = ("only root can become another user; start it as root, or"
                    " leave out --user")
-        else:
-            return found.pw_name, found.pw_uid, found.pw_gid
-    raise OSError(errno.EPERM, "cannot become %s: %s." % (name or "''", why),
-                  "--user")
+    raise StartError("cannot become %s: %s." % (name or "''", why))
 
 
-# What serving imports when it is needed: a Python under /root is root's alone
-# to read.
+# Imported when they are needed: then it is too late where only root may read
+# Python's own files, as in /root.
 IMPORTED_LATER = ("base64", "datetime", "encodings.ascii",
                   "encodings.latin_1", "hashlib", "heapq", "hmac",
                   "ipaddress", "json", "mmap", "traceback", "urllib.parse",
@@ -5943,78 +5942,29 @@ IMPORTED_LATER = ("base64", "datetime", "encodings.ascii",
 
 def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"
                    ) -> None:
-    """Become the user *account* for good, who also gets the socket *paths*.
+    """Become the user *account* for good, and give it the socket *paths*.
 
-    Raise OSError unless that has worked.
+    Raise StartError unless that has worked.
     """
     for module in IMPORTED_LATER:
         __import__(module)
     name, uid, gid = account
     try:
-        for path in paths:  # a link there is another one's
+        for path in paths:  # not through a link that somebody has put there
             os.chown(path, uid, gid, follow_symlinks=False)
         os.initgroups(name, gid)
         os.setgid(gid)
-        os.setuid(uid)  # root's: the real, the effective and the saved one
+        os.setuid(uid)  # by root: the real, the effective and the saved ID
     except OSError as exc:
-        raise OSError(exc.errno, "cannot become %s: %s."
-                      % (name, exc.strerror), "--user")
-    try:
+        raise StartError("cannot become %s: %s." % (name, exc.strerror))
+    with contextlib.suppress(PermissionError):
         os.setuid(0)
-    except PermissionError:
-        if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) == (
-                uid, uid, gid, gid):
-            return
-    raise OSError(errno.EPERM, "cannot become %s: rights of root are left."
-                  % name, "--user")
+    if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) != (
+            uid, uid, gid, gid):
+        raise StartError("cannot become %s: rights of root are left." % name)
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether only this machine can reach *url*."""
-    return url.startswith("unix:") or url.partition("://")[2].startswith(
-        ("127.", "[::1]"))
-
-
-def is_inside(path: str, folder: str) -> bool:
-    """Return whether *path* leads into *folder*, links followed."""
-    folder = os.path.join(os.path.realpath(folder), "")
-    return os.path.realpath(path).startswith(folder)
-
-
-def why_not(exc: OSError, args: "argparse.Namespace") -> str:
-    """Return what keeps the server from starting, and what to do."""
-    reason = exc.strerror or str(exc)
-    name = exc.filename or "''"
-    if exc.filename == args.log_file is not None:
-        if exc.errno == errno.ELOOP:
-            reason = "it is a link; name the file that it leads to"
-        return "cannot write the access log %s: %s." % (name, reason)
-    if exc.filename is not None and exc.filename in (
-            args.tls_cert, args.tls_key, args.tls_password_file,
-            args.auth_file):
-        return "cannot read %s: %s." % (name, reason)
-    if exc.filename == args.directory:
-        return ("cannot serve %s: %s. Name a folder that is there and may be"
-                " read: -d DIR" % (name, reason))
-    if exc.filename in ("--user", "RLIMIT_NOFILE"):
-        return reason
-    if exc.filename == "LISTEN_FDS":
-        return ("cannot use the sockets of LISTEN_FDS: %s. Let a socket unit"
-                " with ListenStream= start it." % reason)
-    if name.startswith("unix:"):
-        return ("cannot listen at %s: %s. Name a path where a socket can be"
-                " made." % (name, reason))
-    if args.port:
-        name += " port %d" % args.port
-    if exc.errno == errno.EADDRINUSE and args.port:
-        reason = ("it is in use. Stop what uses it, or choose another port:"
-                  " httpd.py %d" % (args.port % 65535 + 1))
-    if exc.errno == errno.EACCES and 0 < args.port < 1024:
-        reason += ". Ports below 1024 need special rights: try 8080"
-    return "cannot listen at %s: %s." % (name, reason)
-
-
-# Folders in which people have theirs.
+# Folders that hold people's home folders.
 HOMES = (b"/home", b"/Users", b"/export/home")
 # What is not meant for others, and what may hold a private key.
 PRIVATE = frozenset([b".env", b".git", b".hg", b".svn", b".ssh", b".gnupg",
@@ -6062,14 +6012,10 @@ def holds_key(path: bytes) -> bool:
         return False
 
 
-# What a URL has in it where every address is listened at.
-EVERY_ADDRESS = re.compile(r"(?<=://)(0\.0\.0\.0|\[::\])(?=:)")
-
-
 def own_address() -> str:
-    """Return the IPv4 address that other machines find this one at.
+    """Return the IPv4 address at which other machines find this one.
 
-    It is the one that the way out of here begins with, or else the name.
+    It is the source address of the default route, or else the host's name.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -6086,36 +6032,51 @@ def announce(server: Server) -> None:
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
     log = server.access_log.file() if server.access_log else None
+    within = os.path.join(os.path.realpath(root), "")
     for path in filter(None, [*server.named_files[1:], log]):  # not the cert
-        if is_inside(path, root):
+        if os.path.realpath(path).startswith(within):
             tell("WARNING: %s is in the folder that is served; keep it"
                  " elsewhere." % path)
-    if server.users and not server.tls and not all(
-            map(is_loopback, server.urls)):
+    is_open = not all(re.match(r"unix:|https?://(127\.|\[::1\])", url)
+                      for url in server.urls)
+    if server.users and not server.tls and is_open:
         tell("WARNING: passwords travel in the clear, for all on the way to"
              " read; --tls-cert encrypts them.")
-    if all(map(is_loopback, server.urls)):
+    if not is_open:
         tell("only this machine can connect (--bind :: opens it)."
              " Ctrl-C stops.")
-    else:
-        for url in filter(EVERY_ADDRESS.search, server.urls):
+        return
+    for url in server.urls:
+        found = re.search(r"(?<=://)(0\.0\.0\.0|\[::\])(?=:)", url)
+        if found:   # every address
             tell("other machines find it at "
-                 + EVERY_ADDRESS.sub(lambda _: own_address(), url))
+                 + url.replace(found.group(), own_address()))
             break
-        for thing in private_things(server.site.root):
-            tell("WARNING: %s." % thing)
-        tell("WARNING: other machines can connect and read this folder."
-             " Ctrl-C stops.")
+    for thing in private_things(server.site.root):
+        tell("WARNING: %s." % thing)
+    tell("WARNING: other machines can connect and read this folder."
+         " Ctrl-C stops.")
+
+
+def need_folder(path: str, name: str) -> None:
+    """Raise StartError unless the folder *path*, called *name*, serves."""
+    try:
+        check_folder(path)
+    except OSError as exc:
+        raise StartError(
+            "cannot serve %s: %s. Name a folder that is there and may be"
+            " read: -d DIR" % (name or "''", exc.strerror))
 
 
 def make_server(args: "argparse.Namespace") -> Server:
-    """Return the Server that *args* ask for, with the rights to serve only.
+    """Return the Server for *args*, once it has given up rights if asked to.
 
-    Raise OSError, see why_not(), or BadFile.
+    Raise StartError or BadFile, or OSError for a file that cannot be read.
     """
-    account = account_of(args.user)
+    account = None if args.user is None else account_of(args.user)
     access_log = (None if args.quiet
                   else open_log(args.log_file, args.log_format))
+    need_folder(args.directory, args.directory)
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
@@ -6131,90 +6092,89 @@ def make_server(args: "argparse.Namespace") -> Server:
     if account:
         try:
             give_up_rights(account, server.socket_files)
-            try:
-                check_folder(os.fsdecode(server.site.root))
-            except OSError as exc:
-                raise OSError(exc.errno, exc.strerror, args.directory)
-            for path in filter(None, server.named_files):
-                if not os.access(path, os.R_OK):
-                    tell("WARNING: %s cannot read %s: SIGHUP will leave it as"
-                         " it is now." % (args.user, path))
-        except OSError:
+            need_folder(os.fsdecode(server.site.root), args.directory)
+        except StartError:
             server.server_close()
             raise
+        for path in filter(None, server.named_files):
+            if not os.access(path, os.R_OK):
+                tell("WARNING: %s cannot read %s: SIGHUP will leave it as it"
+                     " is now." % (args.user, path))
     return server
 
 
 def ask_password() -> bytes:
     """Return a password: asked for twice, or standard input's first line.
 
-    Raise ValueError if it is none that anyone could send (RFC 7617, 2).
+    Raise StartError if no client could send it (RFC 7617, 2).
     """
-    if sys.stdin is None:
-        raise EOFError
-    if sys.stdin.isatty():
-        import getpass
-        import unicodedata
-        text = getpass.getpass()
-        if getpass.getpass("Again: ") != text:
-            raise ValueError("the two passwords differ.")
-        password = unicodedata.normalize("NFC", text).encode("utf-8")
-    else:
-        line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
-        password = line.rstrip(b"\r\n")
+    try:
+        if sys.stdin is None:
+            raise EOFError
+        if sys.stdin.isatty():
+            import getpass
+            import unicodedata
+            text = getpass.getpass()
+            if getpass.getpass("Again: ") != text:
+                raise StartError("the two passwords differ.")
+            password = unicodedata.normalize("NFC", text).encode("utf-8")
+        else:
+            line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
+            password = line.rstrip(b"\r\n")
+    except (EOFError, KeyboardInterrupt):
+        raise StartError("no password, no hash.")
+    except UnicodeError:
+        raise StartError("this locale cannot spell the password; give it by a"
+                         " pipe.")
     if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
-        raise ValueError("a password has 1 to %d bytes, and no control"
+        raise StartError("a password has 1 to %d bytes, and no control"
                          " characters." % PASSWORD_MAX)
     return password
 
 
-def hash_password() -> int:
-    """Print the hash of a password; return the exit status."""
+def hash_password() -> None:
+    """Print the hash of a password.  Raise StartError or BadFile."""
     import base64
+    need_scrypt("--hash-password")
+    password, salt = ask_password(), os.urandom(SALT_SIZE)
     try:
-        need_scrypt("--hash-password")
-        salt = os.urandom(SALT_SIZE)
         hashed = PasswordHash(*SCRYPT, salt=salt, hashed=bytes(HASH_SIZE)
-                              ).make(ask_password())
-    except (EOFError, KeyboardInterrupt):
-        tell("no password, no hash.")
-        return 1
-    except UnicodeError:
-        tell("this locale cannot spell the password; give it by a pipe.")
-        return 1
-    except ValueError as exc:
-        tell(str(exc))
-        return 1
+                              ).make(password)
+    except ValueError as exc:   # this OpenSSL refuses
+        raise StartError("cannot hash the password: %s." % exc)
     line = "$".join(["scrypt"] + list(map(str, SCRYPT)) + [
         base64.b64encode(data).decode("ascii") for data in (salt, hashed)])
     try:
         os.write(STDOUT, line.encode("ascii") + b"\n")
     except OSError as exc:
-        tell("cannot write the hash: %s." % exc.strerror)
-        return 1
-    return 0
+        raise StartError("cannot write the hash: %s." % exc.strerror)
 
 
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     args = parsed_options(sys.argv[1:] if argv is None else argv)
-    if args.hash_password:
-        return hash_password()
-    if args.workers > 1 and not hasattr(os, "fork"):
-        tell("cannot start %d workers: this platform has no fork(). Leave out"
-             " --workers." % args.workers)
-        return 1
-    fill_standard_descriptors()
-    raise_descriptor_limit()
-    if args.directory is None:
-        args.directory = "htdocs" if os.path.isdir("htdocs") else "."
     try:
+        if args.hash_password:
+            hash_password()
+            return 0
+        if args.workers > 1 and not hasattr(os, "fork"):
+            raise StartError("cannot start %d workers: this platform has no"
+                             " fork(). Leave out --workers." % args.workers)
+        fill_standard_descriptors()
+        raise_descriptor_limit()
+        if args.directory is None:
+            args.directory = "htdocs" if os.path.isdir("htdocs") else "."
         server = make_server(args)
-    except OSError as exc:
-        tell(why_not(exc, args))
-        return 1
-    except BadFile as exc:
+    except (StartError, BadFile) as exc:
         tell(str(exc))
+        return 1
+    except OSError as exc:
+        why = str(exc.strerror or exc)
+        if exc.filename is None:
+            why = "cannot start: %s." % why
+        elif exc.filename != "RLIMIT_NOFILE":
+            why = "cannot read %s: %s." % (exc.filename or "''", why)
+        tell(why)
         return 1
     if args.workers == 1:
         server.handle_signals()
