@@ -5966,16 +5966,15 @@ def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"
 
 # Folders that hold people's home folders.
 HOMES = (b"/home", b"/Users", b"/export/home")
-# What is not meant for others, and what may hold a private key.
-PRIVATE = frozenset([b".env", b".git", b".hg", b".svn", b".ssh", b".gnupg",
-                     b".aws", b".netrc", b".htpasswd"])
-KEY_NAME = re.compile(rb".*\.(pem|key)|id_[a-z0-9_]+")
+# Names of what is not meant for others; the last ones are of private keys.
+PRIVATE = (rb"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
+           rb"|.*\.(pem|key)|id_[a-z0-9_]+")
 
 
 def private_things(root: bytes) -> "List[str]":
-    """Return what about the folder *root* is hardly meant for others.
+    """Return what speaks against opening the folder *root* to others.
 
-    It looks at the first names in the folder itself, in no order.
+    Of the names in it, not below it, the first EXPOSED_NAMES are looked at.
     """
     real = os.path.realpath(root)
     if real == os.path.dirname(real):
@@ -5984,32 +5983,16 @@ def private_things(root: bytes) -> "List[str]":
     if (real in HOMES or os.path.dirname(real) in HOMES
             or real == os.path.realpath(os.path.expanduser(b"~"))):
         found.append("it is a home folder")
-    names, keys = [], 0
+    names = []
     with contextlib.suppress(OSError), os.scandir(root) as entries:
-        for _, entry in zip(range(EXPOSED_NAMES), entries):
-            if KEY_NAME.fullmatch(entry.name) and keys < EXPOSED_KEYS:
-                keys += 1
-                is_private = holds_key(entry.path)
-            else:
-                is_private = entry.name in PRIVATE
-            if is_private:
-                names.append(ascii(os.fsdecode(entry.name))[1:-1])
+        names = sorted(ascii(os.fsdecode(entry.name))[1:-1]
+                       for _, entry in zip(range(EXPOSED_NAMES), entries)
+                       if re.fullmatch(PRIVATE, entry.name))
     if names:
         more = len(names) - EXPOSED_SHOWN
-        found.append("it holds " + ", ".join(sorted(names)[:EXPOSED_SHOWN])
+        found.append("it holds " + ", ".join(names[:EXPOSED_SHOWN])
                      + (" and %d more" % more if more > 0 else ""))
     return found
-
-
-def holds_key(path: bytes) -> bool:
-    """Return whether the file *path* begins with a private key."""
-    try:
-        fd = os.open(path, FILE_FLAGS)
-        with open(fd, "rb", 0) as file:
-            return (stat.S_ISREG(os.fstat(fd).st_mode)
-                    and b"PRIVATE KEY-----" in file.read(EXPOSED_SIZE))
-    except OSError:
-        return False
 
 
 def own_address() -> str:
