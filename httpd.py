@@ -3931,15 +3931,19 @@ def tell_traceback() -> None:
 
 
 def has_room(fd: int, until: float) -> bool:
-    """Return whether *fd* takes a few bytes; wait for that *until* then.
+    """Return whether *fd* takes a few bytes, waiting *until* then for it.
 
     *until* is monotonic time in seconds; one that is past means not to wait.
     """
-    if not hasattr(select, "poll"):
-        return True     # Windows, where nothing tells
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(max(0, until - time.monotonic()) * 1000))
+    seconds = max(0, until - time.monotonic())
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
+    try:
+        return bool(select.select([], [fd], [], seconds)[1])
+    except (OSError, ValueError):
+        return True     # on Windows it takes only sockets
 
 
 def open_log_file(path: str) -> int:
