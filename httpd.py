@@ -59,38 +59,37 @@ In a program
 Licence: MIT
 
 Map of the sections
-    Limits and vocabulary, Grammar, Request, Response, Preconditions and
-    ranges, Target path, Passwords, Pages, Access log line, Proxies
+    Limits and vocabulary, Grammar, Request, Answer, Preconditions and ranges,
+    Target path, Passwords, Pages, Access log line, Proxies
     - up to here pure: no socket, no file, no clock -
-    Site, Users, Respond, Transport, Connection, Log, Listening sockets,
-    Server, Processes, Command line
+    Site, Work, Users, Respond, Transport, Connection, Log, Listening sockets,
+    Loop, Server, Processes, Command line
 
 The way of a request
-    Server._turn_once        one select(); who is ready takes one step, STEP
-    Server._accept           a client comes: a Connection, ACCEPTED
-    Connection.receive       bytes into its buffer; a whole head: answerable
-    Connection.answer_heads  answers to the heads in the buffer: its queue
-      Server.answer_to       the head is known, or parse_request() reads it
-      Server._admit          and its user may ask, or gets 401; see Users
-      Server.kept_message    its message is kept, and the facts still hold
-      Server._make_message   or not: respond() asks the Site, Message() writes
-                             the head
-    Connection.flush         sends of the queue what the socket takes: SENDING
-                             until that is all
-    Connection.log_sent      its line, which AccessLog.write() writes at the
-                             end of the turn
-    Connection.next_request  IDLE, or the next head, or the end
+    Loop._turn              one select(); whoever is ready takes a step
+    Loop._accept            a client comes: a Connection, ACCEPTED
+    Connection.receive      bytes into its buffer: answerable in this turn
+    Connection.answer       from the heads in the buffer to send()
+      Loop.answer_to        the head is known, or parse_request() reads it and
+                            Users.admit() lets its user in
+      Loop.renewed          its Answer is kept, and the facts still hold;
+      respond()             or not: it is made of what the Site has, and
+      Answer.render         written down
+    Connection.flush        the rest in steps, SENDING, when the run queue
+                            (Work.run) comes to it
+    Connection.log_sent     its line, which AccessLog.write() writes at the
+                            end of the turn
+    Connection.next_request IDLE, or the next head, or the end
 
 Words
-    turn    one pass of Server._turn_once(); what is true of the disk is looked
-            up once in each
+    turn    one pass of Loop._turn(); what is true of the disk is looked up
+            once in each
     fact    the state of one path, on which an answer rests; see Site
     known   a head that has come before, and its Request
-    kept    a Message that may be sent again as long as its facts hold
-    made    what Jobs has made of a file: its digest, or its content by gzip
-    stream  content that is sent slice by slice
-    answer  a request, its message, its log line and its stream: what stands
-            in a connection's queue
+    kept    an Answer that may be sent again as long as its facts hold
+    job     what takes long to make: a digest, gzip, a listing, the check of a
+            password
+    made    what jobs have made of files, kept
 """
 
 # What not every run needs is imported where it is needed: it takes time at the
@@ -111,31 +110,27 @@ import sys
 import threading
 import time
 from bisect import bisect
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from operator import attrgetter
 
 TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from typing import Final  # novm - for mypy
-    from typing import (Any, Callable, Dict, Generator, Iterable,
-                        List, NoReturn, Optional, Sequence, Set, Tuple, Union)
+    from typing import (Any, Callable, Deque, Dict, Generator, Iterable,
+                        List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
-    Piece = Union[bytes, Tuple[int, int]]   # or start, stop in a file
-    Stream = Union["FileStream", "SharedStream"]
+    Part = Union[bytes, Tuple[int, int]]    # start and stop, of a file
+    Piece = Union[bytes, memoryview, Tuple["Source", int, int]]
+    Content = Union[bytes, List[Piece], None]
+    Queue = Tuple[Tuple["Request", "Answer"], ...]
     Signature = Tuple[int, ...]         # what changes when a file changes
-    Paths = Set[bytes]
-    # What is made, of which file, as it is.  Or of a user's credentials.
-    JobKey = Tuple[str, bytes, Signature]
-    Job = Generator[None, None, None]
-    Files = Dict[Signature, "SharedFile"]
+    # What is made; of which path, or of whose credentials; and the file's
+    # signature, the media type, or the client's address.
+    JobKey = Tuple[str, bytes, object]
+    Steps = Generator[Optional[float], None, object]    # see Job
     Probe = Callable[[bytes], object]
-    # A request; its message; its log line but for the client's address, ""
-    # where that is not known before the message is sent; what follows the
-    # message's data.
-    Answer = Tuple["Request", "Message", str, Optional["Stream"]]
     Facts = Dict[Tuple[Probe, bytes], object]
     Peer = Tuple[str, Optional[int]]    # address and port, None without one
     Transport = Union[socket.socket, "TLSSocket"]
@@ -162,17 +157,19 @@ PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
 LINGER_TIMEOUT = 2              # of silence, after the last response
 LINGER_MAX = 30                 # the same in all
-ROOM_GRACE = 0.3                # for a head, or for progress in sending, while
-                                # others wait for room; see Server._grace()
-ROOM_GRACE_MIN = 0.04           # the same in a crowd that does not end
+ROOM_GRACE = 0.1                # for a slow client while others wait for room
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
-DRAIN_SILENT = 1                # then, for who has connected and sent nothing:
-                                # its first bytes are on the way, or never come
+DRAIN_SILENT = 1                # then, for clients that have sent nothing:
+                                # their first bytes are on the way, or never
+                                # come
 DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
+LEFT_LOOK = 1                   # between looks which waiting clients have left
+LISTING_GRACE = 1               # for a client that takes nothing of a listing
+                                # while others wait for theirs
+LISTING_SECONDS = 0.001         # spent on one listing at a time
 PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
-PAUSE = 1                       # no accepting where it cannot be waited for,
-                                # no hashing after it has failed
-
+PAUSE = 1                       # in accepting where it cannot be waited for,
+                                # in hashing after it has failed
 RESTART_WAIT = 0.1              # for another worker; doubled each time
 RESTART_WAIT_MAX = 30           # the longest
 STEADY = 5                      # a worker that lives for longer starts well
@@ -180,64 +177,49 @@ KILL_AFTER = 5                  # for workers that should have ended
 SHARE_WAIT = 0.02               # for other workers to take a connection
 SHARE_LOOK = 0.002              # between looks whether they have
 
-# Bytes and counts.
+# Bytes.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
-SMALL = 64 * KIB                # content up to this is read whole and kept
+SMALL = 64 * KIB                # content up to this leaves with its head
+MEMORY_MAX = MIB                # content up to this is sent from memory
+CONTENTS_MAX = 64 * MIB         # of such contents that are being sent
+LISTINGS_MAX = 16 * MIB         # of listings that are; then others wait
+FILE_SLICE = MIB                # of content, to one connection in one step
+TLS_SLICE = 256 * KIB           # the same over TLS
+QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
+GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
+GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
+DIGEST_SLICE = MIB              # hashed in one step: about 2 ms
 ENCODING_WITHIN = KIB           # where HTML declares its own (HTML, 4.2.5)
-FILE_SLICE = MIB                # of a file, to one connection in one turn
-TLS_BACKLOG_MAX = 256 * KIB     # encrypted bytes, for who does not read
-PASSWORD_MAX = 1024             # bytes; OpenSSL takes no more for a key
+PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
+SALT_SIZE, HASH_SIZE = 16, 32   # of new hashes of passwords
+KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
+KNOWN_TEXT = 10                 # times its length for the text in its objects
+KNOWN_OBJECTS = 4 * KIB         # of the objects for each
+KEPT_FACT = KIB                 # of the objects for each fact of an answer
+FORWARDED_KNOWN_SIZE = KIB      # of an X-Forwarded-For that is remembered
+LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
+
+# Counts.
 SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
 SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
                                 # 128 * n * r bytes: 64 MiB
-SALT_SIZE, HASH_SIZE = 16, 32   # bytes of new ones
-LET_IN_SECONDS = 300            # until they are verified again
-TLS_SLICE = 128 * KIB           # encrypted in one turn: about 50 us
-TLS_BUFFER = 64 * KIB           # of it at a time: so much waits for the slow
-TLS_RECORD = 16 * KIB           # the largest one (RFC 8446, 5.1)
-TLS_BARREN_MAX = 64 * KIB       # a handshake has 2 to 10
-HANDSHAKES_PER_TURN = 4         # steps of TLS's: each up to 1 ms with RSA
-QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
 WORKERS_MAX = 256               # no machine has use for more
 SHARE_SLACK = 1                 # connections more than its share, to a worker
-SHARE_STEP = 4                  # accepted by a worker in one turn
-CUT_MIN = 12                    # characters of a value in a log line
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 FORWARDED_KNOWN = 1024          # values of it that are remembered
-FORWARDED_KNOWN_SIZE = KIB      # bytes of one; longer ones are read anew
 RANGES_MAX = 256                # in one request; zsync asks for many
 LINKS_MAX = 16                  # to folders, on one path: those that link to
                                 # each other multiply without a loop
-GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
-GZIP_SLICE = 32 * KIB           # compressed in one turn: about 1 ms
-DIGEST_SLICE = MIB              # hashed in one turn: about 2 ms
 JOBS_MAX = 2                    # of those with much in memory, at a time
 JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
-LISTING_SECONDS = 0.001         # spent on one listing at a time
-LISTING_LOOK = 20               # entries between two looks at the clock
 LISTING_RUN = 1000              # entries sorted at a time
-LISTING_ROWS = 200              # entries in one block of a listing
 LISTING_FILES = 3               # descriptors that the making of one takes
-LISTINGS_MAX = 16 * MIB         # bytes of those being sent; then others wait
-LISTING_GRACE = 1               # seconds for who takes nothing of one, while
-                                # others wait for room
-LEFT_LOOK = 1                   # seconds between looks who has left and
-                                # waits no more
-KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
-KNOWN_TEXT = 10                 # times its length for the text in its objects
-KNOWN_OBJECTS = 4 * KIB         # bytes of the objects for each
-KEPT_FILES = 8                  # answers from open files, kept until the
-                                # second ends; of FD_RESERVE
-KEPT_FACT = KIB                 # bytes of the objects for each of its facts
-LOG_BACKLOG_MAX = MIB           # log bytes that wait for a stalled reader
 READ_TRIES = 10                 # of a file that changes while it is read;
                                 # to be replaced is a change, too
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
 EXPOSED_NAMES = 10000           # of the folder's entries, looked at at start
-EXPOSED_KEYS = 100              # files read, in search of private keys
-EXPOSED_SIZE = 16 * KIB         # of each
 EXPOSED_SHOWN = 5               # of what was found
 LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
@@ -612,7 +594,7 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 class Request:
     """A request head, parsed.  Nothing else reads the head.
 
-    It is kept for later heads of the same bytes, so but for its last three
+    It is kept for later heads of the same bytes, so but for its last four
     attributes it never changes.
 
     line        the request line as received, latin-1
@@ -623,21 +605,20 @@ class Request:
     has_body    whether what follows may be something else than a request
     codings     acceptable_codings() of it
     key         requests with equal keys get equal answers
-    log_line, log_agents    escaped for the access log
-    user        who it is from, in latin-1; "" until Users.let_in() knows
-    log_rest    the access log line but for the client's address
-    token       that of the message which log_rest is of, see
-                Server.line_rest()
+    user        who it is from, in latin-1; "" until Users.admit() knows
+    who, log_rest   parts of its access log line, see LogForm; who only where
+                a proxy has named the client
+    token       that of the Answer which log_rest is of
     """
 
     __slots__ = ("line", "method", "path", "query", "fields",
-                 "connection", "has_body", "codings", "key", "log_line",
-                 "log_agents", "user", "log_rest", "token")
+                 "connection", "has_body", "codings", "key", "user", "who",
+                 "log_rest", "token")
 
     def __init__(self, line: str, method: str, path: str, query: str,
                  fields: "Dict[str, str]", connection: str, has_body: bool):
         self.line = line
-        self.user = self.log_rest = ""
+        self.user = self.who = self.log_rest = ""
         self.token: object = None
         self.method = method
         self.path = path
@@ -653,10 +634,6 @@ class Request:
             [method, path, query, connection, ",".join(self.codings)]
             + [name + ":" + fields[name]
                for name in SELECTING_FIELDS if name in fields])
-        self.log_line = escape(line)
-        self.log_agents = '"%s" "%s"' % (
-            escape(fields.get("referer") or "-"),
-            escape(fields.get("user-agent") or "-"))
 
 
 def parse_request(head: bytes) -> Request:
@@ -769,22 +746,36 @@ def check_partial(received: bytes, start: int) -> None:
                         % REQUEST_LINE_MAX)
 
 
-# ---- Response ---------------------------------------------------------------
+# ---- Answer -----------------------------------------------------------------
 
 
-class Response:
-    """What is to be sent: *status*, *fields* in order, and *content*.
+class Answer:
+    """What a request gets, from respond() to the socket.
 
-    *content* is bytes, a stream, or None where the status allows none.  A
-    stream is sent slice by slice: see FileStream and SharedStream.
-    *facts* are the states of files that the response rests on: as long as
-    they hold, it may be sent again.  None: it may not.
+    status, fields  of its head, the fields in order
+    content     bytes; or pieces, which are bytes or (Source, start, stop);
+                None where the status allows none
+    facts       the states of files that it rests on: as long as they hold, it
+                may be sent again.  None: it may not
+
+    Ready for the wire, from render() on:
+
+    data        the head, and the content where it is bytes
+    rest        the content where it is pieces: those in memory as memoryviews
+    in_memory   whether all of the rest is in memory
+    head, total bytes of the head, and of all
+    closes      whether the connection ends with it
+    date        of the Date field
+    turn        the last one in which its facts were seen to hold
+    token       stands for this date, status and size, which are all that a
+                log line tells of it: a Request with it has the line's rest
     """
 
-    __slots__ = ("status", "fields", "content", "facts")
+    __slots__ = ("status", "fields", "content", "facts", "data", "rest",
+                 "in_memory", "head", "total", "closes", "date", "turn",
+                 "token")
 
-    def __init__(self, status: int, fields: "Fields",
-                 content: "Union[bytes, Stream, None]" = None,
+    def __init__(self, status: int, fields: "Fields", content: "Content",
                  facts: "Optional[Facts]" = None):
         self.status = status
         self.fields = fields
@@ -793,11 +784,71 @@ class Response:
 
     def length(self) -> int:
         """Return how many bytes the content has."""
-        if self.content is None:
-            return 0
-        if isinstance(self.content, bytes):
-            return len(self.content)
-        return self.content.length
+        if isinstance(self.content, list):
+            return pieces_length(self.content)
+        return len(self.content or b"")
+
+    def render(self, connection: str, date: str, turn: int,
+               content_sent: bool, headers: "Sequence[Tuple[str, str]]" = ()
+               ) -> "Answer":
+        """Make it ready for the wire; return it.
+
+        *content_sent* is false where the request's method allows no content;
+        for the others see render_head().
+        """
+        self.date = date
+        self.turn = turn
+        self.closes = connection == "close"
+        self.data = render_head(self, date, connection, headers)
+        self.head = self.total = len(self.data)
+        self.rest: Sequence[Piece] = ()
+        self.in_memory = False
+        if content_sent:
+            self.total += self.length()
+            if isinstance(self.content, bytes):
+                self.data += self.content
+            elif self.content:
+                self.rest = [in_memory(piece) for piece in self.content]
+                self.in_memory = tuple not in map(type, self.rest)
+        self.token = object()
+        return self
+
+    def redated(self, date: str) -> "Answer":
+        """Return a copy with another Date, which is its first field.
+
+        A copy, for the old one may be half sent.  It takes a quarter of the
+        time that making it anew takes.
+        """
+        answer = Answer.__new__(Answer)
+        for name in self.__slots__:
+            setattr(answer, name, getattr(self, name))
+        old = b"\r\nDate: %s\r\n" % self.date.encode()
+        start = self.data.index(b"\r\n")
+        if self.data.startswith(old, start):  # else it is an owner's own
+            answer.data = b"%s\r\nDate: %s\r\n%s" % (
+                self.data[:start], date.encode(),
+                self.data[start + len(old):])
+        answer.date = date
+        answer.token = object()
+        return answer
+
+    def sources(self) -> "Set[Source]":
+        """Return the Sources of its content."""
+        pieces = self.content if isinstance(self.content, list) else ()
+        return {piece[0] for piece in pieces if isinstance(piece, tuple)}
+
+
+def in_memory(piece: "Piece") -> "Piece":
+    """Return *piece* as a memoryview, where its Source is in memory."""
+    if isinstance(piece, tuple) and piece[0].fd < 0:
+        return memoryview(piece[0].data)[piece[1]:piece[2]]
+    return piece
+
+
+def pieces_length(pieces: "Iterable[Any]") -> int:
+    """Return how many bytes *pieces* are: in memory, or (..., start, stop)."""
+    return sum(piece[-1] - piece[-2] if isinstance(piece, tuple)
+               else len(piece) for piece in pieces)
 
 
 def caches(name: str) -> bool:
@@ -814,9 +865,9 @@ def caches(name: str) -> bool:
         "surrogate-control"))
 
 
-def render_head(response: Response, date: str, connection: str,
+def render_head(answer: Answer, date: str, connection: str,
                 headers: "Sequence[Tuple[str, str]]" = ()) -> bytes:
-    """Return the head of *response*; nothing else writes heads.
+    """Return the head of *answer*; nothing else writes heads.
 
     *date* is the Date field's value, *connection* the Connection field's or
     ""; *headers* replace fields of the same name, but no error is cached by
@@ -825,78 +876,21 @@ def render_head(response: Response, date: str, connection: str,
     fields = [("Date", date), ("Server", "httpd.py")]
     if connection:
         fields.append(("Connection", connection))
-    fields += response.fields
+    fields += answer.fields
     fields.append(("X-Content-Type-Options", "nosniff"))
-    if response.content is not None:
-        fields.append(("Content-Length", str(response.length())))
-    if response.status >= 400:
+    if answer.content is not None:
+        fields.append(("Content-Length", str(answer.length())))
+    if answer.status >= 400:
         headers = [field for field in headers if not caches(field[0])]
     if headers:
         names = {name.lower() for name, _ in headers}
         fields = [field for field in fields if field[0].lower() not in names]
         fields += headers
-    lines = ["HTTP/1.1 %d %s" % (response.status, REASONS[response.status])]
+    lines = ["HTTP/1.1 %d %s" % (answer.status, REASONS[answer.status])]
     lines += [name + ": " + value for name, value in fields]
     if any(NOT_FIELD_CONTENT.search(line.encode("latin-1")) for line in lines):
         raise ValueError("a control character in a field: %r" % fields)
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-
-class Message:
-    """A response ready for the wire, for one connection or for many.
-
-    *content_sent* is false where the request's method allows no content.
-
-    data    the head, and the content where it is bytes
-    stream  the content where it is a stream.  That of a kept message is never
-            sent itself: each connection gets its again()
-    size    bytes of content in data
-    date    of the Date field
-    turn    the last one in which the response's facts were seen to hold
-    token   stands for this date, status and size, which are all that a log
-            line tells of it: a Request with the same token has the line
-    """
-
-    __slots__ = ("response", "connection", "data", "stream", "size", "date",
-                 "turn", "token")
-
-    def __init__(self, response: Response, connection: str, date: str,
-                 turn: int, content_sent: bool = True,
-                 headers: "Sequence[Tuple[str, str]]" = ()):
-        self.response = response
-        self.connection = connection
-        self.date = date
-        self.turn = turn
-        self.data = render_head(response, date, connection, headers)
-        self.stream: Optional[Stream] = None
-        self.size = 0
-        content = response.content if content_sent else None
-        if isinstance(content, bytes):
-            self.size = len(content)
-            self.data += content
-        else:
-            self.stream = content
-        self.token = object()
-
-    def redated(self, date: str) -> "Message":
-        """Return a copy with another Date, which is its first field.
-
-        A copy, for the old one may be half sent.  It takes a quarter of the
-        time that making it anew takes.
-        """
-        old = b"\r\nDate: %s\r\n" % self.date.encode()
-        start = self.data.index(b"\r\n")
-        message = Message.__new__(Message)
-        for name in self.__slots__:
-            setattr(message, name, getattr(self, name))
-        if self.data.startswith(old, start):  # else it is an owner's own
-            message.data = b"%s\r\nDate: %s\r\n%s" % (
-                self.data[:start], date.encode(),
-                self.data[start + len(old):])
-        message.date = date
-        message.token = object()
-        return message
-
 
 # ---- Preconditions and ranges -----------------------------------------------
 
@@ -1043,26 +1037,20 @@ def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
 
 
 def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
-              boundary: str) -> "List[Piece]":
+              boundary: str) -> "List[Part]":
     """Return the pieces of a multipart/byteranges content.
 
     Each is bytes, or a (start, stop) of the representation, which has
     *length* bytes.  A CRLF begins the first delimiter, too, as in nginx:
     without it zsync asks for ever.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
     """
-    pieces: List[Piece] = []
+    pieces: List[Part] = []
     for first, last in ranges:
         head = ("\r\n--%s\r\nContent-Type: %s\r\n"
                 "Content-Range: bytes %d-%d/%d\r\n\r\n"
                 % (boundary, media, first, last, length))
         pieces += [head.encode("latin-1"), (first, last + 1)]
     return pieces + [("\r\n--%s--\r\n" % boundary).encode("latin-1")]
-
-
-def pieces_length(pieces: "Sequence[Piece]") -> int:
-    """Return how many bytes *pieces* are."""
-    return sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
-               for piece in pieces)
 
 
 # ---- Target path ------------------------------------------------------------
@@ -1578,94 +1566,113 @@ def log_date(seconds: int) -> str:
         abs(offset) // 60, abs(offset) % 60)
 
 
-# An NCSA line begins with the client's address; its rest is the same for all
-# clients that get the same answer in the same second.
+# A line is who asked, what was asked and answered, and how that ended.  The
+# first is made once for a connection, the second once for a request and its
+# answer, so that a usual line costs little.
 
 
-def log_user(request: Request) -> str:
-    """Return the user as one word of a log line, "-" for none."""
-    return escape(request.user).replace(" ", "\\x20") or "-"
+class LogForm:
+    """NCSA's common log format.
 
-
-def common_rest(date: str, request: Request, status: int, size: int) -> str:
-    """Return what follows the address in NCSA's common log format.
-
-    *date* is as log_date() gives it, *size* the bytes of content that were
-    really sent.
+    *limit*: where a line is longer than so many characters, what a client has
+    written is cut.
     """
-    return ' - %s [%s] "%s" %d %d\n' % (
-        log_user(request), date, request.log_line, status, size)
+
+    is_timed = False    # whether tail() has anything to say
+
+    def __init__(self) -> None:
+        self.limit: Optional[int] = None
+
+    def who(self, address: str, port: "Optional[int]") -> str:
+        """Return what a line begins with: the client's address."""
+        return address
+
+    def rest(self, date: str, request: Request, status: int, size: int) -> str:
+        """Return what follows that; it is the same for all clients.
+
+        *date* is as log_date() gives it, *size* the bytes of content that
+        were really sent.
+        """
+        rest = self._rest(date, request, status, size, None)
+        if self.limit and len(rest) > self.limit:
+            rest = self._rest(date, request, status, size, self.limit // 4)
+        return rest
+
+    def _rest(self, date: str, request: Request, status: int, size: int,
+              limit: "Optional[int]") -> str:
+        user = escape(request.user).replace(" ", "\\x20") or "-"
+        return ' - %s [%s] "%s" %d %d%s\n' % (
+            user, date, cut(escape(request.line), limit), status, size,
+            self._agents(request, limit))
+
+    def _agents(self, request: Request, limit: "Optional[int]") -> str:
+        return ""
+
+    def tail(self, seconds: float, aborted: bool) -> str:
+        """Return the end of a line.
+
+        seconds     from the request's last byte to the answer's last one
+        aborted     the client went away, or was cut off, before the end
+        """
+        return ""
 
 
-def combined_rest(date: str, request: Request, status: int, size: int) -> str:
-    """Return the same for the combined format: with Referer, User-Agent."""
-    return ' - %s [%s] "%s" %d %d %s\n' % (
-        log_user(request), date, request.log_line, status, size,
-        request.log_agents)
+class CombinedForm(LogForm):
+    """The same with Referer and User-Agent."""
+
+    def _agents(self, request: Request, limit: "Optional[int]") -> str:
+        return "".join([
+            ' "%s"' % cut(escape(request.fields.get(name) or "-"), limit)
+            for name in ("referer", "user-agent")])
 
 
-def json_line(peer: "Peer", date: str, request: Request, status: int,
-              size: int, seconds: float, aborted: bool) -> str:
-    """Return an access log line as a JSON object.
+class JSONForm(LogForm):
+    """A line is a JSON object."""
 
-    peer        the client's address and port, None where it has none
-    seconds     from the request's last byte to the response's last one
-    aborted     the client went away, or was cut off, before the end
-    """
-    import json
-    text = json.dumps(OrderedDict([
-        ("time", date), ("address", peer[0]), ("port", peer[1]),
-        ("user", request.user.encode("latin-1").decode("utf-8", "replace")
-         or None),
-        ("request", request.line), ("status", status), ("bytes", size),
-        ("referer", request.fields.get("referer")),
-        ("user_agent", request.fields.get("user-agent")),
-        ("duration_us", int(seconds * 1e6)), ("aborted", aborted)]))
-    return text + "\n"
+    is_timed = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        import json  # now, for later descriptors may have run out
+        self._json = json.dumps
 
-def shortened(line: str, size: int) -> str:
-    """Return a log *line* as it is, or in at most *size* bytes.
+    def who(self, address: str, port: "Optional[int]") -> str:
+        """Return what a line begins with: the client's address and port."""
+        return '{"address": %s, "port": %s, ' % (
+            self._json(address), self._json(port))
 
-    Then what a client has written is cut, in its middle, until it fits: a
-    request line keeps its method and version.
-    """
-    limit = size
-    while len(line) > size and limit > CUT_MIN:
-        limit = max(CUT_MIN, limit // 2)
-        line = with_cut_values(line, limit)
-    return line
+    def _rest(self, date: str, request: Request, status: int, size: int,
+              limit: "Optional[int]") -> str:
+        values = [  # in which a character may become six
+            self._json(text and cut(text, limit and limit // 6))
+            for text in (request.line, request.fields.get("referer"),
+                         request.fields.get("user-agent"))]
+        user = request.user.encode("latin-1").decode("utf-8", "replace")
+        return ('"time": "%s", "user": %s, "request": %s, "status": %d,'
+                ' "bytes": %d, "referer": %s, "user_agent": %s, ' % (
+                    date, self._json(user or None), values[0], status, size,
+                    values[1], values[2]))
 
-
-def with_cut_values(line: str, limit: int) -> str:
-    """Return a log *line* whose values are cut to *limit* characters."""
-    if not line.startswith("{"):
-        parts = line.split('"')     # within quotes, every other one
-        parts[1::2] = [cut(part, limit) for part in parts[1::2]]
-        return '"'.join(parts)
-    import json
-    entry = json.loads(line, object_pairs_hook=OrderedDict)
-    for name in ("request", "referer", "user_agent"):
-        if entry[name]:
-            entry[name] = cut(entry[name], limit)
-    return json.dumps(entry) + "\n"
+    def tail(self, seconds: float, aborted: bool) -> str:
+        """Return the end of a line."""
+        return '"duration_us": %d, "aborted": %s}\n' % (
+            int(seconds * 1e6), "true" if aborted else "false")
 
 
-def cut(text: str, limit: int) -> str:
+def cut(text: str, limit: "Optional[int]") -> str:
     """Return *text* in at most *limit* characters, with both its ends.
 
-    *limit* is CUT_MIN at least.
+    *limit* is 12 at least; None for none.
 
     >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
     'GET /aaaaaaaaaaaaa... HTTP/1.1'
     """
-    if len(text) <= limit:
+    if limit is None or len(text) <= limit:
         return text
     return text[:limit - 12] + "..." + text[-9:]
 
 
-NCSA_FORMATS = {"combined": combined_rest, "common": common_rest}
-LOG_FORMATS = tuple(sorted(NCSA_FORMATS)) + ("json",)
+LOG_FORMS = {"combined": CombinedForm, "common": LogForm, "json": JSONForm}
 
 # ---- Proxies ----------------------------------------------------------------
 
@@ -1832,23 +1839,11 @@ class Changed(Exception):
     """A file was changed while it was read."""
 
 
-# What is made, in a JobKey.
-DIGEST, GZIP, LISTING = "sha-256", "gzip", "listing"
-
-
-class NotReady(Exception):
-    """The answer waits for what is made for *key*: by Jobs, or by Users."""
-
-    def __init__(self, key: "JobKey"):
-        super().__init__(key)
-        self.key = key
-
-
 class Opened:
     """A file or folder of the site, open.  Use it in a `with` statement.
 
     fd is -1 for a folder where the platform cannot open folders, after
-    close(), and where stream() has taken it; status is of the descriptor, not
+    close(), and where a Source has taken it; status is of the descriptor, not
     of the name.
     """
 
@@ -1901,18 +1896,6 @@ class Opened:
         size = self.status.st_size
         return self.read(0, size) if size <= SMALL else None
 
-    def stream(self, pieces: "List[Piece]", files: "Files") -> "FileStream":
-        """Return *pieces* of it to be sent.
-
-        From the file's descriptor in *files*; without one there, that is this
-        one from now on.
-        """
-        key = signature(self.status)
-        if key not in files:
-            files[key] = SharedFile(self.fd, key, files)
-            self.fd = -1
-        return FileStream(files[key], pieces)
-
 
 def opened_as(fd: int, path: bytes) -> Opened:
     """Return *path*, open as *fd*; close that where its state is not told."""
@@ -1921,193 +1904,6 @@ def opened_as(fd: int, path: bytes) -> Opened:
     except OSError:
         os.close(fd)
         raise
-
-
-class Shared:
-    """Content in memory that several connections are sent; *jobs* counts it.
-    """
-
-    __slots__ = ("data", "jobs", "users")
-
-    def __init__(self, data: bytes, jobs: "Jobs"):
-        self.data = data
-        self.jobs = jobs
-        self.users = 1  # who makes it
-        jobs.shared_size += len(data)
-
-    def release(self) -> None:
-        """One of the users is done with it."""
-        self.users -= 1
-        if not self.users:
-            self.jobs.shared_size -= len(self.data)
-
-
-class Jobs:
-    """What takes long to make of a file: is made once, in slices, and kept.
-
-    A job is a generator that does a slice of its work each time, and at its
-    end calls remember(), or share().  Between slices a listing's has its
-    folder open, others have nothing.
-
-    running     those that are not at their end
-    queued      those that hold much in memory, and wait for others to end
-    unsteady    the files of which, in this turn, nothing could be made
-    shared_size bytes of listings in memory, from their making to the last
-                client who is sent them
-    now         when the turn began; Server sets it
-    arrived     when the request came that is being answered; so is this
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.running: OrderedDict[JobKey, Job] = OrderedDict()
-        self.queued: OrderedDict[JobKey, Callable[[], Job]] = OrderedDict()
-        self.unsteady: Paths = set()
-        self.shared_size = 0
-        self.now = self.arrived = 0.0
-        self._paused: OrderedDict[JobKey, Job] = OrderedDict()
-        self._made: OrderedDict[JobKey, bytes] = OrderedDict()
-        self._made_size = 0
-        # By the name of a listing: when the making of what is there began.
-        self._fresh: Dict[bytes, Tuple[float, Union[Shared, HTTPError]]] = {}
-        self._latest: Dict[bytes, JobKey] = {}  # that has not begun
-        self._listings = 0
-
-    def new_turn(self, now: float) -> None:
-        """Forget what was made for those who were answered in the last one."""
-        self.now = now
-        self.unsteady.clear()
-        for _, made in self._fresh.values():
-            if isinstance(made, Shared):
-                made.release()
-        self._fresh.clear()
-
-    def made(self, key: "JobKey") -> "Optional[bytes]":
-        """Return what remember() was given for *key*, if it is still there.
-
-        Raise NotReady while it is being made.
-        """
-        if key in self.running or key in self.queued:
-            raise NotReady(key)
-        return self._made.get(key)
-
-    def remember(self, key: "JobKey", value: bytes) -> None:
-        """Keep what was made of a file; *key* has its signature in it."""
-        self._made[key] = value
-        self._made_size += len(value) + KIB
-        while self._made_size > self.limits.MADE_MAX:
-            _, dropped = self._made.popitem(last=False)
-            self._made_size -= len(dropped) + KIB
-
-    def start(self, key: "JobKey", job: "Job") -> "NoReturn":
-        """Let *job* make what belongs to *key*, from the next turn on.
-
-        Raise NotReady.  Not even its first slice is done at once: many
-        clients may ask for many files in one turn.
-        """
-        self.running[key] = self._paused.pop(key, job)
-        raise NotReady(key)
-
-    def queue(self, key: "JobKey", make: "Callable[[], Job]") -> "NoReturn":
-        """The same for *make*(), when fewer than JOBS_MAX are running."""
-        self.queued[key] = make
-        raise NotReady(key)
-
-    def listing(self, name: bytes, make: "Callable[[], Job]") -> Shared:
-        """Return what share() is given for *name*, or raise that.
-
-        Raise NotReady until it is there.  It is shared by all who had asked
-        when its making began, and by nobody else: it may be no longer true.
-        """
-        began, made = self._fresh.get(name, (-1.0, None))
-        if made and began >= self.arrived:
-            if isinstance(made, HTTPError):
-                raise made
-            return made
-        key = self._latest.get(name)
-        if key not in self.queued:
-            self._listings += 1
-            key = self._latest[name] = (LISTING, name, (self._listings,))
-        assert key
-        self.queue(key, self.queued.get(key, make))
-
-    def share(self, name: bytes, began: float,
-              made: "Union[Shared, HTTPError]") -> None:
-        """Give *made* to who waits for *name*, in this turn."""
-        self._fresh[name] = began, made
-
-    def files(self) -> int:
-        """Return how many descriptors are in use at the most."""
-        if not self.running:
-            return 0
-        return LISTING_FILES * sum(key[0] == LISTING for key in self.running)
-
-    def waits_for_room(self) -> bool:
-        """Return whether a listing waits until others are sent."""
-        return self.shared_size >= LISTINGS_MAX and any(
-            key[0] == LISTING for key in self.queued)
-
-    def begin(self, spare: int) -> None:
-        """Let go on whose turn it is; there are *spare* descriptors."""
-        if not self.queued:
-            return
-        count = sum(key[0] in (LISTING, GZIP) for key in self.running)
-        for key in list(self.queued):
-            if count >= JOBS_MAX or count and spare < LISTING_FILES:
-                break
-            if key[0] != LISTING or self.shared_size < LISTINGS_MAX:
-                self.running[key] = self.queued.pop(key)()
-                self._latest.pop(key[1], None)
-                spare -= LISTING_FILES
-                count += 1
-
-    def run(self, is_wanted: "Callable[[JobKey], bool]") -> "List[JobKey]":
-        """Go on with all in turns; return the keys of those that ended.
-
-        One that nobody waits for any more ends, too; a digest goes on when
-        it is asked for again.
-        """
-        ended = []
-        until = time.perf_counter() + self.limits.TURN_SECONDS
-        is_over = False     # one step at least, or none would ever end
-        while self.running and not is_over:
-            key, job = self.running.popitem(last=False)
-            try:
-                if is_wanted(key):
-                    next(job)
-                else:
-                    self._pause(key, job)
-                    ended.append(key)
-                    continue
-            except StopIteration:
-                ended.append(key)
-            except Exception:
-                tell_traceback()
-                self.unsteady.add(key[1])
-                self.share(key[1], self.now,
-                           HTTPError(500, DETAIL_OF_STATUS[500]))
-                ended.append(key)
-            else:
-                self.running[key] = job
-            is_over = time.perf_counter() >= until
-        return ended
-
-    def _pause(self, key: "JobKey", job: "Job") -> None:
-        """Keep the *job* where it takes little memory; else end it."""
-        if key[0] != DIGEST:
-            job.close()
-            return
-        self._paused[key] = job
-        if len(self._paused) > JOBS_PAUSED_MAX:
-            self._paused.popitem(last=False)[1].close()
-
-    def close(self) -> None:
-        """End all of them."""
-        self.new_turn(self.now)
-        for job in self.running.values():
-            job.close()
-        self.running.clear()
-        self.queued.clear()
 
 
 class Site:
@@ -2129,7 +1925,6 @@ class Site:
         self.follow_symlinks = follow_symlinks
         self.spa = spa
         self.head = head
-        self.files: Files = {}
         self._probe = target_state if follow_symlinks else link_state
         self._seen: Facts = {}
 
@@ -2391,53 +2186,472 @@ class Site:
             return Entry(name, status.st_size, status.st_mtime_ns // 10**9)
         return None
 
+# ---- Work -------------------------------------------------------------------
+
+
+class Cache(OrderedDict):   # type: ignore[type-arg]
+    """Values by their keys, *limit* bytes in all; the oldest go first."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self._limit = limit
+        self._size = 0
+        self._sizes: Dict[object, int] = {}
+
+    def put(self, key: object, value: object, size: int) -> None:
+        """Keep *value*, which takes about *size* bytes of memory."""
+        self.drop(key)
+        self[key] = value
+        self._sizes[key] = size
+        self._size += size
+        while self._size > self._limit:
+            self.drop(next(iter(self)))
+
+    def drop(self, key: object) -> None:
+        """Forget *key*, if it is there."""
+        if self.pop(key, None) is not None:
+            self._size -= self._sizes.pop(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        super().clear()
+        self._sizes.clear()
+        self._size = 0
+
+
+class Source:
+    """Content that several clients may be sent: one version of a file.
+
+    Either *data*, all of it in memory, or *fd*, a descriptor (else -1).
+    users   answers in flight that have it
+    """
+
+    __slots__ = ("pool", "version", "data", "fd", "users")
+
+    def __init__(self, pool: "Pool", version: object, data: bytes = b"",
+                 fd: int = -1):
+        self.pool = pool
+        self.version = version
+        self.data = data
+        self.fd = fd
+        self.users = 0
+
+    def hold(self) -> None:
+        """One more answer has it."""
+        self.users += 1
+        if self.users == 1:
+            self.pool.setdefault(self.version, self)
+            self.pool.held += len(self.data)
+            self.pool.files += self.fd >= 0
+
+    def release(self) -> None:
+        """One of these answers is sent, or never will be."""
+        self.users -= 1
+        if self.users:
+            return
+        if self.pool.get(self.version) is self:
+            del self.pool[self.version]
+        self.pool.held -= len(self.data)
+        if self.fd >= 0:
+            self.pool.files -= 1
+            os.close(self.fd)
+
+
+class Pool(dict):   # type: ignore[type-arg]
+    """The Sources that are in flight, by their versions.
+
+    held    bytes of them in memory, *limit* at the most
+    files   those that are open files
+    """
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.limit = limit
+        self.held = self.files = 0
+
+    def has_room(self, size: int) -> bool:
+        """Return whether *size* bytes more may be in flight from memory."""
+        return self.held + size <= self.limit
+
+    def of(self, opened: Opened, is_steady: bool) -> Source:
+        """Return the Source of a file: the one in flight, or a new one.
+
+        In memory while there is room; else it takes the descriptor, and is
+        held by the one answer that it is made for.  Bytes that are not steady
+        may be others by the next request, and are not shared.
+        """
+        size = opened.status.st_size
+        version = signature(opened.status)
+        source: Optional[Source] = self.get(version)
+        if source and source.fd < 0 and is_steady:
+            return source
+        if size <= MEMORY_MAX and self.has_room(size):
+            return Source(self, version if is_steady else object(),
+                          opened.read(0, size))
+        if source is None or source.fd < 0:
+            source = Source(self, version, fd=opened.fd)
+            opened.fd = -1
+        source.hold()
+        return source
+
+
+# What is made, and in a Job's key comes first.
+DIGEST, GZIP, LISTING, CHECK = "sha-256", "gzip", "listing", "password"
+
+
+class NotReady(Exception):
+    """The answer waits for *job*."""
+
+    def __init__(self, job: "Job"):
+        super().__init__(job.key)
+        self.job = job
+
+
+class Job:
+    """Something that takes long to make, a bounded step at a time.
+
+    *make*() returns a generator.  What that returns at its end is made; it
+    yields None after each step, or the time until which it wants to sleep.
+
+    steps   the generator, None before the job has begun
+    began   when it did
+    waiting the connections that wait for it; see wanted()
+    """
+
+    __slots__ = ("work", "key", "make", "steps", "began", "waiting")
+
+    def __init__(self, work: "Work", key: "JobKey",
+                 make: "Callable[[], Steps]"):
+        self.work = work
+        self.key = key
+        self.make = make
+        self.steps: Optional[Steps] = None
+        self.began = 0.0
+        self.waiting: List[Connection] = []
+
+    def is_heavy(self) -> bool:
+        """Return whether it has much in memory, or a folder open."""
+        return self.key[0] in (GZIP, LISTING)
+
+    def wanted(self) -> "List[Connection]":
+        """Return the connections that still wait."""
+        self.waiting = [connection for connection in self.waiting
+                        if connection.state == PREPARING]
+        return self.waiting
+
+    def step(self) -> bool:
+        """Do a step; return whether another can follow."""
+        assert self.steps
+        if not self.wanted():
+            self.work.pause(self)
+            return False
+        try:
+            until = next(self.steps)
+        except StopIteration as end:
+            self.work.end(self, end.value)
+            return False
+        except Exception:
+            tell_traceback()
+            self.work.end(self, HTTPError(500, DETAIL_OF_STATUS[500]))
+            return False
+        if until is not None:
+            self.work.asleep[self] = until
+        return until is None
+
+
+class Work:
+    """The run queue, and what is made by it.
+
+    queue   who has a step to do, Connections and Jobs, least recently served
+            first
+    jobs    those that have not ended, by their keys
+    asleep  those of them that sleep, and until when
+    made    what they have made of files, by their keys: these have the file's
+            signature
+    fresh   when the making of something else began, and what was made: it is
+            true for who had asked by then, and forgotten after this turn
+    woken   connections whose job has ended, or which were queued to go on with
+            what they have received
+    unsteady    the files of which, in this turn, nothing could be made
+    contents, listings  what is in flight
+    now     when the turn began
+    """
+
+    def __init__(self, limits: "Limits"):
+        self.limits = limits
+        self.queue: OrderedDict[Union[Connection, Job], None] = OrderedDict()
+        self.jobs: OrderedDict[JobKey, Job] = OrderedDict()
+        self.asleep: OrderedDict[Job, float] = OrderedDict()
+        self.made = Cache(limits.MADE_MAX)
+        self.fresh: Dict[JobKey, Tuple[float, object]] = {}
+        self.woken: List[Connection] = []
+        self.unsteady: Set[bytes] = set()
+        self.contents = Pool(CONTENTS_MAX)
+        self.listings = Pool(LISTINGS_MAX)
+        self.now = 0.0
+        self._paused: OrderedDict[JobKey, Job] = OrderedDict()
+
+    def new_turn(self, now: float) -> None:
+        """Forget what was good for the last turn alone."""
+        self.now = now
+        self.fresh.clear()
+        self.unsteady.clear()
+
+    def run(self, fail: "Callable[[object, Exception], None]") -> None:
+        """Do steps until their time is over: one at least, of each one at
+        most.  *fail* gets what they raise.
+        """
+        until = time.perf_counter() + self.limits.TURN_SECONDS
+        for _ in range(len(self.queue)):
+            task, _ = self.queue.popitem(last=False)
+            try:
+                if task.step():
+                    self.queue[task] = None
+            except Exception as exc:
+                fail(task, exc)
+            if time.perf_counter() >= until:
+                break
+
+    def result(self, key: "JobKey", make: "Callable[[], Steps]",
+               arrived: float = 0.0) -> "Any":
+        """Return what the Job of *key*, *make*(), has made.
+
+        For a request that has *arrived* then.  Raise NotReady until it is
+        there, or the HTTPError that the job returned.
+        """
+        began, value = self.fresh.get(key, (0.0, None))
+        if value is None or began < arrived:
+            value = self.made.get(key)
+        if value is None:
+            raise NotReady(self._job(key, make))
+        if isinstance(value, HTTPError):
+            raise value
+        return value
+
+    def _job(self, key: "JobKey", make: "Callable[[], Steps]") -> Job:
+        job = self.jobs.get(key)
+        if job is None:
+            job = self._paused.pop(key, None) or Job(self, key, make)
+            self.jobs[key] = job
+            if job.steps:
+                self.queue[job] = None
+        return job
+
+    def begin(self, spare: int) -> None:
+        """Let jobs begin; there are *spare* descriptors.
+
+        Their first step is in the next turn, for many clients may ask for
+        many things in one.  A few heavy ones at a time, and no listing while
+        others have too much in flight.
+        """
+        heavy = [job for job in self.jobs.values()
+                 if job.is_heavy() and job.steps]
+        count = len(heavy)
+        for job in self.jobs.values():
+            if job.steps is None and not (job.is_heavy() and (
+                    count >= JOBS_MAX or count and spare < LISTING_FILES
+                    or job.key[0] == LISTING and not self.has_room())):
+                job.steps = job.make()
+                job.began = self.now
+                self.queue[job] = None
+                count += job.is_heavy()
+                spare -= LISTING_FILES
+
+    def has_room(self) -> bool:
+        """Return whether another listing may be made."""
+        return self.listings.held < self.listings.limit
+
+    def waits_for_room(self) -> bool:
+        """Return whether a listing waits until others are sent."""
+        return not self.has_room() and any(
+            job.key[0] == LISTING and not job.steps
+            for job in self.jobs.values())
+
+    def files(self) -> int:
+        """Return how many descriptors are in use at the most."""
+        return (self.contents.files + LISTING_FILES * sum(
+            job.key[0] == LISTING and job.steps is not None
+            for job in self.jobs.values()))
+
+    def wake(self) -> None:
+        """Queue the jobs that have slept for long enough."""
+        for job, until in list(self.asleep.items()):
+            if until <= self.now:
+                del self.asleep[job]
+                self.queue[job] = None
+
+    def end(self, job: Job, value: object) -> None:
+        """*job* has made *value*; None if nothing could be made of a file."""
+        del self.jobs[job.key]
+        if value is None:
+            self.unsteady.add(job.key[1])
+        elif isinstance(value, bytes):
+            self.made.put(job.key, value, len(value) + KIB)
+        else:
+            self.fresh[job.key] = job.began, value
+        self.woken += job.wanted()
+
+    def pause(self, job: Job) -> None:
+        """Nobody waits for *job*: keep it where that takes little memory."""
+        assert job.steps
+        del self.jobs[job.key]
+        if job.key[0] != DIGEST:
+            job.steps.close()
+            return
+        self._paused[job.key] = job
+        if len(self._paused) > JOBS_PAUSED_MAX:
+            self._paused.popitem(last=False)
+
+    def forget_checks(self) -> None:
+        """Let those whose password is being verified be asked again."""
+        for job in list(self.jobs.values()):
+            if job.key[0] == CHECK:
+                del self.jobs[job.key]
+                self.asleep.pop(job, None)
+                self.queue.pop(job, None)
+                self.woken += job.wanted()
+
+    def close(self) -> None:
+        """End all of them."""
+        for job in self.jobs.values():
+            if job.steps:
+                job.steps.close()
+        self.jobs.clear()
+        self.queue.clear()
+
+
+def gzip_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
+    """Compress the file at *path*, which is in *state*; return the bytes.
+
+    None if it cannot be read, or is not as it was.
+    """
+    import zlib
+    try:
+        with site.reopen(path) as opened:
+            if signature(opened.status) != state:
+                return None
+            data = opened.read(0, opened.status.st_size)
+    except (Changed, OSError, HTTPError):
+        return None
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
+    blocks = []
+    for start in range(0, len(data), GZIP_SLICE):
+        if start:
+            yield None
+        blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
+    return b"".join(blocks) + packer.flush()
+
+
+def digest_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
+    """Return the SHA-256 of the file at *path*; None as gzip_steps() does.
+
+    It is opened for each step, so that who waits holds no descriptor.
+    """
+    import hashlib
+    hashed = hashlib.sha256()
+    start, size = 0, -1
+    while start != size:
+        try:
+            with site.reopen(path) as opened:
+                if signature(opened.status) != state:
+                    return None
+                size = opened.status.st_size
+                stop = min(start + DIGEST_SLICE, size)
+                hashed.update(opened.read(start, stop))
+        except (Changed, OSError, HTTPError):
+            return None
+        start = stop
+        if start != size:
+            yield None
+    return hashed.digest()
+
+
+def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
+                  pool: Pool, step_seconds: float) -> "Steps":
+    """Return a Source with the content of *listing*, or an HTTPError.
+
+    Entries are sorted in runs, which are merged as they are written: so there
+    is no moment at which 100,000 of them are sorted at once.
+    """
+    from heapq import merge
+    runs: List[List[List[Entry]]] = [[[]], [[]]]    # folders first
+    until = time.perf_counter() + step_seconds
+    try:
+        # closing(): PyPy would close what they have open some day.
+        with site.open(segments, {}) as folder, contextlib.closing(
+                site.entries(folder, segments, {})) as entries:
+            for entry in entries:
+                kind = runs[entry.size is not None]
+                kind[-1].append(entry)
+                if len(kind[-1]) == LISTING_RUN:
+                    kind[-1].sort(key=listing.key, reverse=listing.reverse)
+                    kind.append([])
+                if time.perf_counter() > until:
+                    yield None
+                    until = time.perf_counter() + step_seconds
+    except HTTPError as error:
+        return error
+    rows, blocks = [listing.start()], []
+    separator = ""
+    for kind in runs:
+        kind[-1].sort(key=listing.key, reverse=listing.reverse)
+        for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
+            rows.append(separator + listing.row(entry))
+            separator = listing.separator
+            if time.perf_counter() > until:
+                blocks.append("".join(rows).encode("utf-8"))
+                rows.clear()
+                yield None
+                until = time.perf_counter() + step_seconds
+    blocks.append(("".join(rows) + listing.end()).encode("utf-8"))
+    return Source(pool, object(), b"".join(blocks))
 
 # ---- Users ------------------------------------------------------------------
 
-
 AGAIN = [("Retry-After", "1")]  # RFC 9110, 10.2.3
-CHECK = "password"              # what is made of credentials, in a JobKey
 
 
-class BadFile(ValueError):
-    """A file that the owner has named is of no use; the text says why."""
+def read_named(path: str) -> bytes:
+    """Return what is in the file *path*, which the owner has named."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise StartError("cannot read %s: %s." % (path or "''", exc.strerror),
+                         exc.errno)
 
 
 def need_scrypt(what: str) -> None:
-    """Raise BadFile if this Python cannot do what *what* needs."""
+    """Raise StartError if this Python cannot do what *what* needs."""
     import hashlib
     if not hasattr(hashlib, "scrypt"):
-        raise BadFile("%s needs hashlib.scrypt, which this Python lacks. Take"
-                      " CPython with OpenSSL 1.1 or newer." % what)
+        raise StartError("%s needs hashlib.scrypt, which this Python lacks."
+                         " Take CPython with OpenSSL 1.1 or newer." % what)
 
 
 class Users:
     """Those whose requests are answered: who is in the file at *path*.
 
-    A password is verified in turns to come, and the outcome kept, by a digest
-    with a key of our own.  Hashing gets a quarter of the time at the most,
-    and those who were let in before come first.  Raise OSError or BadFile.
+    A password is verified by work, and the outcome kept, by a digest with a
+    key of our own.  Hashing gets a quarter of the time at the most.  Raise
+    StartError where the file is of no use.
 
-    _waiting   (user, password, client's address) of what is to be verified
-    _let_in    what was right, and until when that holds
-    _lapsed    what was right and is to be verified again
-    _refused   what was wrong
-    _failed    what could not be verified
+    _right, _wrong  credentials that were verified
+    _rest_until     when the next may be
     """
 
-    def __init__(self, path: str, limits: Limits,
+    def __init__(self, path: str, limits: "Limits",
                  clock: "Callable[[], float]"):
         self._limits = limits
         self._clock = clock
         need_scrypt("--auth-file")
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_named(path)
         try:
             self._hashes = parse_users(data)
         except ValueError as exc:
-            raise BadFile("cannot use %s, %s." % (path, exc))
+            raise StartError("cannot use %s, %s." % (path, exc))
         if not self._hashes:
-            raise BadFile("%s has no user in it." % path)
+            raise StartError("%s has no user in it." % path)
         # A hash of each cost, for those who have none of it: so all users,
         # and who is not there, take the same time.
         self._dummies = [
@@ -2448,140 +2662,99 @@ class Users:
                 dummy.make(b"")
         except (ValueError, MemoryError) as exc:
             why = str(exc) or "too much memory"
-            raise BadFile("cannot use %s: scrypt refuses n, r and p of a hash"
-                          " in it: %s." % (path, why))
+            raise StartError("cannot use %s: scrypt refuses n, r and p of a"
+                             " hash in it: %s." % (path, why))
         self._key = os.urandom(HASH_SIZE)
-        self._waiting: OrderedDict[bytes, Tuple[bytes, bytes, str]]
-        self._waiting = OrderedDict()
-        self._let_in: OrderedDict[bytes, float] = OrderedDict()
-        self._lapsed: OrderedDict[bytes, None] = OrderedDict()
-        self._refused: OrderedDict[bytes, None] = OrderedDict()
-        self._failed: Set[bytes] = set()
+        self._right = Cache(limits.LET_IN_MAX)
+        self._wrong = Cache(limits.REFUSED_MAX)
         self._rest_until = 0.0
 
-    def let_in(self, request: Request, address: str) -> bool:
-        """Return whether *request*, from *address*, may be answered.
+    def admit(self, request: Request, address: str, work: Work) -> None:
+        """Set the user of *request*, which comes from *address*.
 
-        Its user is set then.  Raise NotReady until that is known,
-        HTTPError(400 or 503).
+        Raise HTTPError(400, 401 or 503) where it may not be answered, NotReady
+        until that is known.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
         if credentials is None:
-            return False
+            raise unauthorized()
         user, password = credentials
-        digest = self._digest(user, password)
-        if digest in self._let_in:
-            request.user = user.decode("latin-1")
-            return True
-        if digest in self._refused:
-            return False
-        if digest in self._failed:
-            self._failed.remove(digest)
-            raise HTTPError(503, "The password could not be verified.", AGAIN)
-        if digest not in self._waiting:
-            if digest not in self._lapsed:
-                self._check_room(address)
-            self._waiting[digest] = user, password, address
-            if digest in self._lapsed:
-                self._waiting.move_to_end(digest, last=False)
-        raise NotReady((CHECK, digest, ()))
+        import hashlib
+        digest = hashlib.blake2b(user + b":" + password, key=self._key,
+                                 digest_size=HASH_SIZE).digest()
+        if digest in self._wrong:
+            raise unauthorized()
+        if digest not in self._right:
+            key = CHECK, digest, address
+            if key not in work.jobs and key not in work.fresh:
+                self._check_room(address, work)
+            work.result(key, functools.partial(
+                self._check, digest, user, password))
+        request.user = user.decode("latin-1")
 
-    def _check_room(self, address: str) -> None:
+    def _check_room(self, address: str, work: Work) -> None:
         """Raise HTTPError(503) if *address* has enough that waits, or all."""
-        own = [each for each in self._waiting.values() if each[2] == address]
-        if (len(own) >= self._limits.CHECKS_OF_ONE_MAX
-                or len(self._waiting) >= self._limits.CHECKS_MAX):
+        waiting = [key[2] for key in work.jobs if key[0] == CHECK]
+        if (waiting.count(address) >= self._limits.CHECKS_OF_ONE_MAX
+                or len(waiting) >= self._limits.CHECKS_MAX):
             raise HTTPError(503, "Too many passwords wait to be verified.",
                             AGAIN)
 
-    def due(self) -> float:
-        """Return when there is something to do, on the monotonic clock."""
-        if len(self._let_in) > self._limits.LET_IN_MAX:
-            return 0.0
-        due = next(iter(self._let_in.values()), float("inf"))
-        return min(due, self._rest_until) if self._waiting else due
-
-    def expire(self, now: float) -> bool:
-        """Let pass who was let in for long enough; return whether any did."""
-        before = len(self._let_in)
-        while (len(self._let_in) > self._limits.LET_IN_MAX
-               or self._let_in and next(iter(self._let_in.values())) <= now):
-            self._lapsed[self._let_in.popitem(last=False)[0]] = None
-            if len(self._lapsed) > self._limits.LET_IN_MAX:
-                self._lapsed.popitem(last=False)
-        return len(self._let_in) < before
-
-    def next_check(self, now: float) -> "Optional[JobKey]":
-        """Return the key of what is to be verified now, if anything is."""
-        if not self._waiting or now < self._rest_until:
-            return None
-        return CHECK, next(iter(self._waiting)), ()
-
-    def drop_check(self) -> None:
-        """Forget what next_check() returned: nobody waits for it."""
-        self._waiting.popitem(last=False)
-
-    def check(self) -> None:
-        """Verify what next_check() returned."""
-        digest, (user, password, _) = self._waiting.popitem(last=False)
+    def _check(self, digest: bytes, user: bytes, password: bytes) -> "Steps":
+        """Verify a password; return True, or an HTTPError."""
+        while self._clock() < self._rest_until:
+            yield self._rest_until
         began = self._clock()
+        own = self._hashes.get(user)
+        outcomes = []
         try:
-            is_right = self._is_right(user, password)
+            for dummy in self._dummies:
+                if own and own.cost == dummy.cost:
+                    outcomes.append(own.is_of(password))
+                else:
+                    dummy.is_of(password)
         except (ValueError, MemoryError) as exc:
             tell("a password could not be verified: %s" % (
                 str(exc) or "out of memory"))
-            self._failed.add(digest)
             self._rest_until = began + PAUSE
-            return
+            return HTTPError(503, "The password could not be verified.", AGAIN)
         now = self._clock()
         self._rest_until = now + 3 * (now - began)
-        self._lapsed.pop(digest, None)
-        if is_right:
-            self._let_in[digest] = now + LET_IN_SECONDS
-        else:
-            self._refused[digest] = None
-            if len(self._refused) > self._limits.REFUSED_MAX:
-                self._refused.popitem(last=False)
+        if any(outcomes):
+            self._right.put(digest, True, 1)
+            return True
+        self._wrong.put(digest, True, 1)
+        return unauthorized()
 
-    def _is_right(self, user: bytes, password: bytes) -> bool:
-        own = self._hashes.get(user)
-        outcomes = []
-        for dummy in self._dummies:
-            if own and own.cost == dummy.cost:
-                outcomes.append(own.is_of(password))
-            else:
-                dummy.is_of(password)
-        return any(outcomes)
-
-    def _digest(self, user: bytes, password: bytes) -> bytes:
-        import hashlib
-        return hashlib.blake2b(user + b":" + password, key=self._key,
-                               digest_size=HASH_SIZE).digest()
-
-
-# ---- Respond ----------------------------------------------------------------
 
 # RFC 7617, 2 and 2.1: the charset of names and passwords.
 CHALLENGE = 'Basic realm="files", charset="UTF-8"'
+
+
+def unauthorized() -> HTTPError:
+    """Return what those get who are not let in."""
+    return HTTPError(401, "This needs a user's name and password.",
+                     [("WWW-Authenticate", CHALLENGE)])
+
+# ---- Respond ----------------------------------------------------------------
+
 FRESH = ("Cache-Control", "no-cache")   # keep it, but ask each time
 NO_STORE = ("Cache-Control", "no-store")
-
-
 BOUNDARY = os.urandom(16).hex()     # in no file that anyone could prepare
 
 
-def respond(request: Request, site: Site, jobs: Jobs, now: float) -> Response:
+def respond(request: Request, site: Site, work: Work, now: float,
+            arrived: float) -> Answer:
     """Return the answer to *request*; *now* is seconds since 1970.
 
-    Raise NotReady when something must be made first that takes long.
+    It has *arrived* then, on the clock of *work*.  Raise NotReady when
+    something must be made first that takes long.
     """
     for _ in range(READ_TRIES):
-        try:
-            return Responder(request, site, jobs, now).respond()
-        except Changed:
-            pass  # look again
-    return error_response(HTTPError(503, "The file changes all the time."))
+        with contextlib.suppress(Changed):  # look again
+            return Responder(request, site, work, now, arrived).respond()
+    return error_answer(HTTPError(503, "The file changes all the time."))
 
 
 class Responder:
@@ -2591,15 +2764,17 @@ class Responder:
     vary    the request fields by which it might have been another
     """
 
-    def __init__(self, request: Request, site: Site, jobs: Jobs, now: float):
+    def __init__(self, request: Request, site: Site, work: Work, now: float,
+                 arrived: float):
         self.request = request
         self.site = site
-        self.jobs = jobs
+        self.work = work
         self.now = now
+        self.arrived = arrived
         self.facts: Facts = {}
         self.vary: List[str] = []
 
-    def respond(self) -> Response:
+    def respond(self) -> Answer:
         """Return the answer: locate, redirect or represent."""
         try:
             check_method(self.request.method, self.site.head)
@@ -2610,11 +2785,13 @@ class Responder:
                     raise
                 return self.fallback(error)
         except HTTPError as error:
-            return self.error(error)
+            answer = error_answer(error)
+            return self.answer(error.status, answer.fields, answer.content)
         except OSError as exc:  # in reading
-            return self.error(self.site.failure(exc, self.facts))
+            answer = error_answer(self.site.failure(exc, self.facts))
+            return self.answer(answer.status, answer.fields, answer.content)
 
-    def locate(self, segments: "List[bytes]", slash: bool) -> Response:
+    def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
         """Answer with what is at *segments*; a folder's path has a *slash*."""
         with self.site.open(segments, self.facts) as target:
             if not target.is_folder():
@@ -2632,7 +2809,7 @@ class Responder:
                 raise HTTPError(404, NOTHING_HERE)
             return self.list(segments)
 
-    def fallback(self, error: HTTPError) -> Response:
+    def fallback(self, error: HTTPError) -> Answer:
         """Answer for what is not there: the application, or the site's 404."""
         if self.site.spa:
             self.vary.append("Accept")
@@ -2654,7 +2831,7 @@ class Responder:
         except HTTPError:
             raise error
         media = content_type(media_type(NOT_FOUND_FILE), data)
-        return self.response(404, [("Content-Type", media), NO_STORE], data)
+        return self.answer(404, [("Content-Type", media), NO_STORE], data)
 
     def is_steady(self, opened: Opened) -> bool:
         """Return whether what is made of *opened* now stays true until it is
@@ -2663,13 +2840,13 @@ class Responder:
         If not, the answer is good for this turn alone.
         """
         if (is_settled(opened.status, self.now)
-                and opened.path not in self.jobs.unsteady):
+                and opened.path not in self.work.unsteady):
             return True
         self.facts[(unknown_state, opened.path)] = False
         return False
 
     def represent(self, segments: "Sequence[bytes]",
-                  opened: Opened) -> Response:
+                  opened: Opened) -> Answer:
         """Answer with a file, in the coding that the client likes best.
 
         Its type goes by the name that was asked for, as all else does (the
@@ -2715,41 +2892,39 @@ class Responder:
         return sidecar
 
     def select(self, opened: Opened, data: "Optional[bytes]", media: str,
-               coding: str = "", compress: bool = False) -> Response:
+               coding: str = "", compress: bool = False) -> Answer:
         """Answer with a representation, judging preconditions and ranges.
 
         *opened* has its octets, or those to *compress*; *data* is
         opened.small().
         """
-        request, size = self.request, opened.status.st_size
+        fields, now = self.request.fields, self.now
         etag, modified = self.validators(opened, data, (
             coding + "-" + zlib_version() if compress else coding))
-        fields = [("Content-Type", media), FRESH]
+        found = [("Content-Type", media), FRESH]
         if etag is not None:
-            fields.append(("ETag", etag))
+            found.append(("ETag", etag))
         if modified is not None:
             # RFC 9110, 8.8.2.1: never later than Date.
-            shown = http_date(min(modified, int(self.now)))
-            fields.append(("Last-Modified", shown))
-        code = evaluate_preconditions(request.fields, etag, modified, self.now)
+            shown = http_date(min(modified, int(now)))
+            found.append(("Last-Modified", shown))
+        code = evaluate_preconditions(fields, etag, modified, now)
         if code == 304:
-            tag = [("ETag", etag)] if etag else []
-            return self.response(304, [FRESH] + tag, None)
+            return self.answer(304, [FRESH] + (
+                [("ETag", etag)] if etag else []), None)
         if code:
             raise HTTPError(code, "This is not what you expected to find.")
-        if coding:
-            fields.append(("Content-Encoding", coding))
-        else:
-            fields.append(("Accept-Ranges", "bytes"))
+        found.append(("Content-Encoding", coding) if coding
+                     else ("Accept-Ranges", "bytes"))
         ranges = None
-        if not coding and "range" in request.fields and range_applies(
-                request.fields, etag, modified, self.now):
-            ranges = select_ranges(request.fields["range"], size)
-        if wants_digest(request.fields):
-            fields += self.digest(opened, compress)
+        if not coding and "range" in fields and range_applies(
+                fields, etag, modified, now):
+            ranges = select_ranges(fields["range"], opened.status.st_size)
+        if wants_digest(fields):
+            found += self.digest(opened, compress)
         if compress:
-            return self.response(200, fields, self.gzipped(opened))
-        return self.content(opened, data, fields, ranges, media)
+            return self.answer(200, found, self.gzipped(opened))
+        return self.content(opened, data, found, ranges, media)
 
     def validators(self, opened: Opened, data: "Optional[bytes]",
                    coding: str) -> "Tuple[Optional[str], Optional[int]]":
@@ -2768,96 +2943,98 @@ class Responder:
 
     def content(self, opened: Opened, data: "Optional[bytes]",
                 fields: "Fields", ranges: "Optional[List[ByteRange]]",
-                media: str) -> Response:
+                media: str) -> Answer:
         """Answer with the *ranges* of a file, None for all of it.
 
         *data* is all of a small one.
         """
-        keep = self.is_steady(opened)
         size = opened.status.st_size
         code = 200
-        pieces: List[Piece] = [(0, size)] if size else []
+        parts: List[Part] = [(0, size)] if size else []
         if ranges and len(ranges) > 1:
-            parts = multipart(ranges, size, media, BOUNDARY)
-            if pieces_length(parts) <= size:
-                code, pieces = 206, parts
+            several = multipart(ranges, size, media, BOUNDARY)
+            if pieces_length(several) <= size:
+                code, parts = 206, several
                 fields[0] = ("Content-Type", "multipart/byteranges; boundary="
                              + BOUNDARY)
         elif ranges:
             first, last = ranges[0]
-            code, pieces = 206, [(first, last + 1)]
+            code, parts = 206, [(first, last + 1)]
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
-        if pieces_length(pieces) > SMALL:
-            stream = opened.stream(pieces, self.site.files)
-            return self.response(code, fields, stream, keep)
-        content = b"".join(
-            piece if isinstance(piece, bytes) else opened.read(*piece)
-            if data is None else data[piece[0]:piece[1]] for piece in pieces)
-        return self.response(code, fields, content, keep)
+        steady = self.is_steady(opened)
+        if pieces_length(parts) <= SMALL:
+            return self.answer(code, fields, b"".join(
+                part if isinstance(part, bytes) else opened.read(*part)
+                if data is None else data[part[0]:part[1]]
+                for part in parts), steady)
+        if self.request.method == "HEAD":   # which takes none of it
+            source = Source(self.work.contents, None)
+        else:
+            source = self.work.contents.of(opened, steady)
+        return self.answer(code, fields, [
+            part if isinstance(part, bytes) else (source, *part)
+            for part in parts], steady and source.fd < 0)
 
     def digest(self, opened: Opened, compress: bool) -> "Fields":
         """Return the Repr-Digest field (RFC 9530, 3), if there can be one."""
         if compress:
-            data = self.gzipped(opened)
-            return [("Repr-Digest", repr_digest(sha256(data)))]
-        key = (DIGEST, opened.path, signature(opened.status))
-        value = self.jobs.made(key)
-        if value is None:
-            if not self.is_steady(opened):
-                return []
-            self.jobs.start(key, digest_job(self.jobs, key, self.site))
+            value = sha256(self.gzipped(opened))
+        elif self.is_steady(opened):
+            value = self.made(DIGEST, digest_steps, opened)
+        else:
+            return []
         return [("Repr-Digest", repr_digest(value))]
 
     def gzipped(self, opened: Opened) -> bytes:
         """Return the file's content by gzip, which is made only once."""
-        key = (GZIP, opened.path, signature(opened.status))
-        value = self.jobs.made(key)
-        if value is None:
-            self.jobs.queue(key, functools.partial(
-                gzip_job, self.jobs, key, self.site))
+        return self.made(GZIP, gzip_steps, opened)
+
+    def made(self, kind: str, make: "Callable[..., Steps]",
+             opened: Opened) -> bytes:
+        """Return what *make* has made of a file as it is."""
+        state = signature(opened.status)
+        value: bytes = self.work.result(
+            (kind, opened.path, state),
+            functools.partial(make, self.site, opened.path, state))
         return value
 
-    def list(self, segments: "Sequence[bytes]") -> Response:
-        """Answer with the listing, which Jobs make, for it may take long."""
+    def list(self, segments: "Sequence[bytes]") -> Answer:
+        """Answer with the listing, which is made by work."""
         self.vary.append("Accept")
+        work = self.work
         listing = Listing(segments, self.request.query,
                           prefers_json(self.request.fields))
-        fields = [("Content-Type", listing.media), FRESH,
-                  ("Content-Security-Policy", NO_SCRIPTS)]
-        name = ("%s?%s %s" % (absolute_path(segments, True),
-                              self.request.query, listing.media)
-                ).encode("latin-1")
+        name = "%s?%s" % (absolute_path(segments, True), self.request.query)
         self.facts[(unknown_state, self.site.root)] = False  # if this raises
-        shared = self.jobs.listing(name, functools.partial(
-            listing_job, self.jobs, name, self.site, segments, listing))
-        if len(shared.data) <= SMALL:
-            return self.response(200, fields, shared.data, False)
-        return self.response(200, fields, SharedStream(shared), False)
+        source = work.result(
+            (LISTING, name.encode("latin-1"), listing.media),
+            functools.partial(
+                listing_steps, self.site, segments, listing, work.listings,
+                min(LISTING_SECONDS, work.limits.TURN_SECONDS)), self.arrived)
+        size = len(source.data)
+        return self.answer(200, [
+            ("Content-Type", listing.media), FRESH,
+            ("Content-Security-Policy", NO_SCRIPTS)],
+            source.data if size <= SMALL else [(source, 0, size)], False)
 
-    def redirect(self, segments: "Sequence[bytes]") -> Response:
+    def redirect(self, segments: "Sequence[bytes]") -> Answer:
         """Answer with the folder's own path, which has a "/" at its end."""
         location = absolute_path(segments, True)
         if self.request.query:
             location += "?" + percent_encode(
                 self.request.query.encode("latin-1"), QUERY_CHARACTERS)
         page = error_page(301, "This folder is at " + location)
-        return self.response(301, [
+        return self.answer(301, [
             ("Location", location), ("Content-Type", HTML), FRESH,
             ("Content-Security-Policy", NO_SCRIPTS)], page)
 
-    def error(self, error: HTTPError) -> Response:
-        """Answer with the page that explains *error*."""
-        response = error_response(error)
-        return self.response(error.status, response.fields, response.content)
-
-    def response(self, status: int, fields: "Fields",
-                 content: "Union[bytes, Stream, None]",
-                 keep: bool = True) -> Response:
-        """Return the response, with what it varies by."""
+    def answer(self, status: int, fields: "Fields", content: "Content",
+               keep: bool = True) -> Answer:
+        """Return the answer, with what it varies by."""
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
-        return Response(status, fields, content, self.facts if keep else None)
+        return Answer(status, fields, content, self.facts if keep else None)
 
 
 def check_method(method: str, head: bool) -> None:
@@ -2872,71 +3049,11 @@ def check_method(method: str, head: bool) -> None:
                         [("Allow", ", ".join(allowed))])
 
 
-def error_response(error: HTTPError) -> Response:
+def error_answer(error: HTTPError) -> Answer:
     """Return the page that explains *error*."""
     fields = [*error.fields, ("Content-Type", HTML), NO_STORE,
               ("Content-Security-Policy", NO_SCRIPTS)]
-    return Response(error.status, fields,
-                    error_page(error.status, error.detail))
-
-
-def listing_job(jobs: Jobs, name: bytes, site: Site,
-                segments: "Sequence[bytes]", listing: Listing) -> "Job":
-    """List the folder at *segments*, slice by slice, for jobs.listing(name).
-    """
-    began = jobs.now
-    blocks = []
-    slice_seconds = min(LISTING_SECONDS, jobs.limits.TURN_SECONDS)
-    try:
-        # closing(): PyPy would close what it has open when it finds the time.
-        with contextlib.closing(listing_blocks(
-                site, segments, listing, slice_seconds)) as found:
-            for block in found:
-                blocks.append(block)
-                yield
-    except HTTPError as error:
-        jobs.share(name, began, error)
-    else:
-        jobs.share(name, began, Shared(b"".join(blocks), jobs))
-
-
-def listing_blocks(site: Site, segments: "Sequence[bytes]", listing: Listing,
-                   slice_seconds: float) -> "Generator[bytes, None, None]":
-    """Yield the content of *listing*, b"" after each *slice_seconds*.
-
-    Entries are sorted in runs, which are merged as they are written: so there
-    is no moment at which 100,000 of them are sorted at once.
-    """
-    from heapq import merge
-    runs: List[List[List[Entry]]] = [[], []]
-    begin: List[List[Entry]] = [[], []]
-    # closing(): PyPy would close what they have open when it finds the time.
-    with site.open(segments, {}) as folder, contextlib.closing(
-            site.entries(folder, segments, {})) as entries:
-        until = time.perf_counter() + slice_seconds
-        for entry in entries:
-            run = begin[entry.size is not None]
-            run.append(entry)
-            if len(run) == LISTING_RUN:
-                run.sort(key=listing.key, reverse=listing.reverse)
-                runs[entry.size is not None].append(run[:])
-                run.clear()
-            if (len(run) % LISTING_LOOK == 0
-                    and time.perf_counter() > until):
-                yield b""
-                until = time.perf_counter() + slice_seconds
-    rows = [listing.start()]
-    separator = ""
-    for kind in (0, 1):  # folders first
-        begin[kind].sort(key=listing.key, reverse=listing.reverse)
-        for entry in merge(*runs[kind], begin[kind], key=listing.key,
-                           reverse=listing.reverse):
-            rows.append(separator + listing.row(entry))
-            separator = listing.separator
-            if len(rows) == LISTING_ROWS:
-                yield "".join(rows).encode("utf-8")
-                rows = []
-    yield ("".join(rows) + listing.end()).encode("utf-8")
+    return Answer(error.status, fields, error_page(error.status, error.detail))
 
 
 def zlib_version() -> str:
@@ -2945,63 +3062,15 @@ def zlib_version() -> str:
     return zlib.ZLIB_RUNTIME_VERSION
 
 
-def gzip_job(jobs: Jobs, key: "JobKey", site: Site) -> "Job":
-    """Compress the file of *key*, slice by slice, for jobs.made(key)."""
-    import zlib
-    _, path, state = key
-    try:
-        with site.reopen(path) as opened:
-            if signature(opened.status) != state:
-                raise Changed
-            data = opened.read(0, opened.status.st_size)
-    except (Changed, OSError, HTTPError):
-        jobs.unsteady.add(path)
-        return
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
-    blocks = []
-    for start in range(0, len(data), GZIP_SLICE):
-        if start:
-            yield
-        blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
-    jobs.remember(key, b"".join(blocks) + packer.flush())
-
-
-def digest_job(jobs: Jobs, key: "JobKey", site: Site) -> "Job":
-    """Hash the file of *key*, slice by slice, for jobs.made(key).
-
-    It is opened for each slice, so that who waits holds no descriptor.
-    """
-    import hashlib
-    hashed = hashlib.sha256()
-    _, path, state = key
-    start = 0
-    while True:
-        try:
-            with site.reopen(path) as opened:
-                if signature(opened.status) != state:
-                    raise Changed
-                stop = min(start + DIGEST_SLICE, opened.status.st_size)
-                hashed.update(opened.read(start, stop))
-                is_last = stop == opened.status.st_size
-        except (Changed, OSError, HTTPError):
-            jobs.unsteady.add(path)
-            return
-        if is_last:
-            break
-        start = stop
-        yield
-    jobs.remember(key, hashed.digest())
-
-
 def repr_digest(digest: bytes) -> str:
     """Return the Repr-Digest value for a SHA-256 (RFC 9530, 3; RFC 8941)."""
     import base64
     return "sha-256=:%s:" % base64.b64encode(digest).decode("ascii")
 
-
 # ---- Transport --------------------------------------------------------------
 
 MSG_MORE = getattr(socket, "MSG_MORE", 0)  # the head waits for the content
+HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 
 # The peer, or the way to it, is gone; ConnectionError covers the others.
 GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
@@ -3028,26 +3097,6 @@ class ContentLost(Exception):
     """A file became shorter than its head has announced."""
 
 
-def send_file(sock: "Transport", fd: int, offset: int, count: int) -> int:
-    """Send up to *count* bytes of *fd* from *offset*; return how many.
-
-    Raise BlockingIOError, ContentLost at the file's end, or OSError.
-    """
-    if isinstance(sock, TLSSocket):
-        return sock.send_file(fd, offset, count)
-    if not hasattr(os, "sendfile"):
-        return sock.send(read_file(fd, offset, min(count, SMALL)))
-    try:
-        sent = os.sendfile(sock.fileno(), fd, offset, count)
-    except OSError as exc:
-        if exc.errno not in NO_SENDFILE:
-            raise
-        return sock.send(read_file(fd, offset, min(count, SMALL)))
-    if not sent:
-        raise ContentLost
-    return sent
-
-
 def read_file(fd: int, offset: int, count: int) -> bytes:
     """Return up to *count* bytes of *fd* from *offset*, or raise ContentLost.
     """
@@ -3058,7 +3107,50 @@ def read_file(fd: int, offset: int, count: int) -> bytes:
     return block
 
 
-TLS_HANDSHAKE = b"\x16"     # the first byte of a client (RFC 8446, 5.1)
+def send_file(sock: socket.socket, fd: int, start: int,
+              count: int) -> "Optional[int]":
+    """Send up to *count* bytes of *fd* from *start*; return how many.
+
+    None where that cannot be done without reading them.  Raise
+    BlockingIOError, ContentLost at the file's end, or OSError.
+    """
+    if not hasattr(os, "sendfile"):
+        return None
+    try:
+        sent = os.sendfile(sock.fileno(), fd, start, count)
+    except OSError as exc:
+        if exc.errno in NO_SENDFILE:
+            return None
+        raise
+    if not sent:
+        raise ContentLost
+    return sent
+
+
+def gather(pieces: "Iterable[Piece]",
+           limit: int) -> "List[Union[bytes, memoryview]]":
+    """Return the *pieces* in memory that come first, about *limit* bytes."""
+    found: List[Union[bytes, memoryview]] = []
+    for piece in pieces:
+        if limit <= 0 or isinstance(piece, tuple):
+            break
+        found.append(piece)
+        limit -= len(piece)
+    return found
+
+
+def advance(pieces: "Deque[Piece]", count: int) -> None:
+    """Drop the *count* bytes that *pieces* begin with."""
+    while count:
+        piece = pieces[0]
+        size = pieces_length([piece])
+        if count >= size:
+            pieces.popleft()
+        elif isinstance(piece, tuple):
+            pieces[0] = piece[0], piece[1] + count, piece[2]
+        else:
+            pieces[0] = memoryview(piece)[count:]
+        count -= min(count, size)
 
 
 def tls_context(cert: str, key: str,
@@ -3067,18 +3159,17 @@ def tls_context(cert: str, key: str,
 
     *key* is the file of its private key, which may be the same;
     *password_file* has the password of an encrypted key in its first line.
-    Raise OSError, with the file's name, or BadFile.
+    Raise StartError.
     """
     try:
         import ssl
     except ImportError:
-        raise BadFile("--tls-cert needs the ssl module, which this Python"
-                      " lacks.")
+        raise StartError("--tls-cert needs the ssl module, which this Python"
+                         " lacks.")
     for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
-        with open(path, "rb") as file:  # OpenSSL would not name it
-            if word not in file.read():
-                raise BadFile("%s has no PEM %s in it." % (
-                    path, word.decode("ascii").strip("-").lower()))
+        if word not in read_named(path):    # OpenSSL would not name it
+            raise StartError("%s has no PEM %s in it." % (
+                path, word.decode("ascii").strip("-").lower()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if hasattr(context, "minimum_version"):  # novm
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # novm
@@ -3087,305 +3178,105 @@ def tls_context(cert: str, key: str,
     # By number for Python 3.6, which has no name for it.
     context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0x40000000)
     context.set_alpn_protocols(["http/1.1"])
-    password = KeyPassword(password_file)
+    password = None
+    if password_file is not None:
+        password = read_named(password_file).partition(b"\n")[0]
+        password = password.rstrip(b"\r")[:PASSWORD_MAX]
+    asked = []
+
+    def give_password() -> bytes:   # OpenSSL alone would ask at the terminal
+        asked.append(True)
+        return password or b""
     try:
-        context.load_cert_chain(cert, key, password)
+        context.load_cert_chain(cert, key, give_password)
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
-            raise BadFile("the key in %s is not that of the certificate in %s."
-                          % (key, cert))
-        if password.was_asked and password_file is None:
-            raise BadFile("the key in %s is encrypted: name the file of its"
-                          " password by --tls-password-file." % key)
-        if password.was_asked:
-            raise BadFile("the password in %s does not open the key in %s."
-                          % (password_file, key))
-        raise BadFile("cannot use the certificate in %s with the key in %s: %s"
-                      % (cert, key, exc))
+            raise StartError("the key in %s is not that of the certificate in"
+                             " %s." % (key, cert))
+        if asked and password is None:
+            raise StartError("the key in %s is encrypted: name the file of its"
+                             " password by --tls-password-file." % key)
+        if asked:
+            raise StartError("the password in %s does not open the key in %s."
+                             % (password_file, key))
+        raise StartError("cannot use the certificate in %s with the key in %s:"
+                         " %s" % (cert, key, exc))
     return context
 
 
-class KeyPassword:
-    """Gives the password of an encrypted key; OpenSSL alone would prompt.
-
-    It is the first line of the file at *path*, None for a wrong one.
-    """
-
-    def __init__(self, path: "Optional[str]"):
-        self.was_asked = False
-        self._password = b""
-        if path is not None:
-            with open(path, "rb") as file:
-                line = file.readline(PASSWORD_MAX + 1)
-            self._password = line.rstrip(b"\r\n")[:PASSWORD_MAX]
-
-    def __call__(self) -> bytes:
-        self.was_asked = True
-        return self._password
+TLS_HANDSHAKE = b"\x16"     # the first byte of a client (RFC 8446, 5.1)
 
 
-def tls_error(exc: OSError) -> OSError:
-    """Return what a socket would raise in place of ssl's *exc*."""
+def socket_error(exc: OSError) -> OSError:
+    """Return what a socket would raise in place of an SSLSocket's *exc*."""
     import ssl
-    if isinstance(exc, ssl.SSLWantReadError):
+    if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
         return BlockingIOError(errno.EAGAIN, "a part of a TLS record")
-    return ConnectionAbortedError(errno.ECONNABORTED, str(exc))
+    if isinstance(exc, ssl.SSLError):
+        return ConnectionAbortedError(errno.ECONNABORTED, str(exc))
+    return exc
 
 
 class TLSSocket:
     """A non-blocking socket that speaks TLS, as far as a server needs it.
 
-    OpenSSL sees memory alone, so that nothing here waits for anything but
-    *sock*: recv() and send() raise BlockingIOError as a socket's do, and what
-    is wrong in the TLS is a ConnectionAbortedError.
-
-    _waiting  encrypted bytes that the socket has not taken yet
-    _owed     how many bytes of the next send()'s data are encrypted in them
-    _barren   how many bytes have come without any data in them
+    It is an SSLSocket, whose errors are a socket's.  After a send() that
+    would have blocked the next one must have the same bytes.
     """
 
-    __slots__ = ("sock", "_tls", "_incoming", "_outgoing", "_waiting", "_owed",
-                 "_barren")
+    __slots__ = ("_tls",)
 
     def __init__(self, sock: socket.socket, context: "ssl.SSLContext"):
+        self._tls = context.wrap_socket(sock, True,
+                                        do_handshake_on_connect=False)
+
+    def handshake(self) -> int:
+        """Go on with the handshake; return what it waits for, 0 at its end."""
         import ssl
-        self.sock = sock
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, True)
-        self._waiting = b""
-        self._owed = self._barren = 0
-
-    def fetch(self) -> None:
-        """Read a part of the handshake."""
-        if not self._fetch(RECV_SIZE):
-            raise ConnectionResetError(errno.ECONNRESET, "no handshake")
-
-    def _fetch(self, size: int) -> int:
-        """Take up to *size* encrypted bytes; return how many came."""
-        data = self.sock.recv(size)
-        self._barren += len(data)
-        if self._barren > TLS_BARREN_MAX:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "no data in TLS")
-        self._incoming.write(data)
-        return len(data)
-
-    def handshake(self) -> bool:
-        """Go on with the handshake; return whether it is complete.
-
-        Our part of it is for push() to send.
-        """
         try:
             self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return READ
+        except ssl.SSLWantWriteError:
+            return WRITE
         except OSError as exc:
-            error = tls_error(exc)
-            if not isinstance(error, BlockingIOError):
-                self.push()  # the alert that says what is wrong
-                raise error
-            return False
-        return True
-
-    def push(self) -> bool:
-        """Send what is encrypted; return whether all of it has left."""
-        self._waiting += self._outgoing.read()
-        if len(self._waiting) > TLS_BACKLOG_MAX:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "it never reads")
-        with contextlib.suppress(BlockingIOError):
-            while self._waiting:
-                sent = self.sock.send(self._waiting)
-                self._waiting = self._waiting[sent:]
-        return not self._waiting
+            raise socket_error(exc)
+        return 0
 
     def recv(self, size: int) -> bytes:
-        """Return what has come, a record at least; b"" when no more will."""
-        # A handshake may leave something there.
-        if not self._incoming.pending and not self._fetch(size):
-            return b""
+        """Return what has come, a record at most; b"" when no more will."""
         try:
-            data = self._tls.read(size)
+            return self._tls.recv(size)
         except OSError as exc:
-            self.push()
-            raise tls_error(exc)
-        self._barren = 0
-        if data and (self._incoming.pending or self._tls.pending()):
-            data += self._read_rest(size)
-        return data
-
-    def _read_rest(self, size: int) -> bytes:
-        """Return what else is whole, for nothing would tell of it later."""
-        blocks = []
-        try:
-            while self._incoming.pending or self._tls.pending():
-                blocks.append(self._tls.read(size))
-                if not blocks[-1]:  # close_notify: make that show again
-                    self.sock.shutdown(socket.SHUT_RD)
-                    break
-        except OSError as exc:
-            if not isinstance(tls_error(exc), BlockingIOError):
-                self.sock.shutdown(socket.SHUT_RD)
-        return b"".join(blocks)
+            raise socket_error(exc)
 
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
-        """Encrypt and send; return how many bytes of *data* are done with.
+        """Encrypt and send *data*, which is all or nothing; no *flags*."""
+        try:
+            return self._tls.send(data)
+        except OSError as exc:
+            raise socket_error(exc)
 
-        What is not done with must be what the next call's data begin with.
-        """
-        done, stop = 0, min(len(data), TLS_SLICE)
-        while True:
-            if not self._owed:
-                self._encrypt(data[done:min(done + TLS_BUFFER, stop)])
-            try:
-                sent = self.sock.send(self._waiting, flags)
-            except BlockingIOError:
-                if done:
-                    return done
-                raise
-            if sent < len(self._waiting):
-                break
-            done += self._owed
-            self._owed, self._waiting = 0, b""
-            if done >= stop:
-                return done
-        self._waiting = self._waiting[sent:]
-        sent = min(sent, self._owed - 1)  # the last one only with all of it
-        self._owed -= sent
-        return done + sent
-
-    def _encrypt(self, data: "Union[bytes, memoryview]") -> None:
-        """Let *data* wait to be sent, and owe it."""
-        # Record by record, for OpenSSL's memory never shrinks.
-        records = [self._waiting]
-        for start in range(0, len(data), TLS_RECORD):
-            try:
-                self._owed += self._tls.write(data[start:start + TLS_RECORD])
-            except OSError as exc:
-                raise tls_error(exc)
-            records.append(self._outgoing.read())
-        self._waiting = b"".join(records)
-
-    def send_file(self, fd: int, offset: int, count: int) -> int:
-        """Send of a file; see the function of this name."""
-        return self.send(b"" if self._owed else read_file(
-            fd, offset, min(count, TLS_SLICE)))
-
-    def close_notify(self) -> bool:
-        """Say that nothing follows; return whether that has left.
+    def end(self) -> socket.socket:
+        """Say that nothing follows; return the socket, without TLS.
 
         Without it the client cannot tell the end from a cut (RFC 8446, 6.1).
         """
-        with contextlib.suppress(OSError):  # it would wait for the answer
-            self._tls.unwrap()
-        return self.push()
+        with contextlib.suppress(OSError, ValueError):  # it would wait for
+            self._tls.unwrap()                          # the client's, too
+        family, kind, proto = (self._tls.family, self._tls.type,
+                               self._tls.proto)
+        sock = socket.socket(family, kind, proto, self._tls.detach())
+        sock.setblocking(False)
+        return sock
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
-        return self.sock.fileno()
+        return self._tls.fileno()
 
     def close(self) -> None:
         """Close the socket, without a word."""
-        self.sock.close()
-
-
-class SharedFile:
-    """A descriptor that several FileStreams send from; the last closes it.
-
-    files   those that are being sent, or kept to be, by their files'
-            signatures: clients of one file need one descriptor, whatever part
-            of it they get
-    """
-
-    __slots__ = ("fd", "key", "files", "users")
-
-    def __init__(self, fd: int, key: "Signature", files: "Files"):
-        self.fd = fd
-        self.key = key
-        self.files = files
-        self.users = 0
-
-    def release(self) -> None:
-        """One of the users is done with it."""
-        self.users -= 1
-        if not self.users:
-            del self.files[self.key]
-            os.close(self.fd)
-
-
-class FileStream:
-    """Content that is sent from an open file.
-
-    pieces  what is still to be sent: bytes, or a (start, stop) of the file
-    length  bytes of all the content; sent, of what the socket has taken
-    """
-
-    __slots__ = ("file", "pieces", "length", "sent")
-
-    def __init__(self, file: SharedFile, pieces: "List[Piece]"):
-        file.users += 1
-        self.file = file
-        self.pieces = pieces
-        self.length = pieces_length(pieces)
-        self.sent = 0
-
-    def again(self) -> "FileStream":
-        """Return the same for another connection; this one is unsent."""
-        return FileStream(self.file, self.pieces[:])
-
-    def is_done(self) -> bool:
-        """Return whether all is sent."""
-        return self.sent == self.length
-
-    def send(self, sock: "Transport") -> None:
-        """Send a slice of the first piece; see send_file() for what it raises.
-        """
-        pieces = self.pieces
-        piece = pieces[0]
-        if isinstance(piece, bytes):
-            count = sock.send(piece, MSG_MORE if len(pieces) > 1 else 0)
-            left = len(piece) - count
-            pieces[0] = piece[count:]
-        else:
-            start, stop = piece
-            left = stop - start
-            count = send_file(sock, self.file.fd, start,
-                              min(left, FILE_SLICE))
-            left -= count
-            pieces[0] = start + count, stop
-        self.sent += count
-        if not left:
-            del pieces[0]
-
-    def close(self) -> None:
-        """Release the file."""
-        self.file.release()
-
-
-class SharedStream:
-    """Content that is sent from memory, which others are sent, too.
-
-    sent    bytes of it that the socket has taken
-    """
-
-    __slots__ = ("shared", "length", "sent")
-
-    def __init__(self, shared: Shared):
-        shared.users += 1
-        self.shared = shared
-        self.length = len(shared.data)
-        self.sent = 0
-
-    def is_done(self) -> bool:
-        """Return whether all is sent."""
-        return self.sent == self.length
-
-    def send(self, sock: "Transport") -> None:
-        """Send a slice."""
-        rest = memoryview(self.shared.data)[self.sent:]
-        self.sent += sock.send(rest[:FILE_SLICE])
-
-    def close(self) -> None:
-        """Release the content."""
-        self.shared.release()
-
+        self._tls.close()
 
 # ---- Connection -------------------------------------------------------------
 
@@ -3393,201 +3284,329 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
-# The places in an Answer.
-REQUEST: "Final" = 0
-MESSAGE: "Final" = 1
-STREAM: "Final" = 3
+# The states, in the order of a connection's life.
+STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "IDLE", "RECEIVING", "PREPARING",
+               "SENDING", "LINGERING", "CLOSED")
+(ACCEPTED, HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING,
+ CLOSED) = range(len(STATE_NAMES))
 
-# The states, in the order of a connection's life; STATES has their rules.
-# The last three are those of a Listener, of the Waker and of Orders.
-STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "GREETING", "IDLE", "RECEIVING",
-               "PREPARING", "SENDING", "FINISHING", "LINGERING", "CLOSED",
-               "LISTENING", "WAKING", "OBEYING")
-(ACCEPTED, HANDSHAKE, GREETING, IDLE, RECEIVING, PREPARING, SENDING, FINISHING,
- LINGERING, CLOSED, LISTENING, WAKING, OBEYING) = range(len(STATE_NAMES))
+STATES = [
+    # state, seconds, at capacity it has so many, may be followed by
+    # Until the end of the turn at the most: Loop._welcome() calls receive().
+    (ACCEPTED, REQUEST_TIMEOUT, None,
+     {HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
+    (HANDSHAKE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
+     {RECEIVING, SENDING, LINGERING, CLOSED}),
+    (IDLE, IDLE_TIMEOUT, 0,
+     {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
+    (RECEIVING, REQUEST_TIMEOUT, ROOM_GRACE,
+     {IDLE, PREPARING, SENDING, LINGERING, CLOSED}),
+    (PREPARING, PREPARE_TIMEOUT, None,
+     {IDLE, RECEIVING, SENDING, LINGERING, CLOSED}),
+    (SENDING, SEND_TIMEOUT, ROOM_GRACE,
+     {IDLE, RECEIVING, PREPARING, LINGERING, CLOSED}),
+    (LINGERING, LINGER_TIMEOUT, 0, {CLOSED}),
+    (CLOSED, 0, None, set()),
+]
+_, SECONDS, PATIENCE, FOLLOWS = zip(*STATES)
+READING = ACCEPTED, IDLE, RECEIVING     # what receive() is for
 
 
 class Connection:
     """One client: its socket, its buffers and its state.
 
+    peer    its address and port
+    who     what its log lines begin with; "" for a trusted proxy, whose
+            requests are those of others
+    events  what the selector watches for.  It lags behind the state: it is
+            changed when it would tell what nobody wants to know
     buffer  bytes received and not yet answered
-    queue   the Answers that are being sent, in order
-    sent    how many bytes of the first one's data are sent
-    since   when the first answer in the queue was asked for, or the lingering
-            began
-    began   when its state's time began; Server.schedule() sets it, and
-            answer()
+    queue   the requests and Answers that are being sent, in order
+    pieces  what of them has not left
+    sent    bytes of the first one that have left
+    since   when it was last read from, or the lingering began
+    began   when its state's time began
 
     A step stores only what a finished system call has done, so it can stop at
     any call and be entered again.
     """
 
-    __slots__ = ("server", "sock", "address", "port", "state", "buffer",
-                 "queue", "sent", "since", "began")
+    __slots__ = ("loop", "sock", "peer", "who", "state", "events", "buffer",
+                 "queue", "pieces", "sent", "since", "began")
 
-    def __init__(self, server: "Server", sock: socket.socket,
-                 peer: "Peer"):
-        self.server = server
+    def __init__(self, loop: "Loop", sock: socket.socket, peer: "Peer",
+                 who: str):
+        self.loop = loop
         self.sock: Transport = sock
-        self.address, self.port = peer  # a tuple would take 64 bytes more
+        self.peer = peer
+        self.who = who
         self.state = ACCEPTED
+        self.events = 0
         self.buffer = b""
-        self.queue: Tuple[Answer, ...] = ()  # () takes no memory
+        self.queue: Queue = ()  # () takes no memory
+        self.pieces: Deque[Piece] = NO_PIECES
         self.sent = 0
-        self.since = self.began = 0.0
+        self.since = self.began = loop.now
+        loop.connections[ACCEPTED][self] = None
 
     def __repr__(self) -> str:
-        return "<Connection %s:%s %s, %d bytes in, %d messages out>" % (
-            self.address, self.port, STATE_NAMES[self.state],
-            len(self.buffer), len(self.queue))
+        return "<Connection %s:%s %s, %d bytes in, %d answers out>" % (
+            *self.peer, STATE_NAMES[self.state], len(self.buffer),
+            len(self.queue))
+
+    # The state.
 
     def enter(self, state: int) -> None:
         """Go to *state*, or begin its time anew; nothing else sets it.
 
-        Raise OSError, without going there, when it cannot be waited for.
+        Raise OSError when the selector cannot watch for it.
         """
-        assert state == self.state or state in FOLLOWS[self.state], (
+        loop = self.loop
+        self.began = loop.now
+        if state == self.state:
+            loop.connections[state].move_to_end(self)
+            return
+        assert state in FOLLOWS[self.state], (
             STATE_NAMES[self.state], STATE_NAMES[state])
-        self.server.schedule(self, state)
+        del loop.connections[self.state][self]
         self.state = state
+        if state == CLOSED:
+            self.watch(0)
+            loop.work.queue.pop(self, None)
+            self.sock.close()
+            loop.resume_accepting()     # there is room
+            return
+        loop.connections[state][self] = None
+        loop.wake_by(loop.now + loop.seconds[state])
+        if state == IDLE or state == RECEIVING or state == LINGERING:
+            self.watch(READ)
+            loop.resume_accepting()     # room could be made
 
-    def begin(self) -> None:
-        """Read what has come with the connection.
+    def watch(self, events: int) -> None:
+        """Let the selector tell when the socket is ready for *events*."""
+        selector = self.loop.selector
+        if events == self.events:
+            return
+        if not events:
+            # A modify() that failed may have unregistered it: select(), poll()
+            # and Python 3.6 do that first.
+            with contextlib.suppress(KeyError):
+                selector.unregister(self.sock)
+        else:
+            change = selector.modify if self.events else selector.register
+            change(self.sock, events,
+                   self.receive if events == READ else self.go_on)
+        self.events = events
 
-        With a whole head it stays ACCEPTED, unknown to the selector, until
-        the next turn answers it.
-        """
-        try:
-            self.receive()
-        except BlockingIOError:
-            pass
-        if self.state == ACCEPTED and HEAD_END not in self.buffer:
-            self.enter(RECEIVING)
+    def go_on(self) -> None:
+        """The socket is ready, and there is no request to receive."""
+        if self.state == LINGERING:
+            self.linger()
+        elif self.state == PREPARING or self.events == READ and (
+                self.state == SENDING):
+            self.watch(0)   # that comes first
+        else:
+            if self.state == SENDING and self.loop.tls:
+                self.enter(SENDING)     # within a slice no progress shows
+            self.loop.work.queue.setdefault(self)
 
-    def await_handshake(self) -> None:
-        """Wait for TLS instead: nothing comes with the connection alone."""
-        self.enter(HANDSHAKE)
+    def step(self) -> bool:
+        """Do a step of what takes long; return whether another can follow."""
+        if self.state == HANDSHAKE:
+            self.handshake()
+        elif self.queue:
+            return self.flush()
+        else:
+            self.loop.work.woken.append(self)
+        return False
+
+    # Receiving.
 
     def handshake(self) -> None:
-        """HANDSHAKE: answer the client's part of it, as it comes."""
-        if not self.server.take_handshake_turn():
-            return  # the next turn finds it as ready
+        """HANDSHAKE: do a step of it."""
         if not isinstance(self.sock, TLSSocket):
             first = self.sock.recv(1, socket.MSG_PEEK)
             if first != TLS_HANDSHAKE:
-                self.refuse_plain()
+                self.buffer = self.sock.recv(RECV_SIZE)
+                if self.buffer:
+                    self.refuse(HTTPError(400, "This port speaks HTTPS: the"
+                                          " address begins with https://"))
+                else:
+                    self.enter(CLOSED)
                 return
-            assert self.server.tls
-            self.sock = TLSSocket(self.sock, self.server.tls)
-        self.sock.fetch()
-        self.greet()
-
-    def greet(self) -> None:
-        """GREETING, too: send our part of the handshake."""
-        assert isinstance(self.sock, TLSSocket)
-        is_complete = self.sock.handshake()
-        if not self.sock.push():
-            state = GREETING
+            assert self.loop.tls
+            self.sock = TLSSocket(self.sock, self.loop.tls)
+        events = self.sock.handshake()
+        if events:
+            self.watch(events)
         else:
-            state = RECEIVING if is_complete else HANDSHAKE
-        if state != self.state:
-            self.enter(state)
-        if state == RECEIVING:
-            self.receive()  # requests may have come with its end
-
-    def refuse_plain(self) -> None:
-        """Answer a client that has begun without TLS, and close."""
-        self.buffer = self.sock.recv(RECV_SIZE)
-        if self.buffer:
-            self.refuse(HTTPError(400, "This port speaks HTTPS: the address"
-                                  " begins with https://"))
-        else:
-            self.enter(CLOSED)
+            self.enter(RECEIVING)
 
     def receive(self) -> None:
-        """ACCEPTED, IDLE, RECEIVING: read; ask to answer a whole head."""
+        """ACCEPTED, IDLE, RECEIVING: read, and let it be answered."""
+        if self.state not in READING:
+            self.go_on()
+            return
         data = self.sock.recv(RECV_SIZE)
-        if data in self.server.known and not self.buffer:
-            self.buffer = data  # as nearly always
-            self.server.answerable.append(self)
-        elif data:
-            self.receive_part(data)
-        else:
+        if not data:
             self.end_of_input()
+        elif self.buffer:
+            self.receive_more(data)
+        else:
+            self.buffer = data
+            self.since = self.loop.now
+            self.loop.answerable.append(self)
 
-    def receive_part(self, data: bytes) -> None:
-        """Add *data* to the buffer, and see what the buffer amounts to."""
+    def receive_more(self, data: bytes) -> None:
+        """Add *data* to a part of a head; only the new part is looked at."""
         checked = len(self.buffer)
         self.buffer += data
-        if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
-            self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
-            checked = 0
-            if not self.buffer:
-                return
         if self.buffer.find(HEAD_END, max(0, checked - 3)) >= 0:
-            self.server.answerable.append(self)
+            self.since = self.loop.now
+            self.loop.answerable.append(self)
             return
         try:
             check_partial(self.buffer, checked)
         except HTTPError as error:
             self.refuse(error)
-        else:
-            if self.state == IDLE:
-                self.enter(RECEIVING)
+
+    def wait_for_more(self, answered: bool = False) -> None:
+        """The buffer holds no whole head: wait in the state that fits.
+
+        *answered*: the one before was; so this one has a time of its own.
+        """
+        if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
+            self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
+        state = IDLE
+        if self.buffer:
+            state = RECEIVING
+            try:
+                check_partial(self.buffer, 0)
+            except HTTPError as error:
+                self.refuse(error)
+                return
+        elif self.state in (ACCEPTED, RECEIVING) and not answered:
+            state = RECEIVING   # empty lines alone win nobody time
+        if answered or state != self.state:
+            self.enter(state)
 
     def end_of_input(self) -> None:
         """Close, where no answer is owed; a head in part is logged as 400."""
         self.log_part()
         if isinstance(self.sock, TLSSocket):
-            self.sock.close_notify()
+            self.sock = self.sock.end()
         self.enter(CLOSED)
 
-    def answer_heads(self) -> None:
-        """Queue the answers to the heads in the buffer, and send them.
+    def has_left(self) -> bool:
+        """Return whether the client has closed or reset; PREPARING, for which
+        the selector tells of nothing.
+
+        One that has only ended what it sends looks the same.
+        """
+        try:
+            if POLLRDHUP:   # tells it behind what is unread, as TLS's end is
+                poll = select.poll()
+                poll.register(self.sock, POLLRDHUP)
+                return bool(poll.poll(0))
+            sock = self.sock
+            return isinstance(sock, socket.socket) and (
+                not sock.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    # Answering.
+
+    def answer(self) -> None:
+        """Answer the heads in the buffer: the one path from head to send.
+
+        What is in memory leaves at once, while the turn's time lasts; the
+        rest in steps.
+        """
+        loop = self.loop
+        request: Any = loop.known.get(self.buffer)
+        answer: Any = request and loop.kept.get(request.key)
+        if answer and answer.turn != loop.turn:
+            answer = loop.renewed(request.key, answer)
+        if answer and not answer.rest:
+            self.buffer = b""   # one head alone, as nearly always
+            queue: Queue = ((request, answer),)
+            data = answer.data
+        else:
+            queue = self.answers()
+            if not queue:
+                return
+            answer = queue[-1][1]
+            data = b"".join([each.data for _, each in queue])
+        sent, total = 0, len(data)
+        try:
+            if not answer.rest:
+                sent = self.sock.send(data)
+            elif loop.sends_at_once(answer):
+                total += answer.total - answer.head
+                sent = self.sock.sendmsg(   # type: ignore[union-attr]
+                    [data, *answer.rest])
+            else:
+                sent = self.sock.send(data, MSG_MORE)
+                total += 1
+        except OSError:
+            pass    # full; or gone, which the next step meets again
+        if sent != total:
+            self.send_later(queue, data, sent)
+            return
+        self.log_sent(queue)
+        if answer.closes or self.buffer or loop.stops:
+            self.next_request(queue[-1])
+        else:
+            self.enter(IDLE)
+
+    def answers(self) -> "Queue":
+        """Return the requests in the buffer and their Answers; () where the
+        buffer has none, or it must wait.
 
         Not more than QUEUE_MAX bytes, nor anything behind a file or behind
         the last answer: the rest stays in the buffer until those are sent.
         """
-        server, buffer = self.server, self.buffer
-        queue: List[Answer] = []
-        start = queued = 0
-        while queued < QUEUE_MAX:
+        loop, buffer = self.loop, self.buffer
+        queue: List[Tuple[Request, Answer]] = []
+        start = size = 0
+        while size < QUEUE_MAX:
             stop = buffer.find(HEAD_END, start) + len(HEAD_END)
             if stop < len(HEAD_END):
                 break
-            data = buffer[start:stop]
+            head = buffer[start:stop]
             start = stop
-            if data == HEAD_END:
+            if head == HEAD_END:
                 continue  # empty lines before a request line
             try:
-                answer = server.answer_to(data, self)
+                pair = loop.answer_to(head, self)
             except NotReady as wait:
-                self.buffer = buffer[start - len(data):]
-                self.wait_for(wait.key, queue)
-                return
+                self.buffer = buffer[start - len(head):]
+                if not queue:
+                    wait.job.waiting.append(self)
+                    self.enter(PREPARING)
+                    loop.wake_by(loop.now + LEFT_LOOK)
+                return tuple(queue)
             except Exception:  # a bug; abort() logs what was to be sent
                 self.queue = tuple(queue)
-                self.since = server.now
-                self.log(unparsed_request(data), 500, 0, True)
+                self.log(unparsed_request(head), 500, 0, True)
                 self.buffer = b""   # or abort() would log it again
                 raise
-            queue.append(answer)
-            _, message, _, stream = answer
-            queued += len(message.data)
-            if stream or message.connection == "close":
+            queue.append(pair)
+            size += len(pair[1].data)
+            if pair[1].closes or pair[1].rest:
                 break
         self.buffer = buffer[start:]
-        self.send_queue(queue)
+        if not queue:
+            self.wait_for_more()
+        return tuple(queue)
 
-    def wait_for(self, key: "JobKey", queue: "List[Answer]") -> None:
-        """Wait for a job; the answers in *queue* are sent first."""
-        if queue:
-            self.send_queue(queue)
-        else:
-            self.server.waiting.setdefault(key, []).append(self)
-            if self.state != PREPARING:
-                self.since = self.server.now
-            self.enter(PREPARING)
+    def refuse(self, error: HTTPError) -> None:
+        """Answer what the buffer begins with by *error*, and close."""
+        request = self.unanswered()
+        self.since = self.loop.now
+        self.send_later(((request, self.loop.refusal(request, error)),))
 
     def unanswered(self) -> Request:
         """Return what the buffer begins with, for its log line."""
@@ -3597,93 +3616,107 @@ class Connection:
                 return parse_request(head + end)
         return unparsed_request(self.buffer)
 
-    def refuse(self, error: HTTPError) -> None:
-        """Answer what the buffer begins with by *error*, and close."""
-        request = self.unanswered()
-        message = self.server.render_error(request, error)
-        self.send_queue([(request, message, "", None)])
+    # Sending.
 
-    def send_queue(self, queue: "List[Answer]") -> None:
-        """Begin to send *queue*, which may be empty."""
-        self.queue = tuple(queue)
-        if self.state != PREPARING:
-            self.since = self.server.now
-        self.flush()
+    def send_later(self, queue: "Queue", data: bytes = b"",
+                   sent: int = 0) -> None:
+        """Send the answers in *queue* in steps.
 
-    def send(self) -> None:
-        """SENDING: go on with the queue, or with what the buffer holds."""
-        if self.queue:
-            self.flush()
-        else:
-            self.server.answerable.append(self)
-
-    def flush(self) -> None:
-        """Send of the queue what one send() and one sendfile() take."""
-        last = None
-        before = self.queue, self.sent
-        try:
-            if self.queue and self.sent < len(self.queue[0][MESSAGE].data):
-                last = self.send_data()
-            if self.queue and self.sent == len(self.queue[0][MESSAGE].data):
-                last = self.send_stream()
-        except BlockingIOError:
-            if self.state == SENDING and before == (self.queue, self.sent):
-                return  # no progress: its time goes on
-        if self.queue:
-            self.enter(SENDING)
-        else:
-            self.next_request(last)
-
-    def send_data(self) -> "Optional[Answer]":
-        """Send what is in memory; return the last answer this completes."""
-        queue = self.queue
-        if len(queue) == 1:
-            data = queue[0][MESSAGE].data
-        else:
-            data = b"".join([answer[MESSAGE].data for answer in queue])
-        if self.sent:
-            data = data[self.sent:]
-        sent = self.sent + self.sock.send(
-            data, MSG_MORE if queue[-1][STREAM] else 0)
-        done = 0
-        for answer in queue:
-            message = answer[MESSAGE]
-            if answer[STREAM] or sent < len(message.data):
-                break
-            sent -= len(message.data)
-            done += 1
-            self.log_sent(answer)
-        self.sent = sent
-        self.queue = queue[done:]
-        return queue[done - 1] if done else None
-
-    def send_stream(self) -> "Optional[Answer]":
-        """Send a slice of the first answer's stream; return it at its end."""
-        if not self.server.take_sending_turn(self):
-            self.enter(SENDING)  # it is not the client who is slow
-            raise BlockingIOError  # another turn finds it as ready
-        answer = self.queue[0]
-        request, message, _, stream = answer
-        assert stream, "without a stream, data is all there is"
-        stream.send(self.sock)
-        if not stream.is_done():
-            return None
-        stream.close()
+        *sent* bytes have left, at a try with *data*, which they begin with.
+        """
+        last = queue[-1][1]
+        if last.in_memory:
+            for source in last.sources():
+                source.hold()
+        self.queue = queue
+        self.pieces = deque([data or last.data, *last.rest])
         self.sent = 0
-        self.queue = self.queue[1:]
-        self.log(request, message.response.status, stream.sent, False)
-        return answer
+        self.enter(SENDING)
+        self.has_sent(sent)
+        if sent == len(data):
+            self.loop.work.queue[self] = None
+        else:
+            self.watch(WRITE)
 
-    def next_request(self, last: "Optional[Answer]") -> None:
-        """All is sent: wait for another request, or close."""
-        is_last = last is not None and last[MESSAGE].connection == "close"
-        if HEAD_END in self.buffer and not is_last:
-            self.enter(SENDING)  # others first: the next turn goes on
-        elif not (is_last or self.server.is_stopping()):
-            self.await_request(last is not None)
+    def flush(self) -> bool:
+        """SENDING: send a slice; return whether another can follow."""
+        last = self.queue[-1]
+        try:
+            piece = self.pieces[0]
+            sent, tried = (self.send_file(*piece) if isinstance(piece, tuple)
+                           else self.send_bytes())
+        except BlockingIOError:
+            sent, tried = 0, 1
+        if sent:
+            self.enter(SENDING)     # who makes progress has time
+            self.has_sent(sent)
+        if not self.queue:
+            self.next_request(last)
+            return False
+        if sent < tried:
+            self.watch(WRITE)
+        return sent == tried
+
+    def send_bytes(self) -> "Tuple[int, int]":
+        """Send what is in memory; return how many bytes have left, and how
+        many were tried.
+        """
+        pieces = self.pieces
+        found = gather(pieces, FILE_SLICE)
+        if isinstance(self.sock, TLSSocket):
+            data = found[0][:TLS_SLICE]
+            return self.sock.send(data), len(data)
+        flags = MSG_MORE if len(found) < len(pieces) else 0
+        if len(found) > 1 and HAS_SENDMSG:
+            return (self.sock.sendmsg(found, (), flags),
+                    pieces_length(found))
+        data = found[0][:FILE_SLICE]
+        return self.sock.send(data, flags), len(data)
+
+    def send_file(self, source: Source, start: int,
+                  stop: int) -> "Tuple[int, int]":
+        """Send of a file; return what send_bytes() does."""
+        count = min(stop - start, FILE_SLICE)
+        if not isinstance(self.sock, TLSSocket):
+            sent = send_file(self.sock, source.fd, start, count)
+            if sent is not None:
+                return sent, count
+        block = read_file(source.fd, start, min(count, SMALL))
+        advance(self.pieces, len(block))
+        self.pieces.appendleft(block)
+        return self.send_bytes()
+
+    def has_sent(self, count: int) -> None:
+        """So many bytes more have left: log the answers that are complete."""
+        advance(self.pieces, count)
+        queue, done = self.queue, 0
+        self.sent += count
+        while done < len(queue) and self.sent >= queue[done][1].total:
+            self.sent -= queue[done][1].total
+            done += 1
+        self.queue = queue[done:]
+        self.release(queue[:done])
+        self.log_sent(queue[:done])
+
+    def release(self, queue: "Queue") -> None:
+        """The answers in *queue* are sent, or never will be."""
+        for _, answer in queue:
+            if answer.rest:
+                for source in answer.sources():
+                    source.release()
+
+    def next_request(self, last: "Tuple[Request, Answer]") -> None:
+        """All is sent, *last* at the end: wait for another request, or close.
+        """
+        request, answer = last
+        self.pieces = NO_PIECES
+        if HEAD_END in self.buffer and not answer.closes:
+            self.enter(SENDING)     # others first
+            self.loop.work.queue[self] = None
+        elif not (answer.closes or self.loop.stops):
+            self.wait_for_more(answered=True)
         elif (self.buffer or self.state in (PREPARING, SENDING)
-                or last and last[REQUEST].has_body
-                or isinstance(self.sock, TLSSocket)):
+                or request.has_body or isinstance(self.sock, TLSSocket)):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
             # in flight.
@@ -3691,107 +3724,23 @@ class Connection:
         else:
             self.enter(CLOSED)
 
-    def answer(self) -> None:
-        """Answer what the buffer holds.
-
-        At a first reading skip this: it is answer_heads().  Only, one head
-        that has come before, whose answer still holds, and nothing else, is
-        what a busy server sees most.  For this the steps of answer_heads(),
-        flush() and enter() stand here in one: it saves a third of the time.
-        """
-        server = self.server
-        request = server.known.get(self.buffer)
-        if request is None or server.lines_differ:
-            self.answer_heads()
-            return
-        # kept_message() and line_rest() alone would do, for 5 % more time.
-        message = server.kept.get(request.key)
-        if message is None or message.turn != server.turn:
-            message = server.kept_message(request.key)
-        if message is None or message.stream:
-            self.answer_heads()
-            return
-        if message.token is not request.token:
-            server.line_rest(request, message)
-        self.buffer = b""
-        try:
-            sent = self.sock.send(message.data)
-        except OSError:
-            sent = 0  # flush() tries again and meets it, or EPIPE
-        if sent != len(message.data):
-            self.since = server.now
-            self.queue = ((request, message, request.log_rest, None),)
-            self.sent = sent
-            self.flush()
-            return
-        server.log_lines.append(self.address + request.log_rest)
-        if self.state == IDLE and message.connection != "close":
-            self.began = server.now
-            server.connections[IDLE].move_to_end(self)
-        else:
-            self.next_request((request, message, "", None))
+    # The end.
 
     def finish(self) -> None:
-        """FINISHING: say that nothing follows; then read to the client's end.
-        """
+        """Say that nothing follows; then read to the client's end."""
         self.buffer = b""
-        self.since = self.server.now
+        self.since = self.loop.now
         if isinstance(self.sock, TLSSocket):
-            if not self.sock.close_notify():
-                self.enter(FINISHING)
-                return
-            self.sock = self.sock.sock  # nobody wants what is yet to come
+            self.sock = self.sock.end()     # nobody wants what is yet to come
         self.sock.shutdown(socket.SHUT_WR)
         self.enter(LINGERING)
-
-    def await_request(self, answered: bool) -> None:
-        """Go to the state that fits what the buffer holds of the next one."""
-        if self.buffer[:2] == b"\r\n":
-            self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
-        if not self.buffer:
-            if answered or self.state == SENDING:
-                self.enter(IDLE)  # empty lines alone win nobody time
-            return
-        try:
-            check_partial(self.buffer, 0)
-        except HTTPError as error:
-            self.refuse(error)
-        else:
-            self.enter(RECEIVING)
 
     def linger(self) -> None:
         """LINGERING: read what nobody wants, until the client closes."""
         if not self.sock.recv(RECV_SIZE):
             self.enter(CLOSED)
-        elif self.server.now - self.since < LINGER_MAX:
+        elif self.loop.now - self.since < LINGER_MAX:
             self.enter(LINGERING)
-
-    def has_left(self) -> bool:
-        """Return whether the client has closed or reset; PREPARING, for which
-        the selector tells of nothing.
-
-        One that has only ended what it sends looks the same.
-        """
-        sock = self.sock
-        if isinstance(sock, TLSSocket):
-            sock = sock.sock
-        try:
-            if POLLRDHUP:   # tells it behind what is unread, as TLS's end is
-                poll = select.poll()
-                poll.register(sock, POLLRDHUP)
-                return bool(poll.poll(0))
-            return not sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def give_way(self) -> None:
-        """Close, for another client needs the room."""
-        if self.queue or self.state == PREPARING:
-            self.abort()
-        else:
-            self.end_of_input()
 
     def expire(self) -> None:
         """The state's time is over."""
@@ -3810,81 +3759,67 @@ class Connection:
         else:
             self.abort()
 
+    def give_way(self) -> None:
+        """Close, for another client needs the room."""
+        if self.queue or self.state == PREPARING:
+            self.abort()
+        else:
+            self.end_of_input()
+
     def abort(self) -> None:
         """Close at once, and log what was not sent to its end."""
         if self.state == CLOSED:
             return
-        for request, message, _, stream in self.queue:
-            if stream:
-                size = stream.sent
-                stream.close()
-            else:
-                size = max(0, self.sent - (len(message.data) - message.size))
-            self.log(request, message.response.status, size, True)
+        queue, self.queue = self.queue, ()
+        self.release(queue)
+        for request, answer in queue:
+            self.log(request, answer.status, max(0, self.sent - answer.head),
+                     True)
             self.sent = 0
-        if self.state == PREPARING and self.buffer and not self.queue:
+        if self.state == PREPARING:
             self.log(self.unanswered(), 503, 0, True)
-        elif self.state == RECEIVING and not self.queue:
+        elif self.state == RECEIVING and not queue:
             self.log_part()
-        self.queue = ()
         self.enter(CLOSED)
 
-    def log_sent(self, answer: "Answer") -> None:
-        """Write the access log line of an answer that is sent whole."""
-        request, message, log_rest, _ = answer
-        if log_rest and self.since == self.server.now:  # in the same turn
-            self.server.log_lines.append(self.address + log_rest)
-        else:
-            self.log(request, message.response.status, message.size, False)
+    # Logging.
+
+    def log_sent(self, queue: "Queue") -> None:
+        """Write the access log lines of answers that are sent whole."""
+        loop = self.loop
+        form = loop.form
+        if form is None:
+            return
+        for request, answer in queue:
+            if (request.token is not answer.token
+                    or answer.date is not loop.date):
+                request.token = answer.token
+                request.log_rest = form.rest(
+                    loop.log_date, request, answer.status,
+                    answer.total - answer.head)
+            line = (self.who or loop.who(self, request)) + request.log_rest
+            if form.is_timed:
+                line += form.tail(loop.clock() - self.since, False)
+            loop.log_lines.append(line)
 
     def log_part(self) -> None:
         """Write the line of a head that is not to be completed, if any."""
         if self.buffer.strip(b"\r\n"):
-            self.since = self.server.now
+            self.since = self.loop.now
             self.log(unparsed_request(self.buffer), 400, 0, True)
 
     def log(self, request: Request, status: int, size: int,
             aborted: bool) -> None:
         """Write the access log line of *request*."""
-        server = self.server
-        if server.access_log:
-            server.log_lines.append(server.access_log.line(
-                self.client(request), server.log_date, request, status,
-                size, server.clock() - self.since, aborted))
-
-    def client(self, request: Request) -> "Peer":
-        """Return whose *request* it is."""
-        return self.address, self.port
+        loop = self.loop
+        if loop.form:
+            loop.log_lines.append(
+                (self.who or loop.who(self, request))
+                + loop.form.rest(loop.log_date, request, status, size)
+                + loop.form.tail(loop.clock() - self.since, aborted))
 
 
-class ProxyConnection(Connection):
-    """The same to a trusted proxy, whose requests are those of its clients.
-
-    Each log line has the address of its request, so the steps that answer()
-    takes in one for all others are taken one by one.
-    """
-
-    __slots__ = ()
-
-    def answer(self) -> None:
-        """Answer what the buffer holds."""
-        self.answer_heads()
-
-    def log_sent(self, answer: "Answer") -> None:
-        """Write the access log line of an answer that is sent whole."""
-        request, message, log_rest, _ = answer
-        if log_rest and self.since == self.server.now:  # in the same turn
-            self.server.log_lines.append(self.client(request)[0] + log_rest)
-        else:
-            self.log(request, message.response.status, message.size, False)
-
-    def client(self, request: Request) -> "Peer":
-        """Return whose *request* it is, as far as it can be trusted."""
-        assert self.server.trusted_proxies
-        return self.server.trusted_proxies.client(
-            (self.address, self.port),
-            request.fields.get("x-forwarded-for", ""))
-
+NO_PIECES: "Deque[Piece]" = deque()
 
 # ---- Log --------------------------------------------------------------------
 
@@ -3982,14 +3917,11 @@ class AccessLog:
 
     def __init__(self, fd: int, form: str = "combined",
                  path: "Optional[str]" = None):
-        self.rest = NCSA_FORMATS.get(form)  # None for JSON
-        if not self.rest:  # later, descriptors may have run out
-            import json  # noqa: F401
+        self.form: LogForm = LOG_FORMS[form]()
         self.waiting = bytearray()
         self._lost = 0
         self._fails = False
         self._at_line_end = True
-        self._is_shared = False
         self._path = path
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
@@ -4009,21 +3941,16 @@ class AccessLog:
             return os.path.realpath("/dev/stdout")
         return self._path
 
-    def line(self, peer: "Peer", date: str, request: Request, status: int,
-             size: int, seconds: float, aborted: bool) -> str:
-        """Return a line in the log's format; for the arguments see there."""
-        if self.rest:
-            return peer[0] + self.rest(date, request, status, size)
-        return json_line(peer, date, request, status, size, seconds, aborted)
-
     def share(self) -> None:
         """Let several processes write: a line must fit into one write.
 
         The room that one process sees in a pipe another may fill, so the pipe
         is opened again with O_NONBLOCK, which on the descriptor that is there
-        would hold for others too.
+        would hold for others too.  What clients wrote is cut where a line is
+        too long.
         """
-        self._is_shared = True
+        if not self._is_file:
+            self.form.limit = PIPE_BUF - 200    # for who, and for tail
         if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
             with contextlib.suppress(OSError):  # no /proc, or no right to
                 self._fd = os.open("/proc/self/fd/%d" % self._fd,
@@ -4031,8 +3958,6 @@ class AccessLog:
 
     def write(self, lines: "List[str]") -> None:
         """Write what waits, and *lines*, as far as the reader takes it."""
-        if self._is_shared and not self._is_file:
-            lines = [shortened(line, PIPE_BUF) for line in lines]
         if len(self.waiting) < LOG_BACKLOG_MAX:
             self.waiting += "".join(lines).encode("ascii", "replace")
         else:
@@ -4332,6 +4257,541 @@ def url_of(sock: socket.socket, scheme: str) -> str:
                             port)
 
 
+# ---- Loop -------------------------------------------------------------------
+
+
+class Loop:
+    """What serves for *server*: selector, clock, deadlines, connections.
+
+    It is made in the process that it runs in.
+
+    share       how many connections each of several workers has
+    parent      a descriptor that is readable when their supervisor is gone
+    connections those in each state, in the order in which their time began:
+                a state's time is constant, so that is the order in which it
+                ends, and only the first is ever looked at
+    known       Requests, by their heads; kept: Answers, by Request.key
+    answerable  connections with a complete head, to be answered in this turn
+    """
+
+    def __init__(self, server: "Server", share: "Optional[Share]" = None,
+                 parent: int = -1):
+        self.server = server
+        self.site = server.site
+        self.log = server.access_log
+        self.form = self.log.form if self.log else None
+        self.proxies = server.trusted_proxies
+        self.clock = server.clock
+        self.seconds = list(SECONDS)
+        self.seconds[IDLE] = server.idle_timeout
+        self.seconds[RECEIVING] = server.request_timeout
+        self.connections: List[OrderedDict[Connection, None]]
+        self.connections = [OrderedDict() for _ in STATES]
+        self.known = Cache(server.limits.KNOWN_MAX)
+        self.kept = Cache(server.limits.KEPT_MAX)
+        self.work = Work(server.limits)
+        self.answerable: List[Connection] = []
+        self.log_lines: List[str] = []
+        self.stops = 0          # of the server's, those that are seen to
+        self.turn = 0
+        self._listening: List[socket.socket] = []   # ready in this turn
+        self._share = share
+        self._accepting = False
+        self._paused_until = 0.0
+        self._drain_until = 0.0
+        self._second = -1
+        self._read_clocks()
+        self._due = self.now    # no select() lasts beyond it
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(server.waker.reader, READ, self._woken)
+        if parent >= 0:
+            self.selector.register(parent, READ, functools.partial(
+                self._orphaned, parent))
+        self._set_accepting(True)
+        self.load()
+
+    def load(self) -> None:
+        """Begin to use what the server has read: certificate and users."""
+        self.tls = self.server.tls
+        self.users = self.server.users
+        self.known.clear()      # not all of them may still be let in
+        self.work.forget_checks()
+
+    def run(self) -> None:
+        """Serve until the server is stopped, and all is finished."""
+        while not (self._drain_until and not any(self.connections)):
+            self._turn()
+
+    def close(self) -> None:
+        """End at once."""
+        self._end_all()
+        self._write_log()
+        self.work.close()
+        self.selector.close()
+
+    # The turn.
+
+    def _turn(self) -> None:
+        """One select(), and the handling of all that it returned.
+
+        All reading from sockets comes before the first look at the disk, so
+        every answer shows the files as they were after its request arrived.
+        """
+        work = self.work
+        ready = self.selector.select(
+            0 if work.queue or work.woken else max(0, self._due - self.now))
+        self._read_clocks()
+        self._look_anew()
+        for key, _ in ready:
+            try:
+                key.data()
+            except Exception as exc:
+                self._fail(getattr(key.data, "__self__", None), exc)
+        self._answer(self.answerable)
+        if work.queue:
+            work.run(self._fail)
+        if work.woken:
+            self._answer(work.woken)
+        if self._listening:
+            self._look_anew()
+            for sock in self._listening:
+                self._accept(sock)
+            self._listening.clear()
+            self._answer(self.answerable)
+        if self.now >= self._due:
+            self._expire()
+        if self.server.stops:
+            self._drain()
+        if work.jobs:
+            if work.waits_for_room():
+                self._end_slow_listings()
+            work.begin(self._spare())
+        for moment in work.asleep.values():
+            self.wake_by(moment)
+        self._write_log()
+
+    def _look_anew(self) -> None:
+        """Begin a turn: forget what was seen of the disk before requests were
+        read that are now to be answered.
+        """
+        self.turn += 1
+        self.site.new_turn()
+        self.work.new_turn(self.now)
+
+    def _answer(self, connections: "List[Connection]") -> None:
+        """Answer *connections*, and forget them."""
+        for connection in connections:
+            try:
+                connection.answer()
+            except Exception as exc:
+                self._fail(connection, exc)
+        connections.clear()
+
+    def _attend(self, connection: Connection,
+                step: "Callable[[Connection], None]") -> None:
+        """Do a step of *connection*; what goes wrong is its own matter."""
+        try:
+            if connection.state != CLOSED:
+                step(connection)
+        except Exception as exc:
+            self._fail(connection, exc)
+
+    def _fail(self, subject: object, exc: Exception) -> None:
+        """Handle *exc*, which a step of *subject* has raised."""
+        if isinstance(exc, BlockingIOError):
+            return  # readiness is a hint
+        if isinstance(exc, ContentLost) and isinstance(subject, Connection):
+            tell("a file became shorter while it was sent: "
+                 + escape(subject.queue[0][0].line))
+        elif isinstance(exc, OSError) and exc.errno in EXHAUSTED:
+            tell("a client is sent away: %s" % exc)
+        elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
+            tell("cannot read a file: %s" % exc)
+        elif not is_gone(exc):
+            tell_traceback()
+        if isinstance(subject, Connection):
+            subject.abort()
+
+    def _read_clocks(self) -> None:
+        """Read the clocks, for the whole turn."""
+        self.now = self.clock()
+        self.wall = time.time()
+        second = int(self.wall)
+        if second != self._second:
+            self._second = second
+            self.date = http_date(second)
+            self.log_date = log_date(second)
+
+    def _woken(self) -> None:
+        """Signals or other threads want something of the server.
+
+        Perhaps only after this turn has read the clock: so read it again.
+        """
+        self.server.waker.take()
+        self._read_clocks()
+        if self.server.reload_asked:
+            self.server.reload_now(quiet=self._share is not None)
+            self.load()
+
+    def _orphaned(self, parent: int) -> None:
+        """The supervisor is gone: nobody would tell this worker to end."""
+        self.selector.unregister(parent)
+        self.server.stop()
+
+    def _write_log(self) -> None:
+        """Write the turn's log lines; try again soon where that blocks."""
+        if self.log and (self.log_lines or self.log.waiting):
+            self.log.write(self.log_lines)
+            if self.log.waiting:
+                self.wake_by(self.now + LOG_RETRY)
+        self.log_lines.clear()
+
+    # Deadlines.
+
+    def wake_by(self, moment: float) -> None:
+        """Let no select() last beyond *moment*.
+
+        A deadline that moves on leaves that as it is: it costs a turn in
+        which nothing is due, now and then, and saves each turn a search.
+        """
+        self._due = min(self._due, moment)
+
+    def _expire(self) -> None:
+        """Tell every connection whose time is over; find the next time."""
+        self._due = self.now + PATIENCE_MAX
+        for state, seconds in enumerate(self.seconds):
+            oldest = self._oldest(state)
+            while oldest and self.now - oldest.began >= seconds:
+                self._attend(oldest, Connection.expire)
+                oldest = self._oldest(state)
+            for connection in self.connections[state]:
+                self.wake_by(connection.began + seconds)
+                break
+        for connection in list(self.connections[PREPARING]):
+            self.wake_by(self.now + LEFT_LOOK)
+            # A client that half-closes looks the same, and has a moment.
+            if (self.now - connection.began >= LEFT_LOOK
+                    and connection.has_left()):
+                self._attend(connection, Connection.abort)
+        self.work.wake()
+        if self._paused_until and self.now >= self._paused_until:
+            self.resume_accepting()
+        for moment in filter(None, (self._paused_until, self._drain_until)):
+            self.wake_by(moment)
+
+    def _oldest(self, state: int) -> "Optional[Connection]":
+        """Return the connection that has been in *state* for longest.
+
+        Those that wait for a step are not slow: their time begins anew.
+        """
+        connections = self.connections[state]
+        for _ in range(len(connections)):
+            oldest = next(iter(connections))
+            if oldest not in self.work.queue:
+                return oldest
+            oldest.enter(state)
+        return None
+
+    # Connections.
+
+    def _count(self) -> int:
+        return sum(map(len, self.connections))
+
+    def _spare(self) -> int:
+        """Return how many descriptors there are for more."""
+        return (self.server.descriptors_max - self.work.files()
+                - self._count())
+
+    def _listen(self, sock: socket.socket) -> None:
+        """Connections wait at *sock*: accept them at the end of the turn.
+
+        By then those who are answered in it are IDLE, and can make room.
+        """
+        self._listening.append(sock)
+
+    def _accept(self, sock: socket.socket,
+                most: int = ACCEPTS_PER_TURN) -> None:
+        """Accept what waits at *sock*, as far as there is or can be room."""
+        for accepted in range(most):
+            count = self._count()
+            if self._share and not self._share.takes(count, self.now):
+                self._pause(SHARE_LOOK)
+                return
+            is_full = (count >= self.server.max_connections
+                       or self._spare() <= 0)
+            least = self._least_needed() if is_full else None
+            if is_full and not least:
+                self._pause(ROOM_GRACE / 4)
+                return
+            try:
+                client, address = sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno not in EXHAUSTED:
+                    if not is_gone(exc):
+                        tell("accept: %s" % exc)
+                elif not accepted:  # else, perhaps, nobody waits any more
+                    least = self._least_needed()
+                    if least:
+                        self._attend(least, Connection.give_way)
+                    else:
+                        self._pause(ROOM_GRACE / 4)
+                return
+            if least:
+                self._attend(least, Connection.give_way)
+            self._welcome(client, address)
+
+    def _welcome(self, client: socket.socket, address: "Any") -> None:
+        """Begin with a new connection; what came with it is read at once."""
+        peer: Peer = UNIX_PEER
+        if isinstance(address, tuple):
+            peer = unmapped(address[0]), address[1]
+        try:
+            client.setblocking(False)
+            if self.server.wrap:
+                client = self.server.wrap(client)
+        except OSError as exc:
+            tell("a client is sent away: %s" % exc)
+            client.close()
+            return
+        who = ""
+        if self.form and not (self.proxies and peer[0] in self.proxies):
+            who = self.form.who(*peer)
+        connection = Connection(self, client, peer, who)
+        self._attend(connection, Loop._greet)
+
+    @staticmethod
+    def _greet(connection: Connection) -> None:
+        """Receive what came with the connection; or wait for TLS."""
+        if connection.loop.tls:
+            connection.enter(HANDSHAKE)
+            connection.watch(READ)
+            return
+        try:
+            connection.receive()
+        except BlockingIOError:
+            connection.enter(RECEIVING)
+
+    def _least_needed(self) -> "Optional[Connection]":
+        """Return the connection that is to make room; None without one.
+
+        The longest idle one, else one that was answered and should close,
+        the one that has been sending its head, or TLS's handshake, for
+        longest, the one that has taken nothing of its answer for longest; else
+        one that waits for an answer and has left.  None that was answered in
+        this very turn, or waits for its turn.
+        """
+        for state in (IDLE, LINGERING, RECEIVING, HANDSHAKE, SENDING):
+            for connection in self.connections[state]:
+                if connection.began + PATIENCE[state] >= self.now:
+                    break
+                if connection not in self.work.queue:
+                    return connection
+        return next(filter(Connection.has_left, self.connections[PREPARING]),
+                    None)
+
+    def _end_slow_listings(self) -> None:
+        """Close who takes nothing of a listing, till there is room for others.
+
+        The one who has taken nothing for longest goes first.
+        """
+        for connection in list(self.connections[SENDING]):
+            if connection.queue and any(
+                    source.pool is self.work.listings
+                    for source in connection.queue[-1][1].sources()):
+                due = connection.began + LISTING_GRACE
+                if self.now < due:
+                    self.wake_by(due)
+                    break
+                self._attend(connection, Connection.abort)
+                if not self.work.waits_for_room():
+                    break
+
+    def _pause(self, duration: float) -> None:
+        """Accept nothing for so many seconds, at the most."""
+        self._set_accepting(False)
+        self._paused_until = self.now + duration
+        self.wake_by(self._paused_until)
+
+    def resume_accepting(self) -> None:
+        """Accept again, after a pause."""
+        if not (self._accepting or self.server.stops):
+            self._set_accepting(True)
+
+    def _set_accepting(self, accepting: bool) -> None:
+        """Listen, or leave new connections to wait in the kernel."""
+        self._paused_until = 0.0
+        if accepting == self._accepting:
+            return
+        watched = []
+        try:
+            for sock in self.server.listeners:
+                if accepting:
+                    self.selector.register(sock, READ, functools.partial(
+                        self._listen, sock))
+                    watched.append(sock)
+                else:
+                    self.selector.unregister(sock)
+        except OSError as exc:  # of epoll: out of memory or of watches
+            tell("cannot listen for a moment: %s" % exc)
+            for sock in watched:
+                self.selector.unregister(sock)
+            self._paused_until = self.now + PAUSE
+            self.wake_by(self._paused_until)
+        else:
+            self._accepting = accepting
+
+    # Answers.
+
+    def answer_to(self, head: bytes,
+                  connection: Connection) -> "Tuple[Request, Answer]":
+        """Return the Request in *head*, and its Answer.
+
+        Raise NotReady when something must be made first that takes long.
+        """
+        request = self.known.get(head)
+        if request is None:
+            try:
+                request = parse_request(head)
+            except HTTPError as error:
+                request = unparsed_request(head)
+                return request, self.refusal(request, error)
+            if self.users:
+                try:
+                    self.users.admit(request, self._client(
+                        connection, request)[0], self.work)
+                except HTTPError as error:
+                    return request, self._render(request, error_answer(error))
+            if len(head) <= KNOWN_HEAD_MAX:
+                self.known.put(head, request, KNOWN_OBJECTS
+                               + KNOWN_TEXT * len(head))
+        answer = self.kept.get(request.key)
+        if answer and answer.turn != self.turn:
+            answer = self.renewed(request.key, answer)
+        if answer is None or answer.rest and not self._may_hold(answer):
+            answer = self._made(request, connection)
+        return request, answer
+
+    def renewed(self, key: str, answer: Answer) -> "Optional[Answer]":
+        """Return the *answer* kept for *key* as it is in this turn.
+
+        None where the files it rests on have changed.  An answer is made
+        once and then sent again, in later turns too, and in later seconds
+        with another Date.
+        """
+        assert answer.facts is not None, "kept, so it rests on some"
+        if not self.site.holds(answer.facts):
+            self.kept.drop(key)
+            return None
+        if answer.date is not self.date:
+            answer = self.kept[key] = answer.redated(self.date)
+        answer.turn = self.turn
+        return answer
+
+    def _may_hold(self, answer: Answer) -> bool:
+        """Return whether the content of *answer* may be in flight."""
+        return all(source.users or source.pool.has_room(len(source.data))
+                   for source in answer.sources())
+
+    def sends_at_once(self, answer: Answer) -> bool:
+        """Return whether the rest of *answer* is sent with its head.
+
+        What takes long takes steps, when this turn is too old for it.
+        """
+        return (answer.in_memory and HAS_SENDMSG and not self.tls
+                and self.clock() - self.now
+                < self.server.limits.TURN_SECONDS)
+
+    def _made(self, request: Request, connection: Connection) -> Answer:
+        """Return a new answer to *request*, kept if it may be sent again."""
+        try:
+            answer = respond(
+                request, self.site, self.work, self.wall, connection.since
+                if connection.state == PREPARING else self.now)
+            self._render(request, answer)
+        except NotReady:
+            raise
+        except Exception:
+            tell_traceback()
+            return self.refusal(request, HTTPError(
+                500, DETAIL_OF_STATUS[500]))
+        if (answer.facts is not None and not self.stops
+                and len(request.key) <= KNOWN_HEAD_MAX):
+            self.kept.put(request.key, answer, KEPT_FACT * (
+                2 + len(answer.facts)) + len(request.key) + answer.head
+                + len(answer.data) + answer.length())
+        return answer
+
+    def _render(self, request: Request, answer: Answer,
+                connection: str = "") -> Answer:
+        """Make *answer* ready to be sent to *request*; return it."""
+        if not connection:
+            connection = "close" if self.stops else request.connection
+        return answer.render(connection, self.date, self.turn,
+                             request.method != "HEAD", self.server.headers)
+
+    def refusal(self, request: Request, error: HTTPError) -> Answer:
+        """Return the answer after which nothing more can be answered."""
+        return self._render(request, error_answer(error), "close")
+
+    def who(self, connection: Connection, request: Request) -> str:
+        """Return what the log line of a proxy's *request* begins with."""
+        assert self.form
+        if not request.who:
+            client = self._client(connection, request)
+            who = self.form.who(*client)
+            if client is connection.peer:   # of another's it is another
+                return who
+            request.who = who
+        return request.who
+
+    def _client(self, connection: Connection, request: Request) -> "Peer":
+        """Return whose *request* it is, as far as it can be trusted."""
+        if self.proxies and connection.peer[0] in self.proxies:
+            return self.proxies.client(
+                connection.peer, request.fields.get("x-forwarded-for", ""))
+        return connection.peer
+
+    # The end.
+
+    def _drain(self) -> None:
+        """Close what waits for a request; the rest may finish its answers."""
+        server = self.server
+        if not self.stops:
+            self.stops = 1
+            self._drain_until = self.now + DRAIN_TIMEOUT
+            self.wake_by(self._drain_until)
+            if self._share:
+                self._share.publish(Share.ABSENT)
+                self._share = None
+            else:
+                server.say_who_is_served(
+                    self._count() - len(self.connections[IDLE]))
+            self.kept.clear()   # from now on, answers say Connection: close
+            for sock in server.listeners:   # else they would be reset
+                self._accept(sock, LISTEN_BACKLOG)
+            self._set_accepting(False)
+            server.close_listeners()
+            server.wake()
+            return  # one more turn, for requests that have arrived already
+        silent_until = self._drain_until - DRAIN_TIMEOUT + (
+            DRAIN_SILENT_TLS if self.tls else DRAIN_SILENT)
+        is_over = self.now >= silent_until
+        if not is_over:
+            self.wake_by(silent_until)
+        for state in (IDLE, RECEIVING, HANDSHAKE) if is_over else (IDLE,):
+            for connection in list(self.connections[state]):
+                if not connection.buffer:
+                    self._attend(connection, Connection.dismiss)
+        if server.stops > 1 or self.now >= self._drain_until:
+            self._end_all()
+
+    def _end_all(self) -> None:
+        for connections in self.connections:
+            for connection in list(connections):
+                self._attend(connection, Connection.abort)
+
 # ---- Server -----------------------------------------------------------------
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -4355,176 +4815,28 @@ def on_hangup(reload: "Callable[[], object]",
     return hang_up
 
 
-class Listener:
-    """A listening socket; when it is ready, its connections wait for us."""
-
-    state = LISTENING
-
-    def __init__(self, server: "Server", sock: socket.socket):
-        self.server = server
-        self.sock = sock
-        sock.setblocking(False)
-
-    def on_ready(self) -> None:
-        """Accept at the end of the turn.
-
-        By then who is answered in it is IDLE, and can make room.
-        """
-        self.server.acceptable.append(self)
-
-
 class Waker:
-    """A socket pair by which signals and other threads end a select().
+    """A socket pair by which signals and other threads end a select()."""
 
-    *woken* is called in the turn after that.
-    """
-
-    state = WAKING
-
-    def __init__(self, woken: "Callable[[], object]") -> None:
-        self.woken = woken
+    def __init__(self) -> None:
         self.reader, self.writer = socket.socketpair()
         self.reader.setblocking(False)
         self.writer.setblocking(False)
 
     def wake(self) -> None:
         """Make the reader ready.  Safe in any thread and signal handler."""
-        try:
-            self.writer.send(b"\0")
-        except OSError:
-            pass  # full of wake-ups, or closed: nobody sleeps
+        with contextlib.suppress(OSError):  # full of wake-ups, or closed:
+            self.writer.send(b"\0")         # nobody sleeps
 
-    def on_ready(self) -> None:
+    def take(self) -> None:
         """Take the wake-ups; what they were for stands elsewhere."""
-        self.reader.recv(RECV_SIZE)
-        self.woken()
+        with contextlib.suppress(BlockingIOError):
+            self.reader.recv(RECV_SIZE)
 
     def close(self) -> None:
         """Close both ends."""
         self.reader.close()
         self.writer.close()
-
-
-# What a supervisor writes to a worker.
-RELOAD, DRAIN, QUIT = b"r", b"d", b"q"
-
-
-class Orders:
-    """The end of the pipe from which a worker gets its supervisor's orders.
-
-    When the supervisor is gone, nobody would tell the worker to end.
-    """
-
-    state = OBEYING
-
-    def __init__(self, server: "Server", fd: int):
-        self.server = server
-        self.fd = fd
-
-    def on_ready(self) -> None:
-        """Do what the supervisor wants; twice the same is as once."""
-        orders = os.read(self.fd, RECV_SIZE)
-        if RELOAD in orders:
-            self.server.reload()
-        if not orders:
-            self.server.forget_orders()
-        if (orders.strip(RELOAD) or not orders) and (
-                not self.server.is_stopping()):
-            self.server.stop()
-        if QUIT in orders:
-            self.server.stop()
-
-
-class Share:
-    """How many connections each worker has, in memory that all of them see.
-
-    They accept from the same sockets, and whoever is awake takes what is
-    there: of 64 connections that come at once, one of two workers took 64, of
-    64 one by one up to 42.  (With sockets of their own, SO_REUSEPORT, the
-    kernel spreads by a hash, up to 47, and a worker that dies takes along
-    what waits at its own.)  So one that has more than its share leaves it to
-    the others for a moment; where none of them comes, a few are better taken
-    than left, and twice as many each time, for another one may hang.  *index*
-    is this worker's place.
-    """
-
-    ABSENT = 2**32 - 1      # no worker is in this place, or one that drains
-
-    def __init__(self, count: int):
-        import mmap
-        self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
-        for index in range(count):
-            self.publish(index, self.ABSENT)
-        self.index = 0
-        self._waits_until = 0.0
-        self._steps = 0             # to be taken now
-        self._next_steps = SHARE_STEP
-
-    def publish(self, index: int, count: int) -> None:
-        """Let all know that the worker *index* has *count* connections."""
-        self._counts[index] = count
-
-    def takes(self, count: int, now: float) -> bool:
-        """Return whether this worker, which has *count*, takes another."""
-        self.publish(self.index, count)
-        counts = [count for count in self._counts if count != self.ABSENT]
-        fair = sum(counts) / len(counts)
-        if count <= fair + fair / 16 + SHARE_SLACK:
-            self._next_steps = SHARE_STEP
-            return True
-        if now < self._waits_until:
-            return False
-        if self._steps and now < self._waits_until + SHARE_WAIT:
-            self._steps -= 1
-            return True
-        self._waits_until = now + SHARE_WAIT
-        self._steps = self._next_steps
-        self._next_steps = min(2 * self._next_steps, LISTEN_BACKLOG)
-        return False
-
-
-def known_size(data: bytes) -> int:
-    """Return about how many bytes of memory the Request of *data* takes."""
-    return KNOWN_TEXT * len(data) + KNOWN_OBJECTS
-
-
-def kept_size(key: str, message: Message) -> int:
-    """Return about how many bytes of memory a kept message takes."""
-    facts = message.response.facts or ()
-    return (2 * len(message.data) + len(key) + KEPT_FACT * (2 + len(facts)))
-
-
-STATES = [
-    # state, waits for, seconds, may be followed by, step
-    # Until the next turn at the most: Server._welcome() calls begin().
-    (ACCEPTED, 0, REQUEST_TIMEOUT,
-     {HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED},
-     None),
-    (HANDSHAKE, READ, HANDSHAKE_TIMEOUT,
-     {GREETING, RECEIVING, SENDING, LINGERING, CLOSED}, Connection.handshake),
-    (GREETING, WRITE, HANDSHAKE_TIMEOUT,
-     {HANDSHAKE, RECEIVING, CLOSED}, Connection.greet),
-    (IDLE, READ, IDLE_TIMEOUT,
-     {RECEIVING, PREPARING, SENDING, FINISHING, LINGERING, CLOSED},
-     Connection.receive),
-    (RECEIVING, READ, REQUEST_TIMEOUT,
-     {IDLE, PREPARING, SENDING, FINISHING, LINGERING, CLOSED},
-     Connection.receive),
-    (PREPARING, 0, PREPARE_TIMEOUT,
-     {IDLE, RECEIVING, SENDING, FINISHING, LINGERING, CLOSED}, None),
-    (SENDING, WRITE, SEND_TIMEOUT,
-     {IDLE, RECEIVING, PREPARING, FINISHING, LINGERING, CLOSED},
-     Connection.send),
-    (FINISHING, WRITE, SEND_TIMEOUT,
-     {LINGERING, CLOSED}, Connection.finish),
-    (LINGERING, READ, LINGER_TIMEOUT,
-     {CLOSED}, Connection.linger),
-    (CLOSED, 0, 0, set(), None),
-    (LISTENING, READ, 0, set(), Listener.on_ready),
-    (WAKING, READ, 0, set(), Waker.on_ready),
-    (OBEYING, READ, 0, set(), Orders.on_ready),
-]
-_, WAITS_FOR, SECONDS, FOLLOWS, STEP = zip(*STATES)
 
 
 class Server:
@@ -4556,11 +4868,11 @@ class Server:
     clock               the monotonic clock, in seconds, by which deadlines are
                         judged; whoever turns it calls wake() then
     wrap                called with each accepted socket; returns what takes
-                        its place, with the same methods
+                        its place, with the same methods (not with TLS, which
+                        needs the socket itself)
 
-    Raise OSError when it cannot listen, or there is no such folder or file;
-    ValueError when a trusted proxy is no address, when one of headers may not
-    be set, or, as BadFile, when a file is of no use.
+    Raise StartError, which is an OSError and a ValueError, when it cannot
+    listen, or a folder, a file or an address is of no use.
 
     serve_forever() and shutdown() are those of socketserver, but that after
     its end it is not to be used again: RuntimeError.  In a `with` statement
@@ -4590,106 +4902,67 @@ class Server:
                  clock: "Callable[[], float]" = time.monotonic,
                  wrap: "Optional[Callable[[socket.socket], Any]]" = None):
         check_folder(directory)
-        self.limits = Limits(limits or {})
-        self.clock = clock
-        self.wrap = wrap
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head)
-        self.jobs = Jobs(self.limits)
         self.headers = headers
         for name, _ in headers:
             if name.lower() in RESERVED_FIELDS:
                 raise ValueError("%s is not to be set" % name)
-        self.named_files = (
-            tls_cert, tls_cert if tls_key is None else tls_key,
-            tls_password_file, auth_file)
-        self.tls: Optional[ssl.SSLContext] = None
-        self.users: Optional[Users] = None
         self.access_log = access_log
         self.trusted_proxies = (TrustedProxies(trusted_proxies)
                                 if trusted_proxies else None)
-        # In JSON each line has more in it than its head and message tell.
-        self.lines_differ = access_log is not None and access_log.rest is None
-        self._bound(max_connections)
-        self.seconds = list(SECONDS)
-        self.seconds[IDLE] = idle_timeout
-        self.seconds[RECEIVING] = request_timeout
-        self._init_state()
+        self.idle_timeout, self.request_timeout = idle_timeout, request_timeout
+        self.limits = Limits(limits or {})
+        self.clock = clock
+        self.wrap = wrap
+        self.named_files = (
+            tls_cert, tls_cert if tls_key is None else tls_key,
+            tls_password_file, auth_file)
         self._load_named_files()
+        self._divide_descriptors(max_connections)
+        self.stops = 0
+        self.reload_asked = False
+        self._loop: Optional[Loop] = None
+        self._is_closed = False
+        self._handles_signals = False
+        self._thread: Optional[threading.Thread] = None
+        self._stopped = threading.Event()
+        self._stopped.set()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
-        self._listen(sockets or made)
+        self.listeners = list(sockets or made)
+        for sock in self.listeners:
+            sock.setblocking(False)
+        scheme = "https" if self.tls else "http"
+        self.urls = [url_of(sock, scheme) for sock in self.listeners]
+        self.url = self.urls[0]
+        self.waker = Waker()
 
-    def _bound(self, max_connections: "Optional[int]") -> None:
-        """Divide the descriptors that there are; raise OSError for too few."""
+    def _divide_descriptors(self, max_connections: "Optional[int]") -> None:
+        """Divide the descriptors that there are; raise StartError for too few.
+        """
         limit = descriptors_possible()
-        check_descriptors(limit)
+        reserve = FD_RESERVE // 2   # for what else is open, and one more file
+        if limit <= reserve:
+            raise StartError(
+                "cannot serve with %d open files: it needs %d at least, and"
+                " one for each client more. Raise the limit: ulimit -n 1024"
+                % (limit, reserve + 1))
         # An eighth is for the files that connections are sending; where even
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        # For connections and these files.  Half of the reserve stays: for
-        # what else is open, and to open another file.
-        self._descriptors_max = limit - FD_RESERVE // 2
-
-    def _init_state(self) -> None:
-        """Set all that changes while it serves.
-
-        _load_named_files() needs it.
-        """
-        # Those in each state, in the order in which their time began.
-        self.connections: List[OrderedDict[Connection, None]]
-        self.connections = [OrderedDict() for _ in STATES]
-        # By Request.key: messages in memory, and those with an open file.
-        # And by its bytes: each head that came.
-        self.kept: OrderedDict[str, Message] = OrderedDict()
-        self._kept_files: OrderedDict[str, Message] = OrderedDict()
-        self.known: OrderedDict[bytes, Request] = OrderedDict()
-        self._kept_size = self._known_size = 0
-        self.log_lines: List[str] = []
-        # With a whole head, or after what they waited for: this turn answers
-        # them, or, whom the end of a turn adds, the next one.
-        self.answerable: List[Connection] = []
-        self.waiting: Dict[JobKey, List[Connection]] = {}   # PREPARING
-        self.acceptable: List[Listener] = []    # ready in this turn
-        self.turn = 0
-        self._second = -1
-        self._read_clocks()
-        self._due = self.now    # no select() lasts beyond it
-        self._handshakes = (0, 0)  # in which turn, how many
-        # The last turn in which slices were sent, and until when; who has sent
-        # one since all others had; whether time was too short for some.
-        self._sending_turn, self._sending_until = 0, 0.0
-        self._served: Set[Connection] = set()
-        self._is_behind = False
-        self._paused_until = 0.0
-        self._gave_way = 0
-        self._look_at = 0.0     # who in PREPARING has left
-        self._stops = 0
-        self._is_closed = False
-        self._reload_asked = False
-        self._handles_signals = False
-        self._drain_until: Optional[float] = None
-        self._share: Optional[Share] = None
-        self._orders: Optional[Orders] = None
-        self._thread: Optional[threading.Thread] = None
-        self._stopped = threading.Event()
-        self._stopped.set()
-
-    def _listen(self, socks: "Sequence[socket.socket]") -> None:
-        """Begin to accept at *socks*."""
-        self._listeners = [Listener(self, sock) for sock in socks]
-        scheme = "https" if self.tls else "http"
-        self.urls = [url_of(sock, scheme) for sock in socks]
-        self.url = self.urls[0]
-        self.open_loop()
+        self.descriptors_max = limit - reserve  # connections, and these files
 
     # What its owner calls.
 
     def __enter__(self) -> "Server":
         self._check_unused()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        loop = Loop(self)
+        self._thread = threading.Thread(target=self.run_loop, args=(loop,),
+                                        daemon=True)
+        self._stopped.clear()
         self._thread.start()
         return self
 
@@ -4708,13 +4981,22 @@ class Server:
             self._thread.join()
         else:
             self._check_unused()
-            self._run()
+            self.run_loop(Loop(self))
 
     def _check_unused(self) -> None:
         """Raise RuntimeError where it would serve nobody, or twice."""
-        if self._is_closed or self._thread or self._drain_until is not None:
+        if self._is_closed or self._loop or self._thread:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
+
+    def run_loop(self, loop: Loop) -> None:
+        """Serve by *loop* until the end."""
+        self._loop = loop
+        self._stopped.clear()
+        try:
+            loop.run()
+        finally:
+            self._stopped.set()
 
     def shutdown(self) -> None:
         """Stop, and wait until what is in flight is finished.
@@ -4731,8 +5013,8 @@ class Server:
 
         Safe in any thread and in signal handlers; returns immediately.
         """
-        self._stops += 1
-        self._waker.wake()
+        self.stops += 1
+        self.waker.wake()
 
     def reload(self) -> None:
         """Ask for the files that were named to be read again, soon.
@@ -4741,35 +5023,26 @@ class Server:
         A file of no use is said on standard error, and what it had before
         stays.  Safe as stop() is.
         """
-        self._reload_asked = True
-        self._waker.wake()
+        self.reload_asked = True
+        self.waker.wake()
 
     def wake(self) -> None:
         """Let the server take a turn now: it reads its clock in each.
 
         Safe as stop() is.
         """
-        self._waker.wake()
-
-    def is_stopping(self) -> bool:
-        """Return whether stop() was called."""
-        return self._stops > 0
+        self.waker.wake()
 
     def server_close(self) -> None:
         """Close all sockets, for good; again is harmless."""
         self._is_closed = True
-        for connections in self.connections:
-            for connection in list(connections):
-                connection.abort()
-        if self.access_log:
-            self.access_log.write(self.log_lines)
-            self.log_lines.clear()
-        self.jobs.close()
-        self._forget_kept_files()
+        if self._loop:
+            self._loop.close()
+            self._loop = None
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
-        self.close_loop()
+        self.waker.close()
         self.close_listeners()
         remove_socket_files(self.socket_files)
 
@@ -4779,722 +5052,93 @@ class Server:
         In the main thread.
         """
         # The wake-up reaches select() also where the signal came just before.
-        signal.set_wakeup_fd(self._waker.writer.fileno())
+        signal.set_wakeup_fd(self.waker.writer.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, on_hangup(self.reload, self.stop))
 
-    # What its Supervisor calls.
-
-    def open_loop(self) -> None:
-        """Watch for what ends a select(): wake-ups and new connections."""
-        self._selector = selectors.DefaultSelector()
-        self._waker = Waker(self._woken)
-        self._selector.register(self._waker.reader, READ, self._waker)
-        self._accepting = False
-        self._set_accepting(True)
-
-    def close_loop(self) -> None:
-        """Watch nothing: a selector is not to be taken into another process.
-        """
-        self._set_accepting(False)
-        self._waker.close()
-        self._selector.close()
+    # What its Loop and its Supervisor call.
 
     def close_listeners(self) -> None:
         """Refuse new connections, unless another process listens, too."""
-        for listener in self._listeners:
-            listener.sock.close()
+        for sock in self.listeners:
+            sock.close()
 
-    def become_worker(self, orders: int, share: Share) -> None:
-        """In a new process: obey what comes by the descriptor *orders*.
+    def become_worker(self) -> None:
+        """In a new process: hear the signals of its Supervisor.
 
         The files of sockets are the supervisor's to remove.
         """
         self.socket_files = {}
-        self._share = share
-        self._orders = Orders(self, orders)
-        self.open_loop()
-        self._selector.register(orders, READ, self._orders)
+        self.waker.close()
+        self.waker = Waker()
+        self.handle_signals()
 
-    def forget_orders(self) -> None:
-        """There will be no more of them."""
-        assert self._orders
-        self._selector.unregister(self._orders.fd)
+        def stop_at_once(*_: object) -> None:
+            self.stops = max(self.stops, 1)
+            self.stop()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal
+        signal.signal(signal.SIGTERM, lambda *_: None if self.stops else self.stop())
+        signal.signal(signal.SIGQUIT, stop_at_once)
+        signal.signal(signal.SIGHUP, lambda *_: self.reload())
+
+    def say_who_is_served(self, count: int) -> None:
+        """Say at a terminal why the end takes a while."""
+        if count and self._handles_signals and os.isatty(STDERR):
+            tell("clients are still served: %d; Ctrl-C again ends at once."
+                 % count)
 
     def _load_named_files(self) -> None:
         """Read the files that were named; all of them, or change nothing.
 
-        Raise OSError or BadFile.
+        Raise StartError.
         """
         cert, key, password_file, auth_file = self.named_files
-        tls = None
         # Not by truth: --tls-cert '' is an error, not plain HTTP.
+        tls = users = None
         if cert is not None and key is not None:
             tls = tls_context(cert, key, password_file)
         if auth_file is not None:
-            self.users = Users(auth_file, self.limits, self.clock)
-        self.tls = tls
-        self._forget_heads()
-        for job in list(self.waiting):
-            if job[0] == CHECK:  # the new users know nothing of them
-                self.answerable += self._take_waiting(job)
+            users = Users(auth_file, self.limits, self.clock)
+        self.tls, self.users = tls, users
 
-    # The turn.
-
-    def _run(self) -> None:
-        self._stopped.clear()
-        try:
-            while not self._is_done():
-                self._turn_once()
-        finally:
-            self._stopped.set()
-
-    def _turn_once(self) -> None:
-        """One select(), and the handling of all that it returned.
-
-        All reading from sockets comes before the first look at the disk, so
-        every answer shows the files as they were after its request arrived;
-        what a new connection brings is read at the end of the turn and
-        answered in the next.
-        """
-        jobs = self.jobs
-        ready = self._selector.select(
-            0 if jobs.running or self.answerable else self._due - self.now)
-        self._read_clocks()
-        self.turn += 1
-        self.site.new_turn()
-        jobs.new_turn(self.now)
-        for key, _ in ready:
-            subject = key.data
-            try:
-                STEP[subject.state](subject)
-            except Exception as exc:
-                self._fail(subject, exc)
-        if jobs.running:
-            for made in jobs.run(self._is_waited_for):
-                self.answerable += self._take_waiting(made)
-        for connection in self.answerable:
-            try:
-                connection.answer()
-            except Exception as exc:
-                self._fail(connection, exc)
-        self.answerable.clear()
-        for listener in self.acceptable:
-            self._accept(listener.sock)
-        self.acceptable.clear()
-        if self.now >= self._due:
-            self._expire()
-        if self._stops:
-            self._drain()
-        if jobs.queued:
-            if jobs.waits_for_room():
-                self._end_slow_listings()
-            jobs.begin(self._descriptors_max - jobs.files() - self._count()
-                       - len(self.site.files))
-        if self.access_log and (self.log_lines or self.access_log.waiting):
-            self.access_log.write(self.log_lines)
-            if self.access_log.waiting:
-                self._wake_by(self.now + LOG_RETRY)
-        self.log_lines.clear()
-
-    def _woken(self) -> None:
-        """Another thread, or a signal, has called wake().
-
-        Perhaps only after this turn has read the clock: so read it again.
-        """
-        self._read_clocks()
-        self.reload_if_asked()
-
-    def reload_if_asked(self) -> bool:
-        """Do what reload() has asked for; any wake-up comes here.
-
-        Return whether it had.
-        """
-        asked, self._reload_asked = self._reload_asked, False
-        if asked:
-            self._reload()
-        return asked
-
-    def _reload(self) -> None:
+    def reload_now(self, quiet: bool = False) -> None:
+        """Do what reload() has asked for; *quiet*: say nothing."""
+        self.reload_asked = False
         failures = [self.access_log.reopen() if self.access_log else ""]
         try:
             for path in filter(None, self.named_files):
-                if not stat.S_ISREG(os.stat(path).st_mode):
-                    raise BadFile("%s is no file any more." % path)
+                if not os.path.isfile(path) and os.path.exists(path):
+                    raise StartError("%s is no file any more." % path)
             self._load_named_files()
-        except OSError as exc:
-            failures.append("cannot read %s: %s. What it had before stays."
-                            % (exc.filename, exc.strerror))
-        except BadFile as exc:
+        except StartError as exc:
             failures.append("%s What it had before stays." % exc)
         for failure in filter(None, failures):
-            if not self._orders:    # the supervisor says it for all
+            if not quiet:
                 tell(failure)
 
-    def _attend(self, connection: Connection,
-                step: "Callable[[Connection], None]") -> None:
-        """Do a step of *connection*; what goes wrong is its own matter."""
-        try:
-            step(connection)
-        except Exception as exc:
-            self._fail(connection, exc)
 
-    def _fail(self, subject: object, exc: Exception) -> None:
-        """Handle *exc*, which a step of *subject* has raised."""
-        if isinstance(exc, BlockingIOError):
-            return  # readiness is a hint
-        if isinstance(exc, ContentLost) and isinstance(subject, Connection):
-            tell("a file became shorter while it was sent: "
-                 + subject.queue[0][REQUEST].log_line)
-        elif isinstance(exc, OSError) and exc.errno in EXHAUSTED:
-            tell("a client is sent away: %s" % exc)
-        elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
-            tell("cannot read a file: %s" % exc)
-        elif not is_gone(exc):
-            tell_traceback()
-        if isinstance(subject, Connection):
-            subject.abort()
+def check_folder(directory: str, name: "Optional[str]" = None) -> None:
+    """Raise StartError unless *directory* is a folder that may be read.
 
-    def _read_clocks(self) -> None:
-        """Read the clocks, for the whole turn."""
-        self.now = self.clock()
-        self._wall = time.time()
-        second = int(self._wall)
-        if second != self._second:
-            self._second = second
-            self._date = http_date(second)
-            self.log_date = log_date(second)
-            self._forget_kept_files()
-
-    def _wake_by(self, moment: float) -> None:
-        """Let no select() last beyond *moment*, see also _next_due().
-
-        A deadline that moves on leaves that as it is: it costs a turn in
-        which nothing is due, now and then, and saves each turn a search.
-        """
-        self._due = min(self._due, moment)
-
-    def _expire(self) -> None:
-        """Tell every connection whose time is over; end a pause."""
-        for connections, duration in zip(self.connections, self.seconds):
-            while connections:
-                connection = next(iter(connections))
-                if self.now - connection.began < duration:
-                    break
-                self._attend(connection, Connection.expire)
-        if self._paused_until and self.now >= self._paused_until:
-            self._resume_accepting()
-        if self.users:
-            self._verify(self.users)
-        if self.now >= self._look_at:
-            for connection in list(self.connections[PREPARING]):
-                # Who ends what he sends looks the same, and has a moment.
-                if (self.now - connection.began >= LEFT_LOOK
-                        and connection.has_left()):
-                    self._attend(connection, Connection.abort)
-            self._look_at = self.now + LEFT_LOOK
-        self._due = self._next_due()
-
-    def _verify(self, users: Users) -> None:
-        """Let *users* forget, or verify a password that anyone waits for."""
-        if users.expire(self.now):
-            self._forget_heads()
-        key = users.next_check(self.now)
-        while key:
-            waiting = self._take_waiting(key)
-            if waiting:
-                users.check()
-                self.answerable += waiting
-                break
-            users.drop_check()
-            key = users.next_check(self.now)
-
-    def _is_waited_for(self, key: "JobKey") -> bool:
-        return any(connection.state == PREPARING
-                   for connection in self.waiting.get(key, ()))
-
-    def _take_waiting(self, key: "JobKey") -> "List[Connection]":
-        """Return the connections that have waited for *key*."""
-        return [connection for connection in self.waiting.pop(key, ())
-                if connection.state == PREPARING]
-
-    def _next_due(self) -> float:
-        """Return when something is due: all that _wake_by() was told of.
-
-        But for the access log, whose turn comes after this.
-        """
-        due = [self.now + PATIENCE_MAX]
-        for connections, duration in zip(self.connections, self.seconds):
-            oldest = next(iter(connections), None)
-            if oldest:
-                due.append(oldest.began + duration)
-        due += filter(None, (self._paused_until, self._drain_until))
-        if self._kept_files:
-            due.append(self.now + 1)  # see _forget_kept_files()
-        if self.connections[PREPARING]:
-            due.append(self._look_at)
-        if self.users:
-            due.append(self.users.due())
-        return min(due)
-
-    # Connections.
-
-    def schedule(self, connection: Connection, state: int) -> None:
-        """*connection* goes to *state*: set what it waits for.
-
-        A state's limit is constant, so order of arrival is order of deadline
-        and only the first of a state is ever looked at.
-        """
-        if state != connection.state:
-            self._watch(connection, WAITS_FOR[connection.state],
-                           WAITS_FOR[state])
-            del self.connections[connection.state][connection]
-            if state == CLOSED:
-                connection.sock.close()
-                if self._share:
-                    self._share.publish(self._share.index, self._count())
-            if state in (CLOSED, IDLE):
-                self._resume_accepting()  # there is room, or could be made
-            if state == CLOSED:
-                return
-        connection.began = self.now
-        self.connections[state][connection] = None
-        self.connections[state].move_to_end(connection)
-        self._wake_by(self.now + self.seconds[state])
-        if state == PREPARING:
-            self._wake_by(self._look_at)
-
-    def _watch(self, connection: Connection, old: int, new: int) -> None:
-        """Let the selector watch for *new* events instead of *old* ones."""
-        if new == old:
-            return
-        if not old:
-            self._selector.register(connection.sock, new, connection)
-        elif not new:
-            # A modify() that failed may have unregistered it: select(), poll()
-            # and Python 3.6 do that first.
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(connection.sock)
-        else:
-            self._selector.modify(connection.sock, new, connection)
-
-    def _accept(self, sock: socket.socket,
-                most: int = ACCEPTS_PER_TURN) -> None:
-        """Accept what waits at *sock*, as far as there is or can be room."""
-        if self._share:
-            most = min(most, SHARE_STEP)
-        for accepted in range(most):
-            count = self._count()
-            if self._share and not self._share.takes(count, self.now):
-                self._pause(SHARE_LOOK)
-                return
-            in_use = count + len(self.site.files) + self.jobs.files()
-            is_full = (count >= self.max_connections
-                       or in_use >= self._descriptors_max)
-            least_needed = self._least_needed() if is_full else None
-            if is_full and least_needed is None:
-                self._make_room(None)
-                return
-            try:
-                client, address = sock.accept()
-            except BlockingIOError:
-                self._gave_way = 0
-                return
-            except OSError as exc:
-                if exc.errno not in EXHAUSTED:
-                    if not is_gone(exc):
-                        tell("accept: %s" % exc)
-                elif not accepted:  # else, perhaps, nobody waits any more
-                    self._make_room(self._least_needed())
-                return
-            if is_full:
-                self._make_room(least_needed)
-            self._welcome(client, address)
-
-    def _count(self) -> int:
-        return sum(map(len, self.connections))
-
-    def take_handshake_turn(self) -> bool:
-        """Return whether a step of one may be done in this turn; count it.
-
-        So that a storm of them does not hold up who is being served.
-        """
-        turn, count = self._handshakes
-        if turn != self.turn:
-            count = 0
-        self._handshakes = self.turn, count + 1
-        return count < HANDSHAKES_PER_TURN
-
-    def take_sending_turn(self, connection: Connection) -> bool:
-        """Return whether *connection* may send a slice of its stream now.
-
-        So that a thousand large files do not hold up who wants a small one.
-        Where the time of a turn is over, who was served in it waits, in the
-        turns to come, until all others have been.
-        """
-        if self._sending_turn != self.turn:
-            self._sending_turn = self.turn
-            self._sending_until = float("inf")  # one may, whatever took long
-            if not self._is_behind:
-                self._served.clear()
-            self._is_behind = False
-        if connection in self._served:
-            return False
-        now = time.perf_counter()
-        if now >= self._sending_until:
-            self._is_behind = True
-            return False
-        self._sending_until = min(self._sending_until,
-                                  now + self.limits.TURN_SECONDS)
-        self._served.add(connection)
-        return True
-
-    def _welcome(self, client: socket.socket, address: "Any") -> None:
-        peer: Peer = UNIX_PEER
-        if isinstance(address, tuple):
-            peer = (unmapped(address[0]), address[1])
-        try:
-            client.setblocking(False)
-            if self.wrap:
-                client = self.wrap(client)
-        except OSError as exc:
-            tell("a client is sent away: %s" % exc)
-            client.close()
-            return
-        is_proxy = self.trusted_proxies and peer[0] in self.trusted_proxies
-        connection = (ProxyConnection if is_proxy else Connection)(
-            self, client, peer)
-        connection.enter(ACCEPTED)
-        self._attend(connection, Connection.await_handshake if self.tls
-                     else Connection.begin)
-
-    def _least_needed(self) -> "Optional[Connection]":
-        """Return the connection that is to make room; None without one.
-
-        The longest idle one, else one that was answered and should close,
-        the one that has been sending its head, or TLS's handshake, for
-        longest, the one that has taken nothing of its answer for longest; else
-        one that waits for an answer and has left.  None that was answered in
-        this very turn, or has just come.
-        """
-        grace = self._grace()
-        for state, patience in ((IDLE, 0.0), (LINGERING, 0.0),
-                                (RECEIVING, grace), (HANDSHAKE, grace),
-                                (GREETING, grace), (FINISHING, grace),
-                                (SENDING, grace)):
-            oldest = next(iter(self.connections[state]), None)
-            if oldest and oldest.began + patience < self.now:
-                return oldest
-        return next(filter(Connection.has_left, self.connections[PREPARING]),
-                    None)
-
-    def _make_room(self, least_needed: "Optional[Connection]") -> None:
-        """Close the one that is *least_needed*; without one, pause."""
-        if least_needed is None:
-            # Until one closes or gets idle; or has been slow for long enough,
-            # which nothing tells of.
-            self._pause(self._grace() / 8)
-        else:
-            self._gave_way += least_needed.state != IDLE
-            self._attend(least_needed, Connection.give_way)
-
-    def _grace(self) -> float:
-        """Return the seconds that a slow client has while others wait.
-
-        Half as many each time that all have had to give way, until nobody
-        waits: so it is less than a second until a client is accepted, though
-        many times more than there is room for came before it.  What waits
-        has had the time to send its head.
-        """
-        halvings = self._gave_way // self.max_connections
-        return max(ROOM_GRACE_MIN, ROOM_GRACE * float(0.5 ** halvings))
-
-    def _end_slow_listings(self) -> None:
-        """Close who takes nothing of a listing, till there is room for others.
-
-        The one who has taken nothing for longest goes first.
-        """
-        for connection in list(self.connections[SENDING]):
-            stream = connection.queue and connection.queue[-1][STREAM]
-            if isinstance(stream, SharedStream):
-                due = connection.began + LISTING_GRACE
-                if self.now < due:
-                    self._wake_by(due)
-                    break
-                self._attend(connection, Connection.abort)
-                if not self.jobs.waits_for_room():
-                    break
-
-    def _pause(self, duration: float) -> None:
-        """Accept nothing for so many seconds, at the most."""
-        self._set_accepting(False)
-        self._paused_until = self.now + duration
-        self._wake_by(self._paused_until)
-
-    def _resume_accepting(self) -> None:
-        if not (self._accepting or self._stops):
-            self._set_accepting(True)
-
-    def _set_accepting(self, accepting: bool) -> None:
-        """Listen, or leave new connections to wait in the kernel."""
-        self._paused_until = 0.0
-        if accepting == self._accepting:
-            return
-        watched = []
-        try:
-            for listener in self._listeners:
-                if accepting:
-                    self._selector.register(listener.sock, READ, listener)
-                    watched.append(listener)
-                else:
-                    self._selector.unregister(listener.sock)
-        except OSError as exc:  # of epoll: out of memory or of watches
-            tell("cannot listen for a moment: %s" % exc)
-            for listener in watched:
-                self._selector.unregister(listener.sock)
-            self._paused_until = self.now + PAUSE
-            self._wake_by(self._paused_until)
-        else:
-            self._accepting = accepting
-
-    # Answers.
-
-    def answer_to(self, data: bytes, connection: Connection) -> "Answer":
-        """Return the answer to the request head *data* of *connection*.
-
-        Raise NotReady when something must be made first that takes long.
-        """
-        request = self.known.get(data)
-        if request is None:
-            try:
-                request = parse_request(data)
-            except HTTPError as error:
-                request = unparsed_request(data)
-                return request, self.render_error(request, error), "", None
-            try:
-                self._admit(request, connection)
-            except HTTPError as error:
-                response = error_response(error)
-                return request, self.render(request, response), "", None
-            self._know(data, request)
-        key = request.key
-        message = self.kept_message(key)
-        if message is None:
-            self.jobs.arrived = (connection.since if connection.state
-                                 == PREPARING else self.now)
-            message = self._make_message(request)
-        if message.token is request.token:  # as nearly always
-            return request, message, request.log_rest, None  # never a stream
-        stream, rest = message.stream, ""
-        if stream and self._kept_files.get(key) is message:
-            assert isinstance(stream, FileStream)
-            stream = stream.again()
-        elif not self.lines_differ and self.kept.get(key) is message:
-            rest = self.line_rest(request, message)
-        return request, message, rest, stream
-
-    def _admit(self, request: Request, connection: Connection) -> None:
-        """Raise HTTPError(400, 401 or 503) unless *request* may be answered.
-
-        Whatever it asks for.  Raise NotReady until that is known.
-        """
-        if self.users is None:
-            return
-        try:
-            is_known = self.users.let_in(request,
-                                         connection.client(request)[0])
-        finally:
-            self._wake_by(self.users.due())
-        if not is_known:
-            raise HTTPError(401, "This needs a user's name and password.",
-                            [("WWW-Authenticate", CHALLENGE)])
-
-    def _forget_heads(self) -> None:
-        """Forget known heads, for not all of them may still be let in."""
-        self.known.clear()
-        self._known_size = 0
-
-    def _know(self, data: bytes, request: Request) -> None:
-        """Keep *request*, whose head is *data*, for equal heads to come."""
-        if len(data) > KNOWN_HEAD_MAX:
-            return
-        self.known[data] = request
-        self._known_size += known_size(data)
-        while self._known_size > self.limits.KNOWN_MAX:
-            dropped, _ = self.known.popitem(last=False)
-            self._known_size -= known_size(dropped)
-
-    def kept_message(self, key: str) -> "Optional[Message]":
-        """Return the message kept for *key*, if it is true in this turn."""
-        message = self.kept.get(key) or self._kept_files.get(key)
-        if message and message.turn != self.turn:
-            return self._renew(key, message)
-        return message
-
-    def line_rest(self, request: Request, message: Message) -> str:
-        """Return the log line of *message*, but for the client's address.
-
-        "" without a log.  *request* has it from then on.
-        """
-        if self.access_log and self.access_log.rest:
-            request.log_rest = self.access_log.rest(
-                self.log_date, request, message.response.status, message.size)
-        request.token = message.token
-        return request.log_rest
-
-    def _renew(self, key: str, message: Message) -> "Optional[Message]":
-        """Return the *message* kept for *key* as it is in this turn.
-
-        None where the files it rests on have changed.  A message is made
-        once and then sent again, in later turns too, and in later seconds
-        with another Date.
-        """
-        facts = message.response.facts
-        assert facts is not None, "what rests on nothing certain is not kept"
-        if not self.site.holds(facts):
-            self._drop(key)
-            return None
-        if message.date != self._date:
-            assert not message.stream, "see _forget_kept_files()"
-            message = self.kept[key] = message.redated(self._date)
-        message.turn = self.turn
-        return message
-
-    def _make_message(self, request: Request) -> Message:
-        """Return a new message, kept if it may be sent again."""
-        try:
-            response = respond(request, self.site, self.jobs, self._wall)
-            if response.status == 503 and self._kept_files:
-                self._forget_kept_files()  # perhaps for lack of descriptors
-                response = respond(request, self.site, self.jobs, self._wall)
-        except NotReady:
-            raise
-        except Exception:
-            tell_traceback()
-            return self.render_error(request, HTTPError(
-                500, DETAIL_OF_STATUS[500]))
-        if response.facts is None or len(request.key) > KNOWN_HEAD_MAX:
-            message = self.render(request, response)
-        else:
-            message = self._keep(request, response)
-        if not (message.stream or isinstance(response.content,
-                                             (bytes, type(None)))):
-            response.content.close()  # to HEAD no content is sent
-        return message
-
-    def render_error(self, request: Request, error: HTTPError) -> Message:
-        """Return the message after which nothing more can be answered."""
-        return Message(error_response(error), "close", self._date, self.turn,
-                       request.method != "HEAD", self.headers)
-
-    def render(self, request: Request, response: Response) -> Message:
-        """Return *response* as the message that answers *request*."""
-        connection = "close" if self._stops else request.connection
-        return Message(response, connection, self._date, self.turn,
-                       request.method != "HEAD", self.headers)
-
-    def _keep(self, request: Request, response: Response) -> Message:
-        """Render, and keep for the next request with the same key."""
-        self._drop(request.key)
-        message = self.render(request, response)
-        if self._stops:
-            return message
-        if message.stream:
-            if len(self._kept_files) == KEPT_FILES:
-                self._drop(next(iter(self._kept_files)))
-            self._kept_files[request.key] = message
-            self._wake_by(self.now + 1)  # see _forget_kept_files()
-            return message
-        self.kept[request.key] = message
-        self._kept_size += kept_size(request.key, message)
-        while self._kept_size > self.limits.KEPT_MAX:
-            self._drop(next(iter(self.kept)))
-        return message
-
-    def _drop(self, key: str) -> None:
-        message = self.kept.pop(key, None)
-        if message is not None:
-            self._kept_size -= kept_size(key, message)
-        message = self._kept_files.pop(key, None)
-        if message and message.stream:
-            message.stream.close()
-
-    def _forget_kept_files(self) -> None:
-        """Forget kept files: deleted ones would go on taking space.
-
-        At the end of each second, with which their Date is over.
-        """
-        for key in list(self._kept_files):
-            self._drop(key)
-
-    # The end.
-
-    def _drain(self) -> None:
-        """Close what waits for a request; the rest may finish its answers."""
-        if self._drain_until is None:
-            self._drain_until = self.now + DRAIN_TIMEOUT
-            busy = self._count() - len(self.connections[IDLE])
-            if (busy and self._handles_signals and not self._orders
-                    and os.isatty(STDERR)):
-                tell("clients are still served: %d; Ctrl-C again ends at once."
-                     % busy)
-            self._wake_by(self._drain_until)
-            if self._share:
-                self._share.publish(self._share.index, Share.ABSENT)
-                self._share = None
-            # From now on, answers say Connection: close.
-            self.kept.clear()
-            self._kept_size = 0
-            self._forget_kept_files()
-            for listener in self._listeners:    # else they would be reset
-                self._accept(listener.sock, LISTEN_BACKLOG)
-            self._set_accepting(False)
-            self.close_listeners()
-            self._waker.wake()
-            return  # one more turn, for requests that have arrived already
-        silent_until = self._drain_until - DRAIN_TIMEOUT + (
-            DRAIN_SILENT_TLS if self.tls else DRAIN_SILENT)
-        is_over = self.now >= silent_until
-        if not is_over:
-            self._wake_by(silent_until)
-        for state in ((IDLE, RECEIVING, HANDSHAKE, GREETING) if is_over
-                      else (IDLE,)):
-            for connection in list(self.connections[state]):
-                if not connection.buffer:
-                    self._attend(connection, Connection.dismiss)
-        if self._stops > 1 or self.now >= self._drain_until:
-            for connections in self.connections:
-                for connection in list(connections):
-                    self._attend(connection, Connection.abort)
-
-    def _is_done(self) -> bool:
-        return (self._drain_until is not None
-                and not any(self.connections))
-
-
-def check_folder(directory: str) -> None:
-    """Raise OSError unless *directory* is a folder that may be read."""
-    if not stat.S_ISDIR(os.stat(directory).st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "not a folder", directory)
-    if not os.access(directory, os.R_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "no right to read", directory)
+    *name* is what its owner has called it.
+    """
     try:
-        os.path.abspath(directory)
+        if not stat.S_ISDIR(os.stat(directory).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder")
+        if not os.access(directory, os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no right to read")
+        try:
+            os.path.abspath(directory)
+        except OSError as exc:
+            raise OSError(exc.errno, "the current folder is gone")
     except OSError as exc:
-        raise OSError(exc.errno, "the current folder is gone", directory)
-
-
-def check_descriptors(limit: int) -> None:
-    """Raise OSError unless *limit* open files suffice to serve a client."""
-    needed = FD_RESERVE // 2 + 1
-    if limit < needed:
-        raise OSError(errno.EMFILE, "cannot serve with %d open files: it needs"
-                      " %d at least, and one for each client more. Raise the"
-                      " limit: ulimit -n 1024" % (limit, needed),
-                      "RLIMIT_NOFILE")
+        raise StartError(
+            "cannot serve %s: %s. Name a folder that is there and may be read:"
+            " -d DIR" % ((directory if name is None else name) or "''",
+                         exc.strerror), exc.errno)
 
 
 def descriptors_possible() -> int:
@@ -5531,83 +5175,133 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
             return
 
-
 # ---- Processes --------------------------------------------------------------
+
+
+class Share:
+    """How many connections each worker has, in memory that all of them see.
+
+    They accept from the same sockets, and whoever is awake takes what is
+    there: of 64 connections that come at once, one of two workers took 64, of
+    64 one by one up to 42.  (With sockets of their own, SO_REUSEPORT, the
+    kernel spreads by a hash, up to 47, and a worker that dies takes along
+    what waits at its own.)  So one that has more than its share leaves it to
+    the others for a moment; where none of them comes, it is better taken than
+    left.  *index* is this worker's place.
+    """
+
+    ABSENT = 2**32 - 1      # no worker is in this place, or one that drains
+
+    def __init__(self, count: int):
+        import mmap
+        self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
+        for self.index in range(count):
+            self.publish(self.ABSENT)
+        self._leaves_until = 0.0
+
+    def publish(self, count: int) -> None:
+        """Let all know that the worker *index* has *count* connections."""
+        self._counts[self.index] = count
+
+    def takes(self, count: int, now: float) -> bool:
+        """Return whether this worker, which has *count*, takes another."""
+        self.publish(count)
+        counts = [count for count in self._counts if count != self.ABSENT]
+        fair = sum(counts) / len(counts)
+        if count <= fair + fair / 16 + SHARE_SLACK:
+            self._leaves_until = 0.0
+            return True
+        if not self._leaves_until:
+            self._leaves_until = now + SHARE_WAIT
+        if now >= self._leaves_until + SHARE_LOOK:
+            self._leaves_until = 0.0
+        return now >= self._leaves_until > 0.0
+
+
+# What a worker hears of its supervisor.
+WORKER_SIGNALS = [getattr(signal, name) for name in (
+    "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP") if hasattr(signal, name)]
 
 
 class Worker:
     """A worker as its supervisor sees it: a place, and who is in it.
 
     pid     None while nobody is
-    orders  the descriptor by which to write to it
     began   when it was forked
     wait    seconds until another takes its place; 0 after a good start
     due     when to fork it
     """
 
-    __slots__ = ("index", "pid", "orders", "began", "wait", "due")
+    __slots__ = ("index", "pid", "began", "wait", "due")
 
     def __init__(self, index: int):
         self.index = index
         self.pid: Optional[int] = None
-        self.orders = -1
         self.began = self.wait = self.due = 0.0
 
-    def order(self, what: bytes) -> None:
-        """Write to it, if it is there."""
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is there."""
         if self.pid is not None:
-            with contextlib.suppress(BrokenPipeError):  # it is ending
-                os.write(self.orders, what)
-
-    def kill(self) -> None:
-        """End it at once, if it is there: it hangs."""
-        if self.pid is not None:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
 
 
 class Supervisor:
     """Forks workers, each of which does what *server* would, and minds them.
 
-    It passes on the signals that it gets, and serves nobody itself.  A worker
-    takes SIGTERM as its drain too, once: it may come to a whole group of
-    processes, and from the supervisor as well.
+    It serves nobody itself, and passes on the signals that it gets: SIGHUP,
+    SIGTERM, which a worker takes once (a whole group of processes may get it,
+    and the supervisor sends it, too), and SIGQUIT for the end at once.  A
+    worker ends, too, when the pipe from its supervisor closes.
     """
 
     def __init__(self, server: Server, count: int):
-        server.close_loop()
         self._server = server
         self._workers = [Worker(index) for index in range(count)]
         self._share = Share(count)
-        self._waker = Waker(self._pass_on)
-        self._stops = self._stops_passed_on = 0
+        self._pipe = os.pipe()
+        self._stops_passed_on = 0
         self._kill_at = float("inf")
         self.status = 0     # for exit(): 1 where a worker has not finished
 
     def handle_signals(self) -> None:
         """Let signals end run(), or go to the workers."""
-        signal.set_wakeup_fd(self._waker.writer.fileno())
-        for number in STOP_SIGNALS:
-            signal.signal(number, lambda *_: self._stop())
-        signal.signal(signal.SIGHUP, on_hangup(self._reload, self._stop))
-        signal.signal(signal.SIGCHLD, lambda *_: self._waker.wake())
+        self._server.handle_signals()
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # but the wake-up
 
     def run(self) -> int:
         """Return the exit status, when a signal has come and all have ended.
         """
+        server = self._server
         while True:
+            self._pass_on()
             due = self._mind()
-            if self._stops and not self._present():
+            if server.stops and not any(
+                    worker.pid for worker in self._workers):
                 break
             patience = max(0, min(due - time.monotonic(), PATIENCE_MAX))
             # Not kept: what epoll watches, a child would share.
             with selectors.DefaultSelector() as selector:
-                selector.register(self._waker.reader, READ)
+                selector.register(server.waker.reader, READ)
                 if selector.select(patience):
-                    self._waker.on_ready()
+                    server.waker.take()
         ignore_stop_signals()
-        signal.set_wakeup_fd(-1)
-        self._waker.close()
         return self.status
+
+    def _pass_on(self) -> None:
+        """Tell the workers what signals have told the supervisor."""
+        server = self._server
+        if server.reload_asked:
+            server.reload_now()     # for workers to come
+            for worker in self._workers:
+                worker.signal(signal.SIGHUP)
+        if server.stops > self._stops_passed_on:
+            self._stops_passed_on = server.stops
+            server.close_listeners()
+            is_first = server.stops == 1
+            for worker in self._workers:
+                worker.signal(signal.SIGTERM if is_first else signal.SIGQUIT)
+            patience = KILL_AFTER + (DRAIN_TIMEOUT if is_first else 0)
+            self._kill_at = min(self._kill_at, time.monotonic() + patience)
 
     def _mind(self) -> float:
         """See who has ended, and start others; return when to look again."""
@@ -5615,84 +5309,46 @@ class Supervisor:
         due = self._kill_at
         if now >= self._kill_at:
             for worker in self._workers:
-                worker.kill()
+                worker.signal(signal.SIGKILL)   # it hangs
             due = now + KILL_AFTER
         for worker in self._workers:
             if worker.pid is not None:
                 self._reap(worker)
-            elif worker.due <= now and not self._stops:
+            elif worker.due <= now and not self._server.stops:
                 self._fork(worker)
-            if worker.pid is None and not self._stops:
+            if worker.pid is None and not self._server.stops:
                 due = min(due, worker.due)
         return due
-
-    def _stop(self) -> None:
-        self._stops += 1
-        self._waker.wake()
-
-    def _reload(self) -> None:
-        self._server.reload()
-        self._waker.wake()
-
-    def _present(self) -> "List[Worker]":
-        return [worker for worker in self._workers if worker.pid is not None]
-
-    def _pass_on(self) -> None:
-        """Tell the workers what signals have told the supervisor."""
-        if self._server.reload_if_asked():  # for workers to come
-            for worker in self._workers:
-                worker.order(RELOAD)
-        if self._stops > self._stops_passed_on:
-            self._stops_passed_on = self._stops
-            self._server.close_listeners()
-            for worker in self._workers:
-                worker.order(DRAIN if self._stops == 1 else QUIT)
-            patience = KILL_AFTER + (DRAIN_TIMEOUT if self._stops == 1 else 0)
-            self._kill_at = min(self._kill_at, time.monotonic() + patience)
 
     def _fork(self, worker: Worker) -> None:
         """Put a new process in the place of *worker*; return in the old one.
         """
         worker.began = time.monotonic()
-        try:
-            reader, writer = os.pipe()
-        except OSError as exc:
-            self._lose(worker, "cannot be started: %s" % exc.strerror)
-            return
         # A signal to the new process waits until it has its own handlers.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, WORKER_SIGNALS)
         try:
-            pid = os.fork()
-            if not pid:
-                os.close(writer)
-                self._work(worker, reader)
-            worker.pid, worker.orders = pid, writer
+            worker.pid = os.fork()
         except OSError as exc:
-            os.close(writer)
             self._lose(worker, "cannot be started: %s" % exc.strerror)
+        else:
+            if not worker.pid:
+                self._work(worker)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-            os.close(reader)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
 
-    def _work(self, worker: Worker, orders: int) -> None:
+    def _work(self, worker: Worker) -> None:
         """Be the process of *worker*, until its end."""
         status = 1
         try:
-            signal.set_wakeup_fd(-1)
-            self._waker.close()
-            for other in self._present():
-                os.close(other.orders)
-            self._share.index = worker.index
-            self._share.publish(worker.index, 0)
+            reader, writer = self._pipe
+            os.close(writer)
             server = self._server
-            server.become_worker(orders, self._share)
-            server.handle_signals()
+            server.become_worker()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal
-            signal.signal(signal.SIGTERM, lambda *_:
-                          None if server.is_stopping() else server.stop())
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-            serve(server)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
+            self._share.index = worker.index
+            self._share.publish(0)
+            serve(server, Loop(server, self._share, reader))
             status = 0
         except BaseException:
             tell_traceback()
@@ -5705,14 +5361,14 @@ class Supervisor:
         pid, status = os.waitpid(worker.pid, os.WNOHANG)
         if not pid:
             return
-        os.close(worker.orders)
         worker.pid = None
-        self._share.publish(worker.index, Share.ABSENT)
+        self._share.index = worker.index
+        self._share.publish(Share.ABSENT)
         how = "(process %d) ended with status %d" % (pid, status >> 8)
         if os.WIFSIGNALED(status):
             how = "(process %d) was killed by signal %d" % (
                 pid, os.WTERMSIG(status))
-        if not self._stops:
+        if not self._server.stops:
             self._lose(worker, how)
         elif status:
             self.status = 1
@@ -5739,16 +5395,15 @@ def ignore_stop_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def serve(server: Server) -> None:
+def serve(server: Server, loop: "Optional[Loop]" = None) -> None:
     """Serve until a signal ends it, and finish what is to be finished."""
     try:
-        server.serve_forever()
+        server.run_loop(loop or Loop(server))
     finally:
         ignore_stop_signals()
         server.server_close()
         if server.access_log:
             server.access_log.close()
-
 
 # ---- Command line -----------------------------------------------------------
 
@@ -5859,7 +5514,7 @@ REPEATED = {"action": "append", "default": []}
 SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, **REPEATED},
     "--bind": REPEATED,
-    "--log-format": {"choices": LOG_FORMATS, "default": "combined"},
+    "--log-format": {"choices": sorted(LOG_FORMS), "default": "combined"},
     "--trusted-proxy": {"type": proxy, **REPEATED},
     "--workers": {"type": workers, "default": 1},
     "--max-connections": {"type": ABOVE_0},
@@ -6045,25 +5700,14 @@ def announce(server: Server) -> None:
          " Ctrl-C stops.")
 
 
-def need_folder(path: str, name: str) -> None:
-    """Raise StartError unless the folder *path*, called *name*, serves."""
-    try:
-        check_folder(path)
-    except OSError as exc:
-        raise StartError(
-            "cannot serve %s: %s. Name a folder that is there and may be"
-            " read: -d DIR" % (name or "''", exc.strerror))
-
-
 def make_server(args: "argparse.Namespace") -> Server:
     """Return the Server for *args*, once it has given up rights if asked to.
 
-    Raise StartError or BadFile, or OSError for a file that cannot be read.
+    Raise StartError.
     """
     account = None if args.user is None else account_of(args.user)
     access_log = (None if args.quiet
                   else open_log(args.log_file, args.log_format))
-    need_folder(args.directory, args.directory)
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
@@ -6079,7 +5723,7 @@ def make_server(args: "argparse.Namespace") -> Server:
     if account:
         try:
             give_up_rights(account, server.socket_files)
-            need_folder(os.fsdecode(server.site.root), args.directory)
+            check_folder(os.fsdecode(server.site.root), args.directory)
         except StartError:
             server.server_close()
             raise
@@ -6120,7 +5764,7 @@ def ask_password() -> bytes:
 
 
 def hash_password() -> None:
-    """Print the hash of a password.  Raise StartError or BadFile."""
+    """Print the hash of a password, or raise StartError."""
     import base64
     need_scrypt("--hash-password")
     password, salt = ask_password(), os.urandom(SALT_SIZE)
@@ -6152,16 +5796,11 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
         if args.directory is None:
             args.directory = "htdocs" if os.path.isdir("htdocs") else "."
         server = make_server(args)
-    except (StartError, BadFile) as exc:
+    except StartError as exc:
         tell(str(exc))
         return 1
     except OSError as exc:
-        why = str(exc.strerror or exc)
-        if exc.filename is None:
-            why = "cannot start: %s." % why
-        elif exc.filename != "RLIMIT_NOFILE":
-            why = "cannot read %s: %s." % (exc.filename or "''", why)
-        tell(why)
+        tell("cannot start: %s." % exc)
         return 1
     if args.workers == 1:
         server.handle_signals()
