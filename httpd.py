@@ -1756,12 +1756,12 @@ class TrustedProxies:
 
 # ---- Site -------------------------------------------------------------------
 
-# O_NONBLOCK: a FIFO that takes a file's place must not hold the loop up.
+# O_NONBLOCK: opening a FIFO that has taken a file's place must not block.
 FILE_FLAGS = (os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
               | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0))
-# O_PATH: a folder that may be passed through need not be readable.
-FOLDER_FLAGS = (os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-                | getattr(os, "O_PATH", 0))
+LIST_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+# O_PATH: folders on the way to a file need not be readable.
+FOLDER_FLAGS = LIST_FLAGS | getattr(os, "O_PATH", 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 HAS_DIR_FD = {os.open, os.stat} <= os.supports_dir_fd
 WINDOWS = os.sep == "\\"
@@ -1780,47 +1780,43 @@ DETAIL_OF_STATUS = {
     503: "The server has too much to do. Try again in a moment.",
 }
 
-
 FILE_SIGNATURE = attrgetter("st_dev", "st_ino", "st_mode", "st_size",
                             "st_mtime_ns", "st_ctime_ns")
 
 
 def signature(status: os.stat_result) -> "Signature":
-    """Return what differs when a file's content or its rights do.
+    """Return a tuple that changes when a file's content or mode does.
 
-    Of a folder only its identity and its rights: what it holds is looked at
-    name by name.
+    A folder's tells only its identity and mode: each name in it that an
+    answer depends on is looked at by itself.
     """
     found: Signature = FILE_SIGNATURE(status)
     return found[:3] if stat.S_ISDIR(found[2]) else found
 
 
-def link_state(path: bytes) -> "Signature":
-    """Return the signature of *path* itself, or the errno of looking at it."""
+def link_state(path: bytes, follow: bool = False) -> "Signature":
+    """Return the signature of *path* itself, or of what it leads to if it is
+    a link to *follow*; (errno,) if there is none.
+    """
     try:
-        return signature(os.lstat(path))
+        return signature(os.stat(path, follow_symlinks=follow))
     except OSError as exc:
         return (exc.errno or 0,)
 
 
-def target_state(path: bytes) -> "Signature":
-    """Return the same, links followed."""
-    try:
-        return signature(os.stat(path))
-    except OSError as exc:
-        return (exc.errno or 0,)
+target_state = functools.partial(link_state, follow=True)
 
 
-def real_path(path: bytes) -> object:
-    """Return where *path* leads, links followed, or the errno of looking."""
+def real_path(path: bytes) -> bytes:
+    """Return *path* without links; b"" if a link changes meanwhile."""
     try:
         return os.path.realpath(path)
-    except OSError as exc:  # a link was put elsewhere meanwhile
-        return exc.errno
+    except OSError:
+        return b""
 
 
 def unknown_state(path: bytes) -> object:
-    """Return what equals nothing: for facts that hold in no later turn."""
+    """Return a value that equals no other, so the answer is not kept."""
     return object()
 
 
@@ -1835,6 +1831,16 @@ def is_settled(status: os.stat_result, now: float) -> bool:
                abs(now_ns - status.st_mtime_ns)) > limit
 
 
+def names_below(root: bytes, path: bytes) -> "List[bytes]":
+    """Return the names from *root* to *path*; raise OSError if it is outside.
+    """
+    sep = os.fsencode(os.sep)
+    root = root.rstrip(sep)
+    if not (path + sep).startswith(root + sep):
+        raise OSError(errno.ENOENT, "outside", path)
+    return [name for name in path[len(root):].split(sep) if name]
+
+
 class Changed(Exception):
     """A file was changed while it was read."""
 
@@ -1842,17 +1848,21 @@ class Changed(Exception):
 class Opened:
     """A file or folder of the site, open.  Use it in a `with` statement.
 
-    fd is -1 for a folder where the platform cannot open folders, after
-    close(), and where a Source has taken it; status is of the descriptor, not
-    of the name.
+    fd      -1 after close(), once a Source has taken it, and for a folder
+            where the platform cannot open folders
+    path    by the names that were opened, so links are resolved in it
+    status  what fstat() says of fd
     """
 
-    __slots__ = ("fd", "path", "status")
-
-    def __init__(self, fd: int, path: bytes, status: os.stat_result):
+    def __init__(self, fd: int, path: bytes,
+                 status: "Optional[os.stat_result]" = None):
         self.fd = fd
         self.path = path
-        self.status = status
+        try:
+            self.status = status or os.fstat(fd)
+        except OSError:
+            self.close()
+            raise
 
     def __enter__(self) -> "Opened":
         return self
@@ -1873,8 +1883,8 @@ class Opened:
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from *start* up to *stop*.
 
-        Raise Changed if the file was changed since it was opened, so that no
-        answer mixes two versions, as far as the file's times tell.
+        Raise Changed if the file was changed since it was opened, as far as
+        its times tell, so that no answer mixes two versions.
         """
         os.lseek(self.fd, start, os.SEEK_SET)
         blocks = []
@@ -1887,23 +1897,14 @@ class Opened:
             left -= len(block)
         if signature(os.fstat(self.fd)) != signature(self.status):
             raise Changed
-        if left:  # of what the kernel makes up, as in /sys
+        if left:    # the kernel makes such content up, as in /sys
             raise OSError(errno.EIO, "shorter than its size", self.path)
         return b"".join(blocks)
 
     def small(self) -> "Optional[bytes]":
-        """Return all of its content, None where that is not SMALL."""
+        """Return all of its content; None if that is larger than SMALL."""
         size = self.status.st_size
         return self.read(0, size) if size <= SMALL else None
-
-
-def opened_as(fd: int, path: bytes) -> Opened:
-    """Return *path*, open as *fd*; close that where its state is not told."""
-    try:
-        return Opened(fd, path, os.fstat(fd))
-    except OSError:
-        os.close(fd)
-        raise
 
 
 class Site:
@@ -1952,18 +1953,19 @@ class Site:
         try:
             self._check_hidden(segments)
             if len(segments) > LINKS_MAX:
-                self._check_links(segments, facts)
-            return self._walk(segments, facts)
+                self._folders(segments, facts)
+            try:
+                return self._walk(segments, facts)
+            except OSError as exc:
+                if exc.errno != errno.ELOOP or self.follow_symlinks:
+                    raise
+                return self._walk(self._resolve(segments, facts), facts)
         except OSError as exc:
             raise self.failure(exc, facts)
 
     def reopen(self, path: bytes) -> Opened:
-        """Open what is at *path*, which is that of an Opened, again.
-
-        Raise as open() does.
-        """
-        names = path[len(self.root):].split(os.fsencode(os.sep))
-        return self.open([name for name in names if name], {})
+        """Open the path of an Opened again; raise as open() does."""
+        return self.open(names_below(self.root, path), {})
 
     def open_default(self, segments: "Sequence[bytes]",
                      facts: "Facts") -> "Optional[Tuple[bytes, Opened]]":
@@ -1985,30 +1987,19 @@ class Site:
 
     def entries(self, folder: Opened, segments: "Sequence[bytes]",
                 facts: "Facts") -> "Generator[Entry, None, None]":
-        """Yield what there is to see in *folder*, which is at *segments*.
+        """Yield what a listing of *folder*, which is at *segments*, shows.
 
-        Raise HTTPError(403, 404, 500 or 503) before the first.
+        Raise as open() does.
         """
         try:
-            above = self._come_through(segments)
-            with self._open_for_reading(folder) as readable, (
-                    contextlib.closing(self._names(readable))) as names:
+            above = self._folders(segments, facts)
+            with contextlib.closing(self._names(folder)) as names:
                 for name in names:
-                    entry = self._entry(readable, segments, name, above)
+                    entry = self._entry(folder, segments, name, above)
                     if entry:
                         yield entry
         except OSError as exc:
             raise self.failure(exc, facts)
-
-    def _names(self, folder: Opened) -> "Generator[bytes, None, None]":
-        """Yield the names in *folder*, as they come where Python can."""
-        where = folder.fd if HAS_DIR_FD else folder.path
-        if isinstance(where, int) and os.scandir not in os.supports_fd:
-            yield from map(os.fsencode, os.listdir(where))  # Python 3.6
-        else:
-            with os.scandir(where) as found:
-                for entry in found:
-                    yield os.fsencode(entry.name)
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
         """Return what to answer after *exc*; *facts* may then not hold."""
@@ -2021,76 +2012,46 @@ class Site:
 
     def _check_hidden(self, segments: "Sequence[bytes]") -> None:
         if is_hidden(segments) and not self.dotfiles:
-            raise HTTPError(404, NOTHING_HERE)
+            raise OSError(errno.ENOENT, "hidden")
 
-    def _check_links(self, segments: "Sequence[bytes]",
-                     facts: "Facts") -> None:
-        """Raise HTTPError(404) if more than LINKS_MAX lead to folders."""
-        path, links = self.root, 0
-        for name in segments:
-            path = os.path.join(path, name)
-            state = link_state(path)
-            if len(state) == 1:
-                break   # _walk() finds that out, too
-            facts.setdefault((link_state, path), state)
-            links += stat.S_ISLNK(state[2]) and os.path.isdir(path)
-        if links > LINKS_MAX:
-            raise HTTPError(404, NOTHING_HERE)
-
-    def _come_through(self, segments: "Sequence[bytes]"
-                      ) -> "Optional[Set[Signature]]":
+    def _folders(self, segments: "Sequence[bytes]",
+                 facts: "Facts") -> "Set[Signature]":
         """Return the folders from the root to *segments*, links followed.
 
-        A link to one of them is not listed, or crawlers would go round for
-        ever.  None where no link to a folder is followed any more.
+        Raise OSError if more than LINKS_MAX of them are links.
         """
         path, links, found = self.root, 0, {target_state(self.root)}
         for name in segments:
             path = os.path.join(path, name)
+            if not os.path.isdir(path):
+                break
+            facts.setdefault((link_state, path), link_state(path))
             links += os.path.islink(path)
             found.add(target_state(path))
-        return found if links < LINKS_MAX else None
+        if links > LINKS_MAX:
+            raise OSError(errno.ENOENT, "too many links")
+        return found
 
-    def _walk(self, segments: "Sequence[bytes]", facts: "Facts",
-              resolve: bool = True) -> Opened:
-        """Open *segments* name by name; a link starts again, once."""
-        node = self._open_root(facts)
-        try:
-            for name in segments:
-                if not node.is_folder():
-                    raise NotADirectoryError(errno.ENOTDIR, "not a folder")
-                child = self._open_child(node, name, facts)
-                node.close()
-                if child is None:
-                    if not resolve:  # put there since it was resolved
-                        raise HTTPError(404, NOTHING_HERE)
-                    return self._walk(self._resolve(segments, facts), facts,
-                                      False)
-                node = child
-        except BaseException:
-            node.close()
-            raise
-        return node
+    def _walk(self, segments: "Sequence[bytes]", facts: "Facts") -> Opened:
+        """Open *segments* name by name; raise OSError(ELOOP) at a link.
 
-    def _open_root(self, facts: "Facts") -> Opened:
-        """Open the root, which may be a link.
-
-        It is no fact of its own: the states of what is in it are looked up
-        by its path, so they tell of another folder in its place.  Only where
-        it cannot be opened is there nothing else to look at; and for links,
-        see _resolve(), it matters where it is.
+        The root, which may be a link, needs no fact of its own: facts about
+        names in it fail when it is replaced.  If it cannot be opened, there
+        may be no such facts.
         """
         try:
-            if HAS_DIR_FD:
-                return opened_as(os.open(self.root, FOLDER_FLAGS), self.root)
-            return Opened(-1, self.root, os.stat(self.root))
+            node = (Opened(os.open(self.root, FOLDER_FLAGS), self.root) if HAS_DIR_FD
+                    else Opened(-1, self.root, os.stat(self.root)))
         except OSError:
             facts[(unknown_state, self.root)] = False
             raise
+        for name in segments:
+            with node:
+                node = self._open_child(node, name, facts)
+        return node
 
     def _open_child(self, folder: Opened, name: bytes,
-                    facts: "Facts") -> "Optional[Opened]":
-        """Open *name* in *folder*; None if it is a link not to be followed."""
+                    facts: "Facts") -> Opened:
         path = os.path.join(folder.path, name)
         where, at = (name, folder.fd) if HAS_DIR_FD else (path, None)
         fact = (self._probe, path)
@@ -2101,90 +2062,84 @@ class Site:
             facts.setdefault(fact, (exc.errno or 0,))
             raise
         facts.setdefault(fact, signature(status))
-        if stat.S_ISLNK(status.st_mode):
-            return None
-        is_folder = stat.S_ISDIR(status.st_mode)
-        if is_folder and not HAS_DIR_FD:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFLNK:
+            raise OSError(errno.ELOOP, "a link", path)
+        if kind not in (stat.S_IFDIR, stat.S_IFREG):
+            # Not even opened: that can set a device going.
+            raise OSError(errno.ENXIO, "neither file nor folder", path)
+        if kind == stat.S_IFDIR and not HAS_DIR_FD:
             return Opened(-1, path, status)
-        # Only now: to open a device can set it going.
-        if not (is_folder or stat.S_ISREG(status.st_mode)):
-            raise HTTPError(404, NOTHING_HERE)
-        flags = FOLDER_FLAGS if is_folder else FILE_FLAGS
+        flags = FOLDER_FLAGS if kind == stat.S_IFDIR else FILE_FLAGS
         if not self.follow_symlinks:
             flags |= NOFOLLOW
-        opened = opened_as(os.open(where, flags, dir_fd=at), path)
-        # Another file may have taken the name since: then the fact above does
-        # not hold in the next turn, and what is made of this one goes.
-        if stat.S_IFMT(opened.status.st_mode) != stat.S_IFMT(status.st_mode):
+        opened = Opened(os.open(where, flags, dir_fd=at), path)
+        # If a file of the same kind took its place after os.stat(), the fact
+        # fails in the next turn, and the answer is not used again.
+        if stat.S_IFMT(opened.status.st_mode) != kind:
             opened.close()
-            raise HTTPError(404, NOTHING_HERE)
+            raise OSError(errno.ENOENT, "replaced", path)
         return opened
 
     def _resolve(self, segments: "Sequence[bytes]",
                  facts: "Facts") -> "List[bytes]":
-        """Return where the links of *segments* lead, inside the root."""
+        """Return the names from the root to where *segments* lead by links.
+
+        Raise OSError if that is outside or hidden.
+        """
         path = os.path.join(self.root, *segments)
-        real = real_path(path)
+        real, root = real_path(path), real_path(self.root)
         facts.setdefault((real_path, path), real)
-        facts.setdefault((real_path, self.root), real_path(self.root))
-        inside = self._inside(real) if isinstance(real, bytes) else None
-        if inside is None:
-            raise HTTPError(404, NOTHING_HERE)
+        facts.setdefault((real_path, self.root), root)
+        inside = names_below(root, real)
         self._check_hidden(inside)
         return inside
 
-    def _inside(self, real: bytes) -> "Optional[List[bytes]]":
-        """Return the names from the root to *real*; None if it is outside."""
-        sep = os.fsencode(os.sep)
-        root = os.path.realpath(self.root).rstrip(sep)
-        if not (real + sep).startswith(root + sep):
-            return None
-        return [name for name in real[len(root):].split(sep) if name]
-
-    def _open_for_reading(self, folder: Opened) -> Opened:
-        """Return *folder* open for listing, which O_PATH does not allow."""
-        if not HAS_DIR_FD:
-            return folder
-        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-        fd = os.open(b".", flags, dir_fd=folder.fd)
-        return Opened(fd, folder.path, folder.status)
+    def _names(self, folder: Opened) -> "Generator[bytes, None, None]":
+        """Yield the names in *folder*, one by one where Python can."""
+        with contextlib.ExitStack() as stack:
+            where: Union[int, bytes] = folder.path
+            if HAS_DIR_FD:      # what is open by O_PATH cannot be read
+                where = os.open(b".", LIST_FLAGS, dir_fd=folder.fd)
+                stack.callback(os.close, where)
+            if HAS_DIR_FD and os.scandir not in os.supports_fd:  # Python 3.6
+                yield from map(os.fsencode, os.listdir(where))
+                return
+            with os.scandir(where) as found:
+                for entry in found:
+                    yield os.fsencode(entry.name)
 
     def _entry(self, folder: Opened, segments: "Sequence[bytes]", name: bytes,
-               above: "Optional[Set[Signature]]") -> "Optional[Entry]":
-        """Return the Entry of *name*; None if requests for it get nothing.
+               above: "Set[Signature]") -> "Optional[Entry]":
+        """Return the Entry of *name*; None if a request for it gets a 404.
 
-        None, too, of a link to one of the folders *above*; see
-        _come_through().
+        None, too, for a link to a folder *above*: crawlers would follow it
+        for ever.
         """
-        if is_hidden([*segments, name]) and not self.dotfiles:
-            return None
-        path = os.path.join(folder.path, name)
-        where, at = (name, folder.fd) if HAS_DIR_FD else (path, None)
+        segments = [*segments, name]
+        where, at = (name, folder.fd) if HAS_DIR_FD else (
+            os.path.join(folder.path, name), None)
         try:
-            status = os.stat(where, dir_fd=at,
-                             follow_symlinks=self.follow_symlinks)
+            self._check_hidden(segments)
+            status = os.stat(where, dir_fd=at, follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
-                real = os.path.realpath(path)
-                inside = self._inside(real)
-                if inside is None:
+                if len(segments) > LINKS_MAX:
+                    self._folders(segments, {})
+                # What realpath() cannot follow stays a link: not listed.
+                status = (os.stat(where, dir_fd=at) if self.follow_symlinks
+                          else os.lstat(os.path.join(
+                              self.root, *self._resolve(segments, {}))))
+                if signature(status) in above:
                     return None
-                if is_hidden(inside) and not self.dotfiles:
-                    return None
-                # realpath() leaves a link that it cannot read as it is; then
-                # lstat() shows a link, which is not listed.
-                status = os.lstat(real)
         except OSError as exc:
             if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
                 raise
-            return None  # gone since, or a link to nothing
-        if stat.S_ISDIR(status.st_mode):
-            if (above is None or signature(status) in above) and (
-                    os.path.islink(path)):
-                return None
-            return Entry(name, None, status.st_mtime_ns // 10**9)
-        if stat.S_ISREG(status.st_mode):
-            return Entry(name, status.st_size, status.st_mtime_ns // 10**9)
-        return None
+            return None     # a link to nothing, or gone meanwhile
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if not is_folder and not stat.S_ISREG(status.st_mode):
+            return None
+        return Entry(name, None if is_folder else status.st_size,
+                     status.st_mtime_ns // 10**9)
 
 # ---- Work -------------------------------------------------------------------
 
