@@ -1858,6 +1858,7 @@ class Opened:
                  status: "Optional[os.stat_result]" = None):
         self.fd = fd
         self.path = path
+        self._small: Optional[bytes] = None
         try:
             self.status = status or os.fstat(fd)
         except OSError:
@@ -1902,9 +1903,11 @@ class Opened:
         return b"".join(blocks)
 
     def small(self) -> "Optional[bytes]":
-        """Return all of its content; None if that is larger than SMALL."""
+        """Return all of its content, read once; None if that is not SMALL."""
         size = self.status.st_size
-        return self.read(0, size) if size <= SMALL else None
+        if self._small is None and size <= SMALL:
+            self._small = self.read(0, size)
+        return self._small
 
 
 class Site:
@@ -1966,24 +1969,6 @@ class Site:
     def reopen(self, path: bytes) -> Opened:
         """Open the path of an Opened again; raise as open() does."""
         return self.open(names_below(self.root, path), {})
-
-    def open_default(self, segments: "Sequence[bytes]",
-                     facts: "Facts") -> "Optional[Tuple[bytes, Opened]]":
-        """Open the default file of the folder at *segments*, if it has one.
-
-        Return its name, too: where it is a link, its path has another.
-        """
-        for name in DEFAULT_FILES:
-            try:
-                opened = self.open([*segments, name], facts)
-            except HTTPError as error:
-                if error.status != 404:
-                    raise
-                continue
-            if not opened.is_folder():
-                return name, opened
-            opened.close()
-        return None
 
     def entries(self, folder: Opened, segments: "Sequence[bytes]",
                 facts: "Facts") -> "Generator[Entry, None, None]":
@@ -2703,20 +2688,20 @@ def respond(request: Request, site: Site, work: Work, now: float,
             arrived: float) -> Answer:
     """Return the answer to *request*; *now* is seconds since 1970.
 
-    It has *arrived* then, on the clock of *work*.  Raise NotReady when
-    something must be made first that takes long.
+    *arrived* is when it arrived, by the clock of *work*.  Raise NotReady if
+    something that takes long must be made first.
     """
     for _ in range(READ_TRIES):
-        with contextlib.suppress(Changed):  # look again
+        with contextlib.suppress(Changed):
             return Responder(request, site, work, now, arrived).respond()
     return error_answer(HTTPError(503, "The file changes all the time."))
 
 
 class Responder:
-    """The making of one answer: its policy, and what the steps share.
+    """Makes one answer.
 
-    facts   the states of files it rests on, see Site
-    vary    the request fields by which it might have been another
+    facts   the states of files that it rests on, see Site
+    vary    the request fields that it depends on
     """
 
     def __init__(self, request: Request, site: Site, work: Work, now: float,
@@ -2730,21 +2715,21 @@ class Responder:
         self.vary: List[str] = []
 
     def respond(self) -> Answer:
-        """Return the answer: locate, redirect or represent."""
+        """Return the answer: the resource, what stands in for it, an error."""
         try:
             check_method(self.request.method, self.site.head)
             try:
                 return self.locate(*path_segments(self.request.path, WINDOWS))
-            except HTTPError as error:
-                if error.status != 404:
+            except HTTPError as exc:
+                if exc.status != 404:
                     raise
-                return self.fallback(error)
-        except HTTPError as error:
-            answer = error_answer(error)
-            return self.answer(error.status, answer.fields, answer.content)
-        except OSError as exc:  # in reading
-            answer = error_answer(self.site.failure(exc, self.facts))
-            return self.answer(answer.status, answer.fields, answer.content)
+                return self.fallback(exc)
+        except HTTPError as exc:
+            error = exc
+        except OSError as exc:  # while reading
+            error = self.site.failure(exc, self.facts)
+        page = error_answer(error)
+        return self.answer(page.status, page.fields, page.content)
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
         """Answer with what is at *segments*; a folder's path has a *slash*."""
@@ -2755,14 +2740,26 @@ class Responder:
                 return self.represent(segments, target)
             if not slash:
                 return self.redirect(segments)
-            default = self.site.open_default(segments, self.facts)
+            default = self.default(segments)
             if default:
-                name, opened = default
-                with opened:
-                    return self.represent([*segments, name], opened)
+                return default
             if not self.site.listing:
                 raise HTTPError(404, NOTHING_HERE)
             return self.list(segments)
+
+    def default(self, segments: "List[bytes]") -> "Optional[Answer]":
+        """Answer with the default file of the folder at *segments*, if any."""
+        for name in DEFAULT_FILES:
+            try:
+                opened = self.site.open([*segments, name], self.facts)
+            except HTTPError as error:
+                if error.status != 404:
+                    raise
+                continue
+            with opened:
+                if not opened.is_folder():
+                    return self.represent([*segments, name], opened)
+        return None
 
     def fallback(self, error: HTTPError) -> Answer:
         """Answer for what is not there: the application, or the site's 404."""
@@ -2773,24 +2770,22 @@ class Responder:
             name = self.request.path.rpartition("/")[2]
             if "." not in name and media_weight(weights, "text/html") and (
                     not prefers_json(fields)):
-                default = self.site.open_default([], self.facts)
-                if default:
-                    with default[1] as opened:
-                        return self.represent([default[0]], opened)
+                application = self.default([])
+                if application:
+                    return application
         try:
             with self.site.open([NOT_FOUND_FILE], self.facts) as page:
                 data = None if page.is_folder() else page.small()
-                if data is None:
-                    raise error
                 self.is_steady(page)
         except HTTPError:
+            raise error
+        if data is None:
             raise error
         media = content_type(media_type(NOT_FOUND_FILE), data)
         return self.answer(404, [("Content-Type", media), NO_STORE], data)
 
     def is_steady(self, opened: Opened) -> bool:
-        """Return whether what is made of *opened* now stays true until it is
-        seen to change.
+        """Return whether a later change of *opened* would be noticed.
 
         If not, the answer is good for this turn alone.
         """
@@ -2804,29 +2799,28 @@ class Responder:
                   opened: Opened) -> Answer:
         """Answer with a file, in the coding that the client likes best.
 
-        Its type goes by the name that was asked for, as all else does (the
-        file may be what a link of that name leads to), and by its content.
+        Its media type goes by the last of *segments*, even if that is a link
+        to a file of another name, and by its content.
         """
         kind = media_type(segments[-1])
-        data = head = opened.small()
-        if data is None and (kind or "text/").startswith("text/"):
+        head = opened.small()
+        if head is None and (kind or "text/").startswith("text/"):
             head = opened.read(0, SMALL)
         media = content_type(kind, head or b"")
         if not COMPRESSIBLE.match(media):
-            return self.select(opened, data, media)
+            return self.select(opened, media)
         self.vary.append("Accept-Encoding")
         steady = self.is_steady(opened)
         for coding in self.request.codings:
             if coding == "identity":
-                return self.select(opened, data, media)
+                return self.select(opened, media)
             sidecar = self.open_sidecar(segments, opened, coding)
             if sidecar:
                 with sidecar:
-                    return self.select(sidecar, sidecar.small(), media,
-                                       coding)
+                    return self.select(sidecar, media, coding)
             if (coding == "gzip" and steady
                     and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
-                return self.select(opened, data, media, coding, True)
+                return self.select(opened, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
 
     def open_sidecar(self, segments: "Sequence[bytes]", opened: Opened,
@@ -2846,16 +2840,14 @@ class Responder:
             return None
         return sidecar
 
-    def select(self, opened: Opened, data: "Optional[bytes]", media: str,
-               coding: str = "", compress: bool = False) -> Answer:
+    def select(self, opened: Opened, media: str, coding: str = "",
+               compress: bool = False) -> Answer:
         """Answer with a representation, judging preconditions and ranges.
 
-        *opened* has its octets, or those to *compress*; *data* is
-        opened.small().
+        It has *coding*: that of *opened*, or, if *compress*, one to be made.
         """
         fields, now = self.request.fields, self.now
-        etag, modified = self.validators(opened, data, (
-            coding + "-" + zlib_version() if compress else coding))
+        etag, modified = self.validators(opened, coding, compress)
         found = [("Content-Type", media), FRESH]
         if etag is not None:
             found.append(("ETag", etag))
@@ -2879,16 +2871,19 @@ class Responder:
             found += self.digest(opened, compress)
         if compress:
             return self.answer(200, found, self.gzipped(opened))
-        return self.content(opened, data, found, ranges, media)
+        return self.content(opened, found, ranges, media)
 
-    def validators(self, opened: Opened, data: "Optional[bytes]",
-                   coding: str) -> "Tuple[Optional[str], Optional[int]]":
+    def validators(self, opened: Opened, coding: str, compress: bool
+                   ) -> "Tuple[Optional[str], Optional[int]]":
         """Return the entity tag and the time of modification, in seconds.
 
-        None where there is none.  *data* is the content of a small file.
+        None where there is none.
         """
+        if compress:    # then the bytes depend on zlib's version, too
+            import zlib
+            coding += "-" + zlib.ZLIB_RUNTIME_VERSION
         etag = modified = None
-        steady = self.is_steady(opened)
+        steady, data = self.is_steady(opened), opened.small()
         if steady or data is not None:
             etag = entity_tag(opened.status, data, coding)
         mtime = opened.status.st_mtime_ns // 10**9
@@ -2896,13 +2891,9 @@ class Responder:
             modified = mtime
         return etag, modified
 
-    def content(self, opened: Opened, data: "Optional[bytes]",
-                fields: "Fields", ranges: "Optional[List[ByteRange]]",
-                media: str) -> Answer:
-        """Answer with the *ranges* of a file, None for all of it.
-
-        *data* is all of a small one.
-        """
+    def content(self, opened: Opened, fields: "Fields",
+                ranges: "Optional[List[ByteRange]]", media: str) -> Answer:
+        """Answer with the *ranges* of a file, None for all of it."""
         size = opened.status.st_size
         code = 200
         parts: List[Part] = [(0, size)] if size else []
@@ -2917,7 +2908,7 @@ class Responder:
             code, parts = 206, [(first, last + 1)]
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
-        steady = self.is_steady(opened)
+        steady, data = self.is_steady(opened), opened.small()
         if pieces_length(parts) <= SMALL:
             return self.answer(code, fields, b"".join(
                 part if isinstance(part, bytes) else opened.read(*part)
@@ -2933,13 +2924,15 @@ class Responder:
 
     def digest(self, opened: Opened, compress: bool) -> "Fields":
         """Return the Repr-Digest field (RFC 9530, 3), if there can be one."""
+        import base64
         if compress:
             value = sha256(self.gzipped(opened))
         elif self.is_steady(opened):
             value = self.made(DIGEST, digest_steps, opened)
         else:
             return []
-        return [("Repr-Digest", repr_digest(value))]
+        return [("Repr-Digest", "sha-256=:%s:"      # as RFC 8941, 3.3.5
+                 % base64.b64encode(value).decode("ascii"))]
 
     def gzipped(self, opened: Opened) -> bytes:
         """Return the file's content by gzip, which is made only once."""
@@ -3009,18 +3002,6 @@ def error_answer(error: HTTPError) -> Answer:
     fields = [*error.fields, ("Content-Type", HTML), NO_STORE,
               ("Content-Security-Policy", NO_SCRIPTS)]
     return Answer(error.status, fields, error_page(error.status, error.detail))
-
-
-def zlib_version() -> str:
-    """Return what the bytes that gzip makes depend on."""
-    import zlib
-    return zlib.ZLIB_RUNTIME_VERSION
-
-
-def repr_digest(digest: bytes) -> str:
-    """Return the Repr-Digest value for a SHA-256 (RFC 9530, 3; RFC 8941)."""
-    import base64
-    return "sha-256=:%s:" % base64.b64encode(digest).decode("ascii")
 
 # ---- Transport --------------------------------------------------------------
 
