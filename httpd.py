@@ -2739,7 +2739,7 @@ class Responder:
                     raise HTTPError(404, NOTHING_HERE)
                 return self.represent(segments, target)
             if not slash:
-                return self.redirect(segments)
+                raise self.redirect(segments)
             default = self.default(segments)
             if default:
                 return default
@@ -2751,14 +2751,12 @@ class Responder:
         """Answer with the default file of the folder at *segments*, if any."""
         for name in DEFAULT_FILES:
             try:
-                opened = self.site.open([*segments, name], self.facts)
+                with self.site.open([*segments, name], self.facts) as opened:
+                    if not opened.is_folder():
+                        return self.represent([*segments, name], opened)
             except HTTPError as error:
                 if error.status != 404:
                     raise
-                continue
-            with opened:
-                if not opened.is_folder():
-                    return self.represent([*segments, name], opened)
         return None
 
     def fallback(self, error: HTTPError) -> Answer:
@@ -2814,18 +2812,20 @@ class Responder:
         for coding in self.request.codings:
             if coding == "identity":
                 return self.select(opened, media)
-            sidecar = self.open_sidecar(segments, opened, coding)
-            if sidecar:
-                with sidecar:
-                    return self.select(sidecar, media, coding)
+            answer = self.sidecar(segments, opened, media, coding)
+            if answer:
+                return answer
             if (coding == "gzip" and steady
                     and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
                 return self.select(opened, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
 
-    def open_sidecar(self, segments: "Sequence[bytes]", opened: Opened,
-                     coding: str) -> "Optional[Opened]":
-        """Open the file beside *opened* that has *coding*, unless outdated."""
+    def sidecar(self, segments: "Sequence[bytes]", opened: Opened, media: str,
+                coding: str) -> "Optional[Answer]":
+        """Answer with the file beside *opened* that has *coding*, if any.
+
+        One that is older than *opened* does not count.
+        """
         name = segments[-1] + CODINGS[coding]
         try:
             sidecar = self.site.open([*segments[:-1], name], self.facts)
@@ -2833,12 +2833,12 @@ class Responder:
             if error.status >= 500:
                 raise
             return None
-        times = sidecar.status.st_mtime_ns, opened.status.st_mtime_ns
-        if sidecar.is_folder() or times[0] < times[1] and any(
-                tells_change(mtime // 10**9) for mtime in times):
-            sidecar.close()
-            return None
-        return sidecar
+        with sidecar:
+            times = sidecar.status.st_mtime_ns, opened.status.st_mtime_ns
+            if sidecar.is_folder() or times[0] < times[1] and any(
+                    tells_change(mtime // 10**9) for mtime in times):
+                return None
+            return self.select(sidecar, media, coding)
 
     def select(self, opened: Opened, media: str, coding: str = "",
                compress: bool = False) -> Answer:
@@ -2848,29 +2848,28 @@ class Responder:
         """
         fields, now = self.request.fields, self.now
         etag, modified = self.validators(opened, coding, compress)
-        found = [("Content-Type", media), FRESH]
-        if etag is not None:
-            found.append(("ETag", etag))
+        shared = [FRESH] + ([("ETag", etag)] if etag else [])
+        code = evaluate_preconditions(fields, etag, modified, now)
+        if code == 304:
+            return self.answer(304, shared, None)
+        if code:
+            raise HTTPError(code, "This is not what you expected to find.")
+        found = [("Content-Type", media), *shared]
         if modified is not None:
             # RFC 9110, 8.8.2.1: never later than Date.
             shown = http_date(min(modified, int(now)))
             found.append(("Last-Modified", shown))
-        code = evaluate_preconditions(fields, etag, modified, now)
-        if code == 304:
-            return self.answer(304, [FRESH] + (
-                [("ETag", etag)] if etag else []), None)
-        if code:
-            raise HTTPError(code, "This is not what you expected to find.")
         found.append(("Content-Encoding", coding) if coding
                      else ("Accept-Ranges", "bytes"))
         ranges = None
         if not coding and "range" in fields and range_applies(
                 fields, etag, modified, now):
             ranges = select_ranges(fields["range"], opened.status.st_size)
+        packed = self.made(GZIP, gzip_steps, opened) if compress else None
         if wants_digest(fields):
-            found += self.digest(opened, compress)
-        if compress:
-            return self.answer(200, found, self.gzipped(opened))
+            found += self.digest(opened, packed)
+        if packed is not None:
+            return self.answer(200, found, packed)
         return self.content(opened, found, ranges, media)
 
     def validators(self, opened: Opened, coding: str, compress: bool
@@ -2922,25 +2921,21 @@ class Responder:
             part if isinstance(part, bytes) else (source, *part)
             for part in parts], steady and source.fd < 0)
 
-    def digest(self, opened: Opened, compress: bool) -> "Fields":
-        """Return the Repr-Digest field (RFC 9530, 3), if there can be one."""
+    def digest(self, opened: Opened, packed: "Optional[bytes]") -> "Fields":
+        """Return the Repr-Digest field (RFC 9530, 3) for *packed*, or for the
+        file where that is None; no field unless the file is steady.
+        """
         import base64
-        if compress:
-            value = sha256(self.gzipped(opened))
-        elif self.is_steady(opened):
-            value = self.made(DIGEST, digest_steps, opened)
-        else:
+        if not self.is_steady(opened):
             return []
-        return [("Repr-Digest", "sha-256=:%s:"      # as RFC 8941, 3.3.5
+        value = (self.made(DIGEST, digest_steps, opened) if packed is None
+                 else sha256(packed))
+        return [("Repr-Digest", "sha-256=:%s:"      # RFC 8941, 3.3.5
                  % base64.b64encode(value).decode("ascii"))]
-
-    def gzipped(self, opened: Opened) -> bytes:
-        """Return the file's content by gzip, which is made only once."""
-        return self.made(GZIP, gzip_steps, opened)
 
     def made(self, kind: str, make: "Callable[..., Steps]",
              opened: Opened) -> bytes:
-        """Return what *make* has made of a file as it is."""
+        """Return what *make* makes of a file; it is made once and kept."""
         state = signature(opened.status)
         value: bytes = self.work.result(
             (kind, opened.path, state),
@@ -2950,10 +2945,9 @@ class Responder:
     def list(self, segments: "Sequence[bytes]") -> Answer:
         """Answer with the listing, which is made by work."""
         self.vary.append("Accept")
-        work = self.work
-        listing = Listing(segments, self.request.query,
-                          prefers_json(self.request.fields))
-        name = "%s?%s" % (absolute_path(segments, True), self.request.query)
+        work, query = self.work, self.request.query
+        listing = Listing(segments, query, prefers_json(self.request.fields))
+        name = "%s?%s" % (absolute_path(segments, True), query)
         self.facts[(unknown_state, self.site.root)] = False  # if this raises
         source = work.result(
             (LISTING, name.encode("latin-1"), listing.media),
@@ -2966,20 +2960,18 @@ class Responder:
             ("Content-Security-Policy", NO_SCRIPTS)],
             source.data if size <= SMALL else [(source, 0, size)], False)
 
-    def redirect(self, segments: "Sequence[bytes]") -> Answer:
-        """Answer with the folder's own path, which has a "/" at its end."""
+    def redirect(self, segments: "Sequence[bytes]") -> HTTPError:
+        """Return what leads to the folder's own path, which ends with "/"."""
         location = absolute_path(segments, True)
         if self.request.query:
             location += "?" + percent_encode(
                 self.request.query.encode("latin-1"), QUERY_CHARACTERS)
-        page = error_page(301, "This folder is at " + location)
-        return self.answer(301, [
-            ("Location", location), ("Content-Type", HTML), FRESH,
-            ("Content-Security-Policy", NO_SCRIPTS)], page)
+        return HTTPError(301, "This folder is at " + location,
+                         [("Location", location)])
 
     def answer(self, status: int, fields: "Fields", content: "Content",
                keep: bool = True) -> Answer:
-        """Return the answer, with what it varies by."""
+        """Return the answer, which may be sent again if *keep*."""
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
         return Answer(status, fields, content, self.facts if keep else None)
@@ -2998,8 +2990,9 @@ def check_method(method: str, head: bool) -> None:
 
 
 def error_answer(error: HTTPError) -> Answer:
-    """Return the page that explains *error*."""
-    fields = [*error.fields, ("Content-Type", HTML), NO_STORE,
+    """Return the page that explains *error*, or a redirection."""
+    fields = [*error.fields, ("Content-Type", HTML),
+              NO_STORE if error.status >= 400 else FRESH,
               ("Content-Security-Policy", NO_SCRIPTS)]
     return Answer(error.status, fields, error_page(error.status, error.detail))
 
