@@ -1795,8 +1795,8 @@ def signature(status: os.stat_result) -> "Signature":
 
 
 def link_state(path: bytes, follow: bool = False) -> "Signature":
-    """Return the signature of *path* itself, or of what it leads to if it is
-    a link to *follow*; (errno,) if there is none.
+    """Return the signature of *path*, links followed if *follow*; (errno,) if
+    that fails.
     """
     try:
         return signature(os.stat(path, follow_symlinks=follow))
@@ -1808,11 +1808,11 @@ target_state = functools.partial(link_state, follow=True)
 
 
 def real_path(path: bytes) -> bytes:
-    """Return *path* without links; b"" if a link changes meanwhile."""
+    """Return *path* without links; NUL, no path, if one changes meanwhile."""
     try:
         return os.path.realpath(path)
     except OSError:
-        return b""
+        return b"\0"
 
 
 def unknown_state(path: bytes) -> object:
@@ -1850,7 +1850,8 @@ class Opened:
 
     fd      -1 after close(), once a Source has taken it, and for a folder
             where the platform cannot open folders
-    path    by the names that were opened, so links are resolved in it
+    path    of the names that were opened: where links led, if they were
+            resolved
     status  what fstat() says of fd
     """
 
@@ -2771,12 +2772,11 @@ class Responder:
                 application = self.default([])
                 if application:
                     return application
-        try:
-            with self.site.open([NOT_FOUND_FILE], self.facts) as page:
-                data = None if page.is_folder() else page.small()
-                self.is_steady(page)
-        except HTTPError:
-            raise error
+        data = None
+        with contextlib.suppress(HTTPError), (
+                self.site.open([NOT_FOUND_FILE], self.facts)) as page:
+            self.is_steady(page)
+            data = None if page.is_folder() else page.small()
         if data is None:
             raise error
         media = content_type(media_type(NOT_FOUND_FILE), data)
