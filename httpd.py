@@ -2026,8 +2026,10 @@ class Site:
         may be no such facts.
         """
         try:
-            node = (Opened(os.open(self.root, FOLDER_FLAGS), self.root) if HAS_DIR_FD
-                    else Opened(-1, self.root, os.stat(self.root)))
+            if HAS_DIR_FD:
+                node = Opened(os.open(self.root, FOLDER_FLAGS), self.root)
+            else:
+                node = Opened(-1, self.root, os.stat(self.root))
         except OSError:
             facts[(unknown_state, self.root)] = False
             raise
@@ -2038,6 +2040,7 @@ class Site:
 
     def _open_child(self, folder: Opened, name: bytes,
                     facts: "Facts") -> Opened:
+        """Open *name* in *folder*, unless it is a link not to be followed."""
         path = os.path.join(folder.path, name)
         where, at = (name, folder.fd) if HAS_DIR_FD else (path, None)
         fact = (self._probe, path)
