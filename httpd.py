@@ -3381,7 +3381,7 @@ class Connection:
             return
         data = self.sock.recv(RECV_SIZE)
         if not data:
-            self.end_of_input()
+            self.abort()
         elif self.buffer:
             self.receive_more(data)
         else:
@@ -3421,13 +3421,6 @@ class Connection:
             state = RECEIVING   # empty lines alone win nobody time
         if answered or state != self.state:
             self.enter(state)
-
-    def end_of_input(self) -> None:
-        """Close, where no answer is owed; a head in part is logged as 400."""
-        self.log_part()
-        if isinstance(self.sock, TLSSocket):
-            self.sock = self.sock.end()
-        self.enter(CLOSED)
 
     def has_left(self) -> bool:
         """Return whether the client has closed or reset; PREPARING, for which
@@ -3681,27 +3674,10 @@ class Connection:
         elif self.state == PREPARING:
             self.refuse(HTTPError(503, "This takes too long to prepare."))
         else:
-            self.dismiss()
-
-    def dismiss(self) -> None:
-        """End what has no answer in the making."""
-        if self.state in (IDLE, RECEIVING) and isinstance(self.sock,
-                                                          TLSSocket):
-            self.finish()
-        else:
             self.abort()
-
-    def give_way(self) -> None:
-        """Close, for another client needs the room."""
-        if self.queue or self.state == PREPARING:
-            self.abort()
-        else:
-            self.end_of_input()
 
     def abort(self) -> None:
-        """Close at once, and log what was not sent to its end."""
-        if self.state == CLOSED:
-            return
+        """Close at once, and log what was not answered to its end."""
         queue, self.queue = self.queue, ()
         self.release(queue)
         for request, answer in queue:
@@ -3710,8 +3686,12 @@ class Connection:
             self.sent = 0
         if self.state == PREPARING:
             self.log(self.unanswered(), 503, 0, True)
-        elif self.state == RECEIVING and not queue:
-            self.log_part()
+        elif not queue and self.state == RECEIVING and self.buffer.strip(
+                b"\r\n"):
+            self.since = self.loop.now
+            self.log(self.unanswered(), 400, 0, True)
+        if not queue and isinstance(self.sock, TLSSocket):
+            self.sock = self.sock.end()
         self.enter(CLOSED)
 
     # Logging.
@@ -3733,12 +3713,6 @@ class Connection:
             if form.is_timed:
                 line += form.tail(loop.clock() - self.since, False)
             loop.log_lines.append(line)
-
-    def log_part(self) -> None:
-        """Write the line of a head that is not to be completed, if any."""
-        if self.buffer.strip(b"\r\n"):
-            self.since = self.loop.now
-            self.log(unparsed_request(self.buffer), 400, 0, True)
 
     def log(self, request: Request, status: int, size: int,
             aborted: bool) -> None:
@@ -4341,7 +4315,7 @@ class Loop:
             tell("cannot read a file: %s" % exc)
         elif not is_gone(exc):
             tell_traceback()
-        if isinstance(subject, Connection):
+        if isinstance(subject, Connection) and subject.state != CLOSED:
             subject.abort()
 
     def _read_clocks(self) -> None:
@@ -4466,12 +4440,12 @@ class Loop:
                 elif not accepted:  # else, perhaps, nobody waits any more
                     least = self._least_needed()
                     if least:
-                        self._attend(least, Connection.give_way)
+                        self._attend(least, Connection.abort)
                     else:
                         self._pause(ROOM_GRACE / 4)
                 return
             if least:
-                self._attend(least, Connection.give_way)
+                self._attend(least, Connection.abort)
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
@@ -4715,7 +4689,7 @@ class Loop:
         for state in (IDLE, RECEIVING, HANDSHAKE) if is_over else (IDLE,):
             for connection in list(self.connections[state]):
                 if not connection.buffer:
-                    self._attend(connection, Connection.dismiss)
+                    self._attend(connection, Connection.abort)
         if server.stops > 1 or self.now >= self._drain_until:
             self._end_all()
 
