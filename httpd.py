@@ -4202,6 +4202,7 @@ class Loop:
         self.turn = 0
         self._listening: List[socket.socket] = []   # ready in this turn
         self._share = share
+        self._is_worker = share is not None
         self._accepting = False
         self._paused_until = 0.0
         self._drain_until = 0.0
@@ -4336,7 +4337,7 @@ class Loop:
         self.server.waker.take()
         self._read_clocks()
         if self.server.reload_asked:
-            self.server.reload_now(quiet=self._share is not None)
+            self.server.reload_now(quiet=self._is_worker)
             self.load()
 
     def _orphaned(self, parent: int) -> None:
@@ -4671,7 +4672,7 @@ class Loop:
             if self._share:
                 self._share.publish(Share.ABSENT)
                 self._share = None
-            else:
+            if not self._is_worker:
                 server.say_who_is_served(
                     self._count() - len(self.connections[IDLE]))
             self.kept.clear()   # from now on, answers say Connection: close
