@@ -125,6 +125,7 @@ class Finder(ast.NodeVisitor):
 def is_noticed(program, data, args):
     """Return whether the tests fail where *program* is *data*."""
     with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)     # for tests of --user
         copy = os.path.join(folder, "copy")
         shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns(
             ".git", ".venv", "__pycache__", "*_cache"))
