@@ -3312,7 +3312,8 @@ class Connection:
         loop.wake_by(loop.now + loop.seconds[state])
         if state == IDLE or state == RECEIVING or state == LINGERING:
             self.watch(READ)
-            loop.resume_accepting()     # room could be made
+            if state != RECEIVING:
+                loop.resume_accepting()     # room could be made
 
     def watch(self, events: int) -> None:
         """Let the selector tell when the socket is ready for *events*."""
