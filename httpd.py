@@ -6,12 +6,12 @@
 Serves the files of one folder over HTTP/1.1 to many clients at once, from
 one process (or several, see --workers) and one thread in it: a selectors loop
 over non-blocking sockets, with a buffer and a state machine for each
-connection.  Without arguments it serves ./htdocs, or else this folder, to this
-machine alone, at port 8080.  Needs Python 3.6 or newer and nothing else; copy
-the file and run it.
+connection.  Without arguments it serves ./htdocs, or else the current folder,
+to this machine alone, on port 8080.  It needs Python 3.6 or newer and nothing
+else; copy the file and run it.
 
 What it does
-    GET of files, over TLS and for users with passwords if asked to, with
+    GET of files, with TLS and passwords if they are configured, with
     persistent connections and pipelining, preconditions and byte ranges,
     content codings (files beside the original, or gzip made once), digests,
     default files (index.html, index.htm), a listing for folders without one,
@@ -41,15 +41,15 @@ Limits
 
 Signals
     SIGINT, SIGTERM  finish what is in flight, and end; again: end at once.
-                     Who has connected and sent nothing has 1 s, 3 s with TLS
-    SIGHUP           open the log file anew, by its name; read the certificate,
-                     its key and the users again (but where its terminal was
-                     closed: as SIGTERM)
+                     A client that has sent nothing yet gets 1 s, with TLS 3 s
+    SIGHUP           reopen the log file by name; read the certificate, its key
+                     and the users again.  Sent because the terminal was
+                     closed, it means SIGTERM
 
 Exit status
     0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
     1  could not start: port in use, no such folder, no right to bind, no
-       such user, a certificate or a file of users of no use
+       such user, an unusable certificate or file of users
     2  wrong option
 
 In a program
@@ -65,16 +65,16 @@ Map of the sections
     Site, Work, Users, Respond, Transport, Connection, Log, Listening sockets,
     Loop, Server, Processes, Command line
 
-The way of a request
-    Loop._turn              one select(); whoever is ready takes a step
-    Loop._accept            a client comes: a Connection, ACCEPTED
-    Connection.receive      bytes into its buffer: answerable in this turn
+The path of a request
+    Loop._turn              one select(), then a step for each ready socket
+    Loop._accept            a client connects: a new Connection, ACCEPTED
+    Connection.receive      read into its buffer; to be answered in this turn
     Connection.answer       from the heads in the buffer to send()
       Loop.answer_to        the head is known, or parse_request() reads it and
                             Users.admit() lets its user in
       Loop.renewed          its Answer is kept, and the facts still hold;
-      respond()             or not: it is made of what the Site has, and
-      Answer.render         written down
+      respond()             if not: a new one is made from the Site's files,
+      Answer.render         and turned into bytes
     Connection.flush        the rest in steps, SENDING, when the run queue
                             (Work.run) comes to it
     Connection.log_sent     its line, which AccessLog.write() writes at the
@@ -84,16 +84,16 @@ The way of a request
 Words
     turn    one pass of Loop._turn(); what is true of the disk is looked up
             once in each
-    fact    the state of one path, on which an answer rests; see Site
-    known   a head that has come before, and its Request
+    fact    the state of one path that an answer depends on; see Site
+    known   a head that was received before, and its Request
     kept    an Answer that may be sent again as long as its facts hold
-    job     what takes long to make: a digest, gzip, a listing, the check of a
-            password
-    made    what jobs have made of files, kept
+    job     something slow to make: a digest, gzip, a listing, a password
+            check
+    made    what jobs have made from files, cached
 """
 
-# What not every run needs is imported where it is needed: it takes time at the
-# start.
+# Modules that not every run needs are imported where they are used, so that
+# the server starts faster.
 import codecs
 import contextlib
 import errno
@@ -126,8 +126,8 @@ if TYPE_CHECKING:
     Content = Union[bytes, List[Piece], None]
     Queue = Tuple[Tuple["Request", "Answer"], ...]
     Signature = Tuple[int, ...]         # what changes when a file changes
-    # What is made; of which path, or of whose credentials; and the file's
-    # signature, the media type, or the client's address.
+    # The kind of job; the path, or a digest of the credentials; and the
+    # file's signature, the listing's media type, or the client's address.
     JobKey = Tuple[str, bytes, object]
     Steps = Generator[Optional[float], None, object]    # see Job
     Probe = Callable[[bytes], object]
@@ -144,48 +144,48 @@ KIB, MIB = 1024, 1024 * 1024
 PORT = 8080
 LOOPBACK = ("127.0.0.1", "::1")
 
-# What one client may send.
+# The most that one client may send.
 REQUEST_LINE_MAX = 8 * KIB      # as nginx; RFC 9112, 3 asks for 8000 bytes
 HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
 # Seconds.  A state's limit is constant, see STATES.
-HANDSHAKE_TIMEOUT = 10          # for TLS's, after connecting
+HANDSHAKE_TIMEOUT = 10          # for TLS, after connecting
 REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
 IDLE_TIMEOUT = 120              # between requests; clients' pools keep 90
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
-LINGER_TIMEOUT = 2              # of silence, after the last response
-LINGER_MAX = 30                 # the same in all
+LINGER_TIMEOUT = 2              # of the client's silence, after the answer
+LINGER_MAX = 30                 # for all of LINGERING
 ROOM_GRACE = 0.1                # for a slow client while others wait for room
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
 DRAIN_SILENT = 1                # then, for clients that have sent nothing:
-                                # their first bytes are on the way, or never
-                                # come
+                                # by then their first bytes have come, or
+                                # never will
 DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
-LEFT_LOOK = 1                   # between looks which waiting clients have left
+LEFT_LOOK = 1                   # between checks for waiting clients that left
 LISTING_GRACE = 1               # for a client that takes nothing of a listing
                                 # while others wait for theirs
 LISTING_SECONDS = 0.001         # spent on one listing at a time
-PATIENCE_MAX = 3600             # in one select(); what epoll takes ends at 2e6
-PAUSE = 1                       # in accepting where it cannot be waited for,
-                                # in hashing after it has failed
+PATIENCE_MAX = 3600             # in one select(); epoll takes at most 2e6
+PAUSE = 1                       # before accepting again when the selector
+                                # fails, or hashing again when that fails
 RESTART_WAIT = 0.1              # for another worker; doubled each time
 RESTART_WAIT_MAX = 30           # the longest
-STEADY = 5                      # a worker that lives for longer starts well
+STEADY = 5                      # a worker that lives longer started well
 KILL_AFTER = 5                  # for workers that should have ended
 SHARE_WAIT = 0.02               # for other workers to take a connection
-SHARE_LOOK = 0.002              # between looks whether they have
+SHARE_LOOK = 0.002              # between checks whether they did
 
 # Bytes.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # content up to this leaves with its head
 MEMORY_MAX = MIB                # content up to this is sent from memory
 CONTENTS_MAX = 64 * MIB         # of such contents that are being sent
-LISTINGS_MAX = 16 * MIB         # of listings that are; then others wait
+LISTINGS_MAX = 16 * MIB         # of listings being sent; then others wait
 FILE_SLICE = MIB                # of content, to one connection in one step
 TLS_SLICE = 256 * KIB           # the same over TLS
-QUEUE_MAX = 64 * KIB            # answers to pipelined requests, then it sends
+QUEUE_MAX = 64 * KIB            # pipelined answers to collect before sending
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one step: about 2 ms
@@ -193,7 +193,7 @@ ENCODING_WITHIN = KIB           # where HTML declares its own (HTML, 4.2.5)
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
 SALT_SIZE, HASH_SIZE = 16, 32   # of new hashes of passwords
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
-KNOWN_TEXT = 10                 # times its length for the text in its objects
+KNOWN_TEXT = 10                 # bytes of text kept for each byte of a head
 KNOWN_OBJECTS = 4 * KIB         # of the objects for each
 KEPT_FACT = KIB                 # of the objects for each fact of an answer
 FORWARDED_KNOWN_SIZE = KIB      # of an X-Forwarded-For that is remembered
@@ -203,19 +203,19 @@ LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
 SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
 SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
                                 # 128 * n * r bytes: 64 MiB
-WORKERS_MAX = 256               # no machine has use for more
+WORKERS_MAX = 256               # no machine can use more
 SHARE_SLACK = 1                 # connections more than its share, to a worker
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 FORWARDED_KNOWN = 1024          # values of it that are remembered
 RANGES_MAX = 256                # in one request; zsync asks for many
 LINKS_MAX = 16                  # to folders, on one path: those that link to
                                 # each other multiply without a loop
-JOBS_MAX = 2                    # of those with much in memory, at a time
+JOBS_MAX = 2                    # heavy ones at a time, see Job.is_heavy()
 JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
-READ_TRIES = 10                 # of a file that changes while it is read;
-                                # to be replaced is a change, too
+READ_TRIES = 10                 # of a file that changes, or is replaced,
+                                # while it is read
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
@@ -225,15 +225,15 @@ LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
 FD_SETSIZE = 1024               # POSIX's select() takes none from there on
-OPEN_MAX = 10240                # descriptors that macOS gives to who asks
+OPEN_MAX = 10240                # descriptors that macOS allows on request
 
-# A file's times tick coarsely.  Until it has rested for this long, its next
-# change may look like its last one, so its times are no validator, and what is
-# made of it is not kept.
+# A file's times tick coarsely.  Until it has been unchanged for this long, its
+# next change may leave the same times.  Till then they are no validator, and
+# nothing made from the file is kept.
 SETTLED_NS = 50 * 10**6         # Linux ticks every 1 to 10 ms
 SETTLED_COARSE_NS = 2 * 10**9   # where times are whole seconds (FAT: two)
 
-# Build systems write such times into all files, whatever is in them: Nix 1,
+# Build systems give all files one fixed time, whatever is in them: Nix 1,
 # OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
 MTIME_MIN = 504921600           # 1986-01-01, the first that tells anything
 MTIME_OF_BAZEL = 946684800
@@ -246,8 +246,8 @@ METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE",
      "PATCH"])
 
-# What a response says of itself, and what frames it, is not for an owner to
-# set; see also caches().
+# The fields that describe or frame a response: --header cannot set them.  See
+# also caches().
 RESERVED_FIELDS = frozenset(
     ["accept-ranges", "allow", "connection", "content-encoding",
      "content-length", "content-location", "content-range", "content-type",
@@ -350,9 +350,9 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
 
 
 class Limits:
-    """The numbers of one server: how long a turn works, what it keeps.
+    """One server's limits: how long a turn works, how much it keeps.
 
-    *changes* are by name; raise ValueError for a name that is not here.
+    *changes* maps names to new values; raise ValueError for an unknown name.
     """
 
     TURN_SECONDS = 0.01         # in one turn, for slices of files, for digests
@@ -602,13 +602,13 @@ class Request:
     path, query of the request target, still encoded
     fields      names in lower case to values, see parse_fields
     connection  the Connection field of its answer: "", "keep-alive", "close"
-    has_body    whether what follows may be something else than a request
+    has_body    whether content, not another request, may follow it
     codings     acceptable_codings() of it
     key         requests with equal keys get equal answers
-    user        who it is from, in latin-1; "" until Users.admit() knows
-    who, log_rest   parts of its access log line, see LogForm; who only where
-                a proxy has named the client
-    token       that of the Answer which log_rest is of
+    user        the user's name, in latin-1; "" until Users.admit() sets it
+    who, log_rest   parts of its access log line, see LogForm; who is set only
+                if a proxy named the client
+    token       of the Answer that log_rest was made for
     """
 
     __slots__ = ("line", "method", "path", "query", "fields",
@@ -639,21 +639,21 @@ class Request:
 def parse_request(head: bytes) -> Request:
     """Return the Request of *head*, which ends with its empty line.
 
-    Raise HTTPError(400, 414, 431 or 505) when it is not reliable; then
-    nothing that follows on the connection is.
+    Raise HTTPError(400, 414, 431 or 505) when it is malformed; then
+    nothing after it on the connection can be trusted either.
     Source: RFC 9112, 2.2, 3, 5, 6.3, 9.3 and 11.2.
     """
     if len(head) > HEAD_MAX:
         raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
     lines = head[:-4].split(b"\r\n")
     if not lines[0] and lines[1:]:
-        del lines[0]  # RFC 9112, 2.2: an empty line before is skipped
+        del lines[0]  # RFC 9112, 2.2: skip an empty line before it
     method, target, minor = parse_request_line(lines[0])
     if len(lines) - 1 > FIELDS_MAX:
         raise HTTPError(431, "More than %d field lines." % FIELDS_MAX)
     fields = parse_fields(lines[1:])
     host = fields.get("host", "" if minor else "none")  # RFC 9112, 3.2
-    if not HOST.fullmatch(host):    # two of them are joined with ", "
+    if not HOST.fullmatch(host):    # of two, joined with ", ", it matches none
         raise HTTPError(400, "The request needs one Host field, a valid one.")
     has_body = announces_body(fields)
     path = query = ""
@@ -703,7 +703,7 @@ def connection_option(fields: "Dict[str, str]", minor: int,
                       has_body: bool) -> str:
     """Return the answer's Connection value: "", "keep-alive" or "close".
 
-    After content, which is never parsed, it closes.  Source: RFC 9112, 9.3.
+    It is "close" after content, which is never read.  Source: RFC 9112, 9.3.
     """
     options = parse_list(fields.get("connection", "").lower())
     if has_body or "close" in options:
@@ -714,10 +714,10 @@ def connection_option(fields: "Dict[str, str]", minor: int,
 
 
 def unparsed_request(received: bytes) -> Request:
-    """Return what is known of bytes that are no whole, valid head.
+    """Return a Request for bytes that are not a whole, valid head.
 
-    The method, too, if it is HEAD: then the answer has no content, whatever
-    else is wrong (RFC 9110, 9.3.2).
+    Its method is "HEAD" if they begin with that: then the answer has no
+    content, whatever else is wrong (RFC 9110, 9.3.2).
     """
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
     method = "HEAD" if line.startswith(b"HEAD ") else ""
@@ -750,25 +750,25 @@ def check_partial(received: bytes, start: int) -> None:
 
 
 class Answer:
-    """What a request gets, from respond() to the socket.
+    """The answer to a request, from respond() to the socket.
 
     status, fields  of its head, the fields in order
     content     bytes; or pieces, which are bytes or (Source, start, stop);
                 None where the status allows none
-    facts       the states of files that it rests on: as long as they hold, it
-                may be sent again.  None: it may not
+    facts       the states of files that it depends on; while they hold, it
+                may be sent again.  None if it may not
 
     Ready for the wire, from render() on:
 
     data        the head, and the content where it is bytes
-    rest        the content where it is pieces: those in memory as memoryviews
+    rest        the content if it is pieces; those in memory are memoryviews
     in_memory   whether all of the rest is in memory
     head, total bytes of the head, and of all
     closes      whether the connection ends with it
     date        of the Date field
-    turn        the last one in which its facts were seen to hold
-    token       stands for this date, status and size, which are all that a
-                log line tells of it: a Request with it has the line's rest
+    turn        the last turn in which its facts were checked, and held
+    token       identifies this date, status and size.  A Request with the
+                same token has a log_rest that still fits
     """
 
     __slots__ = ("status", "fields", "content", "facts", "data", "rest",
@@ -870,8 +870,9 @@ def render_head(answer: Answer, date: str, connection: str,
     """Return the head of *answer*; nothing else writes heads.
 
     *date* is the Date field's value, *connection* the Connection field's or
-    ""; *headers* replace fields of the same name, but no error is cached by
-    them.  Raise ValueError when a value could end its line (RFC 9112, 11.1).
+    ""; *headers* replace fields of the same name, but those for caches are
+    left out of errors.  Raise ValueError if a value could end its line (RFC
+    9112, 11.1).
     """
     fields = [("Date", date), ("Server", "httpd.py")]
     if connection:
@@ -902,7 +903,7 @@ def sha256(data: bytes) -> bytes:
 
 
 def tells_change(mtime: int) -> bool:
-    """Return whether *mtime*, in seconds, is when a file really changed.
+    """Return whether *mtime*, in seconds, can be when a file really changed.
 
     >>> tells_change(10**9), tells_change(1), tells_change(MTIME_OF_BAZEL)
     (True, False, False)
@@ -914,9 +915,9 @@ def entity_tag(status: os.stat_result, data: "Optional[bytes]",
                coding: str = "") -> str:
     """Return the strong entity tag of a file (RFC 9110, 8.8.3).
 
-    It names the content *data*, where that is given, and is then the same on
-    all machines; else the file's *status*: size and time, or where the time
-    tells nothing inode and ctime.  Each content *coding* has its own.
+    It is made from the content *data*, if that is given, and is then the same
+    on all machines; else from the *status*: size and mtime, or inode, ctime
+    and size if mtime tells nothing.  Each content *coding* has its own tag.
     """
     if data is not None:
         state = sha256(data)[:16].hex()
@@ -933,7 +934,7 @@ def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
     """Return 304 or 412 where a precondition says so, 0 to go on.
 
     *etag* and *modified* (seconds) are the representation's validators, None
-    where it has none.  A date that is none is ignored.
+    where it has none.  An invalid date is ignored.
     Source: RFC 9110, 13.1; the order is that of 13.2.2.
     """
     tags = fields.get("if-match")
@@ -1020,7 +1021,7 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
 
 
 def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
-    """Return *ranges* in their order, those that overlap or touch made one.
+    """Return *ranges* in their order; those that overlap or touch are merged.
 
     >>> coalesce([(5, 9), (0, 2)]), coalesce([(5, 9), (0, 2), (3, 3)])
     ([(5, 9), (0, 2)], [(5, 9), (0, 3)])
@@ -1059,8 +1060,8 @@ NOTHING_HERE = "There is nothing of this name here."
 
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
-# Names that Windows takes for something else: drives and streams (:), other
-# separators (\), devices, and names that lose their trailing dots or blanks.
+# Names that mean something else to Windows: drives and streams (:), another
+# separator (\), devices, and names whose trailing dots or blanks it drops.
 WINDOWS_NAME = (
     rb"(?is).*[\\:*?\"<>|~\x00-\x1f].*|.*[. ]"
     rb"|(con|prn|aux|nul|conin\$|conout\$|(com|lpt)([0-9]|\xc2[\xb9\xb2\xb3]))"
@@ -1113,7 +1114,7 @@ def percent_encode(data: bytes, safe: str = "") -> str:
 
 
 def is_hidden(segments: "Sequence[bytes]") -> bool:
-    """Return whether a name begins with a dot; /.well-known/ does not count.
+    """Return whether a name begins with a dot, other than /.well-known/.
 
     >>> is_hidden([b".well-known", b"a"]), is_hidden([b"a", b".well-known"])
     (False, True)
@@ -1123,7 +1124,7 @@ def is_hidden(segments: "Sequence[bytes]") -> bool:
 
 
 def absolute_path(segments: "Sequence[bytes]", is_folder: bool) -> str:
-    """Return the path of *segments*, encoded; it can name no other host.
+    """Return the path of *segments*, encoded; it cannot name another host.
 
     >>> absolute_path([b"", b"evil.example", b"a?"], True)
     '/evil.example/a%3F/'
@@ -1165,7 +1166,7 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind == "text/html":
         found = filter(None, ENCODING.findall(head[:ENCODING_WITHIN]))
         declared = next(found, b"").lower()
-    # NUL is in no text, ESC in none that is UTF-8: it shifts in ISO 2022.
+    # No text has NUL; no UTF-8 text has ESC, which ISO 2022 shifts with.
     is_utf_8 = (declared in (b"", b"utf-8", b"utf8")
                 and b"\0" not in head and b"\x1b" not in head)
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -1238,7 +1239,7 @@ def parse_password_hash(text: str) -> PasswordHash:
 def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
     """Return the users in *data*: lines of user ":" hash, or "#" comments.
 
-    Raise ValueError, which names the line but shows nothing of it.
+    Raise ValueError with the line's number, but nothing of its text.
 
     >>> parse_users(b"# none\\n\\n")
     {}
@@ -1447,7 +1448,7 @@ class Listing:
 
     def _column(self, sort: str) -> str:
         """Return the head of a column, a button that sorts by it."""
-        # No link, or crawlers would copy the folder again, in each order.
+        # Not a link: crawlers would fetch the folder again in each order.
         this, other = ("desc", "asc") if self.reverse else ("asc", "desc")
         aria, order = "", "asc"
         if sort == self.sort:
@@ -1481,7 +1482,7 @@ class Listing:
             name_for_people(entry.name), slash, size, stamp)
 
     def _json(self, entry: Entry) -> str:
-        """Return an object as nginx's autoindex has it.
+        """Return a JSON object like one of nginx's autoindex.
 
         A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
         """
@@ -1502,8 +1503,8 @@ NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def name_for_people(name: bytes) -> str:
     """Return *name* as HTML, with U+FFFD for what cannot be shown.
 
-    So are controls that turn the direction of writing (Unicode, UAX 9):
-    behind one "gpj.exe" looks like "exe.jpg".
+    That includes controls that reverse the writing direction (UAX 9): after
+    one of them "gpj.exe" looks like "exe.jpg".
 
     >>> name_for_people(b"<\\xe9\\x1b")
     '&lt;\ufffd\ufffd'
@@ -1529,7 +1530,7 @@ def size_for_people(size: int) -> str:
 
 
 def listing_time(mtime: int) -> str:
-    """Return *mtime*, in seconds since 1970, as UTC; "" if absurd."""
+    """Return *mtime*, in seconds since 1970, as UTC; "" if out of range."""
     if not 0 <= mtime <= HTTP_DATE_MAX:
         return ""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(mtime))
@@ -1537,7 +1538,7 @@ def listing_time(mtime: int) -> str:
 
 # ---- Access log line --------------------------------------------------------
 
-UNIX_PEER = ("unix:", None)     # who comes by a path has no address; as nginx
+UNIX_PEER = ("unix:", None)     # a Unix socket's peer has no address; as nginx
 
 UNSAFE = re.compile(r'[^ !#-\[\]-~]')
 
@@ -1566,16 +1567,16 @@ def log_date(seconds: int) -> str:
         abs(offset) // 60, abs(offset) % 60)
 
 
-# A line is who asked, what was asked and answered, and how that ended.  The
-# first is made once for a connection, the second once for a request and its
-# answer, so that a usual line costs little.
+# A line has three parts: who() asked, the rest() - request and answer - and a
+# tail() on how it ended.  who() is called once for a connection, rest() once
+# for a request and its answer, so that most lines cost little.
 
 
 class LogForm:
     """NCSA's common log format.
 
-    *limit*: where a line is longer than so many characters, what a client has
-    written is cut.
+    *limit*: if rest() is longer than this many characters, what the client
+    wrote in it is cut.
     """
 
     is_timed = False    # whether tail() has anything to say
@@ -1633,7 +1634,7 @@ class JSONForm(LogForm):
 
     def __init__(self) -> None:
         super().__init__()
-        import json  # now, for later descriptors may have run out
+        import json  # now: later there may be no descriptor for it
         self._json = json.dumps
 
     def who(self, address: str, port: "Optional[int]") -> str:
@@ -1702,7 +1703,7 @@ def parse_forwarded(member: str) -> "Optional[Peer]":
 
 
 class TrustedProxies:
-    """The proxies that are believed about a client's address.
+    """The proxies whose word on a client's address is trusted.
 
     *names* are addresses and networks, and "unix:" for all clients of Unix
     sockets.  Raise ValueError where one is none of these.
@@ -1787,8 +1788,8 @@ FILE_SIGNATURE = attrgetter("st_dev", "st_ino", "st_mode", "st_size",
 def signature(status: os.stat_result) -> "Signature":
     """Return a tuple that changes when a file's content or mode does.
 
-    A folder's tells only its identity and mode: each name in it that an
-    answer depends on is looked at by itself.
+    For a folder it is only its identity and mode: each name in it that an
+    answer depends on is checked by itself.
     """
     found: Signature = FILE_SIGNATURE(status)
     return found[:3] if stat.S_ISDIR(found[2]) else found
@@ -1808,7 +1809,7 @@ target_state = functools.partial(link_state, follow=True)
 
 
 def real_path(path: bytes) -> bytes:
-    """Return *path* without links; NUL, no path, if one changes meanwhile."""
+    """Return *path* with links resolved; b"\0" if one changes meanwhile."""
     try:
         return os.path.realpath(path)
     except OSError:
@@ -1816,7 +1817,7 @@ def real_path(path: bytes) -> bytes:
 
 
 def unknown_state(path: bytes) -> object:
-    """Return a value that equals no other, so the answer is not kept."""
+    """Return a value that equals no other: a fact that never holds again."""
     return object()
 
 
@@ -1850,8 +1851,8 @@ class Opened:
 
     fd      -1 after close(), once a Source has taken it, and for a folder
             where the platform cannot open folders
-    path    of the names that were opened: where links led, if they were
-            resolved
+    path    the path that was opened; if links were resolved, the one they
+            led to
     status  what fstat() says of fd
     """
 
@@ -1873,7 +1874,7 @@ class Opened:
         self.close()
 
     def close(self) -> None:
-        """Close the descriptor; again is harmless."""
+        """Close the descriptor; a second call is harmless."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -1899,12 +1900,12 @@ class Opened:
             left -= len(block)
         if signature(os.fstat(self.fd)) != signature(self.status):
             raise Changed
-        if left:    # the kernel makes such content up, as in /sys
+        if left:    # the kernel generates it, as in /sys
             raise OSError(errno.EIO, "shorter than its size", self.path)
         return b"".join(blocks)
 
     def small(self) -> "Optional[bytes]":
-        """Return all of its content, read once; None if that is not SMALL."""
+        """Return all of its content, read once; None if it is above SMALL."""
         size = self.status.st_size
         if self._small is None and size <= SMALL:
             self._small = self.read(0, size)
@@ -1912,7 +1913,7 @@ class Opened:
 
 
 class Site:
-    """The folder that is served, as the file system has it at this moment.
+    """The folder that is served, as it is on the disk at this moment.
 
     Names are opened one by one, each relative to the descriptor of its
     folder and without following links, so that what is checked is what is
@@ -1938,7 +1939,7 @@ class Site:
         self._seen.clear()
 
     def holds(self, facts: "Facts") -> bool:
-        """Return whether all *facts* are true, looking at each once a turn."""
+        """Return whether all *facts* still hold; look at each once a turn."""
         seen = self._seen
         for fact, result in facts.items():
             state = seen.get(fact)
@@ -1988,7 +1989,7 @@ class Site:
             raise self.failure(exc, facts)
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
-        """Return what to answer after *exc*; *facts* may then not hold."""
+        """Return the HTTPError for *exc*; make *facts* fail if it may pass."""
         status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
         if status >= 500:  # it may pass, though no file changes
             facts[(unknown_state, self.root)] = False
@@ -2002,7 +2003,7 @@ class Site:
 
     def _folders(self, segments: "Sequence[bytes]",
                  facts: "Facts") -> "Set[Signature]":
-        """Return the folders from the root to *segments*, links followed.
+        """Return signatures of the folders from the root to *segments*.
 
         Raise OSError if more than LINKS_MAX of them are links.
         """
@@ -2055,7 +2056,7 @@ class Site:
         if kind == stat.S_IFLNK:
             raise OSError(errno.ELOOP, "a link", path)
         if kind not in (stat.S_IFDIR, stat.S_IFREG):
-            # Not even opened: that can set a device going.
+            # Not even opened: that can make a device act.
             raise OSError(errno.ENXIO, "neither file nor folder", path)
         if kind == stat.S_IFDIR and not HAS_DIR_FD:
             return Opened(-1, path, status)
@@ -2072,7 +2073,7 @@ class Site:
 
     def _resolve(self, segments: "Sequence[bytes]",
                  facts: "Facts") -> "List[bytes]":
-        """Return the names from the root to where *segments* lead by links.
+        """Return the names from the root to where links lead *segments*.
 
         Raise OSError if that is outside or hidden.
         """
@@ -2085,7 +2086,7 @@ class Site:
         return inside
 
     def _names(self, folder: Opened) -> "Generator[bytes, None, None]":
-        """Yield the names in *folder*, one by one where Python can."""
+        """Yield the names in *folder*, one by one if Python can do that."""
         with contextlib.ExitStack() as stack:
             where: Union[int, bytes] = folder.path
             if HAS_DIR_FD:      # what is open by O_PATH cannot be read
@@ -2134,7 +2135,7 @@ class Site:
 
 
 class Cache(OrderedDict):   # type: ignore[type-arg]
-    """Values by their keys, *limit* bytes in all; the oldest go first."""
+    """Values by their keys, *limit* in all; the oldest are dropped first."""
 
     def __init__(self, limit: int):
         super().__init__()
@@ -2164,7 +2165,7 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
 
 
 class Source:
-    """Content that several clients may be sent: one version of a file.
+    """Content that several answers may share: a file's version, or a listing.
 
     Either *data*, all of it in memory, or *fd*, a descriptor (else -1).
     users   answers in flight that have it
@@ -2181,7 +2182,7 @@ class Source:
         self.users = 0
 
     def hold(self) -> None:
-        """One more answer has it."""
+        """Count one more answer that sends it."""
         self.users += 1
         if self.users == 1:
             self.pool.setdefault(self.version, self)
@@ -2189,7 +2190,7 @@ class Source:
             self.pool.files += self.fd >= 0
 
     def release(self) -> None:
-        """One of these answers is sent, or never will be."""
+        """Count one less; after the last, free it."""
         self.users -= 1
         if self.users:
             return
@@ -2202,7 +2203,7 @@ class Source:
 
 
 class Pool(dict):   # type: ignore[type-arg]
-    """The Sources that are in flight, by their versions.
+    """The Sources that are being sent, by their versions.
 
     held    bytes of them in memory, *limit* at the most
     files   those that are open files
@@ -2239,7 +2240,7 @@ class Pool(dict):   # type: ignore[type-arg]
         return source
 
 
-# What is made, and in a Job's key comes first.
+# The kinds of jobs; a Job's key begins with one.
 DIGEST, GZIP, LISTING, CHECK = "sha-256", "gzip", "listing", "password"
 
 
@@ -2254,8 +2255,8 @@ class NotReady(Exception):
 class Job:
     """Something that takes long to make, a bounded step at a time.
 
-    *make*() returns a generator.  What that returns at its end is made; it
-    yields None after each step, or the time until which it wants to sleep.
+    *make*() returns a generator.  It yields None after each step, or the time
+    until which it wants to sleep; what it returns at its end is the result.
 
     steps   the generator, None before the job has begun
     began   when it did
@@ -2304,20 +2305,20 @@ class Job:
 
 
 class Work:
-    """The run queue, and what is made by it.
+    """The run queue, the jobs, and what they have made.
 
-    queue   who has a step to do, Connections and Jobs, least recently served
-            first
+    queue   Connections and Jobs that have a step to do, least recently
+            served first
     jobs    those that have not ended, by their keys
     asleep  those of them that sleep, and until when
-    made    what they have made of files, by their keys: these have the file's
-            signature
-    fresh   when the making of something else began, and what was made: it is
-            true for who had asked by then, and forgotten after this turn
+    made    what they have made from files, by their keys, in which the file's
+            signature is
+    fresh   other results, and when their jobs began: valid for requests that
+            arrived before that, and forgotten after this turn
     woken   connections whose job has ended, or which were queued to go on with
             what they have received
-    unsteady    the files of which, in this turn, nothing could be made
-    contents, listings  what is in flight
+    unsteady    files from which, in this turn, nothing could be made
+    contents, listings  Pools of what is being sent
     now     when the turn began
     """
 
@@ -2342,8 +2343,8 @@ class Work:
         self.unsteady.clear()
 
     def run(self, fail: "Callable[[object, Exception], None]") -> None:
-        """Do steps until their time is over: one at least, of each one at
-        most.  *fail* gets what they raise.
+        """Do steps until their time is over: at least one, and at most one for
+        each task.  *fail* is called with what they raise.
         """
         until = time.perf_counter() + self.limits.TURN_SECONDS
         for _ in range(len(self.queue)):
@@ -2360,8 +2361,8 @@ class Work:
                arrived: float = 0.0) -> "Any":
         """Return what the Job of *key*, *make*(), has made.
 
-        For a request that has *arrived* then.  Raise NotReady until it is
-        there, or the HTTPError that the job returned.
+        *arrived* is when the request arrived.  Raise NotReady until the result
+        is there, or the HTTPError that the job returned.
         """
         began, value = self.fresh.get(key, (0.0, None))
         if value is None or began < arrived:
@@ -2384,9 +2385,9 @@ class Work:
     def begin(self, spare: int) -> None:
         """Let jobs begin; there are *spare* descriptors.
 
-        Their first step is in the next turn, for many clients may ask for
-        many things in one.  A few heavy ones at a time, and no listing while
-        others have too much in flight.
+        Their first step comes in the next turn, because many clients may ask
+        for many things in one.  Only a few heavy jobs run at a time, and no
+        listing begins while too many bytes of others are being sent.
         """
         heavy = [job for job in self.jobs.values()
                  if job.is_heavy() and job.steps]
@@ -2425,7 +2426,7 @@ class Work:
                 self.queue[job] = None
 
     def end(self, job: Job, value: object) -> None:
-        """*job* has made *value*; None if nothing could be made of a file."""
+        """End *job*; *value* is its result, None if its file was unusable."""
         del self.jobs[job.key]
         if value is None:
             self.unsteady.add(job.key[1])
@@ -2436,7 +2437,7 @@ class Work:
         self.woken += job.wanted()
 
     def pause(self, job: Job) -> None:
-        """Nobody waits for *job*: keep it where that takes little memory."""
+        """Stop *job*, for which nobody waits; keep it if that is cheap."""
         assert job.steps
         del self.jobs[job.key]
         if job.key[0] != DIGEST:
@@ -2447,7 +2448,7 @@ class Work:
             self._paused.popitem(last=False)
 
     def forget_checks(self) -> None:
-        """Let those whose password is being verified be asked again."""
+        """Drop password checks; whoever waits for one starts anew."""
         for job in list(self.jobs.values()):
             if job.key[0] == CHECK:
                 del self.jobs[job.key]
@@ -2467,7 +2468,7 @@ class Work:
 def gzip_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
     """Compress the file at *path*, which is in *state*; return the bytes.
 
-    None if it cannot be read, or is not as it was.
+    Return None if it cannot be read or has changed.
     """
     import zlib
     try:
@@ -2487,9 +2488,9 @@ def gzip_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
 
 
 def digest_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
-    """Return the SHA-256 of the file at *path*; None as gzip_steps() does.
+    """Return the SHA-256 of the file at *path*; None as in gzip_steps().
 
-    It is opened for each step, so that who waits holds no descriptor.
+    It is opened anew for each step, so a waiting job holds no descriptor.
     """
     import hashlib
     hashed = hashlib.sha256()
@@ -2556,7 +2557,7 @@ AGAIN = [("Retry-After", "1")]  # RFC 9110, 10.2.3
 
 
 def read_named(path: str) -> bytes:
-    """Return what is in the file *path*, which the owner has named."""
+    """Return the content of the file *path*, which an option named."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -2566,7 +2567,7 @@ def read_named(path: str) -> bytes:
 
 
 def need_scrypt(what: str) -> None:
-    """Raise StartError if this Python cannot do what *what* needs."""
+    """Raise StartError, for *what*, if this Python has no scrypt."""
     import hashlib
     if not hasattr(hashlib, "scrypt"):
         raise StartError("%s needs hashlib.scrypt, which this Python lacks."
@@ -2574,14 +2575,14 @@ def need_scrypt(what: str) -> None:
 
 
 class Users:
-    """Those whose requests are answered: who is in the file at *path*.
+    """The users in the file at *path*: only their requests are answered.
 
-    A password is verified by work, and the outcome kept, by a digest with a
-    key of our own.  Hashing gets a quarter of the time at the most.  Raise
-    StartError where the file is of no use.
+    A Job verifies a password; the outcome is kept under a digest of it, keyed
+    with a secret of this process.  Hashing takes a quarter of the time at
+    most.  Raise StartError if the file is unusable.
 
-    _right, _wrong  credentials that were verified
-    _rest_until     when the next may be
+    _right, _wrong  digests of verified credentials
+    _rest_until     when the next may be verified
     """
 
     def __init__(self, path: str, limits: "Limits",
@@ -2596,8 +2597,8 @@ class Users:
             raise StartError("cannot use %s, %s." % (path, exc))
         if not self._hashes:
             raise StartError("%s has no user in it." % path)
-        # A hash of each cost, for those who have none of it: so all users,
-        # and who is not there, take the same time.
+        # A dummy hash of each cost, for users without one of that cost: so
+        # every name, known or unknown, takes the same time.
         self._dummies = [
             PasswordHash(n, r, p, os.urandom(SALT_SIZE), os.urandom(HASH_SIZE))
             for n, r, p in {each.cost for each in self._hashes.values()}]
@@ -2616,8 +2617,8 @@ class Users:
     def admit(self, request: Request, address: str, work: Work) -> None:
         """Set the user of *request*, which comes from *address*.
 
-        Raise HTTPError(400, 401 or 503) where it may not be answered, NotReady
-        until that is known.
+        Raise HTTPError(400, 401 or 503) if it may not be answered, NotReady
+        while the password is being verified.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -2638,7 +2639,7 @@ class Users:
         request.user = user.decode("latin-1")
 
     def _check_room(self, address: str, work: Work) -> None:
-        """Raise HTTPError(503) if *address* has enough that waits, or all."""
+        """Raise HTTPError(503) if too many checks wait, *address*'s or all."""
         waiting = [key[2] for key in work.jobs if key[0] == CHECK]
         if (waiting.count(address) >= self._limits.CHECKS_OF_ONE_MAX
                 or len(waiting) >= self._limits.CHECKS_MAX):
@@ -2677,7 +2678,7 @@ CHALLENGE = 'Basic realm="files", charset="UTF-8"'
 
 
 def unauthorized() -> HTTPError:
-    """Return what those get who are not let in."""
+    """Return the HTTPError(401) for whoever is not let in."""
     return HTTPError(401, "This needs a user's name and password.",
                      [("WWW-Authenticate", CHALLENGE)])
 
@@ -2704,7 +2705,7 @@ def respond(request: Request, site: Site, work: Work, now: float,
 class Responder:
     """Makes one answer.
 
-    facts   the states of files that it rests on, see Site
+    facts   the states of files that it depends on, see Site
     vary    the request fields that it depends on
     """
 
@@ -2719,7 +2720,7 @@ class Responder:
         self.vary: List[str] = []
 
     def respond(self) -> Answer:
-        """Return the answer: the resource, what stands in for it, an error."""
+        """Return the answer: the resource, a fallback for it, or an error."""
         try:
             check_method(self.request.method, self.site.head)
             try:
@@ -2764,7 +2765,7 @@ class Responder:
         return None
 
     def fallback(self, error: HTTPError) -> Answer:
-        """Answer for what is not there: the application, or the site's 404."""
+        """Answer for a missing path: the SPA's page, or the site's own 404."""
         if self.site.spa:
             self.vary.append("Accept")
             fields = self.request.fields
@@ -2800,8 +2801,8 @@ class Responder:
                   opened: Opened) -> Answer:
         """Answer with a file, in the coding that the client likes best.
 
-        Its media type goes by the last of *segments*, even if that is a link
-        to a file of another name, and by its content.
+        Its media type depends on its content and on the last of *segments*,
+        even if that is a link to a file of another name.
         """
         kind = media_type(segments[-1])
         head = opened.small()
@@ -2847,7 +2848,7 @@ class Responder:
                compress: bool = False) -> Answer:
         """Answer with a representation, judging preconditions and ranges.
 
-        It has *coding*: that of *opened*, or, if *compress*, one to be made.
+        *coding* is that of *opened*; with *compress* it is still to be made.
         """
         fields, now = self.request.fields, self.now
         etag, modified = self.validators(opened, coding, compress)
@@ -2938,7 +2939,7 @@ class Responder:
 
     def made(self, kind: str, make: "Callable[..., Steps]",
              opened: Opened) -> bytes:
-        """Return what *make* makes of a file; it is made once and kept."""
+        """Return what *make* makes from a file; it is made once and kept."""
         state = signature(opened.status)
         value: bytes = self.work.result(
             (kind, opened.path, state),
@@ -2946,7 +2947,7 @@ class Responder:
         return value
 
     def list(self, segments: "Sequence[bytes]") -> Answer:
-        """Answer with the listing, which is made by work."""
+        """Answer with the listing, which a Job makes."""
         self.vary.append("Accept")
         work, query = self.work, self.request.query
         listing = Listing(segments, query, prefers_json(self.request.fields))
@@ -2964,7 +2965,7 @@ class Responder:
             source.data if size <= SMALL else [(source, 0, size)], False)
 
     def redirect(self, segments: "Sequence[bytes]") -> HTTPError:
-        """Return what leads to the folder's own path, which ends with "/"."""
+        """Return the redirect to the folder's own path, which ends in "/"."""
         location = absolute_path(segments, True)
         if self.request.query:
             location += "?" + percent_encode(
@@ -3010,7 +3011,7 @@ GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
 # What a file system says that cannot sendfile().
 NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 
-# Running out of something; time will tell.
+# Something has run out; it may be there again later.
 EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
                        errno.ENOMEM, errno.ENOSPC])  # of epoll's watches
 
@@ -3020,13 +3021,13 @@ UNREADABLE = frozenset([errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM,
 
 
 def is_gone(exc: BaseException) -> bool:
-    """Return whether *exc* is how a peer that has gone away shows."""
+    """Return whether *exc* means that the peer has gone away."""
     return (isinstance(exc, ConnectionError)
             or isinstance(exc, OSError) and exc.errno in GONE)
 
 
 class ContentLost(Exception):
-    """A file became shorter than its head has announced."""
+    """A file became shorter than the head of its answer announced."""
 
 
 def read_file(fd: int, offset: int, count: int) -> bytes:
@@ -3150,10 +3151,10 @@ def socket_error(exc: OSError) -> OSError:
 
 
 class TLSSocket:
-    """A non-blocking socket that speaks TLS, as far as a server needs it.
+    """A non-blocking TLS socket, with the methods that this server needs.
 
-    It is an SSLSocket, whose errors are a socket's.  After a send() that
-    would have blocked the next one must have the same bytes.
+    It wraps an SSLSocket, and raises what a plain socket would.  After a
+    send() that would have blocked, the next one must have the same bytes.
     """
 
     __slots__ = ("_tls",)
@@ -3163,7 +3164,7 @@ class TLSSocket:
                                         do_handshake_on_connect=False)
 
     def handshake(self) -> int:
-        """Go on with the handshake; return what it waits for, 0 at its end."""
+        """Continue the handshake; return READ, WRITE, or 0 once it is done."""
         import ssl
         try:
             self._tls.do_handshake()
@@ -3176,14 +3177,14 @@ class TLSSocket:
         return 0
 
     def recv(self, size: int) -> bytes:
-        """Return what has come, a record at most; b"" when no more will."""
+        """Return received bytes, a record at most; b"" at the end."""
         try:
             return self._tls.recv(size)
         except OSError as exc:
             raise socket_error(exc)
 
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
-        """Encrypt and send *data*, which is all or nothing; no *flags*."""
+        """Encrypt and send *data*, all of it or none; ignore *flags*."""
         try:
             return self._tls.send(data)
         except OSError as exc:
@@ -3207,7 +3208,7 @@ class TLSSocket:
         return self._tls.fileno()
 
     def close(self) -> None:
-        """Close the socket, without a word."""
+        """Close the socket without telling the peer."""
         self._tls.close()
 
 # ---- Connection -------------------------------------------------------------
@@ -3223,8 +3224,8 @@ STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "IDLE", "RECEIVING", "PREPARING",
  CLOSED) = range(len(STATE_NAMES))
 
 STATES = [
-    # state, seconds, at capacity it has so many, may be followed by
-    # Until the end of the turn at the most: Loop._welcome() calls receive().
+    # state, seconds, seconds before it must make room, states that may follow
+    # Until the end of the turn at the most: Loop._greet() calls receive().
     (ACCEPTED, REQUEST_TIMEOUT, None,
      {HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
     (HANDSHAKE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
@@ -3241,26 +3242,26 @@ STATES = [
     (CLOSED, 0, None, set()),
 ]
 _, SECONDS, PATIENCE, FOLLOWS = zip(*STATES)
-READING = ACCEPTED, IDLE, RECEIVING     # what receive() is for
+READING = ACCEPTED, IDLE, RECEIVING     # the states in which it reads requests
 
 
 class Connection:
     """One client: its socket, its buffers and its state.
 
     peer    its address and port
-    who     what its log lines begin with; "" for a trusted proxy, whose
-            requests are those of others
-    events  what the selector watches for.  It lags behind the state: it is
-            changed when it would tell what nobody wants to know
+    who     what its log lines begin with; "" for a trusted proxy, which
+            passes on the requests of others
+    events  what the selector watches for.  It is not changed with the state,
+            but only when it reports something that is not wanted now
     buffer  bytes received and not yet answered
     queue   the requests and Answers that are being sent, in order
-    pieces  what of them has not left
-    sent    bytes of the first one that have left
+    pieces  their bytes that are not sent yet
+    sent    bytes of the first Answer that are sent
     since   when it was last read from, or the lingering began
-    began   when its state's time began
+    began   when the time of its state began
 
-    A step stores only what a finished system call has done, so it can stop at
-    any call and be entered again.
+    A step records only what a system call has really done, so any call may
+    fail with EAGAIN and the step can be repeated.
     """
 
     __slots__ = ("loop", "sock", "peer", "who", "state", "events", "buffer",
@@ -3316,7 +3317,7 @@ class Connection:
                 loop.resume_accepting()     # room could be made
 
     def watch(self, events: int) -> None:
-        """Let the selector tell when the socket is ready for *events*."""
+        """Have the selector report when the socket is ready for *events*."""
         selector = self.loop.selector
         if events == self.events:
             return
@@ -3332,19 +3333,19 @@ class Connection:
         self.events = events
 
     def go_on(self) -> None:
-        """The socket is ready, and there is no request to receive."""
+        """Handle a ready socket when no request is to be read."""
         if self.state == LINGERING:
             self.linger()
         elif self.state == PREPARING or self.events == READ and (
                 self.state == SENDING):
-            self.watch(0)   # that comes first
+            self.watch(0)   # first the answer, then what it has sent
         else:
             if self.state == SENDING and self.loop.tls:
                 self.enter(SENDING)     # within a slice no progress shows
             self.loop.work.queue.setdefault(self)
 
     def step(self) -> bool:
-        """Do a step of what takes long; return whether another can follow."""
+        """Do one step of the run queue; return whether another can follow."""
         if self.state == HANDSHAKE:
             self.handshake()
         elif self.queue:
@@ -3376,7 +3377,7 @@ class Connection:
             self.enter(RECEIVING)
 
     def receive(self) -> None:
-        """ACCEPTED, IDLE, RECEIVING: read, and let it be answered."""
+        """ACCEPTED, IDLE, RECEIVING: read, and mark it as answerable."""
         if self.state not in READING:
             self.go_on()
             return
@@ -3391,7 +3392,7 @@ class Connection:
             self.loop.answerable.append(self)
 
     def receive_more(self, data: bytes) -> None:
-        """Add *data* to a part of a head; only the new part is looked at."""
+        """Add *data* to an incomplete head; check only the new part."""
         checked = len(self.buffer)
         self.buffer += data
         if self.buffer.find(HEAD_END, max(0, checked - 3)) >= 0:
@@ -3404,9 +3405,9 @@ class Connection:
             self.refuse(error)
 
     def wait_for_more(self, answered: bool = False) -> None:
-        """The buffer holds no whole head: wait in the state that fits.
+        """Wait, in the state that fits, for the rest of a head.
 
-        *answered*: the one before was; so this one has a time of its own.
+        *answered*: the one before it was answered, so its time begins now.
         """
         if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
             self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
@@ -3419,18 +3420,18 @@ class Connection:
                 self.refuse(error)
                 return
         elif self.state in (ACCEPTED, RECEIVING) and not answered:
-            state = RECEIVING   # empty lines alone win nobody time
+            state = RECEIVING   # empty lines alone win no more time
         if answered or state != self.state:
             self.enter(state)
 
     def has_left(self) -> bool:
-        """Return whether the client has closed or reset; PREPARING, for which
-        the selector tells of nothing.
+        """PREPARING: return whether the client has closed or reset, which the
+        selector does not report then.
 
-        One that has only ended what it sends looks the same.
+        One that has only closed its sending side looks the same.
         """
         try:
-            if POLLRDHUP:   # tells it behind what is unread, as TLS's end is
+            if POLLRDHUP:   # sees it behind unread bytes, such as TLS's end
                 poll = select.poll()
                 poll.register(self.sock, POLLRDHUP)
                 return bool(poll.poll(0))
@@ -3447,8 +3448,8 @@ class Connection:
     def answer(self) -> None:
         """Answer the heads in the buffer: the one path from head to send.
 
-        What is in memory leaves at once, while the turn's time lasts; the
-        rest in steps.
+        What is in memory is sent at once, while the turn has time; the rest in
+        steps.
         """
         loop = self.loop
         request: Any = loop.known.get(self.buffer)
@@ -3477,7 +3478,7 @@ class Connection:
                 sent = self.sock.send(data, MSG_MORE)
                 total += 1
         except OSError:
-            pass    # full; or gone, which the next step meets again
+            pass    # full; or gone, which the next step will notice
         if sent != total:
             self.send_later(queue, data, sent)
             return
@@ -3491,8 +3492,8 @@ class Connection:
         """Return the requests in the buffer and their Answers; () where the
         buffer has none, or it must wait.
 
-        Not more than QUEUE_MAX bytes, nor anything behind a file or behind
-        the last answer: the rest stays in the buffer until those are sent.
+        It stops at QUEUE_MAX bytes, and after a file or an answer that closes:
+        the other requests stay in the buffer until those are sent.
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
@@ -3529,13 +3530,13 @@ class Connection:
         return tuple(queue)
 
     def refuse(self, error: HTTPError) -> None:
-        """Answer what the buffer begins with by *error*, and close."""
+        """Answer the request in the buffer with *error*, and close."""
         request = self.unanswered()
         self.since = self.loop.now
         self.send_later(((request, self.loop.refusal(request, error)),))
 
     def unanswered(self) -> Request:
-        """Return what the buffer begins with, for its log line."""
+        """Return the Request at the start of the buffer, for its log line."""
         head, end, _ = self.buffer.partition(HEAD_END)
         if end:
             with contextlib.suppress(HTTPError):
@@ -3548,7 +3549,7 @@ class Connection:
                    sent: int = 0) -> None:
         """Send the answers in *queue* in steps.
 
-        *sent* bytes have left, at a try with *data*, which they begin with.
+        *data* are their first bytes; *sent* bytes in all are sent already.
         """
         last = queue[-1][1]
         if last.in_memory:
@@ -3574,7 +3575,7 @@ class Connection:
         except BlockingIOError:
             sent, tried = 0, 1
         if sent:
-            self.enter(SENDING)     # who makes progress has time
+            self.enter(SENDING)     # progress: its time begins anew
             self.has_sent(sent)
         if not self.queue:
             self.next_request(last)
@@ -3584,7 +3585,7 @@ class Connection:
         return sent == tried
 
     def send_bytes(self) -> "Tuple[int, int]":
-        """Send what is in memory; return how many bytes have left, and how
+        """Send pieces in memory; return how many bytes were sent, and how
         many were tried.
         """
         pieces = self.pieces
@@ -3601,7 +3602,7 @@ class Connection:
 
     def send_file(self, source: Source, start: int,
                   stop: int) -> "Tuple[int, int]":
-        """Send of a file; return what send_bytes() does."""
+        """Send a slice of a file; return what send_bytes() does."""
         count = min(stop - start, FILE_SLICE)
         if not isinstance(self.sock, TLSSocket):
             sent = send_file(self.sock, source.fd, start, count)
@@ -3613,7 +3614,7 @@ class Connection:
         return self.send_bytes()
 
     def has_sent(self, count: int) -> None:
-        """So many bytes more have left: log the answers that are complete."""
+        """Note that *count* more bytes were sent; log each complete answer."""
         advance(self.pieces, count)
         queue, done = self.queue, 0
         self.sent += count
@@ -3625,15 +3626,14 @@ class Connection:
         self.log_sent(queue[:done])
 
     def release(self, queue: "Queue") -> None:
-        """The answers in *queue* are sent, or never will be."""
+        """Release the Sources of answers that were sent, or will not be."""
         for _, answer in queue:
             if answer.rest:
                 for source in answer.sources():
                     source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
-        """All is sent, *last* at the end: wait for another request, or close.
-        """
+        """After *last*, the final answer: wait for a request, or close."""
         request, answer = last
         self.pieces = NO_PIECES
         if HEAD_END in self.buffer and not answer.closes:
@@ -3653,7 +3653,7 @@ class Connection:
     # The end.
 
     def finish(self) -> None:
-        """Say that nothing follows; then read to the client's end."""
+        """Shut down our side; then read until the client closes."""
         self.buffer = b""
         self.since = self.loop.now
         if isinstance(self.sock, TLSSocket):
@@ -3669,7 +3669,7 @@ class Connection:
             self.enter(LINGERING)
 
     def expire(self) -> None:
-        """The state's time is over."""
+        """End a state that has lasted too long."""
         if self.state == RECEIVING and self.buffer:
             self.refuse(HTTPError(408, "The head took too long to arrive."))
         elif self.state == PREPARING:
@@ -3698,7 +3698,7 @@ class Connection:
     # Logging.
 
     def log_sent(self, queue: "Queue") -> None:
-        """Write the access log lines of answers that are sent whole."""
+        """Queue the access log lines of answers that were sent whole."""
         loop = self.loop
         form = loop.form
         if form is None:
@@ -3717,7 +3717,7 @@ class Connection:
 
     def log(self, request: Request, status: int, size: int,
             aborted: bool) -> None:
-        """Write the access log line of *request*."""
+        """Queue an access log line for *request*."""
         loop = self.loop
         if loop.form:
             loop.log_lines.append(
@@ -4168,17 +4168,17 @@ def url_of(sock: socket.socket, scheme: str) -> str:
 
 
 class Loop:
-    """What serves for *server*: selector, clock, deadlines, connections.
+    """The event loop of *server*: selector, clock, deadlines, connections.
 
-    It is made in the process that it runs in.
+    Make it in the process that runs it.
 
     share       how many connections each of several workers has
     parent      a descriptor that is readable when their supervisor is gone
-    connections those in each state, in the order in which their time began:
-                a state's time is constant, so that is the order in which it
-                ends, and only the first is ever looked at
+    connections those in each state, in the order in which their time began.
+                A state's seconds are constant, so their time ends in the same
+                order, and deadlines need only the first
     known       Requests, by their heads; kept: Answers, by Request.key
-    answerable  connections with a complete head, to be answered in this turn
+    answerable  connections that have read something to answer in this turn
     """
 
     def __init__(self, server: "Server", share: "Optional[Share]" = None,
@@ -4219,10 +4219,10 @@ class Loop:
         self.load()
 
     def load(self) -> None:
-        """Begin to use what the server has read: certificate and users."""
+        """Use the certificate and the users that the server has just read."""
         self.tls = self.server.tls
         self.users = self.server.users
-        self.known.clear()      # not all of them may still be let in
+        self.known.clear()      # some of their users may have lost access
         self.work.forget_checks()
 
     def run(self) -> None:
@@ -4231,7 +4231,7 @@ class Loop:
             self._turn()
 
     def close(self) -> None:
-        """End at once."""
+        """Abort all connections, write the log, and close."""
         self._end_all()
         self._write_log()
         self.work.close()
@@ -4240,10 +4240,11 @@ class Loop:
     # The turn.
 
     def _turn(self) -> None:
-        """One select(), and the handling of all that it returned.
+        """Do one select(), and handle all that it returned.
 
-        All reading from sockets comes before the first look at the disk, so
-        every answer shows the files as they were after its request arrived.
+        Requests are read first, then the disk is looked at, so every answer
+        shows the files as they were after its request arrived.  New clients
+        come last, and get a look of their own.
         """
         work = self.work
         ready = self.selector.select(
@@ -4279,8 +4280,8 @@ class Loop:
         self._write_log()
 
     def _look_anew(self) -> None:
-        """Begin a turn: forget what was seen of the disk before requests were
-        read that are now to be answered.
+        """Begin a turn: forget what was seen of the disk before the requests
+        that are to be answered now were read.
         """
         self.turn += 1
         self.site.new_turn()
@@ -4297,7 +4298,7 @@ class Loop:
 
     def _attend(self, connection: Connection,
                 step: "Callable[[Connection], None]") -> None:
-        """Do a step of *connection*; what goes wrong is its own matter."""
+        """Do a step of *connection*; an error ends only that connection."""
         try:
             if connection.state != CLOSED:
                 step(connection)
@@ -4331,9 +4332,9 @@ class Loop:
             self.log_date = log_date(second)
 
     def _woken(self) -> None:
-        """Signals or other threads want something of the server.
+        """Handle a wake-up from a signal or another thread.
 
-        Perhaps only after this turn has read the clock: so read it again.
+        It may have come after this turn read the clock: so read it again.
         """
         self.server.waker.take()
         self._read_clocks()
@@ -4342,12 +4343,12 @@ class Loop:
             self.load()
 
     def _orphaned(self, parent: int) -> None:
-        """The supervisor is gone: nobody would tell this worker to end."""
+        """Stop: the supervisor is gone, and nobody else would say so."""
         self.selector.unregister(parent)
         self.server.stop()
 
     def _write_log(self) -> None:
-        """Write the turn's log lines; try again soon where that blocks."""
+        """Write the turn's log lines; try again soon if that would block."""
         if self.log and (self.log_lines or self.log.waiting):
             self.log.write(self.log_lines)
             if self.log.waiting:
@@ -4359,13 +4360,13 @@ class Loop:
     def wake_by(self, moment: float) -> None:
         """Let no select() last beyond *moment*.
 
-        A deadline that moves on leaves that as it is: it costs a turn in
-        which nothing is due, now and then, and saves each turn a search.
+        When a deadline is put off, the wake-up stays.  Now and then that costs
+        a turn in which nothing is due, but saves a search in every turn.
         """
         self._due = min(self._due, moment)
 
     def _expire(self) -> None:
-        """Tell every connection whose time is over; find the next time."""
+        """Expire connections whose time is over; find the next deadline."""
         self._due = self.now + PATIENCE_MAX
         for state, seconds in enumerate(self.seconds):
             oldest = self._oldest(state)
@@ -4377,7 +4378,7 @@ class Loop:
                 break
         for connection in list(self.connections[PREPARING]):
             self.wake_by(self.now + LEFT_LOOK)
-            # A client that half-closes looks the same, and has a moment.
+            # One that has half-closed looks the same: it gets LEFT_LOOK.
             if (self.now - connection.began >= LEFT_LOOK
                     and connection.has_left()):
                 self._attend(connection, Connection.abort)
@@ -4390,7 +4391,7 @@ class Loop:
     def _oldest(self, state: int) -> "Optional[Connection]":
         """Return the connection that has been in *state* for longest.
 
-        Those that wait for a step are not slow: their time begins anew.
+        For those that wait for a step of ours the time begins anew.
         """
         connections = self.connections[state]
         for _ in range(len(connections)):
@@ -4406,7 +4407,7 @@ class Loop:
         return sum(map(len, self.connections))
 
     def _spare(self) -> int:
-        """Return how many descriptors there are for more."""
+        """Return how many descriptors are left."""
         return (self.server.descriptors_max - self.work.files()
                 - self._count())
 
@@ -4419,7 +4420,7 @@ class Loop:
 
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
-        """Accept what waits at *sock*, as far as there is or can be room."""
+        """Accept clients waiting at *sock*, while room is or can be made."""
         for accepted in range(most):
             count = self._count()
             if self._share and not self._share.takes(count, self.now):
@@ -4451,7 +4452,7 @@ class Loop:
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
-        """Begin with a new connection; what came with it is read at once."""
+        """Make a Connection of *client*, and read what it has already sent."""
         peer: Peer = UNIX_PEER
         if isinstance(address, tuple):
             peer = unmapped(address[0]), address[1]
@@ -4471,7 +4472,7 @@ class Loop:
 
     @staticmethod
     def _greet(connection: Connection) -> None:
-        """Receive what came with the connection; or wait for TLS."""
+        """Read what came with the connection, or wait for TLS."""
         if connection.loop.tls:
             connection.enter(HANDSHAKE)
             connection.watch(READ)
@@ -4482,13 +4483,13 @@ class Loop:
             connection.enter(RECEIVING)
 
     def _least_needed(self) -> "Optional[Connection]":
-        """Return the connection that is to make room; None without one.
+        """Return the connection that should make room, or None.
 
-        The longest idle one, else one that was answered and should close,
-        the one that has been sending its head, or TLS's handshake, for
-        longest, the one that has taken nothing of its answer for longest; else
-        one that waits for an answer and has left.  None that was answered in
-        this very turn, or waits for its turn.
+        In this order: the longest idle; the longest lingering; the one that
+        has taken longest over its head, or over TLS's handshake; the one that
+        has taken none of its answer for longest; one in PREPARING that has
+        left.  Never one that was answered in this very turn, or that waits
+        for a step.
         """
         for state in (IDLE, LINGERING, RECEIVING, HANDSHAKE, SENDING):
             for connection in self.connections[state]:
@@ -4500,7 +4501,7 @@ class Loop:
                     None)
 
     def _end_slow_listings(self) -> None:
-        """Close who takes nothing of a listing, till there is room for others.
+        """Close clients that take none of a listing, until there is room.
 
         The one who has taken nothing for longest goes first.
         """
@@ -4517,7 +4518,7 @@ class Loop:
                     break
 
     def _pause(self, duration: float) -> None:
-        """Accept nothing for so many seconds, at the most."""
+        """Accept nothing for *duration* seconds at most."""
         self._set_accepting(False)
         self._paused_until = self.now + duration
         self.wake_by(self._paused_until)
@@ -4528,7 +4529,7 @@ class Loop:
             self._set_accepting(True)
 
     def _set_accepting(self, accepting: bool) -> None:
-        """Listen, or leave new connections to wait in the kernel."""
+        """Watch the listeners, or leave new clients waiting in the kernel."""
         self._paused_until = 0.0
         if accepting == self._accepting:
             return
@@ -4556,7 +4557,7 @@ class Loop:
                   connection: Connection) -> "Tuple[Request, Answer]":
         """Return the Request in *head*, and its Answer.
 
-        Raise NotReady when something must be made first that takes long.
+        Raise NotReady if a job must make something first.
         """
         request = self.known.get(head)
         if request is None:
@@ -4582,11 +4583,11 @@ class Loop:
         return request, answer
 
     def renewed(self, key: str, answer: Answer) -> "Optional[Answer]":
-        """Return the *answer* kept for *key* as it is in this turn.
+        """Return the *answer* kept for *key*, with the present Date.
 
-        None where the files it rests on have changed.  An answer is made
-        once and then sent again, in later turns too, and in later seconds
-        with another Date.
+        Return None if the files that it depends on have changed.  An answer
+        is made once and sent again in later turns; in a later second only its
+        Date is replaced.
         """
         assert answer.facts is not None, "kept, so it rests on some"
         if not self.site.holds(answer.facts):
@@ -4598,14 +4599,14 @@ class Loop:
         return answer
 
     def _may_hold(self, answer: Answer) -> bool:
-        """Return whether the content of *answer* may be in flight."""
+        """Return whether there is room in memory to send *answer*."""
         return all(source.users or source.pool.has_room(len(source.data))
                    for source in answer.sources())
 
     def sends_at_once(self, answer: Answer) -> bool:
         """Return whether the rest of *answer* is sent with its head.
 
-        What takes long takes steps, when this turn is too old for it.
+        If this turn has lasted too long already, it is sent in steps.
         """
         return (answer.in_memory and HAS_SENDMSG and not self.tls
                 and self.clock() - self.now
@@ -4640,7 +4641,7 @@ class Loop:
                              request.method != "HEAD", self.server.headers)
 
     def refusal(self, request: Request, error: HTTPError) -> Answer:
-        """Return the answer after which nothing more can be answered."""
+        """Return the answer for *error*, which closes the connection."""
         return self._render(request, error_answer(error), "close")
 
     def who(self, connection: Connection, request: Request) -> str:
@@ -4649,13 +4650,13 @@ class Loop:
         if not request.who:
             client = self._client(connection, request)
             who = self.form.who(*client)
-            if client is connection.peer:   # of another's it is another
+            if client is connection.peer:   # another peer has another
                 return who
             request.who = who
         return request.who
 
     def _client(self, connection: Connection, request: Request) -> "Peer":
-        """Return whose *request* it is, as far as it can be trusted."""
+        """Return the client of *request*, as far as proxies are trusted."""
         if self.proxies and connection.peer[0] in self.proxies:
             return self.proxies.client(
                 connection.peer, request.fields.get("x-forwarded-for", ""))
@@ -4664,7 +4665,7 @@ class Loop:
     # The end.
 
     def _drain(self) -> None:
-        """Close what waits for a request; the rest may finish its answers."""
+        """Close connections that wait for a request; let others finish."""
         server = self.server
         if not self.stops:
             self.stops = 1
