@@ -67,29 +67,38 @@ Map of the sections
 
 The path of a request
     Loop._turn              one select(), then a step for each ready socket
-    Loop._accept            a client connects: a new Connection, ACCEPTED
+    Loop._accept, _welcome  a client connects: a new Connection, ACCEPTED
     Connection.receive      read into its buffer; to be answered in this turn
-    Connection.answer       from the heads in the buffer to send()
+    Connection.answer       from the heads in the buffer to send(); where one
+                            known head is all there is, without answer_to()
       Loop.answer_to        the head is known, or parse_request() reads it and
                             Users.admit() lets its user in
       Loop.renewed          its Answer is kept, and the facts still hold;
       respond()             if not: a new one is made from the Site's files,
       Answer.render         and turned into bytes
-    Connection.flush        the rest in steps, SENDING, when the run queue
-                            (Work.run) comes to it
+      NotReady              it needs the result of a Job: PREPARING, until
+                            Work.end() lets answer() begin again
+    Connection.send_later   what the socket did not take at once: SENDING
+      Connection.flush      in steps, when Work.run() comes to it, each time
+                            the socket takes more (go_on)
     Connection.log_sent     its line, which AccessLog.write() writes at the
                             end of the turn
     Connection.next_request IDLE, or the next head, or the end
 
 Words
-    turn    one pass of Loop._turn(); what is true of the disk is looked up
-            once in each
+    turn    one pass of Loop._turn(), or the part of it that answers clients
+            who have just connected; in each the disk is looked at anew, each
+            path once
     fact    the state of one path that an answer depends on; see Site
     known   a head that was received before, and its Request
     kept    an Answer that may be sent again as long as its facts hold
     job     something slow to make: a digest, gzip, a listing, a password
             check
     made    what jobs have made from files, cached
+    steady  of a file: its next change will show in its times, so what is made
+            of it now stays true until then
+    source  content that several answers share: in memory, or an open file
+    piece   a part of an answer's content: bytes, or (source, start, stop)
 """
 
 # Modules that not every run needs are imported where they are used, so that
@@ -367,7 +376,7 @@ class Limits:
 
     def __init__(self, changes: "Dict[str, Any]"):
         for name, number in changes.items():
-            if not hasattr(Limits, name):
+            if not (name.isupper() and hasattr(Limits, name)):
                 raise ValueError("%s is no limit that can be changed" % name)
             setattr(self, name, number)
 
@@ -762,8 +771,8 @@ class Answer:
 
     data        the head, and the content where it is bytes
     rest        the content if it is pieces; those in memory are memoryviews
-    in_memory   whether all of the rest is in memory
-    head, total bytes of the head, and of all
+    rest_in_memory      whether there is a rest, all of it in memory
+    head_size, total    bytes of the head, and of all
     closes      whether the connection ends with it
     date        of the Date field
     turn        the last turn in which its facts were checked, and held
@@ -772,8 +781,8 @@ class Answer:
     """
 
     __slots__ = ("status", "fields", "content", "facts", "data", "rest",
-                 "in_memory", "head", "total", "closes", "date", "turn",
-                 "token")
+                 "rest_in_memory", "head_size", "total", "closes", "date",
+                 "turn", "token")
 
     def __init__(self, status: int, fields: "Fields", content: "Content",
                  facts: "Optional[Facts]" = None):
@@ -800,16 +809,16 @@ class Answer:
         self.turn = turn
         self.closes = connection == "close"
         self.data = render_head(self, date, connection, headers)
-        self.head = self.total = len(self.data)
+        self.head_size = self.total = len(self.data)
         self.rest: Sequence[Piece] = ()
-        self.in_memory = False
+        self.rest_in_memory = False
         if content_sent:
             self.total += self.length()
             if isinstance(self.content, bytes):
                 self.data += self.content
             elif self.content:
                 self.rest = [in_memory(piece) for piece in self.content]
-                self.in_memory = tuple not in map(type, self.rest)
+                self.rest_in_memory = tuple not in map(type, self.rest)
         self.token = object()
         return self
 
@@ -822,12 +831,9 @@ class Answer:
         answer = Answer.__new__(Answer)
         for name in self.__slots__:
             setattr(answer, name, getattr(self, name))
-        old = b"\r\nDate: %s\r\n" % self.date.encode()
-        start = self.data.index(b"\r\n")
-        if self.data.startswith(old, start):  # else it is an owner's own
-            answer.data = b"%s\r\nDate: %s\r\n%s" % (
-                self.data[:start], date.encode(),
-                self.data[start + len(old):])
+        old, new = [b"\r\nDate: %s\r\n" % each.encode()
+                    for each in (self.date, date)]
+        answer.data = self.data.replace(old, new, 1)
         answer.date = date
         answer.token = object()
         return answer
@@ -2307,7 +2313,7 @@ class Job:
 class Work:
     """The run queue, the jobs, and what they have made.
 
-    queue   Connections and Jobs that have a step to do, least recently
+    run_queue   Connections and Jobs that have a step to do, least recently
             served first
     jobs    those that have not ended, by their keys
     asleep  those of them that sleep, and until when
@@ -2315,7 +2321,7 @@ class Work:
             signature is
     fresh   other results, and when their jobs began: valid for requests that
             arrived before that, and forgotten after this turn
-    woken   connections whose job has ended, or which were queued to go on with
+    to_answer   connections whose job has ended, or which were queued to go on with
             what they have received
     unsteady    files from which, in this turn, nothing could be made
     contents, listings  Pools of what is being sent
@@ -2324,12 +2330,12 @@ class Work:
 
     def __init__(self, limits: "Limits"):
         self.limits = limits
-        self.queue: OrderedDict[Union[Connection, Job], None] = OrderedDict()
+        self.run_queue: OrderedDict[Union[Connection, Job], None] = OrderedDict()
         self.jobs: OrderedDict[JobKey, Job] = OrderedDict()
         self.asleep: OrderedDict[Job, float] = OrderedDict()
         self.made = Cache(limits.MADE_MAX)
         self.fresh: Dict[JobKey, Tuple[float, object]] = {}
-        self.woken: List[Connection] = []
+        self.to_answer: List[Connection] = []
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
         self.listings = Pool(LISTINGS_MAX)
@@ -2347,11 +2353,11 @@ class Work:
         each task.  *fail* is called with what they raise.
         """
         until = time.perf_counter() + self.limits.TURN_SECONDS
-        for _ in range(len(self.queue)):
-            task, _ = self.queue.popitem(last=False)
+        for _ in range(len(self.run_queue)):
+            task, _ = self.run_queue.popitem(last=False)
             try:
                 if task.step():
-                    self.queue[task] = None
+                    self.run_queue[task] = None
             except Exception as exc:
                 fail(task, exc)
             if time.perf_counter() >= until:
@@ -2379,7 +2385,7 @@ class Work:
             job = self._paused.pop(key, None) or Job(self, key, make)
             self.jobs[key] = job
             if job.steps:
-                self.queue[job] = None
+                self.run_queue[job] = None
         return job
 
     def begin(self, spare: int) -> None:
@@ -2398,7 +2404,7 @@ class Work:
                     or job.key[0] == LISTING and not self.has_room())):
                 job.steps = job.make()
                 job.began = self.now
-                self.queue[job] = None
+                self.run_queue[job] = None
                 count += job.is_heavy()
                 spare -= LISTING_FILES
 
@@ -2423,7 +2429,7 @@ class Work:
         for job, until in list(self.asleep.items()):
             if until <= self.now:
                 del self.asleep[job]
-                self.queue[job] = None
+                self.run_queue[job] = None
 
     def end(self, job: Job, value: object) -> None:
         """End *job*; *value* is its result, None if its file was unusable."""
@@ -2434,7 +2440,7 @@ class Work:
             self.made.put(job.key, value, len(value) + KIB)
         else:
             self.fresh[job.key] = job.began, value
-        self.woken += job.wanted()
+        self.to_answer += job.wanted()
 
     def pause(self, job: Job) -> None:
         """Stop *job*, for which nobody waits; keep it if that is cheap."""
@@ -2453,8 +2459,8 @@ class Work:
             if job.key[0] == CHECK:
                 del self.jobs[job.key]
                 self.asleep.pop(job, None)
-                self.queue.pop(job, None)
-                self.woken += job.wanted()
+                self.run_queue.pop(job, None)
+                self.to_answer += job.wanted()
 
     def close(self) -> None:
         """End all of them."""
@@ -2462,7 +2468,7 @@ class Work:
             if job.steps:
                 job.steps.close()
         self.jobs.clear()
-        self.queue.clear()
+        self.run_queue.clear()
 
 
 def gzip_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
@@ -2869,7 +2875,7 @@ class Responder:
         if not coding and "range" in fields and range_applies(
                 fields, etag, modified, now):
             ranges = select_ranges(fields["range"], opened.status.st_size)
-        packed = self.made(GZIP, gzip_steps, opened) if compress else None
+        packed = self.job_result(GZIP, gzip_steps, opened) if compress else None
         if wants_digest(fields):
             found += self.digest(opened, packed)
         if packed is not None:
@@ -2932,12 +2938,12 @@ class Responder:
         import base64
         if not self.is_steady(opened):
             return []
-        value = (self.made(DIGEST, digest_steps, opened) if packed is None
+        value = (self.job_result(DIGEST, digest_steps, opened) if packed is None
                  else sha256(packed))
         return [("Repr-Digest", "sha-256=:%s:"      # RFC 8941, 3.3.5
                  % base64.b64encode(value).decode("ascii"))]
 
-    def made(self, kind: str, make: "Callable[..., Steps]",
+    def job_result(self, kind: str, make: "Callable[..., Steps]",
              opened: Opened) -> bytes:
         """Return what *make* makes from a file; it is made once and kept."""
         state = signature(opened.status)
@@ -3305,7 +3311,7 @@ class Connection:
         self.state = state
         if state == CLOSED:
             self.watch(0)
-            loop.work.queue.pop(self, None)
+            loop.work.run_queue.pop(self, None)
             self.sock.close()
             loop.resume_accepting()     # there is room
             return
@@ -3342,7 +3348,7 @@ class Connection:
         else:
             if self.state == SENDING and self.loop.tls:
                 self.enter(SENDING)     # within a slice no progress shows
-            self.loop.work.queue.setdefault(self)
+            self.loop.work.run_queue.setdefault(self)
 
     def step(self) -> bool:
         """Do one step of the run queue; return whether another can follow."""
@@ -3351,7 +3357,7 @@ class Connection:
         elif self.queue:
             return self.flush()
         else:
-            self.loop.work.woken.append(self)
+            self.loop.work.to_answer.append(self)
         return False
 
     # Receiving.
@@ -3454,14 +3460,14 @@ class Connection:
         loop = self.loop
         request: Any = loop.known.get(self.buffer)
         answer: Any = request and loop.kept.get(request.key)
-        if answer and answer.turn != loop.turn:
+        if answer and answer.turn != loop.turn:     # not seen to hold yet
             answer = loop.renewed(request.key, answer)
         if answer and not answer.rest:
-            self.buffer = b""   # one head alone, as nearly always
+            self.buffer = b""   # one known head alone, as nearly always
             queue: Queue = ((request, answer),)
             data = answer.data
         else:
-            queue = self.answers()
+            queue = self.take_answers()
             if not queue:
                 return
             answer = queue[-1][1]
@@ -3471,12 +3477,12 @@ class Connection:
             if not answer.rest:
                 sent = self.sock.send(data)
             elif loop.sends_at_once(answer):
-                total += answer.total - answer.head
+                total += answer.total - answer.head_size
                 sent = self.sock.sendmsg(   # type: ignore[union-attr]
                     [data, *answer.rest])
             else:
                 sent = self.sock.send(data, MSG_MORE)
-                total += 1
+                total += 1      # never equal: the rest is still to be sent
         except OSError:
             pass    # full; or gone, which the next step will notice
         if sent != total:
@@ -3488,7 +3494,7 @@ class Connection:
         else:
             self.enter(IDLE)
 
-    def answers(self) -> "Queue":
+    def take_answers(self) -> "Queue":
         """Return the requests in the buffer and their Answers; () where the
         buffer has none, or it must wait.
 
@@ -3552,7 +3558,7 @@ class Connection:
         *data* are their first bytes; *sent* bytes in all are sent already.
         """
         last = queue[-1][1]
-        if last.in_memory:
+        if last.rest_in_memory:     # a file was held when it was opened
             for source in last.sources():
                 source.hold()
         self.queue = queue
@@ -3560,8 +3566,8 @@ class Connection:
         self.sent = 0
         self.enter(SENDING)
         self.has_sent(sent)
-        if sent == len(data):
-            self.loop.work.queue[self] = None
+        if sent == len(data):   # the socket has not refused anything yet
+            self.loop.work.run_queue[self] = None
         else:
             self.watch(WRITE)
 
@@ -3638,7 +3644,7 @@ class Connection:
         self.pieces = NO_PIECES
         if HEAD_END in self.buffer and not answer.closes:
             self.enter(SENDING)     # others first
-            self.loop.work.queue[self] = None
+            self.loop.work.run_queue[self] = None
         elif not (answer.closes or self.loop.stops):
             self.wait_for_more(answered=True)
         elif (self.buffer or self.state in (PREPARING, SENDING)
@@ -3682,7 +3688,7 @@ class Connection:
         queue, self.queue = self.queue, ()
         self.release(queue)
         for request, answer in queue:
-            self.log(request, answer.status, max(0, self.sent - answer.head),
+            self.log(request, answer.status, max(0, self.sent - answer.head_size),
                      True)
             self.sent = 0
         if self.state == PREPARING:
@@ -3704,12 +3710,13 @@ class Connection:
         if form is None:
             return
         for request, answer in queue:
+            # What is the same for all who get this Answer is made once.
             if (request.token is not answer.token
                     or answer.date is not loop.date):
                 request.token = answer.token
                 request.log_rest = form.rest(
                     loop.log_date, request, answer.status,
-                    answer.total - answer.head)
+                    answer.total - answer.head_size)
             line = (self.who or loop.who(self, request)) + request.log_rest
             if form.is_timed:
                 line += form.tail(loop.clock() - self.since, False)
@@ -4248,7 +4255,7 @@ class Loop:
         """
         work = self.work
         ready = self.selector.select(
-            0 if work.queue or work.woken else max(0, self._due - self.now))
+            0 if work.run_queue or work.to_answer else max(0, self._due - self.now))
         self._read_clocks()
         self._look_anew()
         for key, _ in ready:
@@ -4257,10 +4264,10 @@ class Loop:
             except Exception as exc:
                 self._fail(getattr(key.data, "__self__", None), exc)
         self._answer(self.answerable)
-        if work.queue:
+        if work.run_queue:
             work.run(self._fail)
-        if work.woken:
-            self._answer(work.woken)
+        if work.to_answer:
+            self._answer(work.to_answer)
         if self._listening:
             self._look_anew()
             for sock in self._listening:
@@ -4396,7 +4403,7 @@ class Loop:
         connections = self.connections[state]
         for _ in range(len(connections)):
             oldest = next(iter(connections))
-            if oldest not in self.work.queue:
+            if oldest not in self.work.run_queue:
                 return oldest
             oldest.enter(state)
         return None
@@ -4495,7 +4502,7 @@ class Loop:
             for connection in self.connections[state]:
                 if connection.began + PATIENCE[state] >= self.now:
                     break
-                if connection not in self.work.queue:
+                if connection not in self.work.run_queue:
                     return connection
         return next(filter(Connection.has_left, self.connections[PREPARING]),
                     None)
@@ -4579,7 +4586,7 @@ class Loop:
         if answer and answer.turn != self.turn:
             answer = self.renewed(request.key, answer)
         if answer is None or answer.rest and not self._may_hold(answer):
-            answer = self._made(request, connection)
+            answer = self._new_answer(request, connection)
         return request, answer
 
     def renewed(self, key: str, answer: Answer) -> "Optional[Answer]":
@@ -4608,11 +4615,11 @@ class Loop:
 
         If this turn has lasted too long already, it is sent in steps.
         """
-        return (answer.in_memory and HAS_SENDMSG and not self.tls
+        return (answer.rest_in_memory and HAS_SENDMSG and not self.tls
                 and self.clock() - self.now
                 < self.server.limits.TURN_SECONDS)
 
-    def _made(self, request: Request, connection: Connection) -> Answer:
+    def _new_answer(self, request: Request, connection: Connection) -> Answer:
         """Return a new answer to *request*, kept if it may be sent again."""
         try:
             answer = respond(
@@ -4628,7 +4635,7 @@ class Loop:
         if (answer.facts is not None and not self.stops
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(request.key, answer, KEPT_FACT * (
-                2 + len(answer.facts)) + len(request.key) + answer.head
+                2 + len(answer.facts)) + len(request.key) + answer.head_size
                 + len(answer.data) + answer.length())
         return answer
 
