@@ -213,7 +213,8 @@ SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
 SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
                                 # 128 * n * r bytes: 64 MiB
 WORKERS_MAX = 256               # no machine can use more
-SHARE_SLACK = 1                 # connections more than its share, to a worker
+SHARE_SLACK = 2                 # connections more than its share, to a worker
+SHARE_STEP = 8                  # connections that others do not come for
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 FORWARDED_KNOWN = 1024          # values of it that are remembered
 RANGES_MAX = 256                # in one request; zsync asks for many
@@ -4428,12 +4429,12 @@ class Loop:
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
         """Accept clients waiting at *sock*, while room is or can be made."""
-        for accepted in range(most):
-            count = self._count()
-            if self._share and not self._share.takes(count, self.now):
+        if self._share:
+            most = min(most, self._share.allows(self._count(), self.now))
+            if not most:
                 self._pause(SHARE_LOOK)
-                return
-            is_full = (count >= self.server.max_connections
+        for accepted in range(most):
+            is_full = (self._count() >= self.server.max_connections
                        or self._spare() <= 0)
             least = self._least_needed() if is_full else None
             if is_full and not least:
@@ -5102,8 +5103,8 @@ class Share:
     64 one by one up to 42.  (With sockets of their own, SO_REUSEPORT, the
     kernel spreads by a hash, up to 47, and a worker that dies takes along
     what waits at its own.)  So one that has more than its share leaves it to
-    the others for a moment; where none of them comes, it is better taken than
-    left.  *index* is this worker's place.
+    the others for a moment; where none of them comes, a few are better taken
+    than left.  *index* is this worker's place.
     """
 
     ABSENT = 2**32 - 1      # no worker is in this place, or one that drains
@@ -5119,19 +5120,21 @@ class Share:
         """Let all know that the worker *index* has *count* connections."""
         self._counts[self.index] = count
 
-    def takes(self, count: int, now: float) -> bool:
-        """Return whether this worker, which has *count*, takes another."""
+    def allows(self, count: int, now: float) -> int:
+        """Return how many more this worker, which has *count*, may accept."""
         self.publish(count)
         counts = [count for count in self._counts if count != self.ABSENT]
         fair = sum(counts) / len(counts)
-        if count <= fair + fair / 16 + SHARE_SLACK:
+        spare = int(fair + fair / 16) + SHARE_SLACK - count
+        if spare > 0:
             self._leaves_until = 0.0
-            return True
+            return spare
         if not self._leaves_until:
             self._leaves_until = now + SHARE_WAIT
-        if now >= self._leaves_until + SHARE_LOOK:
-            self._leaves_until = 0.0
-        return now >= self._leaves_until > 0.0
+        if now < self._leaves_until:
+            return 0
+        self._leaves_until = 0.0
+        return SHARE_STEP
 
 
 # What a worker hears of its supervisor.
