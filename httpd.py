@@ -3260,7 +3260,8 @@ class Connection:
             passes on the requests of others
     events  what the selector watches for.  It is not changed with the state,
             but only when it reports something that is not wanted now
-    buffer  bytes received and not yet answered
+    buffer  bytes received and not yet answered; *checked* of them were seen
+            to be the valid beginning of a head
     queue   the requests and Answers that are being sent, in order
     pieces  their bytes that are not sent yet
     sent    bytes of the first Answer that are sent
@@ -3272,7 +3273,7 @@ class Connection:
     """
 
     __slots__ = ("loop", "sock", "peer", "who", "state", "events", "buffer",
-                 "queue", "pieces", "sent", "since", "began")
+                 "checked", "queue", "pieces", "sent", "since", "began")
 
     def __init__(self, loop: "Loop", sock: socket.socket, peer: "Peer",
                  who: str):
@@ -3283,6 +3284,7 @@ class Connection:
         self.state = ACCEPTED
         self.events = 0
         self.buffer = b""
+        self.checked = 0
         self.queue: Queue = ()  # () takes no memory
         self.pieces: Deque[Piece] = NO_PIECES
         self.sent = 0
@@ -3389,27 +3391,12 @@ class Connection:
             self.go_on()
             return
         data = self.sock.recv(RECV_SIZE)
-        if not data:
-            self.abort()
-        elif self.buffer:
-            self.receive_more(data)
+        if data:
+            self.buffer = self.buffer + data if self.buffer else data
+            self.since = self.loop.now
+            self.loop.answerable.append(self)
         else:
-            self.buffer = data
-            self.since = self.loop.now
-            self.loop.answerable.append(self)
-
-    def receive_more(self, data: bytes) -> None:
-        """Add *data* to an incomplete head; check only the new part."""
-        checked = len(self.buffer)
-        self.buffer += data
-        if self.buffer.find(HEAD_END, max(0, checked - 3)) >= 0:
-            self.since = self.loop.now
-            self.loop.answerable.append(self)
-            return
-        try:
-            check_partial(self.buffer, checked)
-        except HTTPError as error:
-            self.refuse(error)
+            self.abort()
 
     def wait_for_more(self, answered: bool = False) -> None:
         """Wait, in the state that fits, for the rest of a head.
@@ -3418,14 +3405,16 @@ class Connection:
         """
         if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
             self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
+            self.checked = 0
         state = IDLE
         if self.buffer:
             state = RECEIVING
             try:
-                check_partial(self.buffer, 0)
+                check_partial(self.buffer, self.checked)
             except HTTPError as error:
                 self.refuse(error)
                 return
+            self.checked = len(self.buffer)
         elif self.state in (ACCEPTED, RECEIVING) and not answered:
             state = RECEIVING   # empty lines alone win no more time
         if answered or state != self.state:
@@ -3465,6 +3454,7 @@ class Connection:
             answer = loop.renewed(request.key, answer)
         if answer and not answer.rest:
             self.buffer = b""   # one known head alone, as nearly always
+            self.checked = 0
             queue: Queue = ((request, answer),)
             data = answer.data
         else:
@@ -3506,11 +3496,13 @@ class Connection:
         queue: List[Tuple[Request, Answer]] = []
         start = size = 0
         while size < QUEUE_MAX:
-            stop = buffer.find(HEAD_END, start) + len(HEAD_END)
+            stop = buffer.find(HEAD_END, max(start, self.checked - 3)
+                               ) + len(HEAD_END)
             if stop < len(HEAD_END):
                 break
             head = buffer[start:stop]
             start = stop
+            self.checked = 0
             if head == HEAD_END:
                 continue  # empty lines before a request line
             try:
