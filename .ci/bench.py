@@ -75,8 +75,6 @@ FILES = {
     "1k.txt": KIB, "1k.png": KIB, "16k.bin": 16 * KIB, "64k.bin": 64 * KIB,
     "256k.bin": 256 * KIB, "1m.bin": MIB, "2m.bin": 2 * MIB,
     "256m.bin": 256 * MIB, "gzip/script.js": 64 * KIB, "site/index.html": KIB,
-    "few/1k.txt": KIB, **{"few/%d" % n: 0 for n in range(9)},
-    **{"list/%d.txt" % n: KIB for n in range(50)},
     **{"many/%d.txt" % n: KIB for n in range(DIFFERENT)}}
 CROWDED_FILES = {"crowd/1k.txt": KIB,
                  **{"crowd/%d" % n: 0 for n in range(CROWDED - 1)}}
@@ -155,10 +153,8 @@ WORK = [
     Row("tls-connect", "a new TLS connection for each request", fields=CLOSE,
         mode="tls"),
     Row("json", "1 KiB file, log in JSON", mode="json"),
-    Row("json-pipelined", "the same, pipelined", mode="json", script=PIPELINE),
     Row("proxy", "behind a trusted proxy", mode="proxy",
         fields=("X-Forwarded-For: 192.0.2.7",)),
-    Row("listing", "listing of 50 names", "/list/", size=None),
     Row("404", "no such file", "/nothing", size=None, status=404),
     Row("304", "not modified", size=0, fields=SINCE, status=304),
     Row("range-1k", "1 KB range of 1 MiB", "/1m.bin", 64, 1000,
@@ -168,9 +164,7 @@ WORK = [
     Row("gzip", "gzip of a 64 KiB script", "/gzip/script.js", 64, 64 * KIB,
         ("Accept-Encoding: gzip",)),
     Row("streams", "1 KiB while 8 clients load 256 MiB files", streams=8),
-    Row("10-idle", "10 more connections, idle", idle=10),
     Row("10000-idle", f"{CROWD:,} more connections, idle", idle=CROWD),
-    Row("10-files", "in a folder of 10 files", "/few/1k.txt"),
     Row("100000-files", f"in a folder of {CROWDED:,} files", "/crowd/1k.txt"),
 ]
 
@@ -217,7 +211,6 @@ http {
     server {
         listen 127.0.0.1:%(port)s backlog=1024 %(mode)s; root %(root)s;
         location /gzip/ { gzip_types application/javascript; }
-        location /list/ { autoindex on; }
     }
 }
 """
@@ -241,14 +234,12 @@ LIGHTTPD = """\
 server.bind = "127.0.0.1"
 server.port = %(port)s
 server.document-root = "%(root)s"
-server.modules = ("mod_indexfile", "mod_deflate", "mod_dirlisting",
-                  "mod_accesslog")
+server.modules = ("mod_indexfile", "mod_deflate", "mod_accesslog")
 server.max-fds = %(descriptors)s
 server.max-connections = %(connections)s
 server.max-keep-alive-requests = 65535
 accesslog.filename = "%(log)s"
 index-file.names = ("index.html")
-dir-listing.activate = "enable"
 deflate.mimetypes = ("text/javascript")
 deflate.allowed-encodings = ("gzip")
 mimetype.assign = (".html" => "text/html", ".js" => "text/javascript",
@@ -259,7 +250,7 @@ H2O = """\
  http1-request-timeout: 300, access-log: %(log)s,
  listen: {host: 127.0.0.1, port: %(port)s},
  hosts: {default: {paths: {
-   /: {file.dir: %(root)s, file.dirlisting: ON},
+   /: {file.dir: %(root)s},
    /gzip/: {file.dir: %(root)s/gzip, compress: [gzip]}}}}}
 """
 CADDY = """\
@@ -270,7 +261,7 @@ CADDY = """\
 http://127.0.0.1:%(port)s {
     root * %(root)s
     encode /gzip/* gzip
-    file_server browse
+    file_server
     log {
         output file %(log)s
     }
@@ -411,8 +402,7 @@ def check(row, place):
     if row.name == "gzip":
         content = gzip.decompress(content)
     if int(status) != row.status or row.size is not None and (
-            content != numbered(row.start + row.size)[row.start:]) or (
-                row.name == "listing" and b"49.txt" not in content):
+            content != numbered(row.start + row.size)[row.start:]):
         raise OSError(f"wrong answer: {int(status)}, {content[:300]}")
 
 
@@ -536,52 +526,27 @@ def first_answer(args, server):
         return time.perf_counter() - before
 
 
-def seconds_of(*argv):
-    """Return how long a command takes, in seconds."""
+def bare_start(args):
+    """Return how long Python takes to do nothing, in seconds."""
     before = time.perf_counter()
-    subprocess.run(pinned(1, argv), check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(pinned(0, [args.python, "-c", "pass"]), check=True)
     return time.perf_counter() - before
-
-
-def compared(count, ours, theirs):
-    """Return the times of two functions, called in turns, as texts."""
-    pairs = [(ours(), theirs()) for _ in range(count)]
-    one, other = map(statistics.median, zip(*pairs))
-    ratio = statistics.median(one / other for one, other in pairs)
-    return f"{one * 1e3:.0f} ms", f"{ratio:.2f} of {other * 1e3:.0f} ms"
-
-
-def get(args, server, name, count):
-    """Compare httpget.py with curl, both to a file."""
-    with running(args, server) as place:
-        saved = os.path.join(place.folder, "saved")
-        url = f"http://127.0.0.1:{place.port}/{name}"
-        return compared(
-            count, lambda: seconds_of(args.python, os.path.join(
-                TOP, "httpget.py"), "-q", "-o", saved, url),
-            lambda: seconds_of("curl", "-so", saved + "2", url))
 
 
 def other_figures(args, servers):
     """Yield what wrk cannot measure, as far as it is asked for."""
-    both = [each for each in servers if each.name in ("httpd.py", "nginx")]
     if "memory" in args.work:
-        for each in both:
-            yield (f"memory of one of {CROWD:,} idle connections, {each.name}",
-                   memory(args, each), "")
+        for each in servers:
+            if each.name in ("httpd.py", "nginx"):
+                yield (f"memory of one of {CROWD:,} idle connections, "
+                       + each.name, memory(args, each), "")
     if "start" in args.work:
+        pairs = [(first_answer(args, servers[0]), bare_start(args))
+                 for _ in range(STARTS)]
+        ours, bare = map(statistics.median, zip(*pairs))
+        ratio = statistics.median(one / other for one, other in pairs)
         yield ("start to the first answer, and the bare interpreter's",
-               *compared(STARTS, lambda: first_answer(args, servers[0]),
-                         lambda: seconds_of(args.python, "-c", "pass")))
-    # Only httpd.py has a digest of what it sends, which httpget.py asks for.
-    for work, name, size, count in [
-            ("get", "1k.txt", KIB, STARTS),
-            ("get-1g", "1g.bin", KIB * MIB, args.rounds)]:
-        if work in args.work:
-            write_files(args.root, {name: size})
-            for each in both:
-                yield (f"httpget.py and curl, {name} from {each.name}",
-                       *get(args, each, name, count))
+               f"{ours * 1e3:.0f} ms", f"{ratio:.2f} of {bare * 1e3:.0f} ms")
 
 
 # ---- Report -----------------------------------------------------------------
@@ -676,7 +641,7 @@ def main():
     """Do what the module's docstring says; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     names(parser, "--work", [row.name for row in WORK] + [
-        "memory", "start", "get", "get-1g"])
+        "memory", "start"])
     names(parser, "--servers", [server.name for server in SERVERS])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of a round")
