@@ -52,11 +52,7 @@ from typing import NamedTuple
 # ---- Limits -----------------------------------------------------------------
 
 WARM_UP = 1         # seconds of load before the first round
-START = 10          # seconds until a server accepts a connection
-STOP = 5            # seconds until a server that does not end is killed
-ANSWER = 10         # seconds for one answer
-OVERRUN = 30        # seconds that wrk may take in addition
-SETTLE = 0.1        # seconds until a file's times are old enough to rely on
+PATIENCE = 10       # seconds for a start, for an answer, for wrk to end
 CONNECTIONS = 12000     # that a server must be able to hold: see CROWD
 CROWD = 10000           # idle connections
 CROWDED = 100000        # files in a folder
@@ -169,10 +165,9 @@ WORK = [
 
 
 class Server(NamedTuple):
-    """A web server: templates of what `running` knows.
+    """A web server: templates, which `running` fills in.
 
-    A mode is what some rows need: its text goes into the configuration, or to
-    the end of a command that has none.
+    MODE stands for what a mode, which some rows need, adds there.
     """
     name: str
     command: str            # serves in the foreground
@@ -182,52 +177,44 @@ class Server(NamedTuple):
     version: str = "-v"     # the option that prints it
 
 
-HTTPD = ("%(python)s %(new)s -b 127.0.0.1 -d %(root)s --log-file %(log)s "
-         "%(port)s")
-HTTPD_MODES = {"tls": "--tls-cert %(certificate)s",
-               "json": "--log-format json",
-               "proxy": "--trusted-proxy 127.0.0.1"}
+HTTPD = Server("httpd.py", (
+    "%(python)s %(new)s -b 127.0.0.1 -d %(root)s --log-file %(log)s MODE "
+    "%(port)s"), modes={
+        "tls": "--tls-cert %(certificate)s", "json": "--log-format json",
+        "proxy": "--trusted-proxy 127.0.0.1"})
 
 # As Debian configures it, but for one worker, unlimited requests on a
 # connection, room for CROWD, and paths in our folder.
-NGINX = """\
+NGINX = Server("nginx", "nginx -e stderr -p %(folder)s -c %(config)s", """\
 user root; worker_processes 1; worker_rlimit_nofile %(connections)s;
 daemon off; pid %(folder)s/nginx.pid; error_log stderr crit;
 events { worker_connections %(connections)s; }
 http {
     sendfile on; tcp_nopush on; types_hash_max_size 2048; gzip on;
     include /etc/nginx/mime.types; default_type application/octet-stream;
-    log_format json escape=json '{"time":"$time_iso8601",'
-        '"client":"$remote_addr","method":"$request_method",'
-        '"path":"$request_uri","status":$status,"bytes":$body_bytes_sent,'
-        '"referer":"$http_referer","agent":"$http_user_agent"}';
     access_log %(log)s combined; keepalive_requests 1000000000;
     client_body_temp_path %(folder)s/1; proxy_temp_path %(folder)s/2;
     fastcgi_temp_path %(folder)s/3; uwsgi_temp_path %(folder)s/4;
     scgi_temp_path %(folder)s/5;
     server {
-        listen 127.0.0.1:%(port)s backlog=1024 %(mode)s; root %(root)s;
+        listen 127.0.0.1:%(port)s backlog=1024 MODE; root %(root)s;
         location /gzip/ { gzip_types application/javascript; }
     }
 }
-"""
-NGINX_COMMAND = "nginx -e stderr -p %(folder)s -c %(config)s"
-NGINX_MODES = {
-    "json": "; access_log %(log)s json",
-    "proxy": ("; set_real_ip_from 127.0.0.1;"
-              "real_ip_header X-Forwarded-For"),
+""", {
+    "proxy": "; set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For",
     "tls": ("ssl; ssl_certificate %(certificate)s;"
             "ssl_certificate_key %(certificate)s;"
             "ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;"
-            "ssl_prefer_server_ciphers on")}
+            "ssl_prefer_server_ciphers on")})
 # It then answers from what it has seen of a file up to 30 s ago.
-TUNED = NGINX.replace(" combined;", """ combined buffer=64k flush=1s;
+TUNED = NGINX._replace(name="nginx-tuned", config=NGINX.config.replace(
+    " combined;", """ combined buffer=64k flush=1s;
     open_file_cache max=10000 inactive=60s; open_file_cache_valid 30s;
-    open_file_cache_min_uses 1; open_file_cache_errors on;""")
-TUNED_MODES = {mode: text.replace(" json", " json buffer=64k flush=1s")
-               for mode, text in NGINX_MODES.items()}
+    open_file_cache_min_uses 1; open_file_cache_errors on;"""))
 
-LIGHTTPD = """\
+# With 10,000 connections it answers nobody, whatever its limits.
+LIGHTTPD = Server("lighttpd", "lighttpd -D -f %(config)s", """\
 server.bind = "127.0.0.1"
 server.port = %(port)s
 server.document-root = "%(root)s"
@@ -241,16 +228,19 @@ deflate.mimetypes = ("text/javascript")
 deflate.allowed-encodings = ("gzip")
 mimetype.assign = (".html" => "text/html", ".js" => "text/javascript",
                    ".txt" => "text/plain", "" => "application/octet-stream")
-"""
-H2O = """\
+""", lacks="10000-idle")
+
+H2O = Server("h2o", "h2o -m worker -c %(config)s", """\
 {user: root, num-threads: 1, max-connections: %(connections)s,
  http1-request-timeout: 300, access-log: %(log)s,
  listen: {host: 127.0.0.1, port: %(port)s},
  hosts: {default: {paths: {
    /: {file.dir: %(root)s},
    /gzip/: {file.dir: %(root)s/gzip, compress: [gzip]}}}}}
-"""
-CADDY = """\
+""")
+
+# It has a thread for each core that it may use.
+CADDY = Server("caddy", "caddy run --adapter caddyfile --config %(config)s", """\
 {
     admin off
     auto_https off
@@ -263,25 +253,16 @@ http://127.0.0.1:%(port)s {
         output file %(log)s
     }
 }
-"""
+""", version="version")
 
-SERVERS = [
-    Server("nginx", NGINX_COMMAND, NGINX, NGINX_MODES),
-    Server("nginx-tuned", NGINX_COMMAND, TUNED, TUNED_MODES),
-    # With so many open it answers nobody, whatever its limits.
-    Server("lighttpd", "lighttpd -D -f %(config)s", LIGHTTPD,
-           lacks="10000-idle"),
-    Server("h2o", "h2o -m worker -c %(config)s", H2O),
-    # It has a thread for each core that it may use.
-    Server("caddy", "caddy run --adapter caddyfile --config %(config)s", CADDY,
-           version="version"),
-    # No ranges, no content codings; a thread for each connection, of which
-    # five may wait to be accepted.
-    Server("http.server", (
-        "%(python)s -m http.server --bind 127.0.0.1 --protocol HTTP/1.1 "
-        "-d %(root)s %(port)s"),
-        lacks="range-1k range-16k gzip 1k-1000 10000-idle", version="-V"),
-]
+# It knows no ranges and no content codings, and has a thread for each
+# connection, of which five may wait to be accepted.
+HTTP_SERVER = Server("http.server", (
+    "%(python)s -m http.server --bind 127.0.0.1 --protocol HTTP/1.1 "
+    "-d %(root)s %(port)s"),
+    lacks="range-1k range-16k gzip 1k-1000 10000-idle")
+
+SERVERS = [NGINX, TUNED, LIGHTTPD, H2O, CADDY, HTTP_SERVER]
 
 
 def pinned(core, argv):
@@ -296,46 +277,38 @@ def running(args, server, mode=""):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    folder = tempfile.mkdtemp(dir=args.folder)
-    log = os.path.join(folder, "log")       # and what it says
-    facts = {"root": args.root, "folder": folder, "port": port, "log": log,
-             "python": args.python, "new": os.path.join(TOP, "httpd.py"),
-             "old": args.against, "config": os.path.join(folder, "config"),
-             "connections": CONNECTIONS, "descriptors": 2 * CONNECTIONS,
-             "certificate": os.path.join(args.folder, "certificate")}
-    facts["mode"] = server.modes.get(mode, "") % facts
-    with open(facts["config"], "w") as file:
-        file.write(server.config % facts)
-    command = server.command if server.config else (
-        server.command + " " + server.modes.get(mode, ""))
-    with open(log, "ab") as output:
+    mode = server.modes.get(mode, "")
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder, open(
+            folder + "/log", "a+b") as log:     # what it says goes there, too
+        facts = {**vars(args), "folder": folder, "port": port,
+                 "log": log.name, "config": folder + "/config",
+                 "connections": CONNECTIONS, "descriptors": 2 * CONNECTIONS}
+        with open(facts["config"], "w") as file:
+            file.write(server.config.replace("MODE", mode) % facts)
+        command = server.command.replace("MODE", mode).split()
         process = subprocess.Popen(
-            pinned(0, [word % facts for word in command.split()]),
+            pinned(0, [word % facts for word in command]),
             env={**os.environ, "HOME": folder}, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output, start_new_session=True)
-    try:
-        wait_for(process, port, log)
-        yield types.SimpleNamespace(pid=process.pid, **facts)
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+            stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_for(process, port, log)
+            yield types.SimpleNamespace(pid=process.pid, **facts)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def wait_for(process, port, log):
     """Return when a server accepts a connection."""
-    deadline = time.monotonic() + START
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), START).close()
-            return
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
         time.sleep(0.001)
-    with open(log, errors="replace") as file:
-        raise OSError("did not start: " + file.read()[-300:])
+    log.seek(0)
+    raise OSError(f"did not start: {log.read()[-300:]}")
 
 
 def used(session):
@@ -392,10 +365,10 @@ def expected(row, root):
 def ask(row, place):
     """Return a connection on which a server has answered *row* as expected."""
     connection = http.client.HTTPConnection("127.0.0.1", place.port,
-                                            timeout=ANSWER)
+                                            timeout=PATIENCE)
     if row.mode == "tls":
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", place.port, timeout=ANSWER,
+            "127.0.0.1", place.port, timeout=PATIENCE,
             context=ssl.create_default_context(cafile=place.certificate))
     connection.connect()
     sock = connection.sock
@@ -433,7 +406,7 @@ def measure(row, place, seconds):
     with company(row, place):
         before = used(place.pid)[0]
         said = subprocess.run(
-            wrk(row, place, seconds), check=True, timeout=seconds + OVERRUN,
+            wrk(row, place, seconds), check=True, timeout=seconds + PATIENCE,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
         cpu = used(place.pid)[0] - before
     ask(row, place).close()
@@ -619,7 +592,6 @@ def write_files(root, files):
         with open(path, "wb") as file:
             file.write(lines * (size // MIB) + lines[:size % MIB])
         os.utime(path, (MTIME, MTIME))
-    time.sleep(SETTLE)
 
 
 def names(parser, option, known):
@@ -649,24 +621,24 @@ def main():
         if not shutil.which(program):
             print(program + " is not installed", file=sys.stderr)
             return 2
-    servers = [Server("httpd.py", HTTPD, modes=HTTPD_MODES)]
+    servers = [HTTPD]
     if args.against:
-        servers.append(Server("new/old", HTTPD.replace("new", "old"),
-                              modes=HTTPD_MODES))
+        servers.append(HTTPD._replace(
+            name="new/old", command=HTTPD.command.replace("new", "against")))
     servers += [each for each in SERVERS if each.name in args.servers and (
         each.name == "http.server" or shutil.which(each.command.split()[0]))]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # for CROWD
     signal.signal(signal.SIGTERM, signal.default_int_handler)   # as Ctrl-C
     with tempfile.TemporaryDirectory(prefix="bench-") as args.folder:
-        os.chmod(args.folder, 0o755)    # a server may run as another user
+        args.new = os.path.join(TOP, "httpd.py")
         args.root = os.path.join(args.folder, "root")
+        args.certificate = os.path.join(args.folder, "certificate")
         write_files(args.root, FILES)
-        name = os.path.join(args.folder, "certificate")     # and its key
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes",
-             "-subj", "/CN=localhost",
-             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", name, "-out", name],
+        subprocess.run([
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", args.certificate, "-out", args.certificate],
             check=True, stderr=subprocess.DEVNULL)
         print(environment(args, servers), end="\n\n", flush=True)
         return report(args, servers)
