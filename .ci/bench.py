@@ -27,14 +27,12 @@ servers that are not installed are left out.
 
 import argparse
 import contextlib
-import functools
 import glob
 import gzip
 import http.client
+import itertools
 import json
 import os
-import platform
-import random
 import re
 import resource
 import shutil
@@ -46,7 +44,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 from typing import NamedTuple
 
 # ---- Limits -----------------------------------------------------------------
@@ -56,7 +53,6 @@ PATIENCE = 10       # seconds for a start, for an answer, for wrk to end
 CONNECTIONS = 12000     # that a server must be able to hold: see CROWD
 CROWD = 10000           # idle connections
 CROWDED = 100000        # files in a folder
-DIFFERENT = 2000        # files of the row `many`, which says so
 STARTS = 10             # of a program, for the median of its time
 KIB, MIB = 1 << 10, 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")    # a second, of times in /proc/PID/stat
@@ -69,9 +65,8 @@ FILES = {
     "1k.txt": KIB, "1k.png": KIB, "16k.bin": 16 * KIB, "64k.bin": 64 * KIB,
     "256k.bin": 256 * KIB, "1m.bin": MIB, "2m.bin": 2 * MIB,
     "256m.bin": 256 * MIB, "gzip/script.js": 64 * KIB, "site/index.html": KIB,
-    **{"many/%d.txt" % n: KIB for n in range(DIFFERENT)}}
-CROWDED_FILES = {"crowd/1k.txt": KIB,
-                 **{"crowd/%d" % n: 0 for n in range(CROWDED - 1)}}
+    **{"many/%d.txt" % n: KIB for n in range(2000)},
+    "crowd/1k.txt": KIB, **{"crowd/%d" % n: 0 for n in range(CROWDED - 1)}}
 MTIME = 1500000000      # of all files; the date in SINCE
 
 SINCE = "If-Modified-Since: Fri, 14 Jul 2017 02:40:00 GMT"
@@ -97,20 +92,17 @@ PIPELINE = """
 function init() batch = string.rep(wrk.format(), 16) end
 function request() return batch end
 """
-# File n is requested 1/n times as often as the first (Zipf).
+# The file n is asked for with a probability of about 1/n (Zipf).
 SKEWED = """
-local requests, next = {%s}, 0
+local requests = {}
 function init()
-    for i, n in ipairs(requests) do
-        requests[i] = wrk.format(nil, '/many/' .. n .. '.txt')
+    for i = 1, 32768 do
+        local path = '/many/' .. math.floor(2000 ^ math.random()) .. '.txt'
+        requests[i] = wrk.format(nil, path)
     end
 end
-function request()
-    next = next %% #requests + 1
-    return requests[next]
-end
-""" % ",".join(map(str, random.Random(1).choices(
-    range(DIFFERENT), [1 / (n + 1) for n in range(DIFFERENT)], k=1 << 15)))
+function request() return requests[math.random(#requests)] end
+"""
 
 
 class Row(NamedTuple):
@@ -292,7 +284,7 @@ def running(args, server, mode=""):
             stdout=log, stderr=log, start_new_session=True)
         try:
             wait_for(process, port, log)
-            yield types.SimpleNamespace(pid=process.pid, **facts)
+            yield argparse.Namespace(pid=process.pid, **facts)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -345,7 +337,6 @@ end
 """
 
 
-@functools.lru_cache(maxsize=1)
 def expected(row, root):
     """Return the status and the content that answer *row*; None: any."""
     if row.name == "404":
@@ -475,119 +466,97 @@ def bench_row(args, row, servers):
     return turns
 
 
-# ---- Other figures ----------------------------------------------------------
+# ---- Report -----------------------------------------------------------------
 
 
-def memory(args, server):
-    """Return the private memory of an idle connection, in bytes."""
-    one, crowd = [WORK[0]._replace(idle=count) for count in (1, CROWD)]
-    with running(args, server) as place:
-        with company(one, place):
-            before = used(place.pid)[1]
-        with company(crowd, place):
-            return (used(place.pid)[1] - before) / CROWD
+def table(heads, rows):
+    """Print a table, line by line; return whether it lacks own figures."""
+    lacks = False
+    for cells in itertools.chain([heads, ["---"] * len(heads)], rows):
+        print("| " + " | ".join(cells) + " |", flush=True)
+        lacks = lacks or cells[1] == "-"
+    return lacks
 
 
-def start(args, server):
-    """Return the seconds until a first answer, and those of bare Python."""
-    times = [time.perf_counter()]
-    with running(args, server) as place:
+def rows_of_work(args, servers):
+    """Measure; yield for each row own figures, and ratios to the others'."""
+    for row in [row for row in WORK if row.name in args.work]:
+        turns = bench_row(args, row, servers)
+        cells = [f"{row.what} (`{row.name}`)", "-", "-"]
+        ours = turns.get("httpd.py", [])
+        if ours:
+            speed, cpu, p99 = map(statistics.median, zip(*ours))
+            cells[1:] = [f"{speed:,.0f} req/s, {cpu:.1f} µs",
+                         f"{p99 / 1e3:.1f} ms"]
+        for each in servers[1:]:
+            pairs = list(zip(ours, turns.get(each.name, [])))
+            if not pairs:
+                cells.append("-")
+                continue
+            speed, cpu = [statistics.median(one[n] / other[n]
+                                            for one, other in pairs)
+                          for n in (0, 1)]
+            if each.name != "new/old":
+                cpu = 1 / cpu
+            cells.append(f"{speed:.2f}, {cpu:.2f}")
+        yield cells
+
+
+def seconds_to_start(args):
+    """Return the time to a first answer, and that of a bare interpreter."""
+    begin = time.perf_counter()
+    with running(args, HTTPD) as place:
         ask(WORK[0], place).close()
-        times.append(time.perf_counter())
-    times.append(time.perf_counter())
+        first = time.perf_counter() - begin
+    begin = time.perf_counter()
     subprocess.run(pinned(0, [args.python, "-c", "pass"]), check=True)
-    times.append(time.perf_counter())
-    return times[1] - times[0], times[3] - times[2]
+    return first, time.perf_counter() - begin
 
 
 def other_figures(args, servers):
     """Yield what wrk cannot measure, as far as it is asked for."""
-    if "memory" in args.work:
-        for each in servers:
-            if each.name in ("httpd.py", "nginx"):
-                yield (f"memory of one of {CROWD:,} idle connections, "
-                       + each.name, f"{memory(args, each):.0f} bytes", "")
+    for each in servers:
+        if "memory" in args.work and each.name in ("httpd.py", "nginx"):
+            with running(args, each) as place:
+                ask(WORK[0], place).close()
+                before = used(place.pid)[1]
+                with company(WORK[0]._replace(idle=CROWD), place):
+                    size = (used(place.pid)[1] - before) / CROWD
+            yield (f"memory of one of {CROWD:,} idle connections, {each.name}",
+                   f"{size:.0f} bytes", "")
     if "start" in args.work:
-        pairs = [start(args, servers[0]) for _ in range(STARTS)]
+        pairs = [seconds_to_start(args) for _ in range(STARTS)]
         ours, bare = map(statistics.median, zip(*pairs))
         ratio = statistics.median(one / other for one, other in pairs)
         yield ("start to the first answer, and the bare interpreter's",
                f"{ours * 1e3:.0f} ms", f"{ratio:.2f} of {bare * 1e3:.0f} ms")
 
 
-# ---- Report -----------------------------------------------------------------
-
-
-def line(*cells):
-    """Print a line of a table."""
-    print("| " + " | ".join(cells) + " |", flush=True)
-
-
-def cells_of(turns, servers):
-    """Yield the cells of a row: own figures, and the other servers'."""
-    ours = turns.get("httpd.py")
-    if ours:
-        speed, cpu, p99 = map(statistics.median, zip(*ours))
-        yield f"{speed:,.0f} req/s, {cpu:.1f} µs"
-        yield f"{p99 / 1e3:.1f} ms"
-    else:
-        yield from "--"
-    for name in [server.name for server in servers[1:]]:
-        if not ours or name not in turns:
-            yield "-"
-            continue
-        speeds, cpus = zip(*(
-            (one[0] / other[0], one[1] / other[1])
-            for one, other in zip(ours, turns[name])))
-        cpu = statistics.median(cpus)
-        yield "%.2f, %.2f" % (statistics.median(speeds),
-                              cpu if name == "new/old" else 1 / cpu)
-
-
-def report(args, servers):
-    """Measure and print; return the exit status."""
-    status = 0
-    rows = [row for row in WORK if row.name in args.work]
-    if rows:
-        line("work", "httpd.py", "p99", *(each.name for each in servers[1:]))
-        line(*["---"] * (len(servers) + 2))
-    for row in rows:
-        if row.path.startswith("/crowd/"):
-            write_files(args.root, CROWDED_FILES)
-        turns = bench_row(args, row, servers)
-        line(f"{row.what} (`{row.name}`)", *cells_of(turns, servers))
-        status |= "httpd.py" not in turns
-    for number, cells in enumerate(other_figures(args, servers)):
-        if number == 0:
-            print()
-            line("what", "measured", "compared")
-            line(*["---"] * 3)
-        line(*cells)
-    return int(status)
-
-
 def environment(args, servers):
     """Return what is measured where."""
-    said = ["Linux " + platform.release(), f"{os.cpu_count()} CPUs",
-            f"medians of {args.rounds} rounds of {args.seconds} s"]
-    for argv in [[args.python, "-V"], ["git", "-C", TOP, "describe",
-                                       "--always", "--dirty"]] + [
-            [each.command.split()[0], each.version]
-            for each in servers if each.config]:
-        done = subprocess.run(argv, check=False, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT)
-        said += done.stdout.decode().split("\n")[:1]
-    return ", ".join(said)
+    commands = [[args.python, "-V"],
+                ["git", "-C", TOP, "describe", "--always", "--dirty"]] + [
+        [each.command.split()[0], each.version]
+        for each in servers if each.config]
+    return ", ".join([
+        f"Linux {os.uname().release}", f"{os.cpu_count()} CPUs",
+        f"medians of {args.rounds} rounds of {args.seconds} s",
+        *(subprocess.run(
+            command, check=False, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT).stdout.partition("\n")[0]
+          for command in commands)])
 
 
 # ---- Command line -----------------------------------------------------------
 
 
-def write_files(root, files):
-    """Write *files*, {path: size}, of numbered lines: a wrong part shows."""
+def write_files(args):
+    """Write the files of numbered lines: a wrong part shows."""
     lines = b"".join(b"%07d\n" % n for n in range(MIB // 8))
-    for name, size in files.items():
-        path = os.path.join(root, name)
+    for name, size in FILES.items():
+        if name.startswith("crowd/") and "100000-files" not in args.work:
+            continue    # they take long
+        path = os.path.join(args.root, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(lines * (size // MIB) + lines[:size % MIB])
@@ -634,14 +603,23 @@ def main():
         args.new = os.path.join(TOP, "httpd.py")
         args.root = os.path.join(args.folder, "root")
         args.certificate = os.path.join(args.folder, "certificate")
-        write_files(args.root, FILES)
+        write_files(args)
         subprocess.run([
             "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes",
             "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
             "-keyout", args.certificate, "-out", args.certificate],
             check=True, stderr=subprocess.DEVNULL)
         print(environment(args, servers), end="\n\n", flush=True)
-        return report(args, servers)
+        status = 0
+        if set(args.work) - {"memory", "start"}:
+            status = table(
+                ["work", "httpd.py", "p99", *(s.name for s in servers[1:])],
+                rows_of_work(args, servers))
+        if set(args.work) & {"memory", "start"}:
+            print()
+            table(["what", "measured", "compared"],
+                  other_figures(args, servers))
+        return int(status)
 
 
 if __name__ == "__main__":
