@@ -1,25 +1,24 @@
-"""Measure httpd.py side by side with other web servers.
+"""Measure httpd.py beside other web servers.
 
     python3 .ci/bench.py [--work NAMES] [--servers NAMES] [--rounds N]
                          [--seconds N] [--against FILE] [--python PATH]
 
-For each row of work all servers start on one core, with an access log, and wrk
-loads them from another core in turns, round after round, so that a change in
-the machine's mood meets them all.  The report is a table in Markdown, of the
-medians of all rounds:
+For each kind of work, all servers start on one core with an access log.  wrk
+loads them from another core in turns, round after round, so all are measured
+while the machine is equally busy.  The tables are in Markdown:
 
-httpd.py    requests a second, and microseconds of CPU time a request, of all
-            its processes; the time depends less on the machine's other users
-p99         the time within which 99 % of its answers came
-new/old     what it needs over what an older one needs (--against): requests
-            a second, CPU time a request
-nginx ...   by how much httpd.py is ahead: 2 is twice the requests a second,
-            half the CPU time a request
+httpd.py    requests a second, and microseconds of CPU time a request in all
+            processes; other programs disturb the CPU time less
+p99         the time within which 99 % of the answers came
+new/old     requests a second, and CPU time a request, of httpd.py divided by
+            those of an older one (--against)
+nginx ...   how far httpd.py is ahead: 2 is twice the requests a second, half
+            the CPU time a request
 
-A ratio is the median of the rounds' ratios.  "-" is what a server cannot do,
-or did wrong: standard error says what.  Before and after each turn an answer
-must be the expected one, and wrk must meet no error.  Exit status: 1 where a
-figure of httpd.py is missing, 2 where a program is.
+Figures and ratios are medians of all rounds.  "-" means that a server cannot
+do the work, or failed, as standard error then says: an answer before and one
+after each round are compared with the file, and wrk must report no error.
+Exit status: 1 if a row lacks httpd.py's figures, 2 if a program is missing.
 
 Needs Linux, Python 3.11, wrk, openssl, 4 GiB of disk and 1 of memory;
 servers that are not installed are left out.
@@ -30,7 +29,6 @@ import contextlib
 import glob
 import gzip
 import http.client
-import itertools
 import json
 import os
 import re
@@ -50,10 +48,9 @@ from typing import NamedTuple
 
 WARM_UP = 1         # seconds of load before the first round
 PATIENCE = 10       # seconds for a start, for an answer, for wrk to end
-CONNECTIONS = 12000     # that a server must be able to hold: see CROWD
-CROWD = 10000           # idle connections
-CROWDED = 100000        # files in a folder
-STARTS = 10             # of a program, for the median of its time
+STARTS = 10         # for the median of their time
+CROWD = 10000       # idle connections
+DESCRIPTORS = 24000     # of a server: lighttpd wants two for a connection
 KIB, MIB = 1 << 10, 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")    # a second, of times in /proc/PID/stat
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -66,7 +63,7 @@ FILES = {
     "256k.bin": 256 * KIB, "1m.bin": MIB, "2m.bin": 2 * MIB,
     "256m.bin": 256 * MIB, "gzip/script.js": 64 * KIB, "site/index.html": KIB,
     **{"many/%d.txt" % n: KIB for n in range(2000)},
-    "crowd/1k.txt": KIB, **{"crowd/%d" % n: 0 for n in range(CROWDED - 1)}}
+    "crowd/1k.txt": KIB, **{"crowd/%d" % n: 0 for n in range(99999)}}
 MTIME = 1500000000      # of all files; the date in SINCE
 
 SINCE = "If-Modified-Since: Fri, 14 Jul 2017 02:40:00 GMT"
@@ -149,22 +146,19 @@ WORK = [
     Row("range-16k", "16 KiB range of 256 MiB", "/256m.bin", fields=RANGE_16K),
     Row("gzip", "gzip of a 64 KiB script", "/gzip/script.js", fields=GZIP),
     Row("streams", "1 KiB while 8 clients load 256 MiB files", streams=8),
-    Row("10000-idle", f"{CROWD:,} more connections, idle", idle=CROWD),
-    Row("100000-files", f"in a folder of {CROWDED:,} files", "/crowd/1k.txt"),
+    Row("10000-idle", "10,000 more connections, idle", idle=CROWD),
+    Row("100000-files", "in a folder of 100,000 files", "/crowd/1k.txt"),
 ]
 
 # ---- Servers ----------------------------------------------------------------
 
 
 class Server(NamedTuple):
-    """A web server: templates, which `running` fills in.
-
-    MODE stands for what a mode, which some rows need, adds there.
-    """
+    """A web server: templates, in which MODE is replaced by a mode's text."""
     name: str
     command: str            # serves in the foreground
     config: str = ""
-    modes: "dict[str, str]" = {}  # noqa: RUF012
+    modes: "dict[str, str]" = {}    # noqa: RUF012 - what a row may need
     lacks: str = ""         # names of rows that it cannot do
     version: str = "-v"     # the option that prints it
 
@@ -178,9 +172,9 @@ HTTPD = Server("httpd.py", (
 # As Debian configures it, but for one worker, unlimited requests on a
 # connection, room for CROWD, and paths in our folder.
 NGINX = Server("nginx", "nginx -e stderr -p %(folder)s -c %(config)s", """\
-user root; worker_processes 1; worker_rlimit_nofile %(connections)s;
+user root; worker_processes 1; worker_rlimit_nofile %(descriptors)s;
 daemon off; pid %(folder)s/nginx.pid; error_log stderr crit;
-events { worker_connections %(connections)s; }
+events { worker_connections %(descriptors)s; }
 http {
     sendfile on; tcp_nopush on; types_hash_max_size 2048; gzip on;
     include /etc/nginx/mime.types; default_type application/octet-stream;
@@ -199,31 +193,30 @@ http {
             "ssl_certificate_key %(certificate)s;"
             "ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;"
             "ssl_prefer_server_ciphers on")})
-# It then answers from what it has seen of a file up to 30 s ago.
+# It may answer with the state that a file had 30 s ago.
 TUNED = NGINX._replace(name="nginx-tuned", config=NGINX.config.replace(
     " combined;", """ combined buffer=64k flush=1s;
     open_file_cache max=10000 inactive=60s; open_file_cache_valid 30s;
     open_file_cache_min_uses 1; open_file_cache_errors on;"""))
 
-# With 10,000 connections it answers nobody, whatever its limits.
+# With 10,000 connections it answers no request, whatever its limits.
 LIGHTTPD = Server("lighttpd", "lighttpd -D -f %(config)s", """\
 server.bind = "127.0.0.1"
 server.port = %(port)s
 server.document-root = "%(root)s"
 server.modules = ("mod_indexfile", "mod_deflate", "mod_accesslog")
 server.max-fds = %(descriptors)s
-server.max-connections = %(connections)s
 server.max-keep-alive-requests = 65535
 accesslog.filename = "%(log)s"
 index-file.names = ("index.html")
 deflate.mimetypes = ("text/javascript")
 deflate.allowed-encodings = ("gzip")
-mimetype.assign = (".html" => "text/html", ".js" => "text/javascript",
-                   ".txt" => "text/plain", "" => "application/octet-stream")
+mimetype.assign = (".js" => "text/javascript", ".txt" => "text/plain",
+                   "" => "application/octet-stream")
 """, lacks="10000-idle")
 
 H2O = Server("h2o", "h2o -m worker -c %(config)s", """\
-{user: root, num-threads: 1, max-connections: %(connections)s,
+{user: root, num-threads: 1, max-connections: %(descriptors)s,
  http1-request-timeout: 300, access-log: %(log)s,
  listen: {host: 127.0.0.1, port: %(port)s},
  hosts: {default: {paths: {
@@ -271,10 +264,10 @@ def running(args, server, mode=""):
         port = sock.getsockname()[1]
     mode = server.modes.get(mode, "")
     with tempfile.TemporaryDirectory(dir=args.folder) as folder, open(
-            folder + "/log", "a+b") as log:     # what it says goes there, too
+            folder + "/log", "a+b") as log:     # and what the server prints
         facts = {**vars(args), "folder": folder, "port": port,
-                 "log": log.name, "config": folder + "/config",
-                 "connections": CONNECTIONS, "descriptors": 2 * CONNECTIONS}
+                 "config": folder + "/config", "log": log.name,
+                 "descriptors": DESCRIPTORS}
         with open(facts["config"], "w") as file:
             file.write(server.config.replace("MODE", mode) % facts)
         command = server.command.replace("MODE", mode).split()
@@ -323,7 +316,7 @@ def used(session):
 
 # ---- Load -------------------------------------------------------------------
 
-# wrk's own report rounds, and is for people.
+# wrk's own report is for people, and rounds its numbers.
 REPORT = """
 function done(summary, latency, requests)
     local errors = summary.errors
@@ -355,19 +348,17 @@ def expected(row, root):
 
 def ask(row, place):
     """Return a connection on which a server has answered *row* as expected."""
-    connection = http.client.HTTPConnection("127.0.0.1", place.port,
-                                            timeout=PATIENCE)
+    sock = socket.create_connection(("127.0.0.1", place.port), PATIENCE)
     if row.mode == "tls":
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", place.port, timeout=PATIENCE,
-            context=ssl.create_default_context(cafile=place.certificate))
-    connection.connect()
-    sock = connection.sock
+        context = ssl.create_default_context(cafile=place.certificate)
+        sock = context.wrap_socket(sock, server_hostname="127.0.0.1")
+    connection = http.client.HTTPConnection("127.0.0.1", place.port)
+    connection.sock = sock
     connection.request("GET", row.path, headers=dict(
         field.split(": ", 1) for field in row.fields.split("|") if field))
     answer = connection.getresponse()
     content = answer.read()
-    if answer.getheader("Content-Encoding") == "gzip":
+    if row.fields == GZIP:
         content = gzip.decompress(content)
     status, wanted = expected(row, place.root)
     if answer.status != status or wanted not in (None, content):
@@ -407,7 +398,7 @@ def measure(row, place, seconds):
     status, content = expected(row, place.root)
     size = len(content or b"")
     least = 0 if row.fields == GZIP else requests * size
-    failed = requests * (status >= 400)     # as wrk sees it
+    failed = requests * (status >= 400)     # as wrk counts
     if not requests or load["errors"] or load["statuses"] != failed or (
             load["bytes"] < least):
         raise OSError(f"wrong answers under load: {load}")
@@ -419,10 +410,7 @@ def measure(row, place, seconds):
 
 @contextlib.contextmanager
 def company(row, place):
-    """Keep the clients that *row* has beside those of wrk.
-
-    Idle ones have had an answer, and must be connected still in the end.
-    """
+    """Keep the idle and the streaming clients of *row* connected."""
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(ask(WORK[0], place))
                  for _ in range(row.idle)]
@@ -435,7 +423,7 @@ def company(row, place):
         for sock in socks:
             sock.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                raise OSError(f"no idle connection: {sock.recv(1)!r}")
+                raise OSError(f"an idle one received {sock.recv(1)!r}")
 
 
 def bench_row(args, row, servers):
@@ -443,26 +431,26 @@ def bench_row(args, row, servers):
     able = [server for server in servers
             if row.mode in ["", *server.modes]
             and row.name not in server.lacks.split()]
-    places, turns = {}, {}
+    places, turns = {}, {server.name: [] for server in able}
     with contextlib.ExitStack() as stack:
         for number in range(args.rounds + 1):
-            # Each round begins with another server: a machine that allows
-            # short bursts gives the burst to the first.
-            first = number % len(able)
-            for server in able[first:] + able[:first]:
+            for server in able:
+                name = server.name
                 try:
                     if number == 0:
-                        places[server.name] = stack.enter_context(
+                        places[name] = stack.enter_context(
                             running(args, server, row.mode))
-                        measure(row, places[server.name], WARM_UP)
-                        turns[server.name] = []
-                    elif server.name in turns:
-                        turns[server.name].append(measure(
-                            row, places[server.name], args.seconds))
+                        measure(row, places[name], WARM_UP)
+                    elif name in turns:
+                        turns[name].append(
+                            measure(row, places[name], args.seconds))
                 except (OSError, ValueError, http.client.HTTPException,
                         subprocess.SubprocessError) as exc:
-                    turns.pop(server.name, None)
-                    print(f"{row.name}, {server.name}: {exc}", file=sys.stderr)
+                    del turns[name]
+                    print(f"{row.name}, {name}: {exc}", file=sys.stderr)
+            # Another server begins the next round: where a machine allows
+            # short bursts, the first server gets the burst.
+            able.append(able.pop(0))
     return turns
 
 
@@ -470,10 +458,13 @@ def bench_row(args, row, servers):
 
 
 def table(heads, rows):
-    """Print a table, line by line; return whether it lacks own figures."""
+    """Print a table that has rows; return whether it lacks own figures."""
     lacks = False
-    for cells in itertools.chain([heads, ["---"] * len(heads)], rows):
-        print("| " + " | ".join(cells) + " |", flush=True)
+    lines = ["", heads, ["---"] * len(heads)]
+    for cells in rows:
+        for line in [*lines, cells]:
+            print(line and "| " + " | ".join(line) + " |", flush=True)
+        lines = []
         lacks = lacks or cells[1] == "-"
     return lacks
 
@@ -534,17 +525,17 @@ def other_figures(args, servers):
 
 def environment(args, servers):
     """Return what is measured where."""
-    commands = [[args.python, "-V"],
-                ["git", "-C", TOP, "describe", "--always", "--dirty"]] + [
-        [each.command.split()[0], each.version]
-        for each in servers if each.config]
-    return ", ".join([
-        f"Linux {os.uname().release}", f"{os.cpu_count()} CPUs",
-        f"medians of {args.rounds} rounds of {args.seconds} s",
-        *(subprocess.run(
-            command, check=False, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT).stdout.partition("\n")[0]
-          for command in commands)])
+    said = [f"Linux {os.uname().release}", f"{os.cpu_count()} CPUs",
+            f"medians of {args.rounds} rounds of {args.seconds} s"]
+    for command in [
+            [args.python, "-V"],
+            ["git", "-C", TOP, "describe", "--always", "--dirty"],
+            *([each.command.split()[0], each.version]
+              for each in servers if each.config)]:
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        said.append(done.stdout.partition("\n")[0])
+    return ", ".join(said)
 
 
 # ---- Command line -----------------------------------------------------------
@@ -555,7 +546,7 @@ def write_files(args):
     lines = b"".join(b"%07d\n" % n for n in range(MIB // 8))
     for name, size in FILES.items():
         if name.startswith("crowd/") and "100000-files" not in args.work:
-            continue    # they take long
+            continue    # a hundred thousand files take long
         path = os.path.join(args.root, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
@@ -609,17 +600,12 @@ def main():
             "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
             "-keyout", args.certificate, "-out", args.certificate],
             check=True, stderr=subprocess.DEVNULL)
-        print(environment(args, servers), end="\n\n", flush=True)
-        status = 0
-        if set(args.work) - {"memory", "start"}:
-            status = table(
-                ["work", "httpd.py", "p99", *(s.name for s in servers[1:])],
-                rows_of_work(args, servers))
-        if set(args.work) & {"memory", "start"}:
-            print()
-            table(["what", "measured", "compared"],
-                  other_figures(args, servers))
-        return int(status)
+        print(environment(args, servers))
+        lacks = table(
+            ["work", "httpd.py", "p99", *(each.name for each in servers[1:])],
+            rows_of_work(args, servers))
+        table(["what", "measured", "compared"], other_figures(args, servers))
+        return int(lacks)
 
 
 if __name__ == "__main__":
