@@ -108,8 +108,8 @@ class Row(NamedTuple):
     what: str               # for the table
     path: str = "/1k.txt"
     connections: int = 64
-    fields: str = ""        # of the request, with | between
     mode: str = ""          # of the server: see Server.modes
+    fields: str = ""        # of the request, with | between
     script: str = ""        # Lua for wrk
     idle: int = 0           # more connections, which do nothing
     streams: int = 0        # more clients, which load 256m.bin
@@ -134,12 +134,11 @@ WORK = [
     Row("pipelined", "pipelined, 16 deep", script=PIPELINE),
     Row("connect", "a new connection for each request", fields=CLOSE),
     Row("tls", "1 KiB file over TLS", mode="tls"),
-    Row("tls-1m", "1 MiB file over TLS, 16 connections", "/1m.bin", 16,
-        mode="tls"),
-    Row("tls-connect", "a new TLS connection for each request", fields=CLOSE,
-        mode="tls"),
+    Row("tls-1m", "1 MiB file over TLS, 16 connections", "/1m.bin", 16, "tls"),
+    Row("tls-connect", "a new TLS connection for each request", mode="tls",
+        fields=CLOSE),
     Row("json", "1 KiB file, log in JSON", mode="json"),
-    Row("proxy", "behind a trusted proxy", fields=FORWARDED, mode="proxy"),
+    Row("proxy", "behind a trusted proxy", mode="proxy", fields=FORWARDED),
     Row("404", "no such file", "/nothing"),
     Row("304", "not modified", fields=SINCE),
     Row("range-1k", "1 KB range of 1 MiB", "/1m.bin", fields=RANGE_1K),
@@ -193,14 +192,16 @@ http {
             "ssl_certificate_key %(certificate)s;"
             "ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;"
             "ssl_prefer_server_ciphers on")})
-# It may answer with the state that a file had 30 s ago.
-TUNED = NGINX._replace(name="nginx-tuned", config=NGINX.config.replace(
-    " combined;", """ combined buffer=64k flush=1s;
-    open_file_cache max=10000 inactive=60s; open_file_cache_valid 30s;
-    open_file_cache_min_uses 1; open_file_cache_errors on;"""))
 
-# With 10,000 connections it answers no request, whatever its limits.
-LIGHTTPD = Server("lighttpd", "lighttpd -D -f %(config)s", """\
+SERVERS = [
+    NGINX,
+    # It may answer with the state that a file had 30 s ago.
+    NGINX._replace(name="nginx-tuned", config=NGINX.config.replace(
+        " combined;", """ combined buffer=64k flush=1s;
+    open_file_cache max=10000 inactive=60s; open_file_cache_valid 30s;
+    open_file_cache_min_uses 1; open_file_cache_errors on;""")),
+    # With 10,000 connections it answers no request, whatever its limits.
+    Server("lighttpd", "lighttpd -D -f %(config)s", """\
 server.bind = "127.0.0.1"
 server.port = %(port)s
 server.document-root = "%(root)s"
@@ -213,19 +214,17 @@ deflate.mimetypes = ("text/javascript")
 deflate.allowed-encodings = ("gzip")
 mimetype.assign = (".js" => "text/javascript", ".txt" => "text/plain",
                    "" => "application/octet-stream")
-""", lacks="10000-idle")
-
-H2O = Server("h2o", "h2o -m worker -c %(config)s", """\
+""", lacks="10000-idle"),
+    Server("h2o", "h2o -m worker -c %(config)s", """\
 {user: root, num-threads: 1, max-connections: %(descriptors)s,
  http1-request-timeout: 300, access-log: %(log)s,
  listen: {host: 127.0.0.1, port: %(port)s},
  hosts: {default: {paths: {
    /: {file.dir: %(root)s},
    /gzip/: {file.dir: %(root)s/gzip, compress: [gzip]}}}}}
-""")
-
-# It has a thread for each core that it may use.
-CADDY = Server("caddy", "caddy run --adapter caddyfile --config %(config)s", """\
+"""),
+    # It has a thread for each core that it may use.
+    Server("caddy", "caddy run --adapter caddyfile --config %(config)s", """\
 {
     admin off
     auto_https off
@@ -238,22 +237,14 @@ http://127.0.0.1:%(port)s {
         output file %(log)s
     }
 }
-""", version="version")
-
-# It knows no ranges and no content codings, and has a thread for each
-# connection, of which five may wait to be accepted.
-HTTP_SERVER = Server("http.server", (
-    "%(python)s -m http.server --bind 127.0.0.1 --protocol HTTP/1.1 "
-    "-d %(root)s %(port)s"),
-    lacks="range-1k range-16k gzip 1k-1000 10000-idle")
-
-SERVERS = [NGINX, TUNED, LIGHTTPD, H2O, CADDY, HTTP_SERVER]
-
-
-def pinned(core, argv):
-    """Return the command line that runs *argv* on the *core* of that index."""
-    usable = sorted(os.sched_getaffinity(0))
-    return ["taskset", "-c", str(usable[core % len(usable)]), *argv]
+""", version="version"),
+    # It knows no ranges and no content codings, and has a thread for each
+    # connection, of which five may wait to be accepted.
+    Server("http.server", (
+        "%(python)s -m http.server --bind 127.0.0.1 --protocol HTTP/1.1 "
+        "-d %(root)s %(port)s"),
+        lacks="range-1k range-16k gzip 1k-1000 10000-idle"),
+]
 
 
 @contextlib.contextmanager
@@ -270,9 +261,9 @@ def running(args, server, mode=""):
                  "descriptors": DESCRIPTORS}
         with open(facts["config"], "w") as file:
             file.write(server.config.replace("MODE", mode) % facts)
-        command = server.command.replace("MODE", mode).split()
+        words = server.command.replace("MODE", mode).split()
         process = subprocess.Popen(
-            pinned(0, [word % facts for word in command]),
+            ["taskset", "-c", args.core, *(word % facts for word in words)],
             env={**os.environ, "HOME": folder}, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log, start_new_session=True)
         try:
@@ -372,10 +363,10 @@ def wrk(row, place, seconds):
     with open(script, "w") as file:
         file.write(row.script + REPORT)
     scheme = "https" if row.mode == "tls" else "http"
-    return pinned(1, [
+    return [
         "wrk", "-t1", f"-c{row.connections}", f"-d{seconds}s", "-s", script,
         *["-H" + field for field in row.fields.split("|") if field],
-        f"{scheme}://127.0.0.1:{place.port}{row.path}"])
+        f"{scheme}://127.0.0.1:{place.port}{row.path}"]
 
 
 def measure(row, place, seconds):
@@ -493,17 +484,6 @@ def rows_of_work(args, servers):
         yield cells
 
 
-def seconds_to_start(args):
-    """Return the time to a first answer, and that of a bare interpreter."""
-    begin = time.perf_counter()
-    with running(args, HTTPD) as place:
-        ask(WORK[0], place).close()
-        first = time.perf_counter() - begin
-    begin = time.perf_counter()
-    subprocess.run(pinned(0, [args.python, "-c", "pass"]), check=True)
-    return first, time.perf_counter() - begin
-
-
 def other_figures(args, servers):
     """Yield what wrk cannot measure, as far as it is asked for."""
     for each in servers:
@@ -516,7 +496,16 @@ def other_figures(args, servers):
             yield (f"memory of one of {CROWD:,} idle connections, {each.name}",
                    f"{size:.0f} bytes", "")
     if "start" in args.work:
-        pairs = [seconds_to_start(args) for _ in range(STARTS)]
+        pairs = []
+        for _ in range(STARTS):
+            begin = time.perf_counter()
+            with running(args, HTTPD) as place:
+                ask(WORK[0], place).close()
+                ours = time.perf_counter() - begin
+            begin = time.perf_counter()
+            subprocess.run(["taskset", "-c", args.core, args.python, "-c", ""],
+                           check=True)
+            pairs.append((ours, time.perf_counter() - begin))
         ours, bare = map(statistics.median, zip(*pairs))
         ratio = statistics.median(one / other for one, other in pairs)
         yield ("start to the first answer, and the bare interpreter's",
@@ -589,6 +578,9 @@ def main():
         each.name == "http.server" or shutil.which(each.command.split()[0]))]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # for CROWD
+    cores = sorted(os.sched_getaffinity(0))
+    args.core = str(cores[0])       # of the servers; the rest is on another
+    os.sched_setaffinity(0, cores[-1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)   # as Ctrl-C
     with tempfile.TemporaryDirectory(prefix="bench-") as args.folder:
         args.new = os.path.join(TOP, "httpd.py")
