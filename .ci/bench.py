@@ -270,6 +270,9 @@ def running(args, server, mode=""):
             wait_for(process, port, log)
             yield argparse.Namespace(pid=process.pid, **facts)
         finally:
+            process.terminate()     # nginx then waits for its worker
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -554,8 +557,7 @@ def names(parser, option, known):
 def main():
     """Do what the module's docstring says; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    names(parser, "--work", [row.name for row in WORK] + [
-        "memory", "start"])
+    names(parser, "--work", [*(row.name for row in WORK), "memory", "start"])
     names(parser, "--servers", [server.name for server in SERVERS])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of a round")
@@ -579,8 +581,8 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # for CROWD
     cores = sorted(os.sched_getaffinity(0))
-    args.core = str(cores[0])       # of the servers; the rest is on another
-    os.sched_setaffinity(0, cores[-1:])
+    args.core = str(cores[0])       # of the servers
+    os.sched_setaffinity(0, cores[-1:])     # of this script and of wrk
     signal.signal(signal.SIGTERM, signal.default_int_handler)   # as Ctrl-C
     with tempfile.TemporaryDirectory(prefix="bench-") as args.folder:
         args.new = os.path.join(TOP, "httpd.py")
