@@ -2225,11 +2225,11 @@ class Pool(dict):   # type: ignore[type-arg]
         """Return whether *size* bytes more may be in flight from memory."""
         return self.held + size <= self.limit
 
-    def of(self, opened: Opened, is_steady: bool) -> Source:
+    def of(self, opened: Opened, is_whole: bool, is_steady: bool) -> Source:
         """Return the Source of a file: the one in flight, or a new one.
 
-        In memory while there is room; else it takes the descriptor, and is
-        held by the one answer that it is made for.  Bytes that are not steady
+        In memory, if the whole file is sent and there is room; else it takes
+        the descriptor, and is held by the one answer that it is made for.  Bytes that are not steady
         may be others by the next request, and are not shared.
         """
         size = opened.status.st_size
@@ -2237,7 +2237,7 @@ class Pool(dict):   # type: ignore[type-arg]
         source: Optional[Source] = self.get(version)
         if source and source.fd < 0 and is_steady:
             return source
-        if size <= MEMORY_MAX and self.has_room(size):
+        if is_whole and size <= MEMORY_MAX and self.has_room(size):
             return Source(self, version if is_steady else object(),
                           opened.read(0, size))
         if source is None or source.fd < 0:
@@ -2927,7 +2927,7 @@ class Responder:
         if self.request.method == "HEAD":   # which takes none of it
             source = Source(self.work.contents, None)
         else:
-            source = self.work.contents.of(opened, steady)
+            source = self.work.contents.of(opened, code == 200, steady)
         return self.answer(code, fields, [
             part if isinstance(part, bytes) else (source, *part)
             for part in parts], steady and source.fd < 0)
@@ -3191,9 +3191,9 @@ class TLSSocket:
             raise socket_error(exc)
 
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
-        """Encrypt and send *data*, all of it or none; ignore *flags*."""
+        """Encrypt and send a slice of *data*, or nothing; ignore *flags*."""
         try:
-            return self._tls.send(data)
+            return self._tls.send(data[:TLS_SLICE])
         except OSError as exc:
             raise socket_error(exc)
 
@@ -3489,8 +3489,8 @@ class Connection:
         """Return the requests in the buffer and their Answers; () where the
         buffer has none, or it must wait.
 
-        It stops at QUEUE_MAX bytes, and after a file or an answer that closes:
-        the other requests stay in the buffer until those are sent.
+        It stops before QUEUE_MAX bytes, and after a large answer or one that
+        closes: other requests stay in the buffer until these are sent.
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
@@ -3519,9 +3519,13 @@ class Connection:
                 self.log(unparsed_request(head), 500, 0, True)
                 self.buffer = b""   # or abort() would log it again
                 raise
+            answer = pair[1]
+            size += len(answer.data)
+            if queue and size > QUEUE_MAX and not answer.rest:
+                start -= len(head)  # it would be copied once more
+                break
             queue.append(pair)
-            size += len(pair[1].data)
-            if pair[1].closes or pair[1].rest:
+            if answer.closes or answer.rest:
                 break
         self.buffer = buffer[start:]
         if not queue:
@@ -3590,8 +3594,7 @@ class Connection:
         pieces = self.pieces
         found = gather(pieces, FILE_SLICE)
         if isinstance(self.sock, TLSSocket):
-            data = found[0][:TLS_SLICE]
-            return self.sock.send(data), len(data)
+            return self.sock.send(found[0]), min(len(found[0]), TLS_SLICE)
         flags = MSG_MORE if len(found) < len(pieces) else 0
         if len(found) > 1 and HAS_SENDMSG:
             return (self.sock.sendmsg(found, (), flags),
@@ -3669,7 +3672,7 @@ class Connection:
 
     def expire(self) -> None:
         """End a state that has lasted too long."""
-        if self.state == RECEIVING and self.buffer:
+        if self.state == RECEIVING and self.buffer.strip(b"\r\n"):
             self.refuse(HTTPError(408, "The head took too long to arrive."))
         elif self.state == PREPARING:
             self.refuse(HTTPError(503, "This takes too long to prepare."))
@@ -3681,10 +3684,10 @@ class Connection:
         queue, self.queue = self.queue, ()
         self.release(queue)
         for request, answer in queue:
-            self.log(request, answer.status, max(0, self.sent - answer.head_size),
-                     True)
+            self.log(request, answer.status,
+                     max(0, self.sent - answer.head_size), True)
             self.sent = 0
-        if self.state == PREPARING:
+        if self.state == PREPARING and self.buffer:     # else it is logged
             self.log(self.unanswered(), 503, 0, True)
         elif not queue and self.state == RECEIVING and self.buffer.strip(
                 b"\r\n"):
@@ -4345,7 +4348,8 @@ class Loop:
     def _orphaned(self, parent: int) -> None:
         """Stop: the supervisor is gone, and nobody else would say so."""
         self.selector.unregister(parent)
-        self.server.stop()
+        if not self.server.stops:
+            self.server.stop()
 
     def _write_log(self) -> None:
         """Write the turn's log lines; try again soon if that would block."""
@@ -4627,9 +4631,10 @@ class Loop:
                 500, DETAIL_OF_STATUS[500]))
         if (answer.facts is not None and not self.stops
                 and len(request.key) <= KNOWN_HEAD_MAX):
-            self.kept.put(request.key, answer, KEPT_FACT * (
-                2 + len(answer.facts)) + len(request.key) + answer.head_size
-                + len(answer.data) + answer.length())
+            self.kept.put(
+                request.key, answer, len(request.key) + 2 * len(answer.data)
+                + KEPT_FACT * (2 + len(answer.facts))
+                + sum(len(source.data) for source in answer.sources()))
         return answer
 
     def _render(self, request: Request, answer: Answer,
@@ -4691,7 +4696,7 @@ class Loop:
             self.wake_by(silent_until)
         for state in (IDLE, RECEIVING, HANDSHAKE) if is_over else (IDLE,):
             for connection in list(self.connections[state]):
-                if not connection.buffer:
+                if not connection.buffer.strip(b"\r\n"):
                     self._attend(connection, Connection.abort)
         if server.stops > 1 or self.now >= self._drain_until:
             self._end_all()
