@@ -229,8 +229,7 @@ READ_TRIES = 10                 # of a file that changes, or is replaced,
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
-EXPOSED_NAMES = 10000           # of the folder's entries, looked at at start
-EXPOSED_SHOWN = 5               # of what was found
+EXPOSED_SHOWN = 5               # names that are hardly for others, at start
 LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
 SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
@@ -3754,16 +3753,13 @@ class StartError(OSError, ValueError):
 def tell(message: str) -> None:
     """Write a message about the server itself to standard error.
 
-    If nobody reads standard error the message is lost: it must neither end
-    the server nor delay it.
+    It is lost if nobody reads it: it must neither end nor delay the server.
     """
-    try:
-        if sys.stderr and has_room(sys.stderr.fileno(), 0.0):
-            # In one write: workers have the same one.
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr and has_room(sys.stderr.fileno()):
+            # In one write: workers share the descriptor.
             os.write(sys.stderr.fileno(), ("httpd.py: %s\n" % message).encode(
                 sys.stderr.encoding or "utf-8", "backslashreplace"))
-    except (OSError, ValueError):
-        pass
 
 
 def tell_traceback() -> None:
@@ -3775,39 +3771,24 @@ def tell_traceback() -> None:
     tell("a bug, please report it:\n" + text)
 
 
-def has_room(fd: int, until: float) -> bool:
+def has_room(fd: int, until: float = 0.0) -> bool:
     """Return whether *fd* takes a few bytes, waiting *until* then for it.
 
-    *until* is monotonic time in seconds; one that is past means not to wait.
+    *until* is monotonic time in seconds; do not wait if it is past.
     """
-    seconds = max(0, until - time.monotonic())
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(fd, select.POLLOUT)
-        return bool(poll.poll(seconds * 1000))
-    try:
-        return bool(select.select([], [fd], [], seconds)[1])
-    except (OSError, ValueError):
-        return True     # on Windows it takes only sockets
+    if not hasattr(select, "poll"):     # Windows: select() takes only sockets
+        return True
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(max(0, until - time.monotonic()) * 1000))
 
 
 def open_log_file(path: str) -> int:
-    """Return a descriptor that appends to the file *path*."""
-    # O_NONBLOCK: opening a FIFO that nobody reads fails instead of waiting.
-    flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
-             | getattr(os, "O_NONBLOCK", 0))
-    return os.open(path, flags, 0o640)
-
-
-def open_log(path: "Optional[str]", form: str) -> "AccessLog":
-    """Return the access log in the file *path*, None for standard output.
-
-    Raise StartError.
-    """
-    if path is None or path == "-":
-        return AccessLog(STDOUT, form)
+    """Return a descriptor that appends to *path*, or raise StartError."""
     try:
-        return AccessLog(open_log_file(path), form, os.path.abspath(path))
+        # O_NONBLOCK: a FIFO that nobody reads is an error, and delays nobody.
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
+                       | getattr(os, "O_NONBLOCK", 0), 0o640)
     except OSError as exc:
         why = exc.strerror
         if exc.errno == errno.ELOOP:
@@ -3820,9 +3801,9 @@ class AccessLog:
     """Log lines for a descriptor, written once a turn, without waiting.
 
     A pipe or a terminal is written to only while it has room; lines wait in
-    a bounded buffer, and those for which it has no space are counted.  Each
-    write is whole lines, so those of several processes do not mingle.  *path*
-    names the file that reopen() opens, None if it has no name.
+    a bounded buffer, and those that do not fit are counted.  Each write is
+    whole lines, so those of several processes do not mingle.  *path* names
+    the file that reopen() opens, None if it has no name.
     """
 
     def __init__(self, fd: int, form: str = "combined",
@@ -3835,8 +3816,8 @@ class AccessLog:
         self._path = path
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
-            # A terminal has room even if only for one byte.  A descriptor of
-            # our own: O_NONBLOCK on this one would hold for the shell too.
+            # A terminal has room even if only for one byte.  It is opened
+            # again, since O_NONBLOCK on *fd* would hold for the shell, too.
             with contextlib.suppress(OSError):  # another user's, perhaps
                 fd = os.open(os.ttyname(fd),
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -3845,19 +3826,17 @@ class AccessLog:
     def file(self) -> "Optional[str]":
         """Return the path of the file that it goes to, None for no file.
 
-        If that is standard output, /dev/stdout tells, where there is one.
+        /dev/stdout, where there is one, tells that of standard output.
         """
         if self._is_file and self._fd == STDOUT:
             return os.path.realpath("/dev/stdout")
         return self._path
 
     def share(self) -> None:
-        """Let several processes write: a line must fit into one write.
+        """Let several processes write: cut lines to what fits into one write.
 
-        The room that one process sees in a pipe another may fill, so the pipe
-        is opened again with O_NONBLOCK, which on the descriptor that is there
-        would hold for others too.  What clients wrote is cut where a line is
-        too long.
+        Another process may fill the room that this one sees in a pipe, so the
+        pipe is opened again, with O_NONBLOCK for our descriptor alone.
         """
         if not self._is_file:
             self.form.limit = PIPE_BUF - 200    # for who, and for tail
@@ -3872,29 +3851,24 @@ class AccessLog:
             self.waiting += "".join(lines).encode("ascii", "replace")
         else:
             self._lost += len(lines)
-        self._write_waiting(0.0)
+        self._write_waiting()
         if not (self.waiting or self._fails):
             self._tell_lost()
 
-    def reopen(self) -> str:
+    def reopen(self) -> None:
         """Continue in a new file where the old one has been renamed.
 
-        Return why that was not possible, or "".
+        Raise StartError, and go on in the old one, if that is not possible.
         """
         if self._path is None:
-            return ""
-        try:
-            fd = open_log_file(self._path)
-        except OSError as exc:
-            return ("cannot reopen the access log %s: %s; it goes on in the"
-                    " file that was open" % (self._path, exc.strerror))
+            return
+        fd = open_log_file(self._path)
         if not self._at_line_end:   # the rest of a line is the old file's
             del self.waiting[:self.waiting.find(b"\n") + 1]
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         os.dup2(fd, self._fd, False)
         os.close(fd)
         self._fails, self._at_line_end = False, True
-        return ""
 
     def close(self) -> None:
         """Write what waits, unless its reader stalls, and say what is lost."""
@@ -3902,14 +3876,14 @@ class AccessLog:
         self._lost += self.waiting.count(b"\n")
         self._tell_lost()
 
-    def _write_waiting(self, until: float) -> None:
-        """Write what waits; wait for a reader *until* then."""
+    def _write_waiting(self, until: float = 0.0) -> None:
+        """Write what waits; wait for a stalled reader *until* then."""
         waiting, start = self.waiting, 0
         try:
             while start < len(waiting) and (self._is_file
                                             or has_room(self._fd, until)):
                 stop = len(waiting)
-                if stop - start > PIPE_BUF and not self._is_file:
+                if stop > start + PIPE_BUF and not self._is_file:
                     stop = start + PIPE_BUF
                     stop = waiting.rfind(b"\n", start, stop) + 1 or stop
                 start += os.write(self._fd, waiting[start:stop])
@@ -3968,42 +3942,48 @@ def listening_sockets(bind: "Sequence[str]", port: int,
 
 def listen_at(addresses: "Sequence[str]", port: int,
               socks: "List[socket.socket]") -> None:
-    """Add to *socks* those that listen at all that *addresses* mean.
+    """Listen at all that *addresses* mean, and add the sockets to *socks*.
 
     Those that the machine lacks are left out, unless it lacks them all: a
-    name may mean addresses of IPv6, too, on a machine without it.
+    name may have an IPv6 address on a machine without IPv6.
     """
-    others, lacks = list(socks), None
+    others, lacks = len(socks), None
     for address in addresses:
-        for family, sockaddr in addresses_of(address, port):
-            if family != AF_UNIX:
-                if is_among(sockaddr[0], others):
-                    raise cannot_listen(address, port, "another --bind has it"
-                                        " already; leave one of them out")
-                sockaddr = (sockaddr[0], port or port_of(socks), *sockaddr[2:])
-            try:
-                socks.append(listening_socket(family, sockaddr))
-            except OSError as exc:
-                lacks = cannot_listen(
-                    address, port, exc.strerror or str(exc), exc.errno)
-                if exc.errno not in NO_ADDRESS:
-                    raise lacks
-    if lacks and len(socks) == len(others):
-        raise lacks
+        try:
+            for family, sockaddr in addresses_of(address):
+                ports = [port] + [sock.getsockname()[1] for sock in socks
+                                  if sock.family != AF_UNIX]
+                try:
+                    socks.append(listening_socket(
+                        family, sockaddr, next(filter(None, ports), 0)))
+                except OSError as exc:
+                    lacks = exc
+                    if exc.errno not in NO_ADDRESS:
+                        raise
+        except OSError as exc:
+            raise cannot_listen(address, port, exc, others > 0)
+    if lacks and len(socks) == others:
+        raise cannot_listen(address, port, lacks)
 
 
-def cannot_listen(address: str, port: int, why: str,
-                  number: "Optional[int]" = None) -> StartError:
-    """Return the exception that says *why* nothing can listen at *address*.
+def cannot_listen(address: str, port: int, exc: OSError,
+                  has_others: bool = False) -> StartError:
+    """Return the exception that says why nothing can listen at *address*.
 
-    *number* is that of the system's error, if it was one.
+    *has_others*: another --bind has been listened at before.
     """
+    why, number = exc.strerror or str(exc), exc.errno
     if address.startswith("unix:"):
+        if number == errno.EADDRINUSE:
+            why = "it is in use, or no socket"
         return StartError("cannot listen at %s: %s. Name a path where a socket"
                           " can be made." % (address, why), number)
     if number == errno.EAFNOSUPPORT or (
             address == "::" and number == errno.EADDRNOTAVAIL):
         why = "this machine has no IPv6; 0.0.0.0 is every address of IPv4"
+    elif number == errno.EADDRINUSE and has_others:
+        why = ("another --bind has it, or another program; leave one of them"
+               " out, or choose another port")
     elif port and number == errno.EADDRINUSE:
         why = ("it is in use. Stop what uses it, or choose another port:"
                " httpd.py %d" % (port % 65535 + 1))
@@ -4013,44 +3993,26 @@ def cannot_listen(address: str, port: int, why: str,
         address or "''", " port %d" % port if port else "", why), number)
 
 
-def is_among(host: str, socks: "Sequence[socket.socket]") -> bool:
-    """Return whether *host* overlaps an address at which *socks* listen."""
-    hosts = [sock.getsockname()[0] for sock in socks if sock.family != AF_UNIX]
-    return any(host == other or "::" in (host, other)
-               or "0.0.0.0" in (host, other) and ":" not in host + other
-               for other in hosts)
-
-
-def port_of(socks: "Sequence[socket.socket]") -> int:
-    """Return the port at which *socks* listen, 0 without any."""
-    ports = [sock.getsockname()[1] for sock in socks if sock.family != AF_UNIX]
-    return int(ports[0]) if ports else 0
-
-
-def addresses_of(address: str, port: int) -> "Iterable[Tuple[int, Any]]":
-    """Return (family, socket address) of each thing that *address* means.
-
-    *port* is only for what StartError says.
-    """
+def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
+    """Return (family, socket address) of each thing that *address* means."""
     if address.startswith("unix:"):
         if AF_UNIX and address[5:]:
             return [(AF_UNIX, address[5:])]
-        raise cannot_listen(
-            address, port, "it has no path; write unix:PATH" if AF_UNIX else
-            "this platform lacks such sockets")
+        raise OSError(errno.EINVAL, "it has no path; write unix:PATH"
+                      if AF_UNIX else "this platform lacks such sockets")
     try:
         infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
                                    socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as exc:  # of a name's encoding
-        why = exc.strerror if isinstance(exc, OSError) else "it is no name"
-        raise cannot_listen(
-            address, port, "%s. Give an address or a name of this machine,"
-            " without brackets or a port" % why)
+        raise OSError(
+            errno.EINVAL, "%s. Give an address or a name of this machine,"
+            " without brackets or a port" % getattr(
+                exc, "strerror", "it is no name"))
     return OrderedDict.fromkeys((int(info[0]), info[4]) for info in infos)
 
 
-def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
-    """Return a socket that listens at *sockaddr*, or a path."""
+def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
+    """Return a socket that listens at a path, or at *sockaddr* and *port*."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == AF_UNIX:
@@ -4061,14 +4023,12 @@ def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
             finally:
                 os.umask(mask)
         else:
-            # What accept() returns inherits it: no answer waits for an ACK.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if os.name == "posix":  # elsewhere others could take the port
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY,
                                 int(sockaddr[0] != "::"))
-            sock.bind(sockaddr)
+            sock.bind((sockaddr[0], port, *sockaddr[2:]))
         sock.listen(LISTEN_BACKLOG)
     except BaseException:
         sock.close()
@@ -4079,19 +4039,14 @@ def listening_socket(family: int, sockaddr: "Any") -> socket.socket:
 def remove_stale_socket(path: str) -> None:
     """Remove the socket at *path* if nobody listens at it any more.
 
-    Raise OSError(EADDRINUSE) if somebody does, or if it is no socket.
+    Whatever else is there stays, and bind() fails.
     """
-    with contextlib.suppress(FileNotFoundError), socket.socket(
+    with contextlib.suppress(OSError), socket.socket(
             AF_UNIX, socket.SOCK_STREAM) as probe:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EADDRINUSE, "it is there and is no socket")
-        probe.setblocking(False)
-        number = probe.connect_ex(path)
-        if number in (0, errno.EAGAIN):     # its queue is full
-            raise OSError(errno.EADDRINUSE, "it is in use")
-        if number != errno.ECONNREFUSED:
-            raise OSError(number, os.strerror(number))
-        os.unlink(path)
+        probe.setblocking(False)    # its queue may be full
+        if (stat.S_ISSOCK(os.lstat(path).st_mode)
+                and probe.connect_ex(path) == errno.ECONNREFUSED):
+            os.unlink(path)
 
 
 def socket_files(socks: "Sequence[socket.socket]"
@@ -4104,7 +4059,7 @@ def socket_files(socks: "Sequence[socket.socket]"
 def remove_socket_files(files: "Dict[str, os.stat_result]") -> None:
     """Remove those *files* that nobody has replaced since."""
     for path, status in files.items():
-        with contextlib.suppress(OSError):  # gone, or no right to, any more
+        with contextlib.suppress(OSError):  # it is gone, or we may not
             if os.path.samestat(os.lstat(path), status):
                 os.unlink(path)
 
@@ -4119,37 +4074,30 @@ def inherited_sockets() -> "List[socket.socket]":
         "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
     if count in ("", "0") or pid != str(os.getpid()):
         return []  # none, or for another process
+    what, socks = "%r sockets" % count, []
     try:
         if not re.fullmatch("[1-9][0-9]{0,2}", count):
-            raise OSError(errno.EINVAL, "%r is no number of sockets" % count)
-        return [inherited_socket(fd) for fd in range(
-            LISTEN_FDS_START, LISTEN_FDS_START + int(count))]
+            raise OSError(errno.EINVAL, "that is no number")
+        for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + int(count)):
+            what = "descriptor %d" % fd
+            socks.append(inherited_socket(fd))
+        return socks
     except OSError as exc:
         raise StartError(
-            "cannot use the sockets of LISTEN_FDS: %s. Let a socket unit with"
-            " ListenStream= start it." % exc.strerror, exc.errno)
+            "cannot use %s of LISTEN_FDS: %s. Let a socket unit with"
+            " ListenStream= start it." % (what, exc.strerror), exc.errno)
 
 
 def inherited_socket(fd: int) -> socket.socket:
-    """Return the socket *fd*; OSError unless it listens for streams."""
-    kind = listens = 0
-    with contextlib.suppress(OSError):
-        os.set_inheritable(fd, False)
-        # Python 3.6 does not find out the family itself.
-        with socket.socket(fileno=os.dup(fd)) as unknown:
-            name = unknown.getsockname()
-            kind, listens = [
-                unknown.getsockopt(socket.SOL_SOCKET, option)
-                for option in (socket.SO_TYPE, socket.SO_ACCEPTCONN)]
-    if kind != socket.SOCK_STREAM or not listens:
-        raise OSError(errno.EINVAL, "descriptor %d is no stream socket that"
-                      " listens" % fd)
-    if not isinstance(name, tuple):
-        return socket.socket(AF_UNIX, fileno=fd)
-    sock = socket.socket(
-        socket.AF_INET6 if len(name) == 4 else socket.AF_INET, fileno=fd)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    """Return the socket *fd*; raise OSError unless it listens."""
+    # Python 3.6 does not find out the family itself.
+    with socket.socket(fileno=os.dup(fd)) as unknown:
+        name, family = unknown.getsockname(), AF_UNIX
+        if not unknown.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.EINVAL, "it does not listen")
+    if isinstance(name, tuple):
+        family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
+    return socket.socket(family, fileno=fd)
 
 
 def unmapped(address: str) -> str:
@@ -4711,24 +4659,6 @@ class Loop:
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def on_hangup(reload: "Callable[[], object]",
-              stop: "Callable[[], object]") -> "Callable[..., object]":
-    """Return a handler of SIGHUP, which means *reload* to who serves on.
-
-    But where it comes because the terminal was closed, it means *stop*.
-    """
-    had_terminal = os.isatty(STDERR)
-
-    def hang_up(*_: object) -> None:
-        nonlocal had_terminal
-        if had_terminal and not os.isatty(STDERR):
-            had_terminal = False    # the shell says it, and the kernel, too
-            stop()
-        else:
-            reload()
-    return hang_up
-
-
 class Waker:
     """A socket pair by which signals and other threads end a select()."""
 
@@ -4739,8 +4669,9 @@ class Waker:
 
     def wake(self) -> None:
         """Make the reader ready.  Safe in any thread and signal handler."""
-        with contextlib.suppress(OSError):  # full of wake-ups, or closed:
-            self.writer.send(b"\0")         # nobody sleeps
+        # Where it is full, or closed, nobody sleeps.
+        with contextlib.suppress(OSError):
+            self.writer.send(b"\0")
 
     def take(self) -> None:
         """Take the wake-ups; what they were for stands elsewhere."""
@@ -4779,18 +4710,18 @@ class Server:
                         names of files, see tls_context(); None for plain HTTP
     auth_file           name of a file, see Users; None to answer everyone
     limits              changes to the numbers of Limits, by name
-    clock               the monotonic clock, in seconds, by which deadlines are
-                        judged; whoever turns it calls wake() then
+    clock               the monotonic clock, in seconds, for deadlines; after
+                        changing what it tells, call wake()
     wrap                called with each accepted socket; returns what takes
                         its place, with the same methods (not with TLS, which
                         needs the socket itself)
 
     Raise StartError, which is an OSError and a ValueError, when it cannot
-    listen, or a folder, a file or an address is of no use.
+    listen, or cannot use a folder, a file or an address.
 
-    serve_forever() and shutdown() are those of socketserver, but that after
-    its end it is not to be used again: RuntimeError.  In a `with` statement
-    the server runs in a thread of its own until the block ends:
+    serve_forever() and shutdown() are those of socketserver, but a Server
+    that has ended cannot be used again: RuntimeError.  In a `with` statement
+    it runs in a thread of its own until the block ends:
 
         with httpd.Server(directory="htdocs", port=0) as server:
             urllib.request.urlopen(server.url)
@@ -4799,10 +4730,9 @@ class Server:
     def __init__(self, directory: str = ".", port: int = PORT,
                  bind: "Union[str, Sequence[str]]" = LOOPBACK, *,
                  sockets: "Optional[Sequence[socket.socket]]" = None,
-                 listing: bool = True,
-                 dotfiles: bool = False, follow_symlinks: bool = False,
-                 spa: bool = False, head: bool = False,
-                 headers: "Sequence[Tuple[str, str]]" = (),
+                 listing: bool = True, dotfiles: bool = False,
+                 follow_symlinks: bool = False, spa: bool = False,
+                 head: bool = False, headers: "Sequence[Tuple[str, str]]" = (),
                  access_log: "Optional[AccessLog]" = None,
                  trusted_proxies: "Sequence[str]" = (),
                  max_connections: "Optional[int]" = None,
@@ -4840,21 +4770,29 @@ class Server:
         self._is_closed = False
         self._handles_signals = False
         self._thread: Optional[threading.Thread] = None
-        self._stopped = threading.Event()
-        self._stopped.set()
+        self._serving = threading.Lock()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_files = socket_files(made)
-        self.listeners = list(sockets or made)
-        for sock in self.listeners:
-            sock.setblocking(False)
-        scheme = "https" if self.tls else "http"
-        self.urls = [url_of(sock, scheme) for sock in self.listeners]
-        self.url = self.urls[0]
+        self._listen_at(list(sockets or made))
         self.waker = Waker()
 
+    def _listen_at(self, listeners: "List[socket.socket]") -> None:
+        """Prepare *listeners* for use, and tell their URLs."""
+        self.listeners = listeners
+        for sock in listeners:
+            sock.setblocking(False)
+            if sock.family != AF_UNIX:
+                # Accepted sockets inherit it: no answer waits for an ACK.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        scheme = "https" if self.tls else "http"
+        self.urls = [url_of(sock, scheme) for sock in listeners]
+        self.url = self.urls[0]
+
     def _divide_descriptors(self, max_connections: "Optional[int]") -> None:
-        """Divide the descriptors that there are; raise StartError for too few.
+        """Divide the descriptors between clients and files.
+
+        Raise StartError if there are too few.
         """
         limit = descriptors_possible()
         reserve = FD_RESERVE // 2   # for what else is open, and one more file
@@ -4872,11 +4810,8 @@ class Server:
     # What its owner calls.
 
     def __enter__(self) -> "Server":
-        self._check_unused()
-        loop = Loop(self)
-        self._thread = threading.Thread(target=self.run_loop, args=(loop,),
-                                        daemon=True)
-        self._stopped.clear()
+        self._begin()
+        self._thread = threading.Thread(target=self.run, daemon=True)
         self._thread.start()
         return self
 
@@ -4894,23 +4829,15 @@ class Server:
         if self._thread and not self._is_closed:
             self._thread.join()
         else:
-            self._check_unused()
-            self.run_loop(Loop(self))
+            self._begin()
+            self.run()
 
-    def _check_unused(self) -> None:
+    def _begin(self) -> None:
         """Raise RuntimeError where it would serve nobody, or twice."""
-        if self._is_closed or self._loop or self._thread:
+        if self._is_closed or self._loop:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
-
-    def run_loop(self, loop: Loop) -> None:
-        """Serve by *loop* until the end."""
-        self._loop = loop
-        self._stopped.clear()
-        try:
-            loop.run()
-        finally:
-            self._stopped.set()
+        self._loop = Loop(self)
 
     def shutdown(self) -> None:
         """Stop, and wait until what is in flight is finished.
@@ -4918,27 +4845,30 @@ class Server:
         Not from the thread that serves: it would wait for itself.
         """
         self.stop()
-        self._stopped.wait()
         if self._thread:
             self._thread.join()
+        with self._serving:
+            pass
 
     def stop(self) -> None:
-        """Ask for the end; a second time: for the end at once.
+        """Finish what is in flight, and end; if called again, end at once.
 
-        Safe in any thread and in signal handlers; returns immediately.
+        Returns immediately.  Safe in any thread and in signal handlers.
         """
-        self.stops += 1
-        self.waker.wake()
+        self._stop_at(self.stops + 1)
+
+    def _stop_at(self, stops: int, *_: object) -> None:
+        self.stops = max(self.stops, stops)
+        self.wake()
 
     def reload(self) -> None:
-        """Ask for the files that were named to be read again, soon.
+        """Read the named files again, soon, and reopen the access log.
 
-        The access log is opened anew, by its name.  Open connections go on.
-        A file of no use is said on standard error, and what it had before
-        stays.  Safe as stop() is.
+        Connections stay open.  If a file cannot be used, a message on standard
+        error says why, and its last version stays in use.  Safe as stop() is.
         """
         self.reload_asked = True
-        self.waker.wake()
+        self.wake()
 
     def wake(self) -> None:
         """Let the server take a turn now: it reads its clock in each.
@@ -4963,40 +4893,53 @@ class Server:
     def handle_signals(self) -> None:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
 
-        In the main thread.
+        But SIGHUP stops it if its terminal was closed: once, since the shell
+        and the kernel both send it.  Call it in the main thread.
         """
+        had_terminal = os.isatty(STDERR)
+
+        def hang_up(*_: object) -> None:
+            if had_terminal and not os.isatty(STDERR):
+                self._stop_at(1)
+            else:
+                self.reload()
         # The wake-up reaches select() also where the signal came just before.
         signal.set_wakeup_fd(self.waker.writer.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
         if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, on_hangup(self.reload, self.stop))
+            signal.signal(signal.SIGHUP, hang_up)
 
     # What its Loop and its Supervisor call.
+
+    def run(self) -> None:
+        """Serve until the end."""
+        assert self._loop, "serve_forever() makes it, or become_worker()"
+        with self._serving:
+            self._loop.run()
 
     def close_listeners(self) -> None:
         """Refuse new connections, unless another process listens, too."""
         for sock in self.listeners:
             sock.close()
 
-    def become_worker(self) -> None:
+    def become_worker(self, share: "Share", parent: int) -> None:
         """In a new process: hear the signals of its Supervisor.
 
-        The files of sockets are the supervisor's to remove.
+        *share* and *parent* are for its Loop.
+
+        Each of them counts once: a whole group of processes may get it, and
+        the Supervisor sends it, too.  It also removes the sockets' files.
         """
         self.socket_files = {}
         self.waker.close()
         self.waker = Waker()
         self.handle_signals()
-
-        def stop_at_once(*_: object) -> None:
-            self.stops = max(self.stops, 1)
-            self.stop()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal
-        signal.signal(signal.SIGTERM, lambda *_: None if self.stops else self.stop())
-        signal.signal(signal.SIGQUIT, stop_at_once)
-        signal.signal(signal.SIGHUP, lambda *_: self.reload())
+        for number, stops in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
+                              (signal.SIGQUIT, 2)]:
+            signal.signal(number, functools.partial(self._stop_at, stops))
+        self._loop = Loop(self, share, parent)
 
     def say_who_is_served(self, count: int) -> None:
         """Say at a terminal why the end takes a while."""
@@ -5011,59 +4954,53 @@ class Server:
         """
         cert, key, password_file, auth_file = self.named_files
         # Not by truth: --tls-cert '' is an error, not plain HTTP.
-        tls = users = None
-        if cert is not None and key is not None:
-            tls = tls_context(cert, key, password_file)
-        if auth_file is not None:
-            users = Users(auth_file, self.limits, self.clock)
-        self.tls, self.users = tls, users
+        tls = None if cert is None or key is None else tls_context(
+            cert, key, password_file)
+        self.users = None if auth_file is None else Users(
+            auth_file, self.limits, self.clock)
+        self.tls = tls
 
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; *quiet*: say nothing."""
         self.reload_asked = False
-        failures = [self.access_log.reopen() if self.access_log else ""]
-        try:
-            for path in filter(None, self.named_files):
-                if not os.path.isfile(path) and os.path.exists(path):
-                    raise StartError("%s is no file any more." % path)
-            self._load_named_files()
-        except StartError as exc:
-            failures.append("%s What it had before stays." % exc)
-        for failure in filter(None, failures):
-            if not quiet:
-                tell(failure)
+        loads = [self.access_log.reopen] if self.access_log else []
+        for load in loads + [self._reload_named_files]:
+            try:
+                load()
+            except StartError as exc:
+                if not quiet:
+                    tell("%s What it had before stays." % exc)
+
+    def _reload_named_files(self) -> None:
+        for path in filter(None, self.named_files):
+            if not os.path.isfile(path) and os.path.exists(path):
+                raise StartError("%s is no file any more." % path)
+        self._load_named_files()
 
 
-def check_folder(directory: str, name: "Optional[str]" = None) -> None:
-    """Raise StartError unless *directory* is a folder that may be read.
-
-    *name* is what its owner has called it.
-    """
+def check_folder(directory: str) -> None:
+    """Raise StartError unless *directory* is a folder that may be read."""
     try:
-        if not stat.S_ISDIR(os.stat(directory).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "not a folder")
-        if not os.access(directory, os.R_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "no right to read")
-        try:
-            os.path.abspath(directory)
-        except OSError as exc:
-            raise OSError(exc.errno, "the current folder is gone")
+        os.stat(directory)      # "" is none
+        # The dot is there only for those who may search the folder.
+        os.scandir(os.path.join(os.path.abspath(directory), ".")).close()
     except OSError as exc:
+        why = exc.strerror
+        if exc.errno == errno.ENOENT and os.path.isdir(directory):
+            why = "the current folder is gone"
         raise StartError(
             "cannot serve %s: %s. Name a folder that is there and may be read:"
-            " -d DIR" % ((directory if name is None else name) or "''",
-                         exc.strerror), exc.errno)
+            " -d DIR" % (directory or "''", why), exc.errno)
 
 
 def descriptors_possible() -> int:
     """Return the limit of open files, as far as it can be used."""
-    try:
+    limit = 512     # which select() takes on Windows
+    with contextlib.suppress(ImportError):
         import resource
-    except ImportError:  # Windows: select() takes 512 sockets
-        return 512
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
-        limit = MIB
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if limit == resource.RLIM_INFINITY:
+            limit = MIB
     if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
         limit = min(limit, FD_SETSIZE)
     return limit
@@ -5071,23 +5008,16 @@ def descriptors_possible() -> int:
 
 def raise_descriptor_limit() -> None:
     """Raise the limit of open files, of this whole process, as far as allowed.
-
-    Where there is nothing but select(), to what that can watch.
     """
-    try:
+    with contextlib.suppress(ImportError):
         import resource
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = [hard, OPEN_MAX]   # macOS refuses an infinite one
-    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
-        wanted = [FD_SETSIZE]
-    for limit in wanted:
-        if soft == resource.RLIM_INFINITY or 0 <= limit <= soft:
-            return
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-            return
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # macOS refuses an infinite one.
+        for limit in (hard, max(soft, OPEN_MAX)):
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                break
+
 
 # ---- Processes --------------------------------------------------------------
 
@@ -5096,12 +5026,12 @@ class Share:
     """How many connections each worker has, in memory that all of them see.
 
     They accept from the same sockets, and whoever is awake takes what is
-    there: of 64 connections that come at once, one of two workers took 64, of
-    64 one by one up to 42.  (With sockets of their own, SO_REUSEPORT, the
-    kernel spreads by a hash, up to 47, and a worker that dies takes along
-    what waits at its own.)  So one that has more than its share leaves it to
-    the others for a moment; where none of them comes, a few are better taken
-    than left.  *index* is this worker's place.
+    there: one of two workers took all of 64 connections that came at once, and
+    up to 42 that came one by one.  (With sockets of their own, SO_REUSEPORT,
+    the kernel spreads by a hash: up to 47 to one; and what waits at a worker
+    that dies is lost.)  So a worker that has more than its share leaves new
+    connections to the others for a moment; if none of them comes, it takes a
+    few.  *index* is this worker's place.
     """
 
     ABSENT = 2**32 - 1      # no worker is in this place, or one that drains
@@ -5134,192 +5064,153 @@ class Share:
         return SHARE_STEP
 
 
-# What a worker hears of its supervisor.
-WORKER_SIGNALS = [getattr(signal, name) for name in (
-    "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP") if hasattr(signal, name)]
-
-
-class Worker:
-    """A worker as its supervisor sees it: a place, and who is in it.
-
-    pid     None while nobody is
-    began   when it was forked
-    wait    seconds until another takes its place; 0 after a good start
-    due     when to fork it
-    """
-
-    __slots__ = ("index", "pid", "began", "wait", "due")
-
-    def __init__(self, index: int):
-        self.index = index
-        self.pid: Optional[int] = None
-        self.began = self.wait = self.due = 0.0
-
-    def signal(self, number: int) -> None:
-        """Send it a signal, if it is there."""
-        if self.pid is not None:
-            os.kill(self.pid, number)
-
-
 class Supervisor:
     """Forks workers, each of which does what *server* would, and minds them.
 
     It serves nobody itself, and passes on the signals that it gets: SIGHUP,
-    SIGTERM, which a worker takes once (a whole group of processes may get it,
-    and the supervisor sends it, too), and SIGQUIT for the end at once.  A
-    worker ends, too, when the pipe from its supervisor closes.
+    SIGTERM for the end, and SIGQUIT for the end at once.  A worker also ends
+    when the pipe from its supervisor closes.  By the place of a worker:
+
+    pids    of the processes, 0 where there is none
+    dues    when that was, or another is to be, forked
+    waits   seconds from the loss of one to the next; 0 after a good start
     """
 
     def __init__(self, server: Server, count: int):
         self._server = server
-        self._workers = [Worker(index) for index in range(count)]
+        self._pids = [0] * count
+        self._dues = [time.monotonic()] * count
+        self._waits = [0.0] * count
         self._share = Share(count)
         self._pipe = os.pipe()
-        self._stops_passed_on = 0
         self._kill_at = float("inf")
-        self.status = 0     # for exit(): 1 where a worker has not finished
-
-    def handle_signals(self) -> None:
-        """Let signals end run(), or go to the workers."""
-        self._server.handle_signals()
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # but the wake-up
+        self._status = 0    # for exit(): 1 if a worker has not finished
 
     def run(self) -> int:
         """Return the exit status, when a signal has come and all have ended.
         """
         server = self._server
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # but the wake-up
         while True:
-            self._pass_on()
+            if server.reload_asked:
+                server.reload_now()     # for workers to come
+                self._signal(signal.SIGHUP)
             due = self._mind()
-            if server.stops and not any(
-                    worker.pid for worker in self._workers):
-                break
-            patience = max(0, min(due - time.monotonic(), PATIENCE_MAX))
-            # Not kept: what epoll watches, a child would share.
+            if server.stops:
+                if not any(self._pids):
+                    return self._status
+                due = self._end()
+            # Made anew each time: a child would share an epoll that is kept.
             with selectors.DefaultSelector() as selector:
                 selector.register(server.waker.reader, READ)
-                if selector.select(patience):
-                    server.waker.take()
-        ignore_stop_signals()
-        return self.status
+                selector.select(max(0, due - time.monotonic()))
+            server.waker.take()
 
-    def _pass_on(self) -> None:
-        """Tell the workers what signals have told the supervisor."""
-        server = self._server
-        if server.reload_asked:
-            server.reload_now()     # for workers to come
-            for worker in self._workers:
-                worker.signal(signal.SIGHUP)
-        if server.stops > self._stops_passed_on:
-            self._stops_passed_on = server.stops
-            server.close_listeners()
-            is_first = server.stops == 1
-            for worker in self._workers:
-                worker.signal(signal.SIGTERM if is_first else signal.SIGQUIT)
-            patience = KILL_AFTER + (DRAIN_TIMEOUT if is_first else 0)
-            self._kill_at = min(self._kill_at, time.monotonic() + patience)
+    def _signal(self, number: int) -> None:
+        for pid in filter(None, self._pids):
+            os.kill(pid, number)
+
+    def _end(self) -> float:
+        """Tell the workers to end; return when to kill those that hang."""
+        self._server.close_listeners()
+        is_first, now = self._server.stops == 1, time.monotonic()
+        patience = KILL_AFTER + (DRAIN_TIMEOUT if is_first else 0)
+        self._kill_at = min(self._kill_at, now + patience)
+        if now >= self._kill_at:
+            self._signal(signal.SIGKILL)
+            return now + KILL_AFTER
+        self._signal(signal.SIGTERM if is_first else signal.SIGQUIT)
+        return self._kill_at
 
     def _mind(self) -> float:
         """See who has ended, and start others; return when to look again."""
         now = time.monotonic()
-        due = self._kill_at
-        if now >= self._kill_at:
-            for worker in self._workers:
-                worker.signal(signal.SIGKILL)   # it hangs
-            due = now + KILL_AFTER
-        for worker in self._workers:
-            if worker.pid is not None:
-                self._reap(worker)
-            elif worker.due <= now and not self._server.stops:
-                self._fork(worker)
-            if worker.pid is None and not self._server.stops:
-                due = min(due, worker.due)
+        due = now + PATIENCE_MAX
+        for index, pid in enumerate(self._pids):
+            if pid:
+                self._reap(index, pid)
+            elif self._dues[index] <= now and not self._server.stops:
+                self._fork(index)
+            if not self._pids[index]:
+                due = min(due, self._dues[index])
         return due
 
-    def _fork(self, worker: Worker) -> None:
-        """Put a new process in the place of *worker*; return in the old one.
-        """
-        worker.began = time.monotonic()
+    def _fork(self, index: int) -> None:
+        """Start a worker in the place *index*; return in the supervisor."""
+        self._dues[index] = time.monotonic()
         # A signal to the new process waits until it has its own handlers.
-        signal.pthread_sigmask(signal.SIG_BLOCK, WORKER_SIGNALS)
+        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
+                   signal.SIGHUP]
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
-            worker.pid = os.fork()
+            self._pids[index] = os.fork()
+            if not self._pids[index]:
+                self._work(index, signals)
         except OSError as exc:
-            self._lose(worker, "cannot be started: %s" % exc.strerror)
-        else:
-            if not worker.pid:
-                self._work(worker)
+            self._lose(index, "cannot be started: %s" % exc.strerror)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
-    def _work(self, worker: Worker) -> None:
-        """Be the process of *worker*, until its end."""
+    def _work(self, index: int, signals: "List[signal.Signals]") -> None:
+        """Be the worker in the place *index*, until its end."""
         status = 1
         try:
             reader, writer = self._pipe
             os.close(writer)
-            server = self._server
-            server.become_worker()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
-            self._share.index = worker.index
+            self._share.index = index
             self._share.publish(0)
-            serve(server, Loop(server, self._share, reader))
+            self._server.become_worker(self._share, reader)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+            serve(self._server, self._server.run)
             status = 0
         except BaseException:
             tell_traceback()
         finally:
             os._exit(status)
 
-    def _reap(self, worker: Worker) -> None:
-        """See whether *worker* has ended; say so if it should not have."""
-        assert worker.pid is not None
-        pid, status = os.waitpid(worker.pid, os.WNOHANG)
-        if not pid:
+    def _reap(self, index: int, pid: int) -> None:
+        """See whether the worker *pid* has ended; say so if it is too early.
+        """
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if not ended:
             return
-        worker.pid = None
-        self._share.index = worker.index
+        self._pids[index] = 0
+        self._share.index = index
         self._share.publish(Share.ABSENT)
         how = "(process %d) ended with status %d" % (pid, status >> 8)
         if os.WIFSIGNALED(status):
             how = "(process %d) was killed by signal %d" % (
                 pid, os.WTERMSIG(status))
         if not self._server.stops:
-            self._lose(worker, how)
+            self._lose(index, how)
         elif status:
-            self.status = 1
-            tell("worker %d %s before it had finished" % (
-                worker.index + 1, how))
+            self._status = 1
+            tell("worker %d %s before it had finished" % (index + 1, how))
 
-    def _lose(self, worker: Worker, how: str) -> None:
+    def _lose(self, index: int, how: str) -> None:
         """Say *how* a worker was lost, and when another comes."""
-        now = time.monotonic()
-        if now - worker.began > STEADY:
-            worker.wait = 0
-        else:
-            worker.wait = min(max(2 * worker.wait, RESTART_WAIT),
-                              RESTART_WAIT_MAX)
-        worker.due = now + worker.wait
+        now, wait = time.monotonic(), 0.0
+        if now - self._dues[index] <= STEADY:
+            wait = min(max(2 * self._waits[index], RESTART_WAIT),
+                       RESTART_WAIT_MAX)
+        self._waits[index], self._dues[index] = wait, now + wait
         tell("worker %d %s; another takes its place%s" % (
-            worker.index + 1, how,
-            " in %.1f s" % worker.wait if worker.wait else ""))
+            index + 1, how, " in %.1f s" % wait if wait else ""))
 
 
-def ignore_stop_signals() -> None:
-    """It is stopping already: Python's own end would leave them to kill."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def serve(server: Server, loop: "Optional[Loop]" = None) -> None:
-    """Serve until a signal ends it, and finish what is to be finished."""
+def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
+    """Do *run*, which serves until a signal ends it; return its exit status.
+    """
     try:
-        server.run_loop(loop or Loop(server))
+        return run() or 0
     finally:
-        ignore_stop_signals()
+        # Python restores their defaults as it ends, and one could kill it.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         server.server_close()
         if server.access_log:
             server.access_log.close()
+
 
 # ---- Command line -----------------------------------------------------------
 
@@ -5358,9 +5249,9 @@ def workers(text: str) -> float:
                       % WORKERS_MAX, text)
     if not hasattr(os, "fork"):
         return 1
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
-    return min(os.cpu_count() or 1, WORKERS_MAX)
+    cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+             else os.cpu_count() or 1)
+    return min(cores, WORKERS_MAX)
 
 
 def header(text: str) -> "Tuple[str, str]":
@@ -5489,58 +5380,51 @@ def fill_standard_descriptors() -> None:
     os.close(fd)
 
 
-def account_of(name: str) -> "Tuple[str, int, int]":
-    """Return (name, user ID, group ID) of the user *name* to become.
-
-    Raise StartError where that cannot be.
-    """
-    why = "there is no user of that name"
-    with contextlib.suppress(ImportError, KeyError):
-        import pwd
-        found = pwd.getpwnam(name)
-        if found.pw_uid and not os.geteuid():
-            return found.pw_name, found.pw_uid, found.pw_gid
-        why = "that is root, whose rights are to be given up"
-        if found.pw_uid:
-            why = ("only root can become another user; start it as root, or"
-                   " leave out --user")
-    raise StartError("cannot become %s: %s." % (name or "''", why))
-
-
-# Imported when they are needed: then it is too late where only root may read
-# Python's own files, as in /root.
+# Imported before root's rights go: Python's own files may be for root alone,
+# as in /root.
 IMPORTED_LATER = ("base64", "datetime", "encodings.ascii",
                   "encodings.latin_1", "hashlib", "heapq", "hmac",
                   "ipaddress", "json", "mmap", "traceback", "urllib.parse",
                   "zlib")
 
 
-def give_up_rights(account: "Tuple[str, int, int]", paths: "Iterable[str]"
-                   ) -> None:
-    """Become the user *account* for good, and give it the socket *paths*.
+def become(name: str, paths: "Iterable[str]") -> None:
+    """Become the user *name* for good, and give it the socket *paths*.
 
     Raise StartError unless that has worked.
     """
     for module in IMPORTED_LATER:
         __import__(module)
-    name, uid, gid = account
+    why = ""
     try:
-        for path in paths:  # not through a link that somebody has put there
-            os.chown(path, uid, gid, follow_symlinks=False)
-        os.initgroups(name, gid)
-        os.setgid(gid)
-        os.setuid(uid)  # by root: the real, the effective and the saved ID
+        import pwd
+        _, _, uid, gid, *_ = pwd.getpwnam(name)
+        if not uid:
+            why = "that is root, whose rights are to be given up"
+        elif os.geteuid():
+            why = ("only root can become another user; start it as root, or"
+                   " leave out --user")
+        else:
+            for path in paths:  # not through a link put there meanwhile
+                os.chown(path, uid, gid, follow_symlinks=False)
+            os.initgroups(name, gid)
+            os.setgid(gid)
+            os.setuid(uid)  # by root: the real, the effective and the saved ID
+            with contextlib.suppress(PermissionError):
+                os.setuid(0)
+            if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) != (
+                    uid, uid, gid, gid):
+                why = "rights of root are left"
+    except (ImportError, KeyError):
+        why = "there is no user of that name"
     except OSError as exc:
-        raise StartError("cannot become %s: %s." % (name, exc.strerror))
-    with contextlib.suppress(PermissionError):
-        os.setuid(0)
-    if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) != (
-            uid, uid, gid, gid):
-        raise StartError("cannot become %s: rights of root are left." % name)
+        why = str(exc.strerror)
+    if why:
+        raise StartError("cannot become %s: %s." % (name or "''", why))
 
 
-# Folders that hold people's home folders.
-HOMES = (b"/home", b"/Users", b"/export/home")
+# Home folders, and those that hold them.
+HOMES = rb"/(home|Users|export/home)(/[^/]+)?"
 # Names of what is not meant for others; the last ones are of private keys.
 PRIVATE = (rb"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
            rb"|.*\.(pem|key)|id_[a-z0-9_]+")
@@ -5549,20 +5433,17 @@ PRIVATE = (rb"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
 def private_things(root: bytes) -> "List[str]":
     """Return what speaks against opening the folder *root* to others.
 
-    Of the names in it, not below it, the first EXPOSED_NAMES are looked at.
+    Only the names in it are looked at, not those below.
     """
     real = os.path.realpath(root)
     if real == os.path.dirname(real):
         return ["it is the whole file system"]
     found = []
-    if (real in HOMES or os.path.dirname(real) in HOMES
-            or real == os.path.realpath(os.path.expanduser(b"~"))):
+    if re.fullmatch(HOMES, real) or real == os.path.realpath(
+            os.path.expanduser(b"~")):
         found.append("it is a home folder")
-    names = []
-    with contextlib.suppress(OSError), os.scandir(root) as entries:
-        names = sorted(ascii(os.fsdecode(entry.name))[1:-1]
-                       for _, entry in zip(range(EXPOSED_NAMES), entries)
-                       if re.fullmatch(PRIVATE, entry.name))
+    names = sorted(ascii(os.fsdecode(name))[1:-1] for name in os.listdir(root)
+                   if re.fullmatch(PRIVATE, name))
     if names:
         more = len(names) - EXPOSED_SHOWN
         found.append("it holds " + ", ".join(names[:EXPOSED_SHOWN])
@@ -5575,13 +5456,12 @@ def own_address() -> str:
 
     It is the source address of the default route, or else the host's name.
     """
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            # Sends nothing, and nobody has this address: RFC 5737, 3.
-            sock.connect(("192.0.2.1", PORT))
-            return str(sock.getsockname()[0])
-    except OSError:
-        return socket.gethostname()
+    with contextlib.suppress(OSError), socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        # Sends nothing, and nobody has this address: RFC 5737, 3.
+        sock.connect(("192.0.2.1", PORT))
+        return str(sock.getsockname()[0])
+    return socket.gethostname()
 
 
 def announce(server: Server) -> None:
@@ -5589,31 +5469,28 @@ def announce(server: Server) -> None:
     root = os.fsdecode(server.site.root)
     for url in server.urls:
         tell("serving %s at %s" % (root, url))
+        found = re.sub(r"(?<=://)(0\.0\.0\.0|\[::\])(?=:)",
+                       lambda _: own_address(), url)
+        if found != url:    # which is every address
+            tell("other machines find it at " + found)
     log = server.access_log.file() if server.access_log else None
     within = os.path.join(os.path.realpath(root), "")
-    for path in filter(None, [*server.named_files[1:], log]):  # not the cert
-        if os.path.realpath(path).startswith(within):
-            tell("WARNING: %s is in the folder that is served; keep it"
-                 " elsewhere." % path)
+    warnings = ["%s is in the folder that is served; keep it elsewhere" % path
+                for path in [*server.named_files[1:], log]  # not the cert
+                if path and os.path.realpath(path).startswith(within)]
     is_open = not all(re.match(r"unix:|https?://(127\.|\[::1\])", url)
                       for url in server.urls)
-    if server.users and not server.tls and is_open:
-        tell("WARNING: passwords travel in the clear, for all on the way to"
-             " read; --tls-cert encrypts them.")
+    if is_open:
+        if server.users and not server.tls:
+            warnings.append("passwords travel in the clear: anyone on the way"
+                            " can read them; --tls-cert encrypts them")
+        warnings += private_things(server.site.root) + [
+            "other machines can connect and read this folder. Ctrl-C stops"]
+    for warning in warnings:
+        tell("WARNING: %s." % warning)
     if not is_open:
         tell("only this machine can connect (--bind :: opens it)."
              " Ctrl-C stops.")
-        return
-    for url in server.urls:
-        found = re.search(r"(?<=://)(0\.0\.0\.0|\[::\])(?=:)", url)
-        if found:   # every address
-            tell("other machines find it at "
-                 + url.replace(found.group(), own_address()))
-            break
-    for thing in private_things(server.site.root):
-        tell("WARNING: %s." % thing)
-    tell("WARNING: other machines can connect and read this folder."
-         " Ctrl-C stops.")
 
 
 def make_server(args: "argparse.Namespace") -> Server:
@@ -5621,9 +5498,12 @@ def make_server(args: "argparse.Namespace") -> Server:
 
     Raise StartError.
     """
-    account = None if args.user is None else account_of(args.user)
-    access_log = (None if args.quiet
-                  else open_log(args.log_file, args.log_format))
+    access_log = None
+    if not args.quiet:
+        path = None if args.log_file == "-" else args.log_file
+        access_log = AccessLog(
+            STDOUT if path is None else open_log_file(path), args.log_format,
+            path and os.path.abspath(path))
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
@@ -5636,10 +5516,10 @@ def make_server(args: "argparse.Namespace") -> Server:
         tls_password_file=args.tls_password_file, auth_file=args.auth_file)
     if access_log and args.workers > 1:
         access_log.share()      # which another user could not
-    if account:
+    if args.user is not None:
         try:
-            give_up_rights(account, server.socket_files)
-            check_folder(os.fsdecode(server.site.root), args.directory)
+            become(args.user, server.socket_files)
+            check_folder(os.fsdecode(server.site.root))
         except StartError:
             server.server_close()
             raise
@@ -5651,39 +5531,36 @@ def make_server(args: "argparse.Namespace") -> Server:
 
 
 def ask_password() -> bytes:
-    """Return a password: asked for twice, or standard input's first line.
+    """Return a password: asked for twice, or standard input's first line."""
+    if sys.stdin is None:
+        raise EOFError
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(b"\r\n")
+    import getpass
+    import unicodedata
+    text = getpass.getpass()
+    if getpass.getpass("Again: ") != text:
+        raise StartError("the two passwords differ.")
+    return unicodedata.normalize("NFC", text).encode("utf-8")
 
-    Raise StartError if no client could send it (RFC 7617, 2).
+
+def hash_password() -> None:
+    """Print the hash of a password, or raise StartError.
+
+    It is refused if no client could send it (RFC 7617, 2).
     """
+    import base64
+    need_scrypt("--hash-password")
     try:
-        if sys.stdin is None:
-            raise EOFError
-        if sys.stdin.isatty():
-            import getpass
-            import unicodedata
-            text = getpass.getpass()
-            if getpass.getpass("Again: ") != text:
-                raise StartError("the two passwords differ.")
-            password = unicodedata.normalize("NFC", text).encode("utf-8")
-        else:
-            line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
-            password = line.rstrip(b"\r\n")
+        password, salt = ask_password(), os.urandom(SALT_SIZE)
+        if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
+            raise StartError("a password has 1 to %d bytes, and no control"
+                             " characters." % PASSWORD_MAX)
     except (EOFError, KeyboardInterrupt):
         raise StartError("no password, no hash.")
     except UnicodeError:
         raise StartError("this locale cannot spell the password; give it by a"
                          " pipe.")
-    if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
-        raise StartError("a password has 1 to %d bytes, and no control"
-                         " characters." % PASSWORD_MAX)
-    return password
-
-
-def hash_password() -> None:
-    """Print the hash of a password, or raise StartError."""
-    import base64
-    need_scrypt("--hash-password")
-    password, salt = ask_password(), os.urandom(SALT_SIZE)
     try:
         hashed = PasswordHash(*SCRYPT, salt=salt, hashed=bytes(HASH_SIZE)
                               ).make(password)
@@ -5691,10 +5568,7 @@ def hash_password() -> None:
         raise StartError("cannot hash the password: %s." % exc)
     line = "$".join(["scrypt"] + list(map(str, SCRYPT)) + [
         base64.b64encode(data).decode("ascii") for data in (salt, hashed)])
-    try:
-        os.write(STDOUT, line.encode("ascii") + b"\n")
-    except OSError as exc:
-        raise StartError("cannot write the hash: %s." % exc.strerror)
+    os.write(STDOUT, line.encode("ascii") + b"\n")
 
 
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
@@ -5712,24 +5586,15 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
         if args.directory is None:
             args.directory = "htdocs" if os.path.isdir("htdocs") else "."
         server = make_server(args)
-    except StartError as exc:
-        tell(str(exc))
-        return 1
     except OSError as exc:
-        tell("cannot start: %s." % exc)
+        tell(str(exc) if isinstance(exc, StartError)
+             else "cannot start: %s." % exc)
         return 1
-    if args.workers == 1:
-        server.handle_signals()
-        announce(server)
-        serve(server)
-        return 0
-    supervisor = Supervisor(server, args.workers)
-    supervisor.handle_signals()
+    server.handle_signals()
     announce(server)
-    try:
-        return supervisor.run()
-    finally:
-        server.server_close()
+    if args.workers == 1:
+        return serve(server, server.serve_forever)
+    return serve(server, Supervisor(server, args.workers).run)
 
 
 if __name__ == "__main__":

@@ -4144,7 +4144,7 @@ def test_log_is_reopened_at_sighup(site, tmp_path):
                         path.mkdir()
                     running.process.send_signal(signal.SIGHUP)
                     wait_until(path.exists, "a new log")
-        assert b"cannot reopen the access log" in (
+        assert b"cannot write the access log" in (
             running.process.stderr.readline())
         assert running.log_lines() == []
     logs = [log for log in tmp_path.iterdir() if log.is_file()]
@@ -5586,7 +5586,7 @@ def start(*argv, flags=DEV, **popen):
     ("-b 127.0.0.1 {port}", 1, "127.0.0.1 port {port}; in use; another port",
      "a port in use"),
     ("-qw1 -d/nonexistent", 1, "/nonexistent; -d DIR", "no folder"),
-    ("-d file", 1, "file; not a folder", "a file"),
+    ("-d file", 1, "file; Not a directory", "a file"),
     ("-b 127.0.0..1", 1, "at 127.0.0..1; no name", "dots"),
     ("-b \udcff", 1, "no name", "a byte that is no character"),
     ("-b 127.0.0.1:80", 1, "127.0.0.1:80; without brackets or", "with a port"),
@@ -6065,8 +6065,8 @@ def test_user_keeps_no_right_of_root(open_folder, tmp_path, count, may):
         running.process.send_signal(signal.SIGHUP)
         if not may:     # once, for all processes
             assert running.process.stderr.readline().decode() == (
-                "httpd.py: cannot reopen the access log %s: Permission denied;"
-                " it goes on in the file that was open\n" % log)
+                "httpd.py: cannot write the access log %s: Permission denied."
+                " What it had before stays.\n" % log)
         assert running.process.stderr.readline().decode() == (
             "httpd.py: cannot read %s: Permission denied. What it had before"
             " stays.\n" % users)
