@@ -2224,11 +2224,11 @@ class Pool(dict):   # type: ignore[type-arg]
         """Return whether *size* bytes more may be in flight from memory."""
         return self.held + size <= self.limit
 
-    def of(self, opened: Opened, is_whole: bool, is_steady: bool) -> Source:
+    def of(self, opened: Opened, is_steady: bool) -> Source:
         """Return the Source of a file: the one in flight, or a new one.
 
-        In memory, if the whole file is sent and there is room; else it takes
-        the descriptor, and is held by the one answer that it is made for.  Bytes that are not steady
+        In memory while there is room; else it takes the descriptor, and is
+        held by the one answer that it is made for.  Bytes that are not steady
         may be others by the next request, and are not shared.
         """
         size = opened.status.st_size
@@ -2236,7 +2236,7 @@ class Pool(dict):   # type: ignore[type-arg]
         source: Optional[Source] = self.get(version)
         if source and source.fd < 0 and is_steady:
             return source
-        if is_whole and size <= MEMORY_MAX and self.has_room(size):
+        if size <= MEMORY_MAX and self.has_room(size):
             return Source(self, version if is_steady else object(),
                           opened.read(0, size))
         if source is None or source.fd < 0:
@@ -2321,8 +2321,8 @@ class Work:
             signature is
     fresh   other results, and when their jobs began: valid for requests that
             arrived before that, and forgotten after this turn
-    to_answer   connections whose job has ended, or which were queued to go on with
-            what they have received
+    to_answer   connections whose job has ended, or which were queued to go on
+            with what they have received
     unsteady    files from which, in this turn, nothing could be made
     contents, listings  Pools of what is being sent
     now     when the turn began
@@ -2330,7 +2330,8 @@ class Work:
 
     def __init__(self, limits: "Limits"):
         self.limits = limits
-        self.run_queue: OrderedDict[Union[Connection, Job], None] = OrderedDict()
+        self.run_queue: OrderedDict[Union[Connection, Job], None]
+        self.run_queue = OrderedDict()
         self.jobs: OrderedDict[JobKey, Job] = OrderedDict()
         self.asleep: OrderedDict[Job, float] = OrderedDict()
         self.made = Cache(limits.MADE_MAX)
@@ -2875,7 +2876,8 @@ class Responder:
         if not coding and "range" in fields and range_applies(
                 fields, etag, modified, now):
             ranges = select_ranges(fields["range"], opened.status.st_size)
-        packed = self.job_result(GZIP, gzip_steps, opened) if compress else None
+        packed = (self.job_result(GZIP, gzip_steps, opened) if compress
+                  else None)
         if wants_digest(fields):
             found += self.digest(opened, packed)
         if packed is not None:
@@ -2918,15 +2920,20 @@ class Responder:
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
         steady, data = self.is_steady(opened), opened.small()
-        if pieces_length(parts) <= SMALL:
-            return self.answer(code, fields, b"".join(
+        length, contents = pieces_length(parts), self.work.contents
+        is_large = length > SMALL
+        if not is_large or (code == 206 and length <= MEMORY_MAX
+                            and contents.has_room(length)):
+            found = b"".join(
                 part if isinstance(part, bytes) else opened.read(*part)
-                if data is None else data[part[0]:part[1]]
-                for part in parts), steady)
+                if data is None else data[part[0]:part[1]] for part in parts)
+            return self.answer(code, fields, [
+                (Source(contents, object(), found), 0, length)
+                ] if is_large else found, steady)
         if self.request.method == "HEAD":   # which takes none of it
-            source = Source(self.work.contents, None)
+            source = Source(contents, None)
         else:
-            source = self.work.contents.of(opened, code == 200, steady)
+            source = contents.of(opened, steady)
         return self.answer(code, fields, [
             part if isinstance(part, bytes) else (source, *part)
             for part in parts], steady and source.fd < 0)
@@ -2938,8 +2945,10 @@ class Responder:
         import base64
         if not self.is_steady(opened):
             return []
-        value = (self.job_result(DIGEST, digest_steps, opened) if packed is None
-                 else sha256(packed))
+        if packed is None:
+            value = self.job_result(DIGEST, digest_steps, opened)
+        else:
+            value = sha256(packed)
         return [("Repr-Digest", "sha-256=:%s:"      # RFC 8941, 3.3.5
                  % base64.b64encode(value).decode("ascii"))]
 
@@ -3740,9 +3749,9 @@ PIPE_BUF = getattr(select, "PIPE_BUF", 512)     # POSIX: at least
 
 
 class StartError(OSError, ValueError):
-    """The server cannot start; the text says why and names the remedy.
+    """The server cannot start; the text says why, and what to do.
 
-    *number* becomes its errno: of the system call that failed, if one did.
+    *number* becomes its errno: that of a failed system call, or None.
     """
 
     def __init__(self, text: str, number: "Optional[int]" = None):
@@ -3772,15 +3781,19 @@ def tell_traceback() -> None:
 
 
 def has_room(fd: int, until: float = 0.0) -> bool:
-    """Return whether *fd* takes a few bytes, waiting *until* then for it.
+    """Return whether *fd* can take a few bytes; wait for that *until* then.
 
     *until* is monotonic time in seconds; do not wait if it is past.
     """
-    if not hasattr(select, "poll"):     # Windows: select() takes only sockets
-        return True
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(max(0, until - time.monotonic()) * 1000))
+    seconds = max(0, until - time.monotonic())
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
+    try:
+        return bool(select.select([], [fd], [], seconds)[1])
+    except (OSError, ValueError):
+        return True     # Windows: it takes only sockets
 
 
 def open_log_file(path: str) -> int:
@@ -3798,7 +3811,7 @@ def open_log_file(path: str) -> int:
 
 
 class AccessLog:
-    """Log lines for a descriptor, written once a turn, without waiting.
+    """Writes log lines to a descriptor, once a turn, without waiting.
 
     A pipe or a terminal is written to only while it has room; lines wait in
     a bounded buffer, and those that do not fit are counted.  Each write is
@@ -3824,7 +3837,7 @@ class AccessLog:
         self._fd = fd
 
     def file(self) -> "Optional[str]":
-        """Return the path of the file that it goes to, None for no file.
+        """Return the path of the file that it writes to, None for no file.
 
         /dev/stdout, where there is one, tells that of standard output.
         """
@@ -3846,7 +3859,7 @@ class AccessLog:
                                    os.O_WRONLY | os.O_NONBLOCK)
 
     def write(self, lines: "List[str]") -> None:
-        """Write what waits, and *lines*, as far as the reader takes it."""
+        """Write the waiting lines, then *lines*, as far as there is room."""
         if len(self.waiting) < LOG_BACKLOG_MAX:
             self.waiting += "".join(lines).encode("ascii", "replace")
         else:
@@ -3871,7 +3884,7 @@ class AccessLog:
         self._fails, self._at_line_end = False, True
 
     def close(self) -> None:
-        """Write what waits, unless its reader stalls, and say what is lost."""
+        """Write the waiting lines, unless the reader stalls; report losses."""
         self._write_waiting(time.monotonic() + LOG_CLOSE_TIMEOUT)
         self._lost += self.waiting.count(b"\n")
         self._tell_lost()
@@ -4057,7 +4070,7 @@ def socket_files(socks: "Sequence[socket.socket]"
 
 
 def remove_socket_files(files: "Dict[str, os.stat_result]") -> None:
-    """Remove those *files* that nobody has replaced since."""
+    """Remove those *files* that have not been replaced since."""
     for path, status in files.items():
         with contextlib.suppress(OSError):  # it is gone, or we may not
             if os.path.samestat(os.lstat(path), status):
@@ -4199,7 +4212,8 @@ class Loop:
         """
         work = self.work
         ready = self.selector.select(
-            0 if work.run_queue or work.to_answer else max(0, self._due - self.now))
+            0 if work.run_queue or work.to_answer
+            else max(0, self._due - self.now))
         self._read_clocks()
         self._look_anew()
         for key, _ in ready:
@@ -4660,7 +4674,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Waker:
-    """A socket pair by which signals and other threads end a select()."""
+    """A socket pair with which signals and threads interrupt select()."""
 
     def __init__(self) -> None:
         self.reader, self.writer = socket.socketpair()
@@ -4674,7 +4688,7 @@ class Waker:
             self.writer.send(b"\0")
 
     def take(self) -> None:
-        """Take the wake-ups; what they were for stands elsewhere."""
+        """Read the wake-ups; flags of the Server say what they were for."""
         with contextlib.suppress(BlockingIOError):
             self.reader.recv(RECV_SIZE)
 
@@ -4878,7 +4892,7 @@ class Server:
         self.waker.wake()
 
     def server_close(self) -> None:
-        """Close all sockets, for good; again is harmless."""
+        """Close all sockets for good; a second call is harmless."""
         self._is_closed = True
         if self._loop:
             self._loop.close()
@@ -4925,7 +4939,7 @@ class Server:
             sock.close()
 
     def become_worker(self, share: "Share", parent: int) -> None:
-        """In a new process: hear the signals of its Supervisor.
+        """Set up a new process to obey the signals of its Supervisor.
 
         *share* and *parent* are for its Loop.
 
@@ -5023,7 +5037,7 @@ def raise_descriptor_limit() -> None:
 
 
 class Share:
-    """How many connections each worker has, in memory that all of them see.
+    """How many connections each worker has, in shared memory.
 
     They accept from the same sockets, and whoever is awake takes what is
     there: one of two workers took all of 64 connections that came at once, and
@@ -5034,7 +5048,7 @@ class Share:
     few.  *index* is this worker's place.
     """
 
-    ABSENT = 2**32 - 1      # no worker is in this place, or one that drains
+    ABSENT = 2**32 - 1      # this place has no worker, or a draining one
 
     def __init__(self, count: int):
         import mmap
@@ -5065,7 +5079,7 @@ class Share:
 
 
 class Supervisor:
-    """Forks workers, each of which does what *server* would, and minds them.
+    """Forks workers, each of which serves as *server*, and watches them.
 
     It serves nobody itself, and passes on the signals that it gets: SIGHUP,
     SIGTERM for the end, and SIGQUIT for the end at once.  A worker also ends
@@ -5225,7 +5239,7 @@ examples:
 
 
 def wrong(why: str) -> Exception:
-    """Return the exception by which a converter tells argparse *why*."""
+    """Return the exception with which a converter tells argparse *why*."""
     import argparse
     return argparse.ArgumentTypeError(why)
 
@@ -5234,7 +5248,7 @@ def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
            text: str) -> float:
     """Return the number in *text*: an int or a float, as *kind* says.
 
-    ArgumentTypeError says *what* it should be, unless from *low* to *high*.
+    Outside *low* to *high*, ArgumentTypeError says *what* it should be.
     """
     pattern = "[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(\.[0-9]{1,9})?"
     if re.fullmatch(pattern, text) and low <= kind(text) <= high:
@@ -5369,7 +5383,7 @@ def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
 def fill_standard_descriptors() -> None:
     """Open the null device for each of the descriptors 0, 1, 2 that is closed.
 
-    Otherwise a client's socket would get its number, and our messages.
+    Otherwise a client's socket could get that number, and our messages.
     """
     fd = 0
     while fd <= STDERR:
@@ -5391,7 +5405,7 @@ IMPORTED_LATER = ("base64", "datetime", "encodings.ascii",
 def become(name: str, paths: "Iterable[str]") -> None:
     """Become the user *name* for good, and give it the socket *paths*.
 
-    Raise StartError unless that has worked.
+    Raise StartError if that fails.
     """
     for module in IMPORTED_LATER:
         __import__(module)
@@ -5431,7 +5445,7 @@ PRIVATE = (rb"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
 
 
 def private_things(root: bytes) -> "List[str]":
-    """Return what speaks against opening the folder *root* to others.
+    """Return the reasons not to open the folder *root* to others.
 
     Only the names in it are looked at, not those below.
     """
