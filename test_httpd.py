@@ -4373,6 +4373,7 @@ WAYS = {    # how a client gets a connection into each state
     # what it sends, how, and how many answers it reads
     "new": (b"", BARE, 0),
     "head": (b"GET /head HT", BARE, 0),
+    "empty": (b"\r", BARE, 0),
     "idle": (GET_PROBE, BARE, 1),
     "preparing": (request_for("/vast", "Want-Repr-Digest: sha-256=1"), BARE,
                   0),
@@ -4402,6 +4403,7 @@ TLS_TIME = promised("time for a TLS handshake")
 @table("way, options, seconds, end", [
     ("new", {}, HEAD_TIME, "silence", "connected and silent"),
     ("new", {"request_timeout": 0.5}, 0.5, "silence", "--request-timeout"),
+    ("empty", {}, HEAD_TIME, "silence", "a part of an empty line"),
     ("head", {}, HEAD_TIME, 408, "a head"),
     ("head", {"request_timeout": 1 << 40}, 1 << 40, 408, "for a head, too"),
     ("idle", {}, promised("idle between requests"), "silence", "idle"),
@@ -4773,6 +4775,7 @@ KINDS_OF_ANSWERS = {
     "ranges": lambda n: ("/large.bin", "Range: bytes=" + ",".join(
         "%d-%d" % (n + k, n + k + 100) for k in range(0, 6000, 200))),
     "large ranges": lambda n: ("/large.bin", "Range: bytes=%d-" % n),
+    "parts": lambda n: ("/lines", "Range: bytes=%d-%d" % (n, n + 66000)),
     "listing": lambda n: ("/names/?%d" % n,),
     "coded": lambda n: ("/names/%0200d.txt" % (n // 4),
                         "Accept-Encoding: gzip")}
@@ -4791,7 +4794,7 @@ def small_server(folder, size, *pair):
 def test_memory_is_bounded_for(tmp_path, kinds, count, kib):
     """No more of it is kept than the limits say: three of 256 KiB each."""
     write_files(tmp_path, {"digits": b"0", "large.bin": LARGE, "probe.txt":
-                           PROBE})
+                           PROBE, "lines": bytes(1 << 20)})
     write_files(tmp_path / "names", {
         "%0200d.txt" % n: LARGE[n:n + 40000].hex().encode()
         for n in range(75)})
@@ -6254,6 +6257,18 @@ def test_workers_end_when_their_supervisor_is_killed(open_folder):
         assert running.stop(signal.SIGKILL) == ""
         wire.end()
     assert is_refused(running.port)
+
+
+@needs_workers
+def test_worker_that_drains_outlives_its_supervisor(big):
+    running = Running(big, "-w", "2")
+    with Wire(running.port) as wire:
+        wire.send(request_for("/big")).head()
+        running.process.terminate()
+        wait_until(lambda: is_refused(running.port), "the end of accepting")
+        running.process.kill()
+        assert len(wire.take(BIG)) == BIG
+    running.stop()
 
 
 @needs_workers
