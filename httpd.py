@@ -3232,32 +3232,11 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
-# The states, in the order of a connection's life.
+# The states, in the order of a connection's life; STATES has their rules.
 STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "IDLE", "RECEIVING", "PREPARING",
-               "SENDING", "LINGERING", "CLOSED")
-(ACCEPTED, HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING,
+               "WAITING", "SENDING", "LINGERING", "CLOSED")
+(ACCEPTED, HANDSHAKE, IDLE, RECEIVING, PREPARING, WAITING, SENDING, LINGERING,
  CLOSED) = range(len(STATE_NAMES))
-
-STATES = [
-    # state, seconds, seconds before it must make room, states that may follow
-    # Until the end of the turn at the most: Loop._greet() calls receive().
-    (ACCEPTED, REQUEST_TIMEOUT, None,
-     {HANDSHAKE, IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
-    (HANDSHAKE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
-     {RECEIVING, SENDING, LINGERING, CLOSED}),
-    (IDLE, IDLE_TIMEOUT, 0,
-     {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
-    (RECEIVING, REQUEST_TIMEOUT, ROOM_GRACE,
-     {IDLE, PREPARING, SENDING, LINGERING, CLOSED}),
-    (PREPARING, PREPARE_TIMEOUT, None,
-     {IDLE, RECEIVING, SENDING, LINGERING, CLOSED}),
-    (SENDING, SEND_TIMEOUT, ROOM_GRACE,
-     {IDLE, RECEIVING, PREPARING, LINGERING, CLOSED}),
-    (LINGERING, LINGER_TIMEOUT, 0, {CLOSED}),
-    (CLOSED, 0, None, set()),
-]
-_, SECONDS, PATIENCE, FOLLOWS = zip(*STATES)
-READING = ACCEPTED, IDLE, RECEIVING     # the states in which it reads requests
 
 
 class Connection:
@@ -3345,35 +3324,35 @@ class Connection:
                 selector.unregister(self.sock)
         else:
             change = selector.modify if self.events else selector.register
-            change(self.sock, events,
-                   self.receive if events == READ else self.go_on)
+            change(self.sock, events, self.on_ready)
         self.events = events
 
-    def go_on(self) -> None:
-        """Handle a ready socket when no request is to be read."""
-        if self.state == LINGERING:
-            self.linger()
-        elif self.state == PREPARING or self.events == READ and (
-                self.state == SENDING):
-            self.watch(0)   # first the answer, then what it has sent
-        else:
-            if self.state == SENDING and self.loop.tls:
+    def on_ready(self) -> None:
+        """The socket is ready for what the selector watches for."""
+        READY[self.state](self)
+
+    def unwatch(self) -> None:
+        """PREPARING, WAITING: first the answer, then what it has sent."""
+        self.watch(0)
+
+    def ask_for_step(self) -> None:
+        """HANDSHAKE, SENDING: go on in the run queue."""
+        if self.state == SENDING:
+            if self.events == READ:
+                self.watch(0)   # nothing is read meanwhile
+                return
+            if self.loop.tls:
                 self.enter(SENDING)     # within a slice no progress shows
-            self.loop.work.run_queue.setdefault(self)
+        self.loop.work.run_queue.setdefault(self)
 
     def step(self) -> bool:
         """Do one step of the run queue; return whether another can follow."""
-        if self.state == HANDSHAKE:
-            self.handshake()
-        elif self.queue:
-            return self.flush()
-        else:
-            self.loop.work.to_answer.append(self)
-        return False
+        goes_on: bool = STEP[self.state](self)
+        return goes_on
 
     # Receiving.
 
-    def handshake(self) -> None:
+    def handshake(self) -> bool:
         """HANDSHAKE: do a step of it."""
         if not isinstance(self.sock, TLSSocket):
             first = self.sock.recv(1, socket.MSG_PEEK)
@@ -3384,7 +3363,7 @@ class Connection:
                                           " address begins with https://"))
                 else:
                     self.enter(CLOSED)
-                return
+                return False
             assert self.loop.tls
             self.sock = TLSSocket(self.sock, self.loop.tls)
         events = self.sock.handshake()
@@ -3392,12 +3371,10 @@ class Connection:
             self.watch(events)
         else:
             self.enter(RECEIVING)
+        return False
 
     def receive(self) -> None:
         """ACCEPTED, IDLE, RECEIVING: read, and mark it as answerable."""
-        if self.state not in READING:
-            self.go_on()
-            return
         data = self.sock.recv(RECV_SIZE)
         if data:
             self.buffer = self.buffer + data if self.buffer else data
@@ -3647,11 +3624,11 @@ class Connection:
         request, answer = last
         self.pieces = NO_PIECES
         if HEAD_END in self.buffer and not answer.closes:
-            self.enter(SENDING)     # others first
+            self.enter(WAITING)
             self.loop.work.run_queue[self] = None
         elif not (answer.closes or self.loop.stops):
             self.wait_for_more(answered=True)
-        elif (self.buffer or self.state in (PREPARING, SENDING)
+        elif (self.buffer or self.state in (PREPARING, WAITING, SENDING)
                 or request.has_body or isinstance(self.sock, TLSSocket)):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
@@ -3659,6 +3636,11 @@ class Connection:
             self.finish()
         else:
             self.enter(CLOSED)
+
+    def answer_next(self) -> bool:
+        """WAITING: others had their turn; answer what the buffer holds."""
+        self.loop.work.to_answer.append(self)
+        return False
 
     # The end.
 
@@ -3738,6 +3720,33 @@ class Connection:
 
 
 NO_PIECES: "Deque[Piece]" = deque()
+
+STATES = [
+    # state, seconds, seconds before it must make room,
+    # what to do when the socket is ready, and as a step of the run queue,
+    # states that may follow
+    # Until the end of the turn at the most: Loop._greet() calls receive().
+    (ACCEPTED, REQUEST_TIMEOUT, None, Connection.receive, None,
+     {HANDSHAKE, IDLE, RECEIVING, PREPARING, WAITING, SENDING, LINGERING,
+      CLOSED}),
+    (HANDSHAKE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
+     Connection.ask_for_step, Connection.handshake,
+     {RECEIVING, SENDING, LINGERING, CLOSED}),
+    (IDLE, IDLE_TIMEOUT, 0, Connection.receive, None,
+     {RECEIVING, PREPARING, WAITING, SENDING, LINGERING, CLOSED}),
+    (RECEIVING, REQUEST_TIMEOUT, ROOM_GRACE, Connection.receive, None,
+     {IDLE, PREPARING, WAITING, SENDING, LINGERING, CLOSED}),
+    (PREPARING, PREPARE_TIMEOUT, None, Connection.unwatch, None,
+     {IDLE, RECEIVING, WAITING, SENDING, LINGERING, CLOSED}),
+    (WAITING, SEND_TIMEOUT, None, Connection.unwatch, Connection.answer_next,
+     {IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
+    (SENDING, SEND_TIMEOUT, ROOM_GRACE,
+     Connection.ask_for_step, Connection.flush,
+     {IDLE, RECEIVING, WAITING, LINGERING, CLOSED}),
+    (LINGERING, LINGER_TIMEOUT, 0, Connection.linger, None, {CLOSED}),
+    (CLOSED, 0, None, None, None, set()),
+]
+_, SECONDS, PATIENCE, READY, STEP, FOLLOWS = zip(*STATES)
 
 # ---- Log --------------------------------------------------------------------
 
