@@ -3198,6 +3198,11 @@ class TLSSocket:
         except OSError as exc:
             raise socket_error(exc)
 
+    def peek(self) -> bytes:
+        """Return a byte as it came, encrypted, and leave it; b"" at the end.
+        """
+        return socket.socket.recv(self._tls, 1, socket.MSG_PEEK)
+
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
         """Encrypt and send a slice of *data*, or nothing; ignore *flags*."""
         try:
@@ -3416,9 +3421,9 @@ class Connection:
                 poll = select.poll()
                 poll.register(self.sock, POLLRDHUP)
                 return bool(poll.poll(0))
-            sock = self.sock
-            return isinstance(sock, socket.socket) and (
-                not sock.recv(1, socket.MSG_PEEK))
+            if isinstance(self.sock, TLSSocket):
+                return not self.sock.peek()
+            return not self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
