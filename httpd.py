@@ -5118,7 +5118,7 @@ class Supervisor:
         """Return the exit status, when a signal has come and all have ended.
         """
         server = self._server
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # but the wake-up
+        signal.signal(signal.SIGCHLD, lambda *_: server.wake())
         while True:
             if server.reload_asked:
                 server.reload_now()     # for workers to come
