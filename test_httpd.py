@@ -1699,7 +1699,7 @@ def test_log_lines(user, line, referer, agent, form, tmp_path):
             users)) as serving, Wire(serving.port) as wire:
         wire.send(HEAD % "\r\n".join(filter(None, lines)).encode("latin-1"))
         answer = wire.response()
-        logged = re.sub(LOG_TIME, "TIME", serving.logged("mark"), 1)
+        logged = re.sub(LOG_TIME, "TIME", serving.logged("mark"), count=1)
         port = wire.sock.getsockname()[1]
     size = len(answer.content)
     if form == "json":
