@@ -6907,7 +6907,7 @@ def test_two_runs_of_the_same_download(here):
     """The second is told so, and neither harms what the first saves."""
     def halves():
         yield ok(ONE)[:-2]
-        wait_until(lambda: os.path.exists("t.part"), "the part")
+        wait_until(lambda: files_in(".").get("t.part"), "the part, locked")
         second.append(get_here("-q", "-o", "t", server.url()))
         yield ONE[-2:]
     second = []
