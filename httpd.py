@@ -3866,7 +3866,7 @@ class AccessLog:
         pipe is opened again, with O_NONBLOCK for our descriptor alone.
         """
         if not self._is_file:
-            self.form.limit = PIPE_BUF - 200    # for who, and for tail
+            self.form.limit = PIPE_BUF - 200    # for who() and tail()
         if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
             with contextlib.suppress(OSError):  # no /proc, or no right to
                 self._fd = os.open("/proc/self/fd/%d" % self._fd,
@@ -4745,7 +4745,7 @@ class Server:
                         needs the socket itself)
 
     Raise StartError, which is an OSError and a ValueError, when it cannot
-    listen, or cannot use a folder, a file or an address.
+    listen, or cannot use a folder or a file; ValueError for a wrong argument.
 
     serve_forever() and shutdown() are those of socketserver, but a Server
     that has ended cannot be used again: RuntimeError.  In a `with` statement
