@@ -1573,22 +1573,28 @@ def log_date(seconds: int) -> str:
         abs(offset) // 60, abs(offset) % 60)
 
 
-# A line has three parts: who() asked, the rest() - request and answer - and a
-# tail() on how it ended.  who() is called once for a connection, rest() once
-# for a request and its answer, so that most lines cost little.
+def cut(text: str, limit: int) -> str:
+    """Return *text* in at most *limit* characters, with both its ends.
+
+    >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
+    'GET /aaaaaaaaaaaaa... HTTP/1.1'
+    """
+    return text if len(text) <= limit else text[:limit - 12] + "..." + text[-9:]
 
 
 class LogForm:
-    """NCSA's common log format.
+    """NCSA's common log format, with more fields at the end of a line.
 
-    *limit*: if rest() is longer than this many characters, what the client
-    wrote in it is cut.
+    A line has three parts: who() asked, the rest() - request and answer - and
+    a tail() on how it ended.  who() is called once for a connection, rest()
+    once for a request and its answer, so that most lines cost little.
     """
 
-    is_timed = False    # whether tail() has anything to say
+    is_timed = False        # whether tail() has anything to say
+    limit = sys.maxsize     # characters for each value that a client wrote
 
-    def __init__(self) -> None:
-        self.limit: Optional[int] = None
+    def __init__(self, fields: "Sequence[str]" = ()):
+        self._fields = fields
 
     def who(self, address: str, port: "Optional[int]") -> str:
         """Return what a line begins with: the client's address."""
@@ -1600,20 +1606,13 @@ class LogForm:
         *date* is as log_date() gives it, *size* the bytes of content that
         were really sent.
         """
-        rest = self._rest(date, request, status, size, None)
-        if self.limit and len(rest) > self.limit:
-            rest = self._rest(date, request, status, size, self.limit // 4)
-        return rest
-
-    def _rest(self, date: str, request: Request, status: int, size: int,
-              limit: "Optional[int]") -> str:
+        texts = [request.line] + [
+            request.fields.get(name) or "-" for name in self._fields]
+        line, *more = ['"%s"' % cut(escape(text), self.limit)
+                       for text in texts]
         user = escape(request.user).replace(" ", "\\x20") or "-"
-        return ' - %s [%s] "%s" %d %d%s\n' % (
-            user, date, cut(escape(request.line), limit), status, size,
-            self._agents(request, limit))
-
-    def _agents(self, request: Request, limit: "Optional[int]") -> str:
-        return ""
+        words = ["", "-", user, "[%s]" % date, line, str(status), str(size)]
+        return " ".join(words + more) + "\n"
 
     def tail(self, seconds: float, aborted: bool) -> str:
         """Return the end of a line.
@@ -1624,41 +1623,36 @@ class LogForm:
         return ""
 
 
-class CombinedForm(LogForm):
-    """The same with Referer and User-Agent."""
-
-    def _agents(self, request: Request, limit: "Optional[int]") -> str:
-        return "".join([
-            ' "%s"' % cut(escape(request.fields.get(name) or "-"), limit)
-            for name in ("referer", "user-agent")])
-
-
 class JSONForm(LogForm):
     """A line is a JSON object."""
 
     is_timed = True
 
     def __init__(self) -> None:
-        super().__init__()
         import json  # now: later there may be no descriptor for it
         self._json = json.dumps
 
+    def _members(self, **values: object) -> str:
+        return self._json(values)[1:-1] + ", "
+
+    def _cut(self, text: "Optional[str]") -> "Optional[str]":
+        shown = text and cut(text, self.limit - 2)  # and quotes
+        if text and len(self._json(shown)) > self.limit:
+            return cut(text, self.limit // 6)   # a character may become six
+        return shown
+
     def who(self, address: str, port: "Optional[int]") -> str:
         """Return what a line begins with: the client's address and port."""
-        return '{"address": %s, "port": %s, ' % (
-            self._json(address), self._json(port))
+        return "{" + self._members(address=address, port=port)
 
-    def _rest(self, date: str, request: Request, status: int, size: int,
-              limit: "Optional[int]") -> str:
-        values = [  # in which a character may become six
-            self._json(text and cut(text, limit and limit // 6))
-            for text in (request.line, request.fields.get("referer"),
-                         request.fields.get("user-agent"))]
+    def rest(self, date: str, request: Request, status: int, size: int) -> str:
+        """Return what follows that; see LogForm."""
         user = request.user.encode("latin-1").decode("utf-8", "replace")
-        return ('"time": "%s", "user": %s, "request": %s, "status": %d,'
-                ' "bytes": %d, "referer": %s, "user_agent": %s, ' % (
-                    date, self._json(user or None), values[0], status, size,
-                    values[1], values[2]))
+        return self._members(
+            time=date, user=user or None, request=self._cut(request.line),
+            status=status, bytes=size,
+            referer=self._cut(request.fields.get("referer")),
+            user_agent=self._cut(request.fields.get("user-agent")))
 
     def tail(self, seconds: float, aborted: bool) -> str:
         """Return the end of a line."""
@@ -1666,20 +1660,9 @@ class JSONForm(LogForm):
             int(seconds * 1e6), "true" if aborted else "false")
 
 
-def cut(text: str, limit: "Optional[int]") -> str:
-    """Return *text* in at most *limit* characters, with both its ends.
-
-    *limit* is 12 at least; None for none.
-
-    >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
-    'GET /aaaaaaaaaaaaa... HTTP/1.1'
-    """
-    if limit is None or len(text) <= limit:
-        return text
-    return text[:limit - 12] + "..." + text[-9:]
-
-
-LOG_FORMS = {"combined": CombinedForm, "common": LogForm, "json": JSONForm}
+LOG_FORMS: "Dict[str, Callable[[], LogForm]]" = {
+    "common": LogForm, "json": JSONForm,
+    "combined": functools.partial(LogForm, ("referer", "user-agent"))}
 
 # ---- Proxies ----------------------------------------------------------------
 
@@ -3866,7 +3849,8 @@ class AccessLog:
         pipe is opened again, with O_NONBLOCK for our descriptor alone.
         """
         if not self._is_file:
-            self.form.limit = PIPE_BUF - 200    # for who() and tail()
+            # For three values; 200 for the rest of a line.
+            self.form.limit = (PIPE_BUF - 200) // 4
         if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
             with contextlib.suppress(OSError):  # no /proc, or no right to
                 self._fd = os.open("/proc/self/fd/%d" % self._fd,
