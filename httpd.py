@@ -255,8 +255,7 @@ METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE",
      "PATCH"])
 
-# The fields that describe or frame a response: --header cannot set them.  See
-# also caches().
+# The fields that describe or frame a response: --header cannot set them.
 RESERVED_FIELDS = frozenset(
     ["accept-ranges", "allow", "connection", "content-encoding",
      "content-length", "content-location", "content-range", "content-type",
@@ -822,21 +821,16 @@ class Answer:
         self.token = object()
         return self
 
-    def redated(self, date: str) -> "Answer":
-        """Return a copy with another Date, which is its first field.
+    def redate(self, date: str) -> None:
+        """Change the Date, which is its first field.
 
-        A copy, for the old one may be half sent.  It takes a quarter of the
-        time that making it anew takes.
+        What is half sent stays the same: its pieces are in the connection.
         """
-        answer = Answer.__new__(Answer)
-        for name in self.__slots__:
-            setattr(answer, name, getattr(self, name))
         old, new = [b"\r\nDate: %s\r\n" % each.encode()
                     for each in (self.date, date)]
-        answer.data = self.data.replace(old, new, 1)
-        answer.date = date
-        answer.token = object()
-        return answer
+        self.data = self.data.replace(old, new, 1)
+        self.date = date
+        self.token = object()
 
     def sources(self) -> "Set[Source]":
         """Return the Sources of its content."""
@@ -857,18 +851,9 @@ def pieces_length(pieces: "Iterable[Any]") -> int:
                else len(piece) for piece in pieces)
 
 
-def caches(name: str) -> bool:
-    """Return whether field *name* tells caches how long to keep an answer.
-
-    Some caches have fields of their own, which they prefer to RFC 9111's.
-
-    >>> caches("Cache-Control"), caches("CDN-Cache-Control"), caches("Vary")
-    (True, True, False)
-    """
-    return name.lower().endswith((
-        "cache-control",    # RFC 9213, 2.1
-        "expires",          # RFC 9111, 5.3; X-Accel-Expires of nginx
-        "surrogate-control"))
+# How the names end of fields that tell caches how long to keep an answer.
+# Some caches have their own, which they prefer to RFC 9111's (RFC 9213, 2.1).
+FOR_CACHES = "cache-control", "expires", "surrogate-control"
 
 
 def render_head(answer: Answer, date: str, connection: str,
@@ -888,7 +873,8 @@ def render_head(answer: Answer, date: str, connection: str,
     if answer.content is not None:
         fields.append(("Content-Length", str(answer.length())))
     if answer.status >= 400:
-        headers = [field for field in headers if not caches(field[0])]
+        headers = [field for field in headers
+                   if not field[0].lower().endswith(FOR_CACHES)]
     if headers:
         names = {name.lower() for name, _ in headers}
         fields = [field for field in fields if field[0].lower() not in names]
@@ -4558,7 +4544,7 @@ class Loop:
             self.kept.drop(key)
             return None
         if answer.date is not self.date:
-            answer = self.kept[key] = answer.redated(self.date)
+            answer.redate(self.date)
         answer.turn = self.turn
         return answer
 
