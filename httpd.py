@@ -119,7 +119,7 @@ import sys
 import threading
 import time
 from bisect import bisect
-from collections import OrderedDict, deque
+from collections import OrderedDict, deque, namedtuple
 from operator import attrgetter
 
 TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
@@ -1371,15 +1371,8 @@ def error_page(status: int, detail: str) -> bytes:
     return (page + PAGE_END).encode("utf-8")
 
 
-class Entry:
-    """A name in a folder as its listing shows it; *size* None for a folder."""
-
-    __slots__ = ("name", "size", "mtime")
-
-    def __init__(self, name: bytes, size: "Optional[int]", mtime: int):
-        self.name = name
-        self.size = size
-        self.mtime = mtime
+# A name in a folder as its listing shows it; the size is None for a folder.
+Entry = namedtuple("Entry", "name size mtime")
 
 
 def natural_key(name: bytes) -> "Tuple[str, bytes]":
@@ -1405,8 +1398,7 @@ COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
 class Listing:
     """How a folder is shown: as HTML or JSON, in which order.
 
-    Its content is start(), then row() of each entry with separator between
-    them, then end().
+    Its content is start(), then row() of each entry, then end().
     """
 
     def __init__(self, segments: "Sequence[bytes]", query: str,
@@ -1417,9 +1409,8 @@ class Listing:
         self.reverse = words.get("order") == "desc"
         self.as_json = as_json
         self.media = "application/json" if as_json else HTML
-        self.separator = ",\n" if as_json else "\n"
         self.segments = segments
-        self.is_empty = True
+        self._separator = ""    # between rows: before the first one none
 
     def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
         """Return what *entry* is sorted by, among folders or among files."""
@@ -1449,44 +1440,49 @@ class Listing:
             aria, order, sort, COLUMNS[sort][0])
 
     def row(self, entry: Entry) -> str:
-        """Return what shows *entry*."""
-        self.is_empty = False
-        return self._json(entry) if self.as_json else self._html(entry)
+        """Return what shows *entry*, after what divides it from the last."""
+        row = json_row(entry) if self.as_json else html_row(entry)
+        separator, self._separator = (
+            self._separator, ",\n" if self.as_json else "\n")
+        return separator + row
 
     def end(self) -> str:
         """Return what comes after the rows."""
         if self.as_json:
             return "\n]\n"
-        note = "<p>This folder is empty.</p>\n" if self.is_empty else ""
+        note = "" if self._separator else "<p>This folder is empty.</p>\n"
         return "\n</table>\n" + note + PAGE_END
 
-    def _html(self, entry: Entry) -> str:
-        slash, size = "/", ""
-        if entry.size is not None:
-            slash, size = "", '<span title="%d bytes">%s</span>' % (
-                entry.size, size_for_people(entry.size))
-        stamp = listing_time(entry.mtime)
-        if stamp:
-            stamp = '<time datetime="%sZ">%s</time>' % (
-                stamp.replace(" ", "T"), stamp[:-3])
-        return '<tr><td><a href="%s%s">%s%s</a><td>%s<td>%s' % (
-            percent_encode(entry.name), slash,
-            name_for_people(entry.name), slash, size, stamp)
 
-    def _json(self, entry: Entry) -> str:
-        """Return a JSON object like one of nginx's autoindex.
+def html_row(entry: Entry) -> str:
+    """Return the row of a table that shows *entry*."""
+    slash, size = "/", ""
+    if entry.size is not None:
+        slash, size = "", '<span title="%d bytes">%s</span>' % (
+            entry.size, size_for_people(entry.size))
+    stamp = listing_time(entry.mtime)
+    if stamp:
+        stamp = '<time datetime="%sZ">%s</time>' % (
+            stamp.replace(" ", "T"), stamp[:-3])
+    return '<tr><td><a href="%s%s">%s%s</a><td>%s<td>%s' % (
+        percent_encode(entry.name), slash,
+        name_for_people(entry.name), slash, size, stamp)
 
-        A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
-        """
-        import json
-        fields: Dict[str, object] = OrderedDict()
-        fields["name"] = entry.name.decode("utf-8", "surrogateescape")
-        fields["type"] = "directory" if entry.size is None else "file"
-        if 0 <= entry.mtime <= HTTP_DATE_MAX:
-            fields["mtime"] = http_date(entry.mtime)
-        if entry.size is not None:
-            fields["size"] = entry.size
-        return json.dumps(fields)
+
+def json_row(entry: Entry) -> str:
+    """Return a JSON object like one of nginx's autoindex.
+
+    A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
+    """
+    import json
+    fields: Dict[str, object] = OrderedDict()
+    fields["name"] = entry.name.decode("utf-8", "surrogateescape")
+    fields["type"] = "directory" if entry.size is None else "file"
+    if 0 <= entry.mtime <= HTTP_DATE_MAX:
+        fields["mtime"] = http_date(entry.mtime)
+    if entry.size is not None:
+        fields["size"] = entry.size
+    return json.dumps(fields)
 
 
 NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -2513,12 +2509,10 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
     except HTTPError as error:
         return error
     rows, blocks = [listing.start()], []
-    separator = ""
     for kind in runs:
         kind[-1].sort(key=listing.key, reverse=listing.reverse)
         for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
-            rows.append(separator + listing.row(entry))
-            separator = listing.separator
+            rows.append(listing.row(entry))
             if time.perf_counter() > until:
                 blocks.append("".join(rows).encode("utf-8"))
                 rows.clear()
