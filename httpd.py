@@ -205,7 +205,6 @@ KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_TEXT = 10                 # bytes of text kept for each byte of a head
 KNOWN_OBJECTS = 4 * KIB         # of the objects for each
 KEPT_FACT = KIB                 # of the objects for each fact of an answer
-FORWARDED_KNOWN_SIZE = KIB      # of an X-Forwarded-For that is remembered
 LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
 
 # Counts.
@@ -216,7 +215,6 @@ WORKERS_MAX = 256               # no machine can use more
 SHARE_SLACK = 2                 # connections more than its share, to a worker
 SHARE_STEP = 8                  # connections that others do not come for
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
-FORWARDED_KNOWN = 1024          # values of it that are remembered
 RANGES_MAX = 256                # in one request; zsync asks for many
 LINKS_MAX = 16                  # to folders, on one path: those that link to
                                 # each other multiply without a loop
@@ -1432,19 +1430,19 @@ class Listing:
     def _column(self, sort: str) -> str:
         """Return the head of a column, a button that sorts by it."""
         # Not a link: crawlers would fetch the folder again in each order.
-        this, other = ("desc", "asc") if self.reverse else ("asc", "desc")
         aria, order = "", "asc"
         if sort == self.sort:
-            aria, order = ' aria-sort="%sending"' % this, other
+            this, order = ("desc", "asc") if self.reverse else ("asc", "desc")
+            aria = ' aria-sort="%sending"' % this
         return '<th%s><button form="%s" name="sort" value="%s">%s</button>' % (
             aria, order, sort, COLUMNS[sort][0])
 
     def row(self, entry: Entry) -> str:
         """Return what shows *entry*, after what divides it from the last."""
-        row = json_row(entry) if self.as_json else html_row(entry)
-        separator, self._separator = (
-            self._separator, ",\n" if self.as_json else "\n")
-        return separator + row
+        row = self._separator + (
+            json_row(entry) if self.as_json else html_row(entry))
+        self._separator = ",\n" if self.as_json else "\n"
+        return row
 
     def end(self) -> str:
         """Return what comes after the rows."""
@@ -1475,9 +1473,9 @@ def json_row(entry: Entry) -> str:
     A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
     """
     import json
-    fields: Dict[str, object] = OrderedDict()
-    fields["name"] = entry.name.decode("utf-8", "surrogateescape")
-    fields["type"] = "directory" if entry.size is None else "file"
+    fields: Dict[str, object] = {
+        "name": entry.name.decode("utf-8", "surrogateescape"),
+        "type": "directory" if entry.size is None else "file"}
     if 0 <= entry.mtime <= HTTP_DATE_MAX:
         fields["mtime"] = http_date(entry.mtime)
     if entry.size is not None:
@@ -1689,8 +1687,6 @@ class TrustedProxies:
             if "%" in name or name.lower().startswith("::ffff:"):
                 raise ValueError("%r has a zone, or is IPv4-mapped: write that"
                                  " as IPv4" % name)
-        # Parsing an address takes as long as answering two requests.
-        self._known = functools.lru_cache(FORWARDED_KNOWN)(self._named)
 
     def __contains__(self, address: str) -> bool:
         import ipaddress
@@ -1706,13 +1702,7 @@ class TrustedProxies:
         X-Forwarded-For.  So it is read from the right, to the first that is
         no trusted proxy, or no address: anybody may have written the rest.
         """
-        is_short = len(forwarded) <= FORWARDED_KNOWN_SIZE
-        named = self._known if is_short else self._named
-        return named(forwarded) or peer
-
-    def _named(self, forwarded: str) -> "Optional[Peer]":
-        """Return whom *forwarded* names; None if that is no address."""
-        client = None
+        client = peer
         members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
         for member in reversed(parse_list(",".join(members))):
             found = parse_forwarded(member)
