@@ -649,16 +649,21 @@ def parse_request(head: bytes) -> Request:
     nothing after it on the connection can be trusted either.
     Source: RFC 9112, 2.2, 3, 5, 6.3, 9.3 and 11.2.
     """
-    if len(head) > HEAD_MAX:
-        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
+    check_size(head)
     lines = head[:-4].split(b"\r\n")
     if not lines[0] and lines[1:]:
         del lines[0]  # RFC 9112, 2.2: skip an empty line before it
-    method, target, minor = parse_request_line(lines[0])
+    parts = REQUEST_LINE.fullmatch(lines[0])
+    if not parts:
+        raise HTTPError(400, "A request begins 'method target HTTP/version'.")
+    method, target, major, minor = [
+        part.decode("latin-1") for part in parts.groups()]
+    if major != "1":
+        raise HTTPError(505, "This server speaks HTTP/1.1.")
     if len(lines) - 1 > FIELDS_MAX:
         raise HTTPError(431, "More than %d field lines." % FIELDS_MAX)
     fields = parse_fields(lines[1:])
-    host = fields.get("host", "" if minor else "none")  # RFC 9112, 3.2
+    host = fields.get("host", "none" if minor == "0" else "")   # 9112, 3.2
     if not HOST.fullmatch(host):    # of two, joined with ", ", it matches none
         raise HTTPError(400, "The request needs one Host field, a valid one.")
     has_body = announces_body(fields)
@@ -671,20 +676,6 @@ def parse_request(head: bytes) -> Request:
     return Request(
         lines[0].decode("latin-1"), method, path, query, fields,
         connection_option(fields, minor, has_body), has_body)
-
-
-def parse_request_line(line: bytes) -> "Tuple[str, str, int]":
-    """Return (method, request target, minor version) of *line*."""
-    if len(line) > REQUEST_LINE_MAX:
-        raise HTTPError(414, "The request line is longer than %d bytes."
-                        % REQUEST_LINE_MAX)
-    match = REQUEST_LINE.fullmatch(line)
-    if not match:
-        raise HTTPError(400, "A request begins 'method target HTTP/version'.")
-    method, target, major, minor = match.groups()
-    if major != b"1":
-        raise HTTPError(505, "This server speaks HTTP/1.1.")
-    return method.decode("ascii"), target.decode("latin-1"), int(minor)
 
 
 def announces_body(fields: "Dict[str, str]") -> bool:
@@ -705,7 +696,7 @@ def announces_body(fields: "Dict[str, str]") -> bool:
     return length.strip("0, ") != ""
 
 
-def connection_option(fields: "Dict[str, str]", minor: int,
+def connection_option(fields: "Dict[str, str]", minor: str,
                       has_body: bool) -> str:
     """Return the answer's Connection value: "", "keep-alive" or "close".
 
@@ -714,7 +705,7 @@ def connection_option(fields: "Dict[str, str]", minor: int,
     options = parse_list(fields.get("connection", "").lower())
     if has_body or "close" in options:
         return "close"
-    if minor:
+    if minor != "0":
         return ""
     return "keep-alive" if "keep-alive" in options else "close"
 
@@ -728,6 +719,18 @@ def unparsed_request(received: bytes) -> Request:
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
     method = "HEAD" if line.startswith(b"HEAD ") else ""
     return Request(line.decode("latin-1"), method, "", "", {}, "close", True)
+
+
+def check_size(received: bytes) -> None:
+    """Raise HTTPError if *received*, a head or its beginning, is too long.
+    """
+    if len(received) > HEAD_MAX:
+        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
+    start = 2 if received.startswith(b"\r\n") else 0    # an empty line
+    stop = start + REQUEST_LINE_MAX + 2
+    if len(received) >= stop and received.find(b"\r\n", start, stop) < 0:
+        raise HTTPError(414, "The request line is longer than %d bytes."
+                        % REQUEST_LINE_MAX)
 
 
 HEAD_END = b"\r\n\r\n"
@@ -744,12 +747,7 @@ def check_partial(received: bytes, start: int) -> None:
         raise HTTPError(400, "This is not HTTP.")  # TLS, perhaps
     if BARE_LF.search(received, max(0, start - 1)):
         raise HTTPError(400, "A line ends with LF alone.")
-    if len(received) > HEAD_MAX:
-        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
-    if (len(received) > REQUEST_LINE_MAX + 4
-            and received.find(b"\r\n", 2, REQUEST_LINE_MAX + 4) < 0):
-        raise HTTPError(414, "The request line is longer than %d bytes."
-                        % REQUEST_LINE_MAX)
+    check_size(received)
 
 
 # ---- Answer -----------------------------------------------------------------
