@@ -200,7 +200,6 @@ GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one step: about 2 ms
 ENCODING_WITHIN = KIB           # where HTML declares its own (HTML, 4.2.5)
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
-SALT_SIZE, HASH_SIZE = 16, 32   # of new hashes of passwords
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 KNOWN_TEXT = 10                 # bytes of text kept for each byte of a head
 KNOWN_OBJECTS = 4 * KIB         # of the objects for each
@@ -1170,20 +1169,8 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
 # ---- Passwords --------------------------------------------------------------
 
 
-class PasswordHash:
-    """A password's hash by scrypt (RFC 7914), and its *cost*: n, r, p.
-
-    Raise ValueError if these take too much time or memory, or are invalid.
-    """
-
-    __slots__ = ("cost", "salt", "hash")
-
-    def __init__(self, n: int, r: int, p: int, salt: bytes, hashed: bytes):
-        if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
-            raise ValueError("scrypt's n, r or p is invalid or too large")
-        self.cost = n, r, p
-        self.salt = salt
-        self.hash = hashed
+class PasswordHash(namedtuple("PasswordHash", "cost salt hash")):
+    """A password's hash by scrypt (RFC 7914), and its *cost*: n, r, p."""
 
     def make(self, password: bytes) -> bytes:
         """Return the hash of *password* with the same salt and cost."""
@@ -1208,7 +1195,9 @@ BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
 
 
 def parse_password_hash(text: str) -> PasswordHash:
-    """Return the PasswordHash in *text*, or raise ValueError.
+    """Return the PasswordHash in *text*.
+
+    Raise ValueError if it is none, or takes too much time or memory.
 
     >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 24 * "A").cost
     (2, 8, 1)
@@ -1217,11 +1206,13 @@ def parse_password_hash(text: str) -> PasswordHash:
     match = re.fullmatch(PASSWORD_HASH, text)
     if not match:
         raise ValueError("it is not 'scrypt$n$r$p$salt$hash'")
-    salt, hashed = map(base64.b64decode, match.group(4, 5))
-    if not (SALT_SIZE // 2 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
-        raise ValueError("the salt or the hash is too short or too long")
     n, r, p = map(int, match.group(1, 2, 3))
-    return PasswordHash(n, r, p, salt, hashed)
+    if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
+        raise ValueError("scrypt's n, r or p is invalid or too large")
+    salt, hashed = map(base64.b64decode, match.group(4, 5))
+    if not (8 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
+        raise ValueError("the salt or the hash is too short or too long")
+    return PasswordHash((n, r, p), salt, hashed)
 
 
 def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
@@ -2558,8 +2549,8 @@ class Users:
         # A dummy hash of each cost, for users without one of that cost: so
         # every name, known or unknown, takes the same time.
         self._dummies = [
-            PasswordHash(n, r, p, os.urandom(SALT_SIZE), os.urandom(HASH_SIZE))
-            for n, r, p in {each.cost for each in self._hashes.values()}]
+            PasswordHash(cost, os.urandom(16), os.urandom(32))
+            for cost in {each.cost for each in self._hashes.values()}]
         try:
             for dummy in self._dummies:
                 dummy.make(b"")
@@ -2567,7 +2558,7 @@ class Users:
             why = str(exc) or "too much memory"
             raise StartError("cannot use %s: scrypt refuses n, r and p of a"
                              " hash in it: %s." % (path, why))
-        self._key = os.urandom(HASH_SIZE)
+        self._key = os.urandom(32)
         self._right = Cache(limits.LET_IN_MAX)
         self._wrong = Cache(limits.REFUSED_MAX)
         self._rest_until = 0.0
@@ -2585,7 +2576,7 @@ class Users:
         user, password = credentials
         import hashlib
         digest = hashlib.blake2b(user + b":" + password, key=self._key,
-                                 digest_size=HASH_SIZE).digest()
+                                 digest_size=32).digest()
         if digest in self._wrong:
             raise unauthorized()
         if digest not in self._right:
@@ -5532,7 +5523,7 @@ def hash_password() -> None:
     import base64
     need_scrypt("--hash-password")
     try:
-        password, salt = ask_password(), os.urandom(SALT_SIZE)
+        password, salt = ask_password(), os.urandom(16)
         if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
             raise StartError("a password has 1 to %d bytes, and no control"
                              " characters." % PASSWORD_MAX)
@@ -5542,8 +5533,7 @@ def hash_password() -> None:
         raise StartError("this locale cannot spell the password; give it by a"
                          " pipe.")
     try:
-        hashed = PasswordHash(*SCRYPT, salt=salt, hashed=bytes(HASH_SIZE)
-                              ).make(password)
+        hashed = PasswordHash(SCRYPT, salt, bytes(32)).make(password)
     except ValueError as exc:   # this OpenSSL refuses
         raise StartError("cannot hash the password: %s." % exc)
     line = "$".join(["scrypt"] + list(map(str, SCRYPT)) + [
