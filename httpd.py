@@ -172,9 +172,8 @@ DRAIN_SILENT = 1                # then, for clients that have sent nothing:
                                 # by then their first bytes have come, or
                                 # never will
 DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
-LEFT_LOOK = 1                   # between checks for waiting clients that left
-LISTING_GRACE = 1               # for a client that takes nothing of a listing
-                                # while others wait for theirs
+LEFT_LOOK = 1                   # between checks for waiting clients that left,
+                                # and of those who take nothing of a listing
 LISTING_SECONDS = 0.001         # spent on one listing at a time
 PATIENCE_MAX = 3600             # in one select(); epoll takes at most 2e6
 PAUSE = 1                       # before accepting again when the selector
@@ -188,27 +187,22 @@ SHARE_LOOK = 0.002              # between checks whether they did
 
 # Bytes.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
-SMALL = 64 * KIB                # content up to this leaves with its head
+SMALL = 64 * KIB                # sent in one piece: a head and content up to
+                                # this, or pipelined answers of this in all
 MEMORY_MAX = MIB                # content up to this is sent from memory
 CONTENTS_MAX = 64 * MIB         # of such contents that are being sent
 LISTINGS_MAX = 16 * MIB         # of listings being sent; then others wait
 FILE_SLICE = MIB                # of content, to one connection in one step
 TLS_SLICE = 256 * KIB           # the same over TLS
-QUEUE_MAX = 64 * KIB            # pipelined answers to collect before sending
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
 DIGEST_SLICE = MIB              # hashed in one step: about 2 ms
-ENCODING_WITHIN = KIB           # where HTML declares its own (HTML, 4.2.5)
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
-KNOWN_TEXT = 10                 # bytes of text kept for each byte of a head
-KNOWN_OBJECTS = 4 * KIB         # of the objects for each
-KEPT_FACT = KIB                 # of the objects for each fact of an answer
 LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
 
 # Counts.
-SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
-SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
+SCRYPT_COST_MAX = 2**19         # n * r * p of hashes in a file: 0.2 s, and
                                 # 128 * n * r bytes: 64 MiB
 WORKERS_MAX = 256               # no machine can use more
 SHARE_SLACK = 2                 # connections more than its share, to a worker
@@ -221,29 +215,11 @@ JOBS_MAX = 2                    # heavy ones at a time, see Job.is_heavy()
 JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
-READ_TRIES = 10                 # of a file that changes, or is replaced,
-                                # while it is read
+TRIES_MAX = 10                  # of what others change meanwhile: a file that
+                                # is read, a port that was free
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
-FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
-EXPOSED_SHOWN = 5               # names that are hardly for others, at start
-LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
-SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
-FD_SETSIZE = 1024               # POSIX's select() takes none from there on
-OPEN_MAX = 10240                # descriptors that macOS allows on request
-
-# A file's times tick coarsely.  Until it has been unchanged for this long, its
-# next change may leave the same times.  Till then they are no validator, and
-# nothing made from the file is kept.
-SETTLED_NS = 50 * 10**6         # Linux ticks every 1 to 10 ms
-SETTLED_COARSE_NS = 2 * 10**9   # where times are whole seconds (FAT: two)
-
-# Build systems give all files one fixed time, whatever is in them: Nix 1,
-# OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
-MTIME_MIN = 504921600           # 1986-01-01, the first that tells anything
-MTIME_OF_BAZEL = 946684800
-HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
 
 DEFAULT_FILES = (b"index.html", b"index.htm")
 NOT_FOUND_FILE = b"404.html"
@@ -427,6 +403,9 @@ HTTP_DATES = [form % {
     "%(weekday)s, (?P<day>[0-9]{2}) %(month)s (?P<year>[0-9]{4}) %(time)s GMT",
     "%(long)s, (?P<day>[0-9]{2})-%(month)s-(?P<year>[0-9]{2}) %(time)s GMT",
     "%(weekday)s %(month)s (?P<day>[0-9 ][0-9]) %(time)s (?P<year>[0-9]{4})")]
+
+
+HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
 
 
 def http_date(seconds: int) -> str:
@@ -889,13 +868,34 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+# A file's times tick coarsely.  Until it has been unchanged for this long, its
+# next change may leave the same times.  Till then they are no validator, and
+# nothing made from the file is kept.
+SETTLED_NS = 50 * 10**6         # Linux ticks every 1 to 10 ms
+SETTLED_COARSE_NS = 2 * 10**9   # where times are whole seconds (FAT: two)
+
+
+def is_settled(status: os.stat_result, now: float) -> bool:
+    """Return whether the file's next change will change its times.
+
+    *now* is seconds since 1970, read before the *status*.
+    """
+    now_ns = int(now * 1e9)
+    limit = SETTLED_NS if status.st_ctime_ns % 10**9 else SETTLED_COARSE_NS
+    return min(abs(now_ns - status.st_ctime_ns),
+               abs(now_ns - status.st_mtime_ns)) > limit
+
+
 def tells_change(mtime: int) -> bool:
     """Return whether *mtime*, in seconds, can be when a file really changed.
 
-    >>> tells_change(10**9), tells_change(1), tells_change(MTIME_OF_BAZEL)
+    Build systems give all files one fixed time, whatever is in them: Nix 1,
+    OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
+
+    >>> tells_change(10**9), tells_change(1), tells_change(946684800)
     (True, False, False)
     """
-    return mtime >= MTIME_MIN and mtime != MTIME_OF_BAZEL
+    return mtime >= 504921600 and mtime != 946684800    # from 1986 on
 
 
 def entity_tag(status: os.stat_result, data: "Optional[bytes]",
@@ -1150,8 +1150,8 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind is not None and not kind.startswith("text/"):
         return kind
     declared = b""
-    if kind == "text/html":
-        found = filter(None, ENCODING.findall(head[:ENCODING_WITHIN]))
+    if kind == "text/html":     # declares it in its first KiB (HTML, 4.2.5)
+        found = filter(None, ENCODING.findall(head[:KIB]))
         declared = next(found, b"").lower()
     # No text has NUL; no UTF-8 text has ESC, which ISO 2022 shifts with.
     is_utf_8 = (declared in (b"", b"utf-8", b"utf8")
@@ -1167,6 +1167,8 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
 
 
 # ---- Passwords --------------------------------------------------------------
+
+SCRYPT = 8192, 8, 1     # n, r and p of new hashes: 30 ms, 8 MiB
 
 
 class PasswordHash(namedtuple("PasswordHash", "cost salt hash")):
@@ -1769,17 +1771,6 @@ def real_path(path: bytes) -> bytes:
 def unknown_state(path: bytes) -> object:
     """Return a value that equals no other: a fact that never holds again."""
     return object()
-
-
-def is_settled(status: os.stat_result, now: float) -> bool:
-    """Return whether the file's next change will change its times.
-
-    *now* is seconds since 1970, read before the *status*.
-    """
-    now_ns = int(now * 1e9)
-    limit = SETTLED_NS if status.st_ctime_ns % 10**9 else SETTLED_COARSE_NS
-    return min(abs(now_ns - status.st_ctime_ns),
-               abs(now_ns - status.st_mtime_ns)) > limit
 
 
 def names_below(root: bytes, path: bytes) -> "List[bytes]":
@@ -2645,7 +2636,7 @@ def respond(request: Request, site: Site, work: Work, now: float,
     *arrived* is when it arrived, by the clock of *work*.  Raise NotReady if
     something that takes long must be made first.
     """
-    for _ in range(READ_TRIES):
+    for _ in range(TRIES_MAX):
         with contextlib.suppress(Changed):
             return Responder(request, site, work, now, arrived).respond()
     return error_answer(HTTPError(503, "The file changes all the time."))
@@ -3421,13 +3412,13 @@ class Connection:
         """Return the requests in the buffer and their Answers; () where the
         buffer has none, or it must wait.
 
-        It stops before QUEUE_MAX bytes, and after a large answer or one that
+        It stops before SMALL bytes, and after a large answer or one that
         closes: other requests stay in the buffer until these are sent.
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
         start = size = 0
-        while size < QUEUE_MAX:
+        while size < SMALL:
             stop = buffer.find(HEAD_END, max(start, self.checked - 3)
                                ) + len(HEAD_END)
             if stop < len(HEAD_END):
@@ -3453,7 +3444,7 @@ class Connection:
                 raise
             answer = pair[1]
             size += len(answer.data)
-            if queue and size > QUEUE_MAX and not answer.rest:
+            if queue and size > SMALL and not answer.rest:
                 start -= len(head)  # it would be copied once more
                 break
             queue.append(pair)
@@ -3885,7 +3876,7 @@ NO_ADDRESS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
 
 
 def listening_sockets(bind: "Sequence[str]", port: int,
-                      tries: int = FREE_PORT_TRIES) -> "List[socket.socket]":
+                      tries: int = TRIES_MAX) -> "List[socket.socket]":
     """Return sockets that listen at each of the addresses *bind*.
 
     Port 0: the same free port for all of them.  Raise StartError.
@@ -3987,7 +3978,7 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
     try:
         if family == AF_UNIX:
             remove_stale_socket(sockaddr)
-            mask = os.umask(0o777 - SOCKET_MODE)
+            mask = os.umask(0o117)  # mode 0660: its owner, and a group
             try:
                 sock.bind(sockaddr)
             finally:
@@ -4048,7 +4039,7 @@ def inherited_sockets() -> "List[socket.socket]":
     try:
         if not re.fullmatch("[1-9][0-9]{0,2}", count):
             raise OSError(errno.EINVAL, "that is no number")
-        for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + int(count)):
+        for fd in range(3, 3 + int(count)):
             what = "descriptor %d" % fd
             socks.append(inherited_socket(fd))
         return socks
@@ -4432,7 +4423,7 @@ class Loop:
             if connection.queue and any(
                     source.pool is self.work.listings
                     for source in connection.queue[-1][1].sources()):
-                due = connection.began + LISTING_GRACE
+                due = connection.began + LEFT_LOOK
                 if self.now < due:
                     self.wake_by(due)
                     break
@@ -4496,8 +4487,8 @@ class Loop:
                 except HTTPError as error:
                     return request, self._render(request, error_answer(error))
             if len(head) <= KNOWN_HEAD_MAX:
-                self.known.put(head, request, KNOWN_OBJECTS
-                               + KNOWN_TEXT * len(head))
+                # Measured: the objects, and ten bytes of text for each one.
+                self.known.put(head, request, 4 * KIB + 10 * len(head))
         answer = self.kept.get(request.key)
         if answer and answer.turn != self.turn:
             answer = self.renewed(request.key, answer)
@@ -4552,7 +4543,7 @@ class Loop:
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(
                 request.key, answer, len(request.key) + 2 * len(answer.data)
-                + KEPT_FACT * (2 + len(answer.facts))
+                + KIB * (2 + len(answer.facts))     # of objects
                 + sum(len(source.data) for source in answer.sources()))
         return answer
 
@@ -4973,7 +4964,7 @@ def descriptors_possible() -> int:
         if limit == resource.RLIM_INFINITY:
             limit = MIB
     if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
-        limit = min(limit, FD_SETSIZE)
+        limit = min(limit, 1024)    # FD_SETSIZE
     return limit
 
 
@@ -4983,8 +4974,8 @@ def raise_descriptor_limit() -> None:
     with contextlib.suppress(ImportError):
         import resource
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # macOS refuses an infinite one.
-        for limit in (hard, max(soft, OPEN_MAX)):
+        # macOS refuses an infinite one; it allows 10,240.
+        for limit in (hard, max(soft, 10240)):
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
                 break
@@ -5416,8 +5407,8 @@ def private_things(root: bytes) -> "List[str]":
     names = sorted(ascii(os.fsdecode(name))[1:-1] for name in os.listdir(root)
                    if re.fullmatch(PRIVATE, name))
     if names:
-        more = len(names) - EXPOSED_SHOWN
-        found.append("it holds " + ", ".join(names[:EXPOSED_SHOWN])
+        more = len(names) - 5
+        found.append("it holds " + ", ".join(names[:5])
                      + (" and %d more" % more if more > 0 else ""))
     return found
 
