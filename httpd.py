@@ -297,29 +297,23 @@ MEDIA_TYPES = {
             x-matroska=mkv x-msvideo=avi"""),
         ("font", "collection=ttc otf ttf woff woff2"),
         ("model", "gltf+json=gltf gltf-binary=glb"),
-        # Of the web, and data.
         ("application", """
-            atom+xml=atom json=json,map ld+json=jsonld ogg=ogx rss+xml=rss
-            manifest+json=webmanifest vnd.apple.mpegurl=m3u8
-            vnd.ms-fontobject=eot vnd.sqlite3=sqlite,sqlite3 wasm x-sh=sh
-            x-x509-ca-cert=crt,der,pem xhtml+xml=xhtml xml=xml,xsd,xsl"""),
-        # Documents.
-        ("application", """
-            epub+zip=epub msword=doc pdf postscript=ai,eps,ps rtf
-            vnd.ms-excel=xls vnd.ms-powerpoint=ppt
+            atom+xml=atom epub+zip=epub gzip=gz,tgz java-archive=jar
+            json=json,map ld+json=jsonld manifest+json=webmanifest msword=doc
+            ogg=ogx pdf postscript=ai,eps,ps rss+xml=rss rtf
+            vnd.android.package-archive=apk vnd.apple.mpegurl=m3u8
+            vnd.debian.binary-package=deb vnd.ms-excel=xls
+            vnd.ms-fontobject=eot vnd.ms-powerpoint=ppt
             vnd.oasis.opendocument.presentation=odp
             vnd.oasis.opendocument.spreadsheet=ods
             vnd.oasis.opendocument.text=odt
             vnd.openxmlformats-officedocument.presentationml.presentation=pptx
             vnd.openxmlformats-officedocument.spreadsheetml.sheet=xlsx
             vnd.openxmlformats-officedocument.wordprocessingml.document=docx
-            """),
-        # Archives and packages.
-        ("application", """
-            gzip=gz,tgz java-archive=jar vnd.android.package-archive=apk
-            vnd.debian.binary-package=deb vnd.rar=rar x-7z-compressed=7z
-            x-bzip2=bz2 x-iso9660-image=iso x-rpm=rpm x-tar=tar x-xz=xz zip
-            zstd=zst"""),
+            vnd.rar=rar vnd.sqlite3=sqlite,sqlite3 wasm x-7z-compressed=7z
+            x-bzip2=bz2 x-iso9660-image=iso x-rpm=rpm x-sh=sh x-tar=tar
+            x-x509-ca-cert=crt,der,pem x-xz=xz xhtml+xml=xhtml
+            xml=xml,xsd,xsl zip zstd=zst"""),
     ]
     for subtype, _, others in [word.partition("=") for word in words.split()]
     for suffix in (others or subtype).split(",")
@@ -1537,7 +1531,7 @@ def escape(text: str) -> str:
 def log_date(seconds: int) -> str:
     """Return the local time in the form of the NCSA log, with its zone."""
     local = time.localtime(seconds)
-    offset = local.tm_gmtoff // 60
+    offset = local.tm_gmtoff // 60      # PyPy's strftime() ignores it
     return "%02d/%s/%04d:%02d:%02d:%02d %s%02d%02d" % (
         local.tm_mday, MONTHS[local.tm_mon - 1], local.tm_year, local.tm_hour,
         local.tm_min, local.tm_sec, "-" if offset < 0 else "+",
