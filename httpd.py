@@ -1381,7 +1381,8 @@ COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
 class Listing:
     """How a folder is shown: as HTML or JSON, in which order.
 
-    Its content is start(), then row() of each entry, then end().
+    Its content is start(), then row() of each entry with separator between
+    them, then end().
     """
 
     def __init__(self, segments: "Sequence[bytes]", query: str,
@@ -1393,7 +1394,8 @@ class Listing:
         self.as_json = as_json
         self.media = "application/json" if as_json else HTML
         self.segments = segments
-        self._separator = ""    # between rows: before the first one none
+        self.separator = ",\n" if as_json else "\n"
+        self.is_empty = True
 
     def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
         """Return what *entry* is sorted by, among folders or among files."""
@@ -1423,17 +1425,15 @@ class Listing:
             aria, order, sort, COLUMNS[sort][0])
 
     def row(self, entry: Entry) -> str:
-        """Return what shows *entry*, after what divides it from the last."""
-        row = self._separator + (
-            json_row(entry) if self.as_json else html_row(entry))
-        self._separator = ",\n" if self.as_json else "\n"
-        return row
+        """Return what shows *entry*."""
+        self.is_empty = False
+        return json_row(entry) if self.as_json else html_row(entry)
 
     def end(self) -> str:
         """Return what comes after the rows."""
         if self.as_json:
             return "\n]\n"
-        note = "" if self._separator else "<p>This folder is empty.</p>\n"
+        note = "<p>This folder is empty.</p>\n" if self.is_empty else ""
         return "\n</table>\n" + note + PAGE_END
 
 
@@ -2473,10 +2473,12 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
     except HTTPError as error:
         return error
     rows, blocks = [listing.start()], []
+    separator = ""
     for kind in runs:
         kind[-1].sort(key=listing.key, reverse=listing.reverse)
         for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
-            rows.append(listing.row(entry))
+            rows.append(separator + listing.row(entry))
+            separator = listing.separator
             if time.perf_counter() > until:
                 blocks.append("".join(rows).encode("utf-8"))
                 rows.clear()
