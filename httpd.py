@@ -168,9 +168,7 @@ LINGER_TIMEOUT = 2              # of the client's silence, after the answer
 LINGER_MAX = 30                 # for all of LINGERING
 ROOM_GRACE = 0.1                # for a slow client while others wait for room
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
-DRAIN_SILENT = 1                # then, for clients that have sent nothing:
-                                # by then their first bytes have come, or
-                                # never will
+DRAIN_SILENT = 1                # then, for clients that have sent nothing yet
 DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
 LEFT_LOOK = 1                   # between checks for waiting clients that left,
                                 # and of those who take nothing of a listing
@@ -386,6 +384,7 @@ TARGET = re.compile(
 ENTITY_TAG = re.compile(
     r'(?<![^ \t,])(W/)?("[!#-~\x80-\xff]*")(?![^ \t,])')
 
+HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
 # Compiled when they are first needed: at the start it takes 2 ms.
 HTTP_DATES = [form % {
@@ -397,9 +396,6 @@ HTTP_DATES = [form % {
     "%(weekday)s, (?P<day>[0-9]{2}) %(month)s (?P<year>[0-9]{4}) %(time)s GMT",
     "%(long)s, (?P<day>[0-9]{2})-%(month)s-(?P<year>[0-9]{2}) %(time)s GMT",
     "%(weekday)s %(month)s (?P<day>[0-9 ][0-9]) %(time)s (?P<year>[0-9]{4})")]
-
-
-HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
 
 
 def http_date(seconds: int) -> str:
@@ -1523,8 +1519,6 @@ def escape(text: str) -> str:
     >>> escape('a"\\x1b\\n')
     'a\\\\x22\\\\x1b\\\\x0a'
     """
-    if not UNSAFE.search(text):
-        return text
     return UNSAFE.sub(lambda match: "\\x%02x" % ord(match.group()), text)
 
 
