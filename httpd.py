@@ -1144,15 +1144,13 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
         found = filter(None, ENCODING.findall(head[:KIB]))
         declared = next(found, b"").lower()
     # No text has NUL; no UTF-8 text has ESC, which ISO 2022 shifts with.
-    is_utf_8 = (declared in (b"", b"utf-8", b"utf8")
-                and b"\0" not in head and b"\x1b" not in head)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:    # the last character may continue behind *head*
-        decoder.decode(head, len(head) < SMALL)
-    except UnicodeDecodeError:
-        is_utf_8 = False
-    if is_utf_8:
-        return (kind or "text/plain") + "; charset=utf-8"
+    if (declared in (b"", b"utf-8", b"utf8")
+            and b"\0" not in head and b"\x1b" not in head):
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with contextlib.suppress(UnicodeDecodeError):
+            # The last character may continue behind *head*.
+            decoder.decode(head, len(head) < SMALL)
+            return (kind or "text/plain") + "; charset=utf-8"
     return kind or "application/octet-stream"
 
 
@@ -1211,9 +1209,6 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
     """Return the users in *data*: lines of user ":" hash, or "#" comments.
 
     Raise ValueError with the line's number, but nothing of its text.
-
-    >>> parse_users(b"# none\\n\\n")
-    {}
     """
     users: Dict[bytes, PasswordHash] = {}
     data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data   # a BOM
@@ -1225,8 +1220,7 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
             if (not user or user in users or user != user.strip()
                     or CONTROL.search(user)):
                 raise ValueError("the user's name is missing or repeated, or"
-                                 " has a control character or spaces around"
-                                 " it")
+                                 " has a control character or spaces around it")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
             raise ValueError("line %d: %s" % (number, exc))
