@@ -1369,11 +1369,7 @@ COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
 
 
 class Listing:
-    """How a folder is shown: as HTML or JSON, in which order.
-
-    Its content is start(), then row() of each entry with separator between
-    them, then end().
-    """
+    """How a folder is shown: as HTML or JSON, in which order."""
 
     def __init__(self, segments: "Sequence[bytes]", query: str,
                  as_json: bool):
@@ -1384,25 +1380,26 @@ class Listing:
         self.as_json = as_json
         self.media = "application/json" if as_json else HTML
         self.segments = segments
-        self.separator = ",\n" if as_json else "\n"
-        self.is_empty = True
 
     def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
         """Return what *entry* is sorted by, among folders or among files."""
         return COLUMNS[self.sort][1](entry), natural_key(entry.name)
 
-    def start(self) -> str:
-        """Return what comes before the rows."""
+    def frame(self, is_empty: bool) -> "Tuple[str, str, str]":
+        """Return what stands before, between and after the rows."""
         if self.as_json:
-            return "[\n"
+            return "[\n", ",\n", "\n]\n"
         names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
         # Relative: a proxy may show this server's "/" at another path.
         # Without quotes: fsspec takes what is in them for names below.
         links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
                  for i, name in enumerate(names[:-1], 1)]
         up = '<tr><td><a href="../">../</a><td><td>\n' if links else ""
-        return LISTING_START % ("".join(names), "".join(links), names[-1],
-                                "".join(map(self._column, COLUMNS)), up)
+        note = "<p>This folder is empty.</p>\n" if is_empty else ""
+        return (LISTING_START % (
+            "".join(names), "".join(links), names[-1],
+            "".join(map(self._column, COLUMNS)), up),
+            "\n", "\n</table>\n" + note + PAGE_END)
 
     def _column(self, sort: str) -> str:
         """Return the head of a column, a button that sorts by it."""
@@ -1416,15 +1413,7 @@ class Listing:
 
     def row(self, entry: Entry) -> str:
         """Return what shows *entry*."""
-        self.is_empty = False
         return json_row(entry) if self.as_json else html_row(entry)
-
-    def end(self) -> str:
-        """Return what comes after the rows."""
-        if self.as_json:
-            return "\n]\n"
-        note = "<p>This folder is empty.</p>\n" if self.is_empty else ""
-        return "\n</table>\n" + note + PAGE_END
 
 
 def html_row(entry: Entry) -> str:
@@ -2460,19 +2449,20 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
                     until = time.perf_counter() + step_seconds
     except HTTPError as error:
         return error
-    rows, blocks = [listing.start()], []
+    before, between, after = listing.frame(runs == [[[]], [[]]])
+    rows, blocks = [before], []
     separator = ""
     for kind in runs:
         kind[-1].sort(key=listing.key, reverse=listing.reverse)
         for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
             rows.append(separator + listing.row(entry))
-            separator = listing.separator
+            separator = between
             if time.perf_counter() > until:
                 blocks.append("".join(rows).encode("utf-8"))
                 rows.clear()
                 yield None
                 until = time.perf_counter() + step_seconds
-    blocks.append(("".join(rows) + listing.end()).encode("utf-8"))
+    blocks.append(("".join(rows) + after).encode("utf-8"))
     return Source(pool, object(), b"".join(blocks))
 
 # ---- Users ------------------------------------------------------------------
