@@ -150,9 +150,6 @@ __version__ = "1.0"
 
 KIB, MIB = 1024, 1024 * 1024
 
-PORT = 8080
-LOOPBACK = ("127.0.0.1", "::1")
-
 # The most that one client may send.
 REQUEST_LINE_MAX = 8 * KIB      # as nginx; RFC 9112, 3 asks for 8000 bytes
 HEAD_MAX = 32 * KIB             # room for several large cookies
@@ -219,6 +216,8 @@ ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
 FD_RESERVE = 32                 # descriptors for all but connections, at least
 
+PORT = 8080
+LOOPBACK = ("127.0.0.1", "::1")
 DEFAULT_FILES = (b"index.html", b"index.htm")
 NOT_FOUND_FILE = b"404.html"
 
