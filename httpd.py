@@ -689,8 +689,7 @@ def unparsed_request(received: bytes) -> Request:
 
 
 def check_size(received: bytes) -> None:
-    """Raise HTTPError if *received*, a head or its beginning, is too long.
-    """
+    """Raise HTTPError if *received*, a head or part of one, is too long."""
     if len(received) > HEAD_MAX:
         raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
     start = 2 if received.startswith(b"\r\n") else 0    # an empty line
@@ -860,8 +859,7 @@ def sha256(data: bytes) -> bytes:
 # A file's times tick coarsely.  Until it has been unchanged for this long, its
 # next change may leave the same times.  Till then they are no validator, and
 # nothing made from the file is kept.
-SETTLED_NS = 50 * 10**6         # Linux ticks every 1 to 10 ms
-SETTLED_COARSE_NS = 2 * 10**9   # where times are whole seconds (FAT: two)
+SETTLED_NS = 50 * 10**6     # Linux ticks every 1 to 10 ms
 
 
 def is_settled(status: os.stat_result, now: float) -> bool:
@@ -870,7 +868,8 @@ def is_settled(status: os.stat_result, now: float) -> bool:
     *now* is seconds since 1970, read before the *status*.
     """
     now_ns = int(now * 1e9)
-    limit = SETTLED_NS if status.st_ctime_ns % 10**9 else SETTLED_COARSE_NS
+    # Two seconds where times are whole ones, or even (FAT).
+    limit = SETTLED_NS if status.st_ctime_ns % 10**9 else 2 * 10**9
     return min(abs(now_ns - status.st_ctime_ns),
                abs(now_ns - status.st_mtime_ns)) > limit
 
@@ -913,28 +912,24 @@ def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
     where it has none.  An invalid date is ignored.
     Source: RFC 9110, 13.1; the order is that of 13.2.2.
     """
+    def is_later(than: str) -> "Optional[bool]":     # None if unknown
+        if modified is None or than not in fields:
+            return None
+        date = parse_http_date(fields[than], now)
+        return None if date is None else modified > date
+
     tags = fields.get("if-match")
     if tags is None:
-        failed = is_later(modified, fields.get("if-unmodified-since"), now)
+        failed = is_later("if-unmodified-since")
     else:   # a strong comparison: a weak tag matches nothing
         failed = tags != "*" and ("", etag) not in ENTITY_TAG.findall(tags)
     if failed:
         return 412
     tags = fields.get("if-none-match")
     if tags is None:
-        since = fields.get("if-modified-since")
-        return 304 if is_later(modified, since, now) is False else 0
+        return 304 if is_later("if-modified-since") is False else 0
     known = [tag for _, tag in ENTITY_TAG.findall(tags)]
     return 304 if tags == "*" or etag in known else 0
-
-
-def is_later(modified: "Optional[int]", value: "Optional[str]",
-             now: float) -> "Optional[bool]":
-    """Return whether *modified* is after the date *value*, None if unknown."""
-    if modified is None or value is None:
-        return None
-    date = parse_http_date(value, now)
-    return None if date is None else modified > date
 
 
 def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
