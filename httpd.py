@@ -1518,37 +1518,70 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[:limit - 12] + "..." + text[-9:]
 
 
-class LogForm:
-    """NCSA's common log format, with more fields at the end of a line.
+NCSA = " - %(user)s [%(time)s] %(request)s %(status)d %(bytes)d"
+# The parts of a line: who asked; the request and its answer, the same for all
+# clients; how it ended.
+LOG_FORMS = {
+    "common": ("%(address)s", NCSA + "\n", ""),
+    "combined": ("%(address)s", NCSA + " %(referer)s %(user_agent)s\n", ""),
+    "json": (
+        '{"address": "%(address)s", "port": %(port)s, ',
+        ('"time": "%(time)s", "user": %(user)s, "request": %(request)s,'
+         ' "status": %(status)d, "bytes": %(bytes)d, "referer": %(referer)s,'
+         ' "user_agent": %(user_agent)s, '),
+        '"duration_us": %d, "aborted": %s}\n')}
 
-    A line has three parts: who() asked, the rest() - request and answer - and
-    a tail() on how it ended.  who() is called once for a connection, rest()
-    once for a request and its answer, so that most lines cost little.
+
+class LogForm:
+    """The format of the access log that has this *name* in LOG_FORMS.
+
+    who() is called once for a connection, rest() once for a request and its
+    answer, so that most lines cost little.
+
+    is_timed    whether tail() has anything to say
+    limit       characters for each value that a client wrote
     """
 
-    is_timed = False        # whether tail() has anything to say
-    limit = sys.maxsize     # characters for each value that a client wrote
-
-    def __init__(self, fields: "Sequence[str]" = ()):
-        self._fields = fields
+    def __init__(self, name: str):
+        self._who, self._rest, self._tail = LOG_FORMS[name]
+        self._json: Optional[Callable[[object], str]] = None
+        if name == "json":
+            import json  # now: later there may be no descriptor for it
+            self._json = json.dumps
+        self.is_timed = self._tail != ""
+        self.limit = sys.maxsize
 
     def who(self, address: str, port: "Optional[int]") -> str:
-        """Return what a line begins with: the client's address."""
-        return address
+        """Return what a line begins with."""
+        return self._who % {"address": address,
+                            "port": "null" if port is None else port}
 
     def rest(self, date: str, request: Request, status: int, size: int) -> str:
-        """Return what follows that; it is the same for all clients.
+        """Return what follows that.
 
         *date* is as log_date() gives it, *size* the bytes of content that
         were really sent.
         """
-        texts = [request.line] + [
-            request.fields.get(name) or "-" for name in self._fields]
-        line, *more = ['"%s"' % cut(escape(text), self.limit)
-                       for text in texts]
-        user = escape(request.user).replace(" ", "\\x20") or "-"
-        words = ["", "-", user, "[%s]" % date, line, str(status), str(size)]
-        return " ".join(words + more) + "\n"
+        fields = request.fields
+        return self._rest % {
+            "time": date, "user": self._user(request.user), "status": status,
+            "bytes": size, "request": self._value(request.line),
+            "referer": self._value(fields.get("referer")),
+            "user_agent": self._value(fields.get("user-agent"))}
+
+    def _user(self, name: str) -> str:
+        if self._json:
+            text = name.encode("latin-1").decode("utf-8", "replace")
+            return self._json(text or None)
+        return escape(name).replace(" ", "\\x20") or "-"
+
+    def _value(self, text: "Optional[str]") -> str:
+        if not self._json:
+            return '"%s"' % cut(escape(text or "-"), self.limit)
+        value = self._json(text and cut(text, self.limit - 2))  # and quotes
+        if text and len(value) > self.limit:    # a character may become six
+            value = self._json(cut(text, self.limit // 6))
+        return value
 
     def tail(self, seconds: float, aborted: bool) -> str:
         """Return the end of a line.
@@ -1556,49 +1589,9 @@ class LogForm:
         seconds     from the request's last byte to the answer's last one
         aborted     the client went away, or was cut off, before the end
         """
-        return ""
-
-
-class JSONForm(LogForm):
-    """A line is a JSON object."""
-
-    is_timed = True
-
-    def __init__(self) -> None:
-        import json  # now: later there may be no descriptor for it
-        self._json = json.dumps
-
-    def _members(self, **values: object) -> str:
-        return self._json(values)[1:-1] + ", "
-
-    def _cut(self, text: "Optional[str]") -> "Optional[str]":
-        shown = text and cut(text, self.limit - 2)  # and quotes
-        if text and len(self._json(shown)) > self.limit:
-            return cut(text, self.limit // 6)   # a character may become six
-        return shown
-
-    def who(self, address: str, port: "Optional[int]") -> str:
-        """Return what a line begins with: the client's address and port."""
-        return "{" + self._members(address=address, port=port)
-
-    def rest(self, date: str, request: Request, status: int, size: int) -> str:
-        """Return what follows that; see LogForm."""
-        user = request.user.encode("latin-1").decode("utf-8", "replace")
-        return self._members(
-            time=date, user=user or None, request=self._cut(request.line),
-            status=status, bytes=size,
-            referer=self._cut(request.fields.get("referer")),
-            user_agent=self._cut(request.fields.get("user-agent")))
-
-    def tail(self, seconds: float, aborted: bool) -> str:
-        """Return the end of a line."""
-        return '"duration_us": %d, "aborted": %s}\n' % (
+        return self._tail and self._tail % (
             int(seconds * 1e6), "true" if aborted else "false")
 
-
-LOG_FORMS: "Dict[str, Callable[[], LogForm]]" = {
-    "common": LogForm, "json": JSONForm,
-    "combined": functools.partial(LogForm, ("referer", "user-agent"))}
 
 # ---- Proxies ----------------------------------------------------------------
 
@@ -3736,7 +3729,7 @@ class AccessLog:
 
     def __init__(self, fd: int, form: str = "combined",
                  path: "Optional[str]" = None):
-        self.form: LogForm = LOG_FORMS[form]()
+        self.form = LogForm(form)
         self.waiting = bytearray()
         self._lost = 0
         self._fails = False
