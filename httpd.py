@@ -725,6 +725,7 @@ class Answer:
     status, fields  of its head, the fields in order
     content     bytes; or pieces, which are bytes or (Source, start, stop);
                 None where the status allows none
+    length      bytes of the content
     facts       the states of files that it depends on; while they hold, it
                 may be sent again.  None if it may not
 
@@ -741,26 +742,21 @@ class Answer:
                 same token has a log_rest that still fits
     """
 
-    __slots__ = ("status", "fields", "content", "facts", "data", "rest",
-                 "rest_in_memory", "head_size", "total", "closes", "date",
-                 "turn", "token")
+    __slots__ = ("status", "fields", "content", "length", "facts", "data",
+                 "rest", "rest_in_memory", "head_size", "total", "closes",
+                 "date", "turn", "token")
 
     def __init__(self, status: int, fields: "Fields", content: "Content",
                  facts: "Optional[Facts]" = None):
         self.status = status
         self.fields = fields
         self.content = content
+        self.length = (pieces_length(content) if isinstance(content, list)
+                       else len(content or b""))
         self.facts = facts
 
-    def length(self) -> int:
-        """Return how many bytes the content has."""
-        if isinstance(self.content, list):
-            return pieces_length(self.content)
-        return len(self.content or b"")
-
-    def render(self, connection: str, date: str, turn: int,
-               content_sent: bool, headers: "Sequence[Tuple[str, str]]" = ()
-               ) -> "Answer":
+    def render(self, connection: str, date: str, turn: int, content_sent: bool,
+               headers: "Sequence[Tuple[str, str]]") -> "Answer":
         """Make it ready for the wire; return it.
 
         *content_sent* is false where the request's method allows no content;
@@ -774,7 +770,7 @@ class Answer:
         self.rest: Sequence[Piece] = ()
         self.rest_in_memory = False
         if content_sent:
-            self.total += self.length()
+            self.total += self.length
             if isinstance(self.content, bytes):
                 self.data += self.content
             elif self.content:
@@ -819,7 +815,7 @@ FOR_CACHES = "cache-control", "expires", "surrogate-control"
 
 
 def render_head(answer: Answer, date: str, connection: str,
-                headers: "Sequence[Tuple[str, str]]" = ()) -> bytes:
+                headers: "Sequence[Tuple[str, str]]") -> bytes:
     """Return the head of *answer*; nothing else writes heads.
 
     *date* is the Date field's value, *connection* the Connection field's or
@@ -833,7 +829,7 @@ def render_head(answer: Answer, date: str, connection: str,
     fields += answer.fields
     fields.append(("X-Content-Type-Options", "nosniff"))
     if answer.content is not None:
-        fields.append(("Content-Length", str(answer.length())))
+        fields.append(("Content-Length", str(answer.length)))
     if answer.status >= 400:
         headers = [field for field in headers
                    if not field[0].lower().endswith(FOR_CACHES)]
