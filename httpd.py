@@ -165,7 +165,8 @@ LINGER_TIMEOUT = 2              # of the client's silence, after the answer
 LINGER_MAX = 30                 # for all of LINGERING
 ROOM_GRACE = 0.1                # for a slow client while others wait for room
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
-DRAIN_SILENT = 1                # then, for clients that have sent nothing yet
+DRAIN_SILENT = 1                # of it for clients that have sent nothing: by
+                                # then their first bytes come, or never will
 DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
 LEFT_LOOK = 1                   # between checks for waiting clients that left,
                                 # and of those who take nothing of a listing
