@@ -156,8 +156,7 @@ HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
 # Seconds.  A state's limit is constant, see STATES.
-HANDSHAKE_TIMEOUT = 10          # for TLS, after connecting
-REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
+REQUEST_TIMEOUT = 10            # for a TLS handshake; for a whole head
 IDLE_TIMEOUT = 120              # between requests; clients' pools keep 90
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
@@ -185,14 +184,13 @@ SHARE_LOOK = 0.002              # between checks whether they did
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
 SMALL = 64 * KIB                # sent in one piece: a head and content up to
                                 # this, or pipelined answers of this in all
-MEMORY_MAX = MIB                # content up to this is sent from memory
-CONTENTS_MAX = 64 * MIB         # of such contents that are being sent
+CONTENTS_MAX = 64 * MIB         # of contents being sent from memory
 LISTINGS_MAX = 16 * MIB         # of listings being sent; then others wait
-FILE_SLICE = MIB                # of content, to one connection in one step
+SLICE = MIB                     # sent to one connection, or hashed, in one
+                                # step; content up to this leaves from memory
 TLS_SLICE = 256 * KIB           # the same over TLS
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
-DIGEST_SLICE = MIB              # hashed in one step: about 2 ms
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
@@ -2126,7 +2124,7 @@ class Pool(dict):   # type: ignore[type-arg]
         source: Optional[Source] = self.get(version)
         if source and source.fd < 0 and is_steady:
             return source
-        if size <= MEMORY_MAX and self.has_room(size):
+        if size <= SLICE and self.has_room(size):
             return Source(self, version if is_steady else object(),
                           opened.read(0, size))
         if source is None or source.fd < 0:
@@ -2398,7 +2396,7 @@ def digest_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
                 if signature(opened.status) != state:
                     return None
                 size = opened.status.st_size
-                stop = min(start + DIGEST_SLICE, size)
+                stop = min(start + SLICE, size)
                 hashed.update(opened.read(start, stop))
         except (Changed, OSError, HTTPError):
             return None
@@ -2813,7 +2811,7 @@ class Responder:
         steady, data = self.is_steady(opened), opened.small()
         length, contents = pieces_length(parts), self.work.contents
         is_large = length > SMALL
-        if not is_large or (code == 206 and length <= MEMORY_MAX
+        if not is_large or (code == 206 and length <= SLICE
                             and contents.has_room(length)):
             found = b"".join(
                 part if isinstance(part, bytes) else opened.read(*part)
@@ -3473,20 +3471,20 @@ class Connection:
         many were tried.
         """
         pieces = self.pieces
-        found = gather(pieces, FILE_SLICE)
+        found = gather(pieces, SLICE)
         if isinstance(self.sock, TLSSocket):
             return self.sock.send(found[0]), min(len(found[0]), TLS_SLICE)
         flags = MSG_MORE if len(found) < len(pieces) else 0
         if len(found) > 1 and HAS_SENDMSG:
             return (self.sock.sendmsg(found, (), flags),
                     pieces_length(found))
-        data = found[0][:FILE_SLICE]
+        data = found[0][:SLICE]
         return self.sock.send(data, flags), len(data)
 
     def send_file(self, source: Source, start: int,
                   stop: int) -> "Tuple[int, int]":
         """Send a slice of a file; return what send_bytes() does."""
-        count = min(stop - start, FILE_SLICE)
+        count = min(stop - start, SLICE)
         if not isinstance(self.sock, TLSSocket):
             sent = send_file(self.sock, source.fd, start, count)
             if sent is not None:
@@ -3625,7 +3623,7 @@ STATES = [
     (ACCEPTED, REQUEST_TIMEOUT, None, Connection.receive, None,
      {HANDSHAKE, IDLE, RECEIVING, PREPARING, WAITING, SENDING, LINGERING,
       CLOSED}),
-    (HANDSHAKE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
+    (HANDSHAKE, REQUEST_TIMEOUT, ROOM_GRACE,
      Connection.ask_for_step, Connection.handshake,
      {RECEIVING, SENDING, LINGERING, CLOSED}),
     (IDLE, IDLE_TIMEOUT, 0, Connection.receive, None,
