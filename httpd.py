@@ -1209,7 +1209,8 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
             if (not user or user in users or user != user.strip()
                     or CONTROL.search(user)):
                 raise ValueError("the user's name is missing or repeated, or"
-                                 " has a control character or spaces around it")
+                                 " has a control character or spaces around"
+                                 " it")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
             raise ValueError("line %d: %s" % (number, exc))
@@ -1510,7 +1511,9 @@ def cut(text: str, limit: int) -> str:
     >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
     'GET /aaaaaaaaaaaaa... HTTP/1.1'
     """
-    return text if len(text) <= limit else text[:limit - 12] + "..." + text[-9:]
+    if len(text) <= limit:
+        return text
+    return text[:limit - 12] + "..." + text[-9:]
 
 
 NCSA = " - %(user)s [%(time)s] %(request)s %(status)d %(bytes)d"
