@@ -138,7 +138,7 @@ if TYPE_CHECKING:
     # The kind of job; the path, or a digest of the credentials; and the
     # file's signature, the listing's media type, or the client's address.
     JobKey = Tuple[str, bytes, object]
-    Steps = Generator[Optional[float], None, object]    # see Job
+    Steps = Generator[None, None, object]   # see Job
     Probe = Callable[[bytes], object]
     Facts = Dict[Tuple[Probe, bytes], object]
     Peer = Tuple[str, Optional[int]]    # address and port, None without one
@@ -175,7 +175,7 @@ DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
 LEFT_LOOK = 1                   # between checks for waiting clients that left
 LISTING_GRACE = 1               # for a client that takes nothing of a listing
                                 # while others wait for theirs
-LISTING_SECONDS = 0.001         # spent on one listing at a time
+JOB_SECONDS = 0.001             # spent on one job at a time
 PATIENCE_MAX = 3600             # in one select(); epoll takes at most 2e6
 PAUSE = 1                       # before accepting again when the selector
                                 # fails, or hashing again when that fails
@@ -220,9 +220,7 @@ FORWARDED_KNOWN = 1024          # values of it that are remembered
 RANGES_MAX = 256                # in one request; zsync asks for many
 LINKS_MAX = 16                  # to folders, on one path: those that link to
                                 # each other multiply without a loop
-JOBS_MAX = 2                    # heavy ones at a time, see Job.is_heavy()
-JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
-LISTING_RUN = 1000              # entries sorted at a time
+JOBS_MAX = 2                    # heavy ones at a time, see Work.begin()
 LISTING_FILES = 3               # descriptors that the making of one takes
 READ_TRIES = 10                 # of a file that changes, or is replaced,
                                 # while it is read
@@ -1849,7 +1847,8 @@ def names_below(root: bytes, path: bytes) -> "List[bytes]":
 
 
 class Changed(Exception):
-    """A file was changed while it was read."""
+    """A file was changed while it was read, or while something was made of it.
+    """
 
 
 class Opened:
@@ -1974,23 +1973,30 @@ class Site:
         except OSError as exc:
             raise self.failure(exc, facts)
 
-    def reopen(self, path: bytes) -> Opened:
-        """Open the path of an Opened again; raise as open() does."""
-        return self.open(names_below(self.root, path), {})
+    def read(self, path: bytes, state: "Signature", start: int,
+             stop: int) -> bytes:
+        """Return bytes of the file at the path of an Opened.
+
+        Raise Changed if it cannot be read, or is not in *state* any more.
+        """
+        with contextlib.suppress(OSError), (
+                self._walk(names_below(self.root, path), {})) as opened:
+            if signature(opened.status) == state:
+                return opened.read(start, stop)
+        raise Changed
 
     def entries(self, folder: Opened, segments: "Sequence[bytes]",
-                facts: "Facts") -> "Generator[Entry, None, None]":
+                facts: "Facts"
+                ) -> "Generator[Optional[Entry], None, None]":
         """Yield what a listing of *folder*, which is at *segments*, shows.
 
-        Raise as open() does.
+        It is None for a name that is not shown.  Raise as open() does.
         """
         try:
             above = self._folders(segments, facts)
             with contextlib.closing(self._names(folder)) as names:
                 for name in names:
-                    entry = self._entry(folder, segments, name, above)
-                    if entry:
-                        yield entry
+                    yield self._entry(folder, segments, name, above)
         except OSError as exc:
             raise self.failure(exc, facts)
 
@@ -2173,22 +2179,24 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
 class Source:
     """Content that several answers may share: a file's version, or a listing.
 
-    Either *data*, all of it in memory, or *fd*, a descriptor (else -1).
+    Either *data*, all of it in memory, or *fd*, a descriptor (else -1), which
+    it closes.
+    version what tells it from others; None if it is not to be shared
     users   answers in flight that have it
     """
 
-    __slots__ = ("pool", "version", "data", "fd", "users")
+    __slots__ = ("pool", "data", "fd", "version", "users")
 
-    def __init__(self, pool: "Pool", version: object, data: bytes = b"",
-                 fd: int = -1):
+    def __init__(self, pool: "Pool", data: bytes = b"", fd: int = -1,
+                 version: "Optional[Signature]" = None):
         self.pool = pool
-        self.version = version
         self.data = data
         self.fd = fd
+        self.version = version
         self.users = 0
 
     def hold(self) -> None:
-        """Count one more answer that sends it."""
+        """Count one more answer that is being sent."""
         self.users += 1
         if self.users == 1:
             self.pool.setdefault(self.version, self)
@@ -2198,14 +2206,20 @@ class Source:
     def release(self) -> None:
         """Count one less; after the last, free it."""
         self.users -= 1
-        if self.users:
-            return
-        if self.pool.get(self.version) is self:
-            del self.pool[self.version]
-        self.pool.held -= len(self.data)
+        if not self.users:
+            if self.pool.get(self.version) is self:
+                del self.pool[self.version]
+            self.pool.held -= len(self.data)
+            self.pool.files -= self.fd >= 0
+            self.close()
+
+    def close(self) -> None:
+        """Close the descriptor, if there is one."""
         if self.fd >= 0:
-            self.pool.files -= 1
             os.close(self.fd)
+            self.fd = -1
+
+    __del__ = close     # of an answer that a bug kept from being sent
 
 
 class Pool(dict):   # type: ignore[type-arg]
@@ -2227,23 +2241,19 @@ class Pool(dict):   # type: ignore[type-arg]
     def of(self, opened: Opened, is_steady: bool) -> Source:
         """Return the Source of a file: the one in flight, or a new one.
 
-        In memory while there is room; else it takes the descriptor, and is
-        held by the one answer that it is made for.  Bytes that are not steady
-        may be others by the next request, and are not shared.
+        In memory while there is room; else it takes the descriptor.  Bytes
+        that are not steady may be others by the next request: not shared.
         """
         size = opened.status.st_size
         version = signature(opened.status)
         source: Optional[Source] = self.get(version)
-        if source and source.fd < 0 and is_steady:
+        if source:
             return source
         if size <= MEMORY_MAX and self.has_room(size):
-            return Source(self, version if is_steady else object(),
-                          opened.read(0, size))
-        if source is None or source.fd < 0:
-            source = Source(self, version, fd=opened.fd)
-            opened.fd = -1
-        source.hold()
-        return source
+            return Source(self, opened.read(0, size),
+                          version=version if is_steady else None)
+        fd, opened.fd = opened.fd, -1
+        return Source(self, fd=fd, version=version)
 
 
 # The kinds of jobs; a Job's key begins with one.
@@ -2259,14 +2269,14 @@ class NotReady(Exception):
 
 
 class Job:
-    """Something that takes long to make, a bounded step at a time.
+    """Something that takes long to make, in small steps.
 
-    *make*() returns a generator.  It yields None after each step, or the time
-    until which it wants to sleep; what it returns at its end is the result.
+    *make*() returns a generator, which yields after each step; what it returns
+    at its end is the result.
 
     steps   the generator, None before the job has begun
     began   when it did
-    waiting the connections that wait for it; see wanted()
+    waiting the connections that wait for it, if they are still PREPARING
     """
 
     __slots__ = ("work", "key", "make", "steps", "began", "waiting")
@@ -2280,34 +2290,32 @@ class Job:
         self.began = 0.0
         self.waiting: List[Connection] = []
 
-    def is_heavy(self) -> bool:
-        """Return whether it has much in memory, or a folder open."""
-        return self.key[0] in (GZIP, LISTING)
-
-    def wanted(self) -> "List[Connection]":
-        """Return the connections that still wait."""
+    def step(self) -> bool:
+        """Do steps for a moment; return whether others can follow."""
+        assert self.steps
+        work = self.work
+        value: object = None
         self.waiting = [connection for connection in self.waiting
                         if connection.state == PREPARING]
-        return self.waiting
-
-    def step(self) -> bool:
-        """Do a step; return whether another can follow."""
-        assert self.steps
-        if not self.wanted():
-            self.work.pause(self)
+        if not self.waiting:
+            work.pause(self)
             return False
+        until = time.perf_counter() + min(JOB_SECONDS,
+                                          work.limits.TURN_SECONDS)
         try:
-            until = next(self.steps)
+            next(self.steps)
+            while time.perf_counter() < until:
+                next(self.steps)
+            return True
         except StopIteration as end:
-            self.work.end(self, end.value)
-            return False
+            value = end.value
+        except Changed:
+            work.unsteady.add(self.key[1])
         except Exception:
             tell_traceback()
-            self.work.end(self, HTTPError(500, DETAIL_OF_STATUS[500]))
-            return False
-        if until is not None:
-            self.work.asleep[self] = until
-        return until is None
+            value = HTTPError(500, DETAIL_OF_STATUS[500])
+        work.end(self, value)
+        return False
 
 
 class Work:
@@ -2315,10 +2323,10 @@ class Work:
 
     run_queue   Connections and Jobs that have a step to do, least recently
             served first
-    jobs    those that have not ended, by their keys
-    asleep  those of them that sleep, and until when
+    jobs    those that somebody waits for, by their keys
     made    what they have made from files, by their keys, in which the file's
-            signature is
+            signature is; digests that nobody waits for any more are there as
+            Jobs, half made
     fresh   other results, and when their jobs began: valid for requests that
             arrived before that, and forgotten after this turn
     to_answer   connections whose job has ended, or which were queued to go on
@@ -2326,6 +2334,7 @@ class Work:
     unsteady    files from which, in this turn, nothing could be made
     contents, listings  Pools of what is being sent
     now     when the turn began
+    rest_until  when the next password may be checked
     """
 
     def __init__(self, limits: "Limits"):
@@ -2333,15 +2342,13 @@ class Work:
         self.run_queue: OrderedDict[Union[Connection, Job], None]
         self.run_queue = OrderedDict()
         self.jobs: OrderedDict[JobKey, Job] = OrderedDict()
-        self.asleep: OrderedDict[Job, float] = OrderedDict()
         self.made = Cache(limits.MADE_MAX)
         self.fresh: Dict[JobKey, Tuple[float, object]] = {}
         self.to_answer: List[Connection] = []
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
         self.listings = Pool(LISTINGS_MAX)
-        self.now = 0.0
-        self._paused: OrderedDict[JobKey, Job] = OrderedDict()
+        self.now = self.rest_until = 0.0
 
     def new_turn(self, now: float) -> None:
         """Forget what was good for the last turn alone."""
@@ -2374,48 +2381,46 @@ class Work:
         began, value = self.fresh.get(key, (0.0, None))
         if value is None or began < arrived:
             value = self.made.get(key)
-        if value is None:
-            raise NotReady(self._job(key, make))
+        if value is None or isinstance(value, Job):
+            job = self.jobs.get(key)
+            if job is None:
+                job = self.jobs[key] = value or Job(self, key, make)
+                if job.steps:   # it goes on
+                    self.run_queue[job] = None
+            raise NotReady(job)
         if isinstance(value, HTTPError):
             raise value
         return value
-
-    def _job(self, key: "JobKey", make: "Callable[[], Steps]") -> Job:
-        job = self.jobs.get(key)
-        if job is None:
-            job = self._paused.pop(key, None) or Job(self, key, make)
-            self.jobs[key] = job
-            if job.steps:
-                self.run_queue[job] = None
-        return job
 
     def begin(self, spare: int) -> None:
         """Let jobs begin; there are *spare* descriptors.
 
         Their first step comes in the next turn, because many clients may ask
-        for many things in one.  Only a few heavy jobs run at a time, and no
-        listing begins while too many bytes of others are being sent.
+        for many things in one.  Few that have much in memory, or a folder
+        open, run at a time; no listing begins while too many bytes of others
+        are being sent; and passwords are checked one by one, with a rest.
         """
-        heavy = [job for job in self.jobs.values()
-                 if job.is_heavy() and job.steps]
-        count = len(heavy)
+        kinds = [job.key[0] for job in self.jobs.values() if job.steps]
+        heavy = kinds.count(GZIP) + kinds.count(LISTING)
+        rests = CHECK in kinds or self.now < self.rest_until
         for job in self.jobs.values():
-            if job.steps is None and not (job.is_heavy() and (
-                    count >= JOBS_MAX or count and spare < LISTING_FILES
-                    or job.key[0] == LISTING and not self.has_room())):
-                job.steps = job.make()
-                job.began = self.now
-                self.run_queue[job] = None
-                count += job.is_heavy()
+            kind = job.key[0]
+            if job.steps or kind == CHECK and rests:
+                continue
+            if kind in (GZIP, LISTING):
+                if (heavy >= JOBS_MAX or heavy and spare < LISTING_FILES
+                        or kind == LISTING and not self.listings.has_room(1)):
+                    continue
+                heavy += 1
                 spare -= LISTING_FILES
-
-    def has_room(self) -> bool:
-        """Return whether another listing may be made."""
-        return self.listings.held < self.listings.limit
+            rests = rests or kind == CHECK
+            job.steps = job.make()
+            job.began = self.now
+            self.run_queue[job] = None
 
     def waits_for_room(self) -> bool:
         """Return whether a listing waits until others are sent."""
-        return not self.has_room() and any(
+        return not self.listings.has_room(1) and any(
             job.key[0] == LISTING and not job.steps
             for job in self.jobs.values())
 
@@ -2425,43 +2430,23 @@ class Work:
             job.key[0] == LISTING and job.steps is not None
             for job in self.jobs.values()))
 
-    def wake(self) -> None:
-        """Queue the jobs that have slept for long enough."""
-        for job, until in list(self.asleep.items()):
-            if until <= self.now:
-                del self.asleep[job]
-                self.run_queue[job] = None
-
     def end(self, job: Job, value: object) -> None:
-        """End *job*; *value* is its result, None if its file was unusable."""
+        """End *job*, whose result is *value*."""
         del self.jobs[job.key]
-        if value is None:
-            self.unsteady.add(job.key[1])
-        elif isinstance(value, bytes):
+        if isinstance(value, bytes):
             self.made.put(job.key, value, len(value) + KIB)
         else:
             self.fresh[job.key] = job.began, value
-        self.to_answer += job.wanted()
+        self.to_answer += job.waiting
 
     def pause(self, job: Job) -> None:
         """Stop *job*, for which nobody waits; keep it if that is cheap."""
         assert job.steps
         del self.jobs[job.key]
-        if job.key[0] != DIGEST:
+        if job.key[0] == DIGEST:
+            self.made.put(job.key, job, 2 * KIB)
+        else:
             job.steps.close()
-            return
-        self._paused[job.key] = job
-        if len(self._paused) > JOBS_PAUSED_MAX:
-            self._paused.popitem(last=False)
-
-    def forget_checks(self) -> None:
-        """Drop password checks; whoever waits for one starts anew."""
-        for job in list(self.jobs.values()):
-            if job.key[0] == CHECK:
-                del self.jobs[job.key]
-                self.asleep.pop(job, None)
-                self.run_queue.pop(job, None)
-                self.to_answer += job.wanted()
 
     def close(self) -> None:
         """End all of them."""
@@ -2472,91 +2457,60 @@ class Work:
         self.run_queue.clear()
 
 
-def gzip_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
-    """Compress the file at *path*, which is in *state*; return the bytes.
-
-    Return None if it cannot be read or has changed.
-    """
+def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
+    """Return a file's *size* bytes, got by *read*(start, stop), compressed."""
     import zlib
-    try:
-        with site.reopen(path) as opened:
-            if signature(opened.status) != state:
-                return None
-            data = opened.read(0, opened.status.st_size)
-    except (Changed, OSError, HTTPError):
-        return None
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
-    for start in range(0, len(data), GZIP_SLICE):
-        if start:
-            yield None
-        blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
+    for start in range(0, size, GZIP_SLICE):
+        block = read(start, min(start + GZIP_SLICE, size))
+        blocks.append(packer.compress(block))
+        yield
     return b"".join(blocks) + packer.flush()
 
 
-def digest_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
-    """Return the SHA-256 of the file at *path*; None as in gzip_steps().
-
-    It is opened anew for each step, so a waiting job holds no descriptor.
-    """
+def digest_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
+    """Return the SHA-256 of a file; the arguments are gzip_steps()'s."""
     import hashlib
     hashed = hashlib.sha256()
-    start, size = 0, -1
-    while start != size:
-        try:
-            with site.reopen(path) as opened:
-                if signature(opened.status) != state:
-                    return None
-                size = opened.status.st_size
-                stop = min(start + DIGEST_SLICE, size)
-                hashed.update(opened.read(start, stop))
-        except (Changed, OSError, HTTPError):
-            return None
-        start = stop
-        if start != size:
-            yield None
+    for start in range(0, size, DIGEST_SLICE):
+        hashed.update(read(start, min(start + DIGEST_SLICE, size)))
+        yield
     return hashed.digest()
 
 
 def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
-                  pool: Pool, step_seconds: float) -> "Steps":
+                  pool: Pool) -> "Steps":
     """Return a Source with the content of *listing*, or an HTTPError.
 
-    Entries are sorted in runs, which are merged as they are written: so there
-    is no moment at which 100,000 of them are sorted at once.
+    A heap sorts: it never takes long, as sorting 100,000 entries would.
     """
-    from heapq import merge
-    runs: List[List[List[Entry]]] = [[[]], [[]]]    # folders first
-    until = time.perf_counter() + step_seconds
+    from heapq import heappop, heappush
+    heaps: List[List[Any]] = [[], []]   # the folders come first
     try:
         # closing(): PyPy would close what they have open some day.
         with site.open(segments, {}) as folder, contextlib.closing(
                 site.entries(folder, segments, {})) as entries:
             for entry in entries:
-                kind = runs[entry.size is not None]
-                kind[-1].append(entry)
-                if len(kind[-1]) == LISTING_RUN:
-                    kind[-1].sort(key=listing.key, reverse=listing.reverse)
-                    kind.append([])
-                if time.perf_counter() > until:
-                    yield None
-                    until = time.perf_counter() + step_seconds
+                if entry:
+                    heap = heaps[entry.size is not None]
+                    heappush(heap, (listing.key(entry), entry))
+                yield
     except HTTPError as error:
         return error
-    rows, blocks = [listing.start()], []
-    separator = ""
-    for kind in runs:
-        kind[-1].sort(key=listing.key, reverse=listing.reverse)
-        for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
-            rows.append(separator + listing.row(entry))
-            separator = listing.separator
-            if time.perf_counter() > until:
-                blocks.append("".join(rows).encode("utf-8"))
-                rows.clear()
-                yield None
-                until = time.perf_counter() + step_seconds
-    blocks.append(("".join(rows) + listing.end()).encode("utf-8"))
-    return Source(pool, object(), b"".join(blocks))
+    rows: List[bytes] = []
+    for heap in heaps:
+        first = len(rows)
+        while heap:
+            row = listing.row(heappop(heap)[1])
+            rows.append(row.encode("utf-8"))
+            yield
+        if listing.reverse:
+            rows[first:] = reversed(rows[first:])
+    rows = rows or [b""]
+    rows[0] = listing.start().encode("utf-8") + rows[0]
+    rows[-1] += listing.end().encode("utf-8")
+    return Source(pool, listing.separator.encode("utf-8").join(rows))
 
 # ---- Users ------------------------------------------------------------------
 
@@ -2589,7 +2543,6 @@ class Users:
     most.  Raise StartError if the file is unusable.
 
     _right, _wrong  digests of verified credentials
-    _rest_until     when the next may be verified
     """
 
     def __init__(self, path: str, limits: "Limits",
@@ -2619,7 +2572,6 @@ class Users:
         self._key = os.urandom(HASH_SIZE)
         self._right = Cache(limits.LET_IN_MAX)
         self._wrong = Cache(limits.REFUSED_MAX)
-        self._rest_until = 0.0
 
     def admit(self, request: Request, address: str, work: Work) -> None:
         """Set the user of *request*, which comes from *address*.
@@ -2642,7 +2594,7 @@ class Users:
             if key not in work.jobs and key not in work.fresh:
                 self._check_room(address, work)
             work.result(key, functools.partial(
-                self._check, digest, user, password))
+                self._check, work, digest, user, password))
         request.user = user.decode("latin-1")
 
     def _check_room(self, address: str, work: Work) -> None:
@@ -2653,10 +2605,10 @@ class Users:
             raise HTTPError(503, "Too many passwords wait to be verified.",
                             AGAIN)
 
-    def _check(self, digest: bytes, user: bytes, password: bytes) -> "Steps":
+    def _check(self, work: Work, digest: bytes, user: bytes,
+               password: bytes) -> "Steps":
         """Verify a password; return True, or an HTTPError."""
-        while self._clock() < self._rest_until:
-            yield self._rest_until
+        yield   # so it is a Job's; all hashes are one step
         began = self._clock()
         own = self._hashes.get(user)
         outcomes = []
@@ -2669,10 +2621,10 @@ class Users:
         except (ValueError, MemoryError) as exc:
             tell("a password could not be verified: %s" % (
                 str(exc) or "out of memory"))
-            self._rest_until = began + PAUSE
+            work.rest_until = began + PAUSE
             return HTTPError(503, "The password could not be verified.", AGAIN)
         now = self._clock()
-        self._rest_until = now + 3 * (now - began)
+        work.rest_until = now + 3 * (now - began)
         if any(outcomes):
             self._right.put(digest, True, 1)
             return True
@@ -2928,10 +2880,10 @@ class Responder:
                 part if isinstance(part, bytes) else opened.read(*part)
                 if data is None else data[part[0]:part[1]] for part in parts)
             return self.answer(code, fields, [
-                (Source(contents, object(), found), 0, length)
+                (Source(contents, found), 0, length)
                 ] if is_large else found, steady)
         if self.request.method == "HEAD":   # which takes none of it
-            source = Source(contents, None)
+            source = Source(contents)
         else:
             source = contents.of(opened, steady)
         return self.answer(code, fields, [
@@ -2956,9 +2908,10 @@ class Responder:
              opened: Opened) -> bytes:
         """Return what *make* makes from a file; it is made once and kept."""
         state = signature(opened.status)
+        read = functools.partial(self.site.read, opened.path, state)
         value: bytes = self.work.result(
             (kind, opened.path, state),
-            functools.partial(make, self.site, opened.path, state))
+            functools.partial(make, read, opened.status.st_size))
         return value
 
     def list(self, segments: "Sequence[bytes]") -> Answer:
@@ -2970,9 +2923,8 @@ class Responder:
         self.facts[(unknown_state, self.site.root)] = False  # if this raises
         source = work.result(
             (LISTING, name.encode("latin-1"), listing.media),
-            functools.partial(
-                listing_steps, self.site, segments, listing, work.listings,
-                min(LISTING_SECONDS, work.limits.TURN_SECONDS)), self.arrived)
+            functools.partial(listing_steps, self.site, segments, listing,
+                              work.listings), self.arrived)
         size = len(source.data)
         return self.answer(200, [
             ("Content-Type", listing.media), FRESH,
@@ -3545,7 +3497,7 @@ class Connection:
         *data* are their first bytes; *sent* bytes in all are sent already.
         """
         last = queue[-1][1]
-        if last.rest_in_memory:     # a file was held when it was opened
+        if last.rest:
             for source in last.sources():
                 source.hold()
         self.queue = queue
@@ -4201,7 +4153,6 @@ class Loop:
         self.tls = self.server.tls
         self.users = self.server.users
         self.known.clear()      # some of their users may have lost access
-        self.work.forget_checks()
 
     def run(self) -> None:
         """Serve until the server is stopped, and all is finished."""
@@ -4254,8 +4205,8 @@ class Loop:
             if work.waits_for_room():
                 self._end_slow_listings()
             work.begin(self._spare())
-        for moment in work.asleep.values():
-            self.wake_by(moment)
+            if work.rest_until > self.now:
+                self.wake_by(work.rest_until)
         self._write_log()
 
     def _look_anew(self) -> None:
@@ -4362,7 +4313,6 @@ class Loop:
             if (self.now - connection.began >= LEFT_LOOK
                     and connection.has_left()):
                 self._attend(connection, Connection.abort)
-        self.work.wake()
         if self._paused_until and self.now >= self._paused_until:
             self.resume_accepting()
         for moment in filter(None, (self._paused_until, self._drain_until)):
