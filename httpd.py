@@ -2559,11 +2559,11 @@ class Users:
             raise StartError("%s has no user in it." % path)
         # A dummy hash of each cost, for users without one of that cost: so
         # every name, known or unknown, takes the same time.
-        self._dummies = [
-            PasswordHash(n, r, p, os.urandom(SALT_SIZE), os.urandom(HASH_SIZE))
-            for n, r, p in {each.cost for each in self._hashes.values()}]
+        self._dummies = {each.cost: PasswordHash(
+            *each.cost, os.urandom(SALT_SIZE), os.urandom(HASH_SIZE))
+            for each in self._hashes.values()}
         try:
-            for dummy in self._dummies:
+            for dummy in self._dummies.values():
                 dummy.make(b"")
         except (ValueError, MemoryError) as exc:
             why = str(exc) or "too much memory"
@@ -2576,8 +2576,8 @@ class Users:
     def admit(self, request: Request, address: str, work: Work) -> None:
         """Set the user of *request*, which comes from *address*.
 
-        Raise HTTPError(400, 401 or 503) if it may not be answered, NotReady
-        while the password is being verified.
+        Raise HTTPError(400 or 401) if it may not be answered, 503 if too many
+        checks wait, *address*'s or all; NotReady while its password does.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -2591,33 +2591,27 @@ class Users:
             raise unauthorized()
         if digest not in self._right:
             key = CHECK, digest, address
-            if key not in work.jobs and key not in work.fresh:
-                self._check_room(address, work)
+            waiting = [each[2] for each in work.jobs if each[0] == CHECK]
+            if not (key in work.jobs or key in work.fresh) and (
+                    waiting.count(address) >= self._limits.CHECKS_OF_ONE_MAX
+                    or len(waiting) >= self._limits.CHECKS_MAX):
+                raise HTTPError(503, "Too many passwords wait to be verified.",
+                                AGAIN)
             work.result(key, functools.partial(
                 self._check, work, digest, user, password))
         request.user = user.decode("latin-1")
-
-    def _check_room(self, address: str, work: Work) -> None:
-        """Raise HTTPError(503) if too many checks wait, *address*'s or all."""
-        waiting = [key[2] for key in work.jobs if key[0] == CHECK]
-        if (waiting.count(address) >= self._limits.CHECKS_OF_ONE_MAX
-                or len(waiting) >= self._limits.CHECKS_MAX):
-            raise HTTPError(503, "Too many passwords wait to be verified.",
-                            AGAIN)
 
     def _check(self, work: Work, digest: bytes, user: bytes,
                password: bytes) -> "Steps":
         """Verify a password; return True, or an HTTPError."""
         yield   # so it is a Job's; all hashes are one step
         began = self._clock()
+        hashes = dict(self._dummies)    # one of each cost
         own = self._hashes.get(user)
-        outcomes = []
+        if own:
+            hashes[own.cost] = own
         try:
-            for dummy in self._dummies:
-                if own and own.cost == dummy.cost:
-                    outcomes.append(own.is_of(password))
-                else:
-                    dummy.is_of(password)
+            outcomes = [each.is_of(password) for each in hashes.values()]
         except (ValueError, MemoryError) as exc:
             tell("a password could not be verified: %s" % (
                 str(exc) or "out of memory"))
@@ -2632,14 +2626,11 @@ class Users:
         return unauthorized()
 
 
-# RFC 7617, 2 and 2.1: the charset of names and passwords.
-CHALLENGE = 'Basic realm="files", charset="UTF-8"'
-
-
 def unauthorized() -> HTTPError:
     """Return the HTTPError(401) for whoever is not let in."""
-    return HTTPError(401, "This needs a user's name and password.",
-                     [("WWW-Authenticate", CHALLENGE)])
+    # RFC 7617, 2 and 2.1: the charset of names and passwords.
+    return HTTPError(401, "This needs a user's name and password.", [
+        ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
 
 # ---- Respond ----------------------------------------------------------------
 
