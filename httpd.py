@@ -3005,15 +3005,14 @@ def send_file(sock: socket.socket, fd: int, start: int,
     None where that cannot be done without reading them.  Raise
     BlockingIOError, ContentLost at the file's end, or OSError.
     """
-    if not hasattr(os, "sendfile"):
-        return None
-    try:
-        sent = os.sendfile(sock.fileno(), fd, start, count)
-    except OSError as exc:
-        if exc.errno in NO_SENDFILE:
-            return None
-        raise
-    if not sent:
+    sent = None
+    if hasattr(os, "sendfile"):
+        try:
+            sent = os.sendfile(sock.fileno(), fd, start, count)
+        except OSError as exc:
+            if exc.errno not in NO_SENDFILE:
+                raise
+    if sent == 0:
         raise ContentLost
     return sent
 
@@ -3160,9 +3159,8 @@ class TLSSocket:
         """
         with contextlib.suppress(OSError, ValueError):  # it would wait for
             self._tls.unwrap()                          # the client's, too
-        family, kind, proto = (self._tls.family, self._tls.type,
-                               self._tls.proto)
-        sock = socket.socket(family, kind, proto, self._tls.detach())
+        tls = self._tls
+        sock = socket.socket(tls.family, tls.type, tls.proto, tls.detach())
         sock.setblocking(False)
         return sock
 
