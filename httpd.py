@@ -1859,12 +1859,14 @@ class Opened:
     path    the path that was opened; if links were resolved, the one they
             led to
     status  what fstat() says of fd
+    is_steady   whether a later change of it would be noticed
     """
 
     def __init__(self, fd: int, path: bytes,
                  status: "Optional[os.stat_result]" = None):
         self.fd = fd
         self.path = path
+        self.is_steady = True
         self._small: Optional[bytes] = None
         try:
             self.status = status or os.fstat(fd)
@@ -1894,6 +1896,8 @@ class Opened:
         Raise Changed if the file was changed since it was opened, as far as
         its times tell, so that no answer mixes two versions.
         """
+        if self._small is not None:
+            return self._small[start:stop]
         os.lseek(self.fd, start, os.SEEK_SET)
         blocks = []
         left = stop - start
@@ -2238,7 +2242,7 @@ class Pool(dict):   # type: ignore[type-arg]
         """Return whether *size* bytes more may be in flight from memory."""
         return self.held + size <= self.limit
 
-    def of(self, opened: Opened, is_steady: bool) -> Source:
+    def of(self, opened: Opened) -> Source:
         """Return the Source of a file: the one in flight, or a new one.
 
         In memory while there is room; else it takes the descriptor.  Bytes
@@ -2251,7 +2255,7 @@ class Pool(dict):   # type: ignore[type-arg]
             return source
         if size <= MEMORY_MAX and self.has_room(size):
             return Source(self, opened.read(0, size),
-                          version=version if is_steady else None)
+                          version=version if opened.is_steady else None)
         fd, opened.fd = opened.fd, -1
         return Source(self, fd=fd, version=version)
 
@@ -2686,9 +2690,22 @@ class Responder:
         page = error_answer(error)
         return self.answer(page.status, page.fields, page.content)
 
+    def open(self, segments: "Sequence[bytes]") -> Opened:
+        """Open what is at *segments*.
+
+        With a file that is not steady, the answer is good for this turn alone.
+        """
+        opened = self.site.open(segments, self.facts)
+        opened.is_steady = opened.is_folder() or (
+            is_settled(opened.status, self.now)
+            and opened.path not in self.work.unsteady)
+        if not opened.is_steady:
+            self.facts[(unknown_state, opened.path)] = False
+        return opened
+
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
         """Answer with what is at *segments*; a folder's path has a *slash*."""
-        with self.site.open(segments, self.facts) as target:
+        with self.open(segments) as target:
             if not target.is_folder():
                 if slash:
                     raise HTTPError(404, NOTHING_HERE)
@@ -2706,7 +2723,7 @@ class Responder:
         """Answer with the default file of the folder at *segments*, if any."""
         for name in DEFAULT_FILES:
             try:
-                with self.site.open([*segments, name], self.facts) as opened:
+                with self.open([*segments, name]) as opened:
                     if not opened.is_folder():
                         return self.represent([*segments, name], opened)
             except HTTPError as error:
@@ -2728,24 +2745,12 @@ class Responder:
                     return application
         data = None
         with contextlib.suppress(HTTPError), (
-                self.site.open([NOT_FOUND_FILE], self.facts)) as page:
-            self.is_steady(page)
+                self.open([NOT_FOUND_FILE])) as page:
             data = None if page.is_folder() else page.small()
         if data is None:
             raise error
         media = content_type(media_type(NOT_FOUND_FILE), data)
         return self.answer(404, [("Content-Type", media), NO_STORE], data)
-
-    def is_steady(self, opened: Opened) -> bool:
-        """Return whether a later change of *opened* would be noticed.
-
-        If not, the answer is good for this turn alone.
-        """
-        if (is_settled(opened.status, self.now)
-                and opened.path not in self.work.unsteady):
-            return True
-        self.facts[(unknown_state, opened.path)] = False
-        return False
 
     def represent(self, segments: "Sequence[bytes]",
                   opened: Opened) -> Answer:
@@ -2762,14 +2767,13 @@ class Responder:
         if not COMPRESSIBLE.match(media):
             return self.select(opened, media)
         self.vary.append("Accept-Encoding")
-        steady = self.is_steady(opened)
         for coding in self.request.codings:
             if coding == "identity":
                 return self.select(opened, media)
             answer = self.sidecar(segments, opened, media, coding)
             if answer:
                 return answer
-            if (coding == "gzip" and steady
+            if (coding == "gzip" and opened.is_steady
                     and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
                 return self.select(opened, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
@@ -2782,7 +2786,7 @@ class Responder:
         """
         name = segments[-1] + CODINGS[coding]
         try:
-            sidecar = self.site.open([*segments[:-1], name], self.facts)
+            sidecar = self.open([*segments[:-1], name])
         except HTTPError as error:
             if error.status >= 500:
                 raise
@@ -2821,8 +2825,8 @@ class Responder:
             ranges = select_ranges(fields["range"], opened.status.st_size)
         packed = (self.job_result(GZIP, gzip_steps, opened) if compress
                   else None)
-        if wants_digest(fields):
-            found += self.digest(opened, packed)
+        if wants_digest(fields) and opened.is_steady:
+            found.append(self.digest(opened, packed))
         if packed is not None:
             return self.answer(200, found, packed)
         return self.content(opened, found, ranges, media)
@@ -2837,11 +2841,11 @@ class Responder:
             import zlib
             coding += "-" + zlib.ZLIB_RUNTIME_VERSION
         etag = modified = None
-        steady, data = self.is_steady(opened), opened.small()
-        if steady or data is not None:
+        data = opened.small()
+        if opened.is_steady or data is not None:
             etag = entity_tag(opened.status, data, coding)
         mtime = opened.status.st_mtime_ns // 10**9
-        if steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
+        if opened.is_steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
             modified = mtime
         return etag, modified
 
@@ -2862,41 +2866,32 @@ class Responder:
             code, parts = 206, [(first, last + 1)]
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
-        steady, data = self.is_steady(opened), opened.small()
         length, contents = pieces_length(parts), self.work.contents
-        is_large = length > SMALL
-        if not is_large or (code == 206 and length <= MEMORY_MAX
-                            and contents.has_room(length)):
-            found = b"".join(
-                part if isinstance(part, bytes) else opened.read(*part)
-                if data is None else data[part[0]:part[1]] for part in parts)
-            return self.answer(code, fields, [
-                (Source(contents, found), 0, length)
-                ] if is_large else found, steady)
-        if self.request.method == "HEAD":   # which takes none of it
-            source = Source(contents)
-        else:
-            source = contents.of(opened, steady)
+        if length <= SMALL or (code == 206 and length <= MEMORY_MAX
+                               and contents.has_room(length)):
+            found = b"".join(part if isinstance(part, bytes)
+                             else opened.read(*part) for part in parts)
+            return self.answer(code, fields, Source(contents, found),
+                               opened.is_steady)
+        source = (Source(contents) if self.request.method == "HEAD"
+                  else contents.of(opened))     # HEAD takes none of it
         return self.answer(code, fields, [
             part if isinstance(part, bytes) else (source, *part)
-            for part in parts], steady and source.fd < 0)
+            for part in parts], opened.is_steady and source.fd < 0)
 
-    def digest(self, opened: Opened, packed: "Optional[bytes]") -> "Fields":
+    def digest(self, opened: Opened,
+               packed: "Optional[bytes]") -> "Tuple[str, str]":
         """Return the Repr-Digest field (RFC 9530, 3) for *packed*, or for the
-        file where that is None; no field unless the file is steady.
+        file where that is None.
         """
         import base64
-        if not self.is_steady(opened):
-            return []
-        if packed is None:
-            value = self.job_result(DIGEST, digest_steps, opened)
-        else:
-            value = sha256(packed)
-        return [("Repr-Digest", "sha-256=:%s:"      # RFC 8941, 3.3.5
-                 % base64.b64encode(value).decode("ascii"))]
+        value = (self.job_result(DIGEST, digest_steps, opened)
+                 if packed is None else sha256(packed))
+        return ("Repr-Digest", "sha-256=:%s:"       # RFC 8941, 3.3.5
+                % base64.b64encode(value).decode("ascii"))
 
     def job_result(self, kind: str, make: "Callable[..., Steps]",
-             opened: Opened) -> bytes:
+                   opened: Opened) -> bytes:
         """Return what *make* makes from a file; it is made once and kept."""
         state = signature(opened.status)
         read = functools.partial(self.site.read, opened.path, state)
@@ -2916,11 +2911,9 @@ class Responder:
             (LISTING, name.encode("latin-1"), listing.media),
             functools.partial(listing_steps, self.site, segments, listing,
                               work.listings), self.arrived)
-        size = len(source.data)
         return self.answer(200, [
             ("Content-Type", listing.media), FRESH,
-            ("Content-Security-Policy", NO_SCRIPTS)],
-            source.data if size <= SMALL else [(source, 0, size)], False)
+            ("Content-Security-Policy", NO_SCRIPTS)], source, False)
 
     def redirect(self, segments: "Sequence[bytes]") -> HTTPError:
         """Return the redirect to the folder's own path, which ends in "/"."""
@@ -2931,9 +2924,15 @@ class Responder:
         return HTTPError(301, "This folder is at " + location,
                          [("Location", location)])
 
-    def answer(self, status: int, fields: "Fields", content: "Content",
-               keep: bool = True) -> Answer:
-        """Return the answer, which may be sent again if *keep*."""
+    def answer(self, status: int, fields: "Fields",
+               content: "Union[Content, Source]", keep: bool = True) -> Answer:
+        """Return the answer, which may be sent again if *keep*.
+
+        Of a Source it sends all, which is in memory.
+        """
+        if isinstance(content, Source):
+            size = len(content.data)
+            content = content.data if size <= SMALL else [(content, 0, size)]
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
         return Answer(status, fields, content, self.facts if keep else None)
