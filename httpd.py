@@ -2396,13 +2396,12 @@ class Work:
             raise value
         return value
 
-    def begin(self, spare: int) -> None:
-        """Let jobs begin; there are *spare* descriptors.
+    def begin(self) -> None:
+        """Let jobs begin, with the next turn: many may be asked for in one.
 
-        Their first step comes in the next turn, because many clients may ask
-        for many things in one.  Few that have much in memory, or a folder
-        open, run at a time; no listing begins while too many bytes of others
-        are being sent; and passwords are checked one by one, with a rest.
+        Few that have much in memory, or a folder open, run at a time; no
+        listing begins while too many bytes of others are being sent; and
+        passwords are checked one by one, with a rest.
         """
         kinds = [job.key[0] for job in self.jobs.values() if job.steps]
         heavy = kinds.count(GZIP) + kinds.count(LISTING)
@@ -2412,11 +2411,10 @@ class Work:
             if job.steps or kind == CHECK and rests:
                 continue
             if kind in (GZIP, LISTING):
-                if (heavy >= JOBS_MAX or heavy and spare < LISTING_FILES
-                        or kind == LISTING and not self.listings.has_room(1)):
+                if heavy >= JOBS_MAX or (kind == LISTING and
+                                         not self.listings.has_room(1)):
                     continue
                 heavy += 1
-                spare -= LISTING_FILES
             rests = rests or kind == CHECK
             job.steps = job.make()
             job.began = self.now
@@ -2427,12 +2425,6 @@ class Work:
         return not self.listings.has_room(1) and any(
             job.key[0] == LISTING and not job.steps
             for job in self.jobs.values())
-
-    def files(self) -> int:
-        """Return how many descriptors are in use at the most."""
-        return (self.contents.files + LISTING_FILES * sum(
-            job.key[0] == LISTING and job.steps is not None
-            for job in self.jobs.values()))
 
     def end(self, job: Job, value: object) -> None:
         """End *job*, whose result is *value*."""
@@ -4192,7 +4184,7 @@ class Loop:
         if work.jobs:
             if work.waits_for_room():
                 self._end_slow_listings()
-            work.begin(self._spare())
+            work.begin()
             if work.rest_until > self.now:
                 self.wake_by(work.rest_until)
         self._write_log()
@@ -4326,7 +4318,7 @@ class Loop:
 
     def _spare(self) -> int:
         """Return how many descriptors are left."""
-        return (self.server.descriptors_max - self.work.files()
+        return (self.server.descriptors_max - self.work.contents.files
                 - self._count())
 
     def _listen(self, sock: socket.socket) -> None:
@@ -4771,7 +4763,9 @@ class Server:
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        self.descriptors_max = limit - reserve  # connections, and these files
+        # Connections, and these files; listings in the making have theirs.
+        self.descriptors_max = max(
+            possible + 1, limit - reserve - JOBS_MAX * LISTING_FILES)
 
     # What its owner calls.
 
