@@ -2275,28 +2275,22 @@ class NotReady(Exception):
 class Job:
     """Something that takes long to make, in small steps.
 
-    *make*() returns a generator, which yields after each step; what it returns
-    at its end is the result.
-
-    steps   the generator, None before the job has begun
-    began   when it did
+    steps   a generator that yields after each, and returns the result
+    began   when it did, None before that
     waiting the connections that wait for it, if they are still PREPARING
     """
 
-    __slots__ = ("work", "key", "make", "steps", "began", "waiting")
+    __slots__ = ("work", "key", "steps", "began", "waiting")
 
-    def __init__(self, work: "Work", key: "JobKey",
-                 make: "Callable[[], Steps]"):
+    def __init__(self, work: "Work", key: "JobKey", steps: "Steps"):
         self.work = work
         self.key = key
-        self.make = make
-        self.steps: Optional[Steps] = None
-        self.began = 0.0
+        self.steps = steps
+        self.began: Optional[float] = None
         self.waiting: List[Connection] = []
 
     def step(self) -> bool:
         """Do steps for a moment; return whether others can follow."""
-        assert self.steps
         work = self.work
         value: object = None
         self.waiting = [connection for connection in self.waiting
@@ -2347,7 +2341,7 @@ class Work:
         self.run_queue = OrderedDict()
         self.jobs: OrderedDict[JobKey, Job] = OrderedDict()
         self.made = Cache(limits.MADE_MAX)
-        self.fresh: Dict[JobKey, Tuple[float, object]] = {}
+        self.fresh: Dict[JobKey, Tuple[Any, object]] = {}
         self.to_answer: List[Connection] = []
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
@@ -2375,9 +2369,9 @@ class Work:
             if time.perf_counter() >= until:
                 break
 
-    def result(self, key: "JobKey", make: "Callable[[], Steps]",
+    def result(self, key: "JobKey", steps: "Steps",
                arrived: float = 0.0) -> "Any":
-        """Return what the Job of *key*, *make*(), has made.
+        """Return what the Job of *key* has made; a new one does *steps*.
 
         *arrived* is when the request arrived.  Raise NotReady until the result
         is there, or the HTTPError that the job returned.
@@ -2388,8 +2382,8 @@ class Work:
         if value is None or isinstance(value, Job):
             job = self.jobs.get(key)
             if job is None:
-                job = self.jobs[key] = value or Job(self, key, make)
-                if job.steps:   # it goes on
+                job = self.jobs[key] = value or Job(self, key, steps)
+                if value:   # it goes on
                     self.run_queue[job] = None
             raise NotReady(job)
         if isinstance(value, HTTPError):
@@ -2403,12 +2397,12 @@ class Work:
         listing begins while too many bytes of others are being sent; and
         passwords are checked one by one, with a rest.
         """
-        kinds = [job.key[0] for job in self.jobs.values() if job.steps]
+        kinds = [key[0] for key, job in self.jobs.items()
+                 if job.began is not None]
         heavy = kinds.count(GZIP) + kinds.count(LISTING)
         rests = CHECK in kinds or self.now < self.rest_until
-        for job in self.jobs.values():
-            kind = job.key[0]
-            if job.steps or kind == CHECK and rests:
+        for (kind, *_), job in self.jobs.items():
+            if job.began is not None or kind == CHECK and rests:
                 continue
             if kind in (GZIP, LISTING):
                 if heavy >= JOBS_MAX or (kind == LISTING and
@@ -2416,15 +2410,14 @@ class Work:
                     continue
                 heavy += 1
             rests = rests or kind == CHECK
-            job.steps = job.make()
             job.began = self.now
             self.run_queue[job] = None
 
     def waits_for_room(self) -> bool:
         """Return whether a listing waits until others are sent."""
         return not self.listings.has_room(1) and any(
-            job.key[0] == LISTING and not job.steps
-            for job in self.jobs.values())
+            key[0] == LISTING and job.began is None
+            for key, job in self.jobs.items())
 
     def end(self, job: Job, value: object) -> None:
         """End *job*, whose result is *value*."""
@@ -2437,7 +2430,6 @@ class Work:
 
     def pause(self, job: Job) -> None:
         """Stop *job*, for which nobody waits; keep it if that is cheap."""
-        assert job.steps
         del self.jobs[job.key]
         if job.key[0] == DIGEST:
             self.made.put(job.key, job, 2 * KIB)
@@ -2447,8 +2439,7 @@ class Work:
     def close(self) -> None:
         """End all of them."""
         for job in self.jobs.values():
-            if job.steps:
-                job.steps.close()
+            job.steps.close()
         self.jobs.clear()
         self.run_queue.clear()
 
@@ -2593,8 +2584,7 @@ class Users:
                     or len(waiting) >= self._limits.CHECKS_MAX):
                 raise HTTPError(503, "Too many passwords wait to be verified.",
                                 AGAIN)
-            work.result(key, functools.partial(
-                self._check, work, digest, user, password))
+            work.result(key, self._check(work, digest, user, password))
         request.user = user.decode("latin-1")
 
     def _check(self, work: Work, digest: bytes, user: bytes,
@@ -2703,7 +2693,12 @@ class Responder:
                     raise HTTPError(404, NOTHING_HERE)
                 return self.represent(segments, target)
             if not slash:
-                raise self.redirect(segments)
+                location = absolute_path(segments, True)
+                if self.request.query:
+                    location += "?" + percent_encode(
+                        self.request.query.encode("latin-1"), QUERY_CHARACTERS)
+                raise HTTPError(301, "This folder is at " + location,
+                                [("Location", location)])
             default = self.default(segments)
             if default:
                 return default
@@ -2888,8 +2883,7 @@ class Responder:
         state = signature(opened.status)
         read = functools.partial(self.site.read, opened.path, state)
         value: bytes = self.work.result(
-            (kind, opened.path, state),
-            functools.partial(make, read, opened.status.st_size))
+            (kind, opened.path, state), make(read, opened.status.st_size))
         return value
 
     def list(self, segments: "Sequence[bytes]") -> Answer:
@@ -2901,20 +2895,11 @@ class Responder:
         self.facts[(unknown_state, self.site.root)] = False  # if this raises
         source = work.result(
             (LISTING, name.encode("latin-1"), listing.media),
-            functools.partial(listing_steps, self.site, segments, listing,
-                              work.listings), self.arrived)
+            listing_steps(self.site, segments, listing, work.listings),
+            self.arrived)
         return self.answer(200, [
             ("Content-Type", listing.media), FRESH,
             ("Content-Security-Policy", NO_SCRIPTS)], source, False)
-
-    def redirect(self, segments: "Sequence[bytes]") -> HTTPError:
-        """Return the redirect to the folder's own path, which ends in "/"."""
-        location = absolute_path(segments, True)
-        if self.request.query:
-            location += "?" + percent_encode(
-                self.request.query.encode("latin-1"), QUERY_CHARACTERS)
-        return HTTPError(301, "This folder is at " + location,
-                         [("Location", location)])
 
     def answer(self, status: int, fields: "Fields",
                content: "Union[Content, Source]", keep: bool = True) -> Answer:
