@@ -1847,8 +1847,7 @@ def names_below(root: bytes, path: bytes) -> "List[bytes]":
 
 
 class Changed(Exception):
-    """A file was changed while it was read, or while something was made of it.
-    """
+    """A file was changed while it was read."""
 
 
 class Opened:
@@ -1862,14 +1861,13 @@ class Opened:
     is_steady   whether a later change of it would be noticed
     """
 
-    def __init__(self, fd: int, path: bytes,
-                 status: "Optional[os.stat_result]" = None):
+    def __init__(self, fd: int, path: bytes):
         self.fd = fd
         self.path = path
         self.is_steady = True
         self._small: Optional[bytes] = None
         try:
-            self.status = status or os.fstat(fd)
+            self.status = os.stat(path) if fd < 0 else os.fstat(fd)
         except OSError:
             self.close()
             raise
@@ -1989,20 +1987,28 @@ class Site:
                 return opened.read(start, stop)
         raise Changed
 
-    def entries(self, folder: Opened, segments: "Sequence[bytes]",
-                facts: "Facts"
+    def entries(self, folder: Opened, segments: "Sequence[bytes]"
                 ) -> "Generator[Optional[Entry], None, None]":
         """Yield what a listing of *folder*, which is at *segments*, shows.
 
         It is None for a name that is not shown.  Raise as open() does.
         """
         try:
-            above = self._folders(segments, facts)
-            with contextlib.closing(self._names(folder)) as names:
-                for name in names:
+            above = self._folders(segments, {})
+            with contextlib.ExitStack() as stack:
+                where: Union[int, bytes] = folder.path
+                if HAS_DIR_FD and os.scandir in os.supports_fd:
+                    # What is open by O_PATH cannot be read.
+                    where = os.open(b".", LIST_FLAGS, dir_fd=folder.fd)
+                    stack.callback(os.close, where)
+                # Python 3.6 takes only a path.  What _entry() does not find
+                # in *folder* itself is not shown.
+                found: Any = stack.enter_context(os.scandir(where))
+                for each in found:
+                    name = os.fsencode(each.name)
                     yield self._entry(folder, segments, name, above)
         except OSError as exc:
-            raise self.failure(exc, facts)
+            raise self.failure(exc, {})
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
         """Return the HTTPError for *exc*; make *facts* fail if it may pass."""
@@ -2043,10 +2049,8 @@ class Site:
         may be no such facts.
         """
         try:
-            if HAS_DIR_FD:
-                node = Opened(os.open(self.root, FOLDER_FLAGS), self.root)
-            else:
-                node = Opened(-1, self.root, os.stat(self.root))
+            fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
+            node = Opened(fd, self.root)
         except OSError:
             facts[(unknown_state, self.root)] = False
             raise
@@ -2074,12 +2078,13 @@ class Site:
         if kind not in (stat.S_IFDIR, stat.S_IFREG):
             # Not even opened: that can make a device act.
             raise OSError(errno.ENXIO, "neither file nor folder", path)
-        if kind == stat.S_IFDIR and not HAS_DIR_FD:
-            return Opened(-1, path, status)
         flags = FOLDER_FLAGS if kind == stat.S_IFDIR else FILE_FLAGS
         if not self.follow_symlinks:
             flags |= NOFOLLOW
-        opened = Opened(os.open(where, flags, dir_fd=at), path)
+        fd = -1
+        if HAS_DIR_FD or kind == stat.S_IFREG:
+            fd = os.open(where, flags, dir_fd=at)
+        opened = Opened(fd, path)
         # If a file of the same kind took its place after os.stat(), the fact
         # fails in the next turn, and the answer is not used again.
         if stat.S_IFMT(opened.status.st_mode) != kind:
@@ -2100,20 +2105,6 @@ class Site:
         inside = names_below(root, real)
         self._check_hidden(inside)
         return inside
-
-    def _names(self, folder: Opened) -> "Generator[bytes, None, None]":
-        """Yield the names in *folder*, one by one if Python can do that."""
-        with contextlib.ExitStack() as stack:
-            where: Union[int, bytes] = folder.path
-            if HAS_DIR_FD:      # what is open by O_PATH cannot be read
-                where = os.open(b".", LIST_FLAGS, dir_fd=folder.fd)
-                stack.callback(os.close, where)
-            if HAS_DIR_FD and os.scandir not in os.supports_fd:  # Python 3.6
-                yield from map(os.fsencode, os.listdir(where))
-                return
-            with os.scandir(where) as found:
-                for entry in found:
-                    yield os.fsencode(entry.name)
 
     def _entry(self, folder: Opened, segments: "Sequence[bytes]", name: bytes,
                above: "Set[Signature]") -> "Optional[Entry]":
@@ -2440,8 +2431,6 @@ class Work:
         """End all of them."""
         for job in self.jobs.values():
             job.steps.close()
-        self.jobs.clear()
-        self.run_queue.clear()
 
 
 def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
@@ -2477,7 +2466,7 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
     try:
         # closing(): PyPy would close what they have open some day.
         with site.open(segments, {}) as folder, contextlib.closing(
-                site.entries(folder, segments, {})) as entries:
+                site.entries(folder, segments)) as entries:
             for entry in entries:
                 if entry:
                     heap = heaps[entry.size is not None]
