@@ -2164,12 +2164,6 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
         if self.pop(key, None) is not None:
             self._size -= self._sizes.pop(key)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        super().clear()
-        self._sizes.clear()
-        self._size = 0
-
 
 class Source:
     """Content that several answers may share: a file's version, or a listing.
@@ -4078,7 +4072,6 @@ class Loop:
         self.seconds[RECEIVING] = server.request_timeout
         self.connections: List[OrderedDict[Connection, None]]
         self.connections = [OrderedDict() for _ in STATES]
-        self.known = Cache(server.limits.KNOWN_MAX)
         self.kept = Cache(server.limits.KEPT_MAX)
         self.work = Work(server.limits)
         self.answerable: List[Connection] = []
@@ -4106,7 +4099,8 @@ class Loop:
         """Use the certificate and the users that the server has just read."""
         self.tls = self.server.tls
         self.users = self.server.users
-        self.known.clear()      # some of their users may have lost access
+        # A new one: some of their users may have lost access.
+        self.known = Cache(self.server.limits.KNOWN_MAX)
 
     def run(self) -> None:
         """Serve until the server is stopped, and all is finished."""
@@ -4562,7 +4556,8 @@ class Loop:
             if not self._is_worker:
                 server.say_who_is_served(
                     self._count() - len(self.connections[IDLE]))
-            self.kept.clear()   # from now on, answers say Connection: close
+            # From now on, answers say Connection: close.
+            self.kept = Cache(server.limits.KEPT_MAX)
             for sock in server.listeners:   # else they would be reset
                 self._accept(sock, LISTEN_BACKLOG)
             self._set_accepting(False)
