@@ -2253,14 +2253,14 @@ class NotReady(Exception):
     """The answer waits for *job*."""
 
     def __init__(self, job: "Job"):
-        super().__init__(job.key)
         self.job = job
 
 
 class Job:
     """Something that takes long to make, in small steps.
 
-    steps   a generator that yields after each, and returns the result
+    steps   a generator that yields after each, and returns the result, or
+            raises the HTTPError that is the answer
     began   when it did, None before that
     waiting the connections that wait for it, if they are still PREPARING
     """
@@ -2292,6 +2292,8 @@ class Job:
             return True
         except StopIteration as end:
             value = end.value
+        except HTTPError as error:
+            value = error
         except Changed:
             work.unsteady.add(self.key[1])
         except Exception:
@@ -2359,7 +2361,7 @@ class Work:
         """Return what the Job of *key* has made; a new one does *steps*.
 
         *arrived* is when the request arrived.  Raise NotReady until the result
-        is there, or the HTTPError that the job returned.
+        is there, or the HTTPError that the job raised.
         """
         began, value = self.fresh.get(key, (0.0, None))
         if value is None or began < arrived:
@@ -2451,23 +2453,20 @@ def digest_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
 
 def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
                   pool: Pool) -> "Steps":
-    """Return a Source with the content of *listing*, or an HTTPError.
+    """Return a Source with the content of *listing*; raise as Site.open().
 
-    A heap sorts: it never takes long, as sorting 100,000 entries would.
+    Heaps sort it in small steps; to sort 100,000 entries at once takes long.
     """
     from heapq import heappop, heappush
     heaps: List[List[Any]] = [[], []]   # the folders come first
-    try:
-        # closing(): PyPy would close what they have open some day.
-        with site.open(segments, {}) as folder, contextlib.closing(
-                site.entries(folder, segments)) as entries:
-            for entry in entries:
-                if entry:
-                    heap = heaps[entry.size is not None]
-                    heappush(heap, (listing.key(entry), entry))
-                yield
-    except HTTPError as error:
-        return error
+    # closing(): PyPy would close what they have open some day.
+    with site.open(segments, {}) as folder, contextlib.closing(
+            site.entries(folder, segments)) as entries:
+        for entry in entries:
+            if entry:
+                heap = heaps[entry.size is not None]
+                heappush(heap, (listing.key(entry), entry))
+            yield
     rows: List[bytes] = []
     for heap in heaps:
         first = len(rows)
@@ -2561,18 +2560,18 @@ class Users:
             raise unauthorized()
         if digest not in self._right:
             key = CHECK, digest, address
-            waiting = [each[2] for each in work.jobs if each[0] == CHECK]
-            if not (key in work.jobs or key in work.fresh) and (
-                    waiting.count(address) >= self._limits.CHECKS_OF_ONE_MAX
-                    or len(waiting) >= self._limits.CHECKS_MAX):
-                raise HTTPError(503, "Too many passwords wait to be verified.",
-                                AGAIN)
+            if key not in work.jobs and key not in work.fresh:
+                asked = [each[2] for each in work.jobs if each[0] == CHECK]
+                if (asked.count(address) >= self._limits.CHECKS_OF_ONE_MAX
+                        or len(asked) >= self._limits.CHECKS_MAX):
+                    raise HTTPError(
+                        503, "Too many passwords wait to be verified.", AGAIN)
             work.result(key, self._check(work, digest, user, password))
         request.user = user.decode("latin-1")
 
     def _check(self, work: Work, digest: bytes, user: bytes,
                password: bytes) -> "Steps":
-        """Verify a password; return True, or an HTTPError."""
+        """Verify a password; return True, or raise HTTPError(401 or 503)."""
         yield   # so it is a Job's; all hashes are one step
         began = self._clock()
         hashes = dict(self._dummies)    # one of each cost
@@ -2585,14 +2584,14 @@ class Users:
             tell("a password could not be verified: %s" % (
                 str(exc) or "out of memory"))
             work.rest_until = began + PAUSE
-            return HTTPError(503, "The password could not be verified.", AGAIN)
+            raise HTTPError(503, "The password could not be verified.", AGAIN)
         now = self._clock()
         work.rest_until = now + 3 * (now - began)
-        if any(outcomes):
-            self._right.put(digest, True, 1)
-            return True
-        self._wrong.put(digest, True, 1)
-        return unauthorized()
+        if not any(outcomes):
+            self._wrong.put(digest, True, 1)
+            raise unauthorized()
+        self._right.put(digest, True, 1)
+        return True
 
 
 def unauthorized() -> HTTPError:
