@@ -221,6 +221,7 @@ RANGES_MAX = 256                # in one request; zsync asks for many
 LINKS_MAX = 16                  # to folders, on one path: those that link to
                                 # each other multiply without a loop
 JOBS_MAX = 2                    # heavy ones at a time, see Work.begin()
+LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
 READ_TRIES = 10                 # of a file that changes, or is replaced,
                                 # while it is read
@@ -2455,31 +2456,35 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
                   pool: Pool) -> "Steps":
     """Return a Source with the content of *listing*; raise as Site.open().
 
-    Heaps sort it in small steps; to sort 100,000 entries at once takes long.
+    Entries are sorted in runs, which are merged as they are written: to sort
+    100,000 of them at once would take long.
     """
-    from heapq import heappop, heappush
-    heaps: List[List[Any]] = [[], []]   # the folders come first
+    from heapq import merge
+    from io import BytesIO
+    runs: List[List[List[Entry]]] = [[[]], [[]]]    # folders first
     # closing(): PyPy would close what they have open some day.
     with site.open(segments, {}) as folder, contextlib.closing(
             site.entries(folder, segments)) as entries:
         for entry in entries:
             if entry:
-                heap = heaps[entry.size is not None]
-                heappush(heap, (listing.key(entry), entry))
+                kind = runs[entry.size is not None]
+                if len(kind[-1]) == LISTING_RUN:
+                    kind.append([])
+                kind[-1].append(entry)
             yield
-    rows: List[bytes] = []
-    for heap in heaps:
-        first = len(rows)
-        while heap:
-            row = listing.row(heappop(heap)[1])
-            rows.append(row.encode("utf-8"))
+    content, separator = BytesIO(), ""
+    content.write(listing.start().encode("utf-8"))
+    for kind in runs:
+        for run in kind:
+            run.sort(key=listing.key, reverse=listing.reverse)
             yield
-        if listing.reverse:
-            rows[first:] = reversed(rows[first:])
-    rows = rows or [b""]
-    rows[0] = listing.start().encode("utf-8") + rows[0]
-    rows[-1] += listing.end().encode("utf-8")
-    return Source(pool, listing.separator.encode("utf-8").join(rows))
+        for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
+            row = separator + listing.row(entry)
+            content.write(row.encode("utf-8"))
+            separator = listing.separator
+            yield
+    content.write(listing.end().encode("utf-8"))
+    return Source(pool, content.getvalue())
 
 # ---- Users ------------------------------------------------------------------
 
