@@ -2845,8 +2845,7 @@ class Responder:
                                and contents.has_room(length)):
             found = b"".join(part if isinstance(part, bytes)
                              else opened.read(*part) for part in parts)
-            return self.answer(code, fields, Source(contents, found),
-                               opened.is_steady)
+            return self.answer(code, fields, found, opened.is_steady)
         source = (Source(contents) if self.request.method == "HEAD"
                   else contents.of(opened))     # HEAD takes none of it
         return self.answer(code, fields, [
@@ -2878,7 +2877,7 @@ class Responder:
         self.vary.append("Accept")
         work, query = self.work, self.request.query
         listing = Listing(segments, query, prefers_json(self.request.fields))
-        name = "%s?%s" % (absolute_path(segments, True), query)
+        name = self.request.path + "?" + query
         self.facts[(unknown_state, self.site.root)] = False  # if this raises
         source = work.result(
             (LISTING, name.encode("latin-1"), listing.media),
@@ -2886,17 +2885,20 @@ class Responder:
             self.arrived)
         return self.answer(200, [
             ("Content-Type", listing.media), FRESH,
-            ("Content-Security-Policy", NO_SCRIPTS)], source, False)
+            ("Content-Security-Policy", NO_SCRIPTS)],
+            source.data if len(source.data) <= SMALL else source, False)
 
     def answer(self, status: int, fields: "Fields",
                content: "Union[Content, Source]", keep: bool = True) -> Answer:
         """Return the answer, which may be sent again if *keep*.
 
-        Of a Source it sends all, which is in memory.
+        Of a Source it sends all, which is in memory.  What is above SMALL is
+        never copied into an answer: many may have it.
         """
+        if isinstance(content, bytes) and len(content) > SMALL:
+            content = Source(self.work.contents, content)
         if isinstance(content, Source):
-            size = len(content.data)
-            content = content.data if size <= SMALL else [(content, 0, size)]
+            content = [(content, 0, len(content.data))]
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
         return Answer(status, fields, content, self.facts if keep else None)
