@@ -1801,9 +1801,7 @@ def signature(status: os.stat_result) -> "Signature":
 
 
 def link_state(path: bytes, follow: bool = False) -> "Signature":
-    """Return the signature of *path*, links followed if *follow*; (errno,) if
-    that fails.
-    """
+    """Return the signature of *path*, or (errno,) if there is none."""
     try:
         return signature(os.stat(path, follow_symlinks=follow))
     except OSError as exc:
@@ -1838,8 +1836,7 @@ def is_settled(status: os.stat_result, now: float) -> bool:
 
 
 def names_below(root: bytes, path: bytes) -> "List[bytes]":
-    """Return the names from *root* to *path*; raise OSError if it is outside.
-    """
+    """Return the names from *root* to *path*, or raise OSError if outside."""
     sep = os.fsencode(os.sep)
     root = root.rstrip(sep)
     if not (path + sep).startswith(root + sep):
@@ -2133,11 +2130,12 @@ class Site:
             if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
                 raise
             return None     # a link to nothing, or gone meanwhile
-        is_folder = stat.S_ISDIR(status.st_mode)
-        if not is_folder and not stat.S_ISREG(status.st_mode):
+        size = None
+        if stat.S_ISREG(status.st_mode):
+            size = status.st_size
+        elif not stat.S_ISDIR(status.st_mode):
             return None
-        return Entry(name, None if is_folder else status.st_size,
-                     status.st_mtime_ns // 10**9)
+        return Entry(name, size, status.st_mtime_ns // 10**9)
 
 # ---- Work -------------------------------------------------------------------
 
@@ -2717,14 +2715,14 @@ class Responder:
                 application = self.default([])
                 if application:
                     return application
-        data = None
         with contextlib.suppress(HTTPError), (
                 self.open([NOT_FOUND_FILE])) as page:
             data = None if page.is_folder() else page.small()
-        if data is None:
-            raise error
-        media = content_type(media_type(NOT_FOUND_FILE), data)
-        return self.answer(404, [("Content-Type", media), NO_STORE], data)
+            if data is not None:
+                media = content_type(media_type(NOT_FOUND_FILE), data)
+                return self.answer(
+                    404, [("Content-Type", media), NO_STORE], data)
+        raise error
 
     def represent(self, segments: "Sequence[bytes]",
                   opened: Opened) -> Answer:
@@ -2905,8 +2903,7 @@ class Responder:
 
 
 def check_method(method: str, head: bool) -> None:
-    """Raise HTTPError(405 or 501) unless *method* is GET, or HEAD with *head*.
-    """
+    """Raise HTTPError(405 or 501) for all but GET, and HEAD with *head*."""
     allowed = ["GET", "HEAD"] if head else ["GET"]
     if method not in METHODS:
         raise HTTPError(501, "This server does not know this method.")
@@ -2954,8 +2951,7 @@ class ContentLost(Exception):
 
 
 def read_file(fd: int, offset: int, count: int) -> bytes:
-    """Return up to *count* bytes of *fd* from *offset*, or raise ContentLost.
-    """
+    """Return up to *count* bytes from *offset*; ContentLost at the end."""
     os.lseek(fd, offset, os.SEEK_SET)
     block = os.read(fd, count)
     if not block:
@@ -3106,8 +3102,7 @@ class TLSSocket:
             raise socket_error(exc)
 
     def peek(self) -> bytes:
-        """Return a byte as it came, encrypted, and leave it; b"" at the end.
-        """
+        """Return a byte, encrypted, and leave it there; b"" at the end."""
         return socket.socket.recv(self._tls, 1, socket.MSG_PEEK)
 
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
