@@ -2370,6 +2370,7 @@ class Work:
             if job is None:
                 job = self.jobs[key] = value or Job(self, key, steps)
                 if value:   # it goes on
+                    self.made.drop(key)
                     self.run_queue[job] = None
             raise NotReady(job)
         if isinstance(value, HTTPError):
