@@ -67,7 +67,7 @@ Map of the sections
 
 The path of a request
     Loop._turn              one select(), then a step for each ready socket
-    Loop._accept, _welcome  a client connects: a new Connection, ACCEPTED
+    Loop._accept, _welcome  a client connects: a new Connection
     Connection.receive      read into its buffer; to be answered in this turn
     Connection.answer       from the heads in the buffer to send(); where one
                             known head is all there is, without answer_to()
@@ -3238,10 +3238,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
 # The states, in the order of a connection's life; STATES has their rules.
-STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "IDLE", "RECEIVING", "PREPARING",
-               "WAITING", "SENDING", "LINGERING", "CLOSED")
-(ACCEPTED, HANDSHAKE, IDLE, RECEIVING, PREPARING, WAITING, SENDING, LINGERING,
- CLOSED) = range(len(STATE_NAMES))
+(HANDSHAKE, RECEIVING, PREPARING, SENDING, IDLE, LINGERING,
+ CLOSED) = range(7)
 
 
 class Connection:
@@ -3250,8 +3248,9 @@ class Connection:
     peer    its address and port
     who     what its log lines begin with; "" for a trusted proxy, which
             passes on the requests of others
-    events  what the selector watches for.  It is not changed with the state,
-            but only when it reports something that is not wanted now
+    events  what the selector watches for: nothing before the first read,
+            since most clients send at once.  It does not change with the
+            state, but when it reports something that is not wanted now
     buffer  bytes received and not yet answered; *checked* of them were seen
             to be the valid beginning of a head
     queue   the requests and Answers that are being sent, in order
@@ -3273,7 +3272,7 @@ class Connection:
         self.sock: Transport = sock
         self.peer = peer
         self.who = who
-        self.state = ACCEPTED
+        self.state = HANDSHAKE if loop.tls else RECEIVING
         self.events = 0
         self.buffer = b""
         self.checked = 0
@@ -3281,12 +3280,12 @@ class Connection:
         self.pieces: Deque[Piece] = NO_PIECES
         self.sent = 0
         self.since = self.began = loop.now
-        loop.connections[ACCEPTED][self] = None
+        loop.connections[self.state][self] = None
+        loop.wake_by(loop.now + loop.seconds[self.state])
 
     def __repr__(self) -> str:
         return "<Connection %s:%s %s, %d bytes in, %d answers out>" % (
-            *self.peer, STATE_NAMES[self.state], len(self.buffer),
-            len(self.queue))
+            *self.peer, NAMES[self.state], len(self.buffer), len(self.queue))
 
     # The state.
 
@@ -3300,22 +3299,20 @@ class Connection:
         if state == self.state:
             loop.connections[state].move_to_end(self)
             return
-        assert state in FOLLOWS[self.state], (
-            STATE_NAMES[self.state], STATE_NAMES[state])
+        assert state in FOLLOWS[self.state], (NAMES[self.state], NAMES[state])
         del loop.connections[self.state][self]
         self.state = state
         if state == CLOSED:
             self.watch(0)
             loop.work.run_queue.pop(self, None)
             self.sock.close()
-            loop.resume_accepting()     # there is room
-            return
-        loop.connections[state][self] = None
-        loop.wake_by(loop.now + loop.seconds[state])
-        if state == IDLE or state == RECEIVING or state == LINGERING:
-            self.watch(READ)
-            if state != RECEIVING:
-                loop.resume_accepting()     # room could be made
+        else:
+            loop.connections[state][self] = None
+            loop.wake_by(loop.now + loop.seconds[state])
+            if WAITS_FOR[state] == READ:
+                self.watch(READ)
+        if state in (IDLE, LINGERING, CLOSED):
+            loop.resume_accepting()     # there is room, or it can be made
 
     def watch(self, events: int) -> None:
         """Have the selector report when the socket is ready for *events*."""
@@ -3333,22 +3330,17 @@ class Connection:
         self.events = events
 
     def on_ready(self) -> None:
-        """The socket is ready for what the selector watches for."""
-        READY[self.state](self)
+        """The socket is ready for what the selector watches for.
 
-    def unwatch(self) -> None:
-        """PREPARING, WAITING: first the answer, then what it has sent."""
-        self.watch(0)
-
-    def ask_for_step(self) -> None:
-        """HANDSHAKE, SENDING: go on in the run queue."""
-        if self.state == SENDING:
-            if self.events == READ:
-                self.watch(0)   # nothing is read meanwhile
-                return
-            if self.loop.tls:
-                self.enter(SENDING)     # within a slice no progress shows
-        self.loop.work.run_queue.setdefault(self)
+        A step that may send takes its turn in the run queue.
+        """
+        waits_for = WAITS_FOR[self.state]
+        if waits_for == READ:
+            STEP[self.state](self)
+        elif waits_for & self.events:
+            self.loop.work.run_queue.setdefault(self)
+        else:
+            self.watch(0)   # first the answer, then what else was sent
 
     def step(self) -> bool:
         """Do one step of the run queue; return whether another can follow."""
@@ -3356,6 +3348,16 @@ class Connection:
         return goes_on
 
     # Receiving.
+
+    def greet(self) -> None:
+        """Read what came with the connection, or wait for it."""
+        if self.state == HANDSHAKE:
+            self.watch(READ)
+            return
+        try:
+            self.receive()
+        except BlockingIOError:
+            self.watch(READ)
 
     def handshake(self) -> bool:
         """HANDSHAKE: do a step of it."""
@@ -3379,7 +3381,7 @@ class Connection:
         return False
 
     def receive(self) -> None:
-        """ACCEPTED, IDLE, RECEIVING: read, and mark it as answerable."""
+        """IDLE, RECEIVING: read, and mark it as answerable."""
         data = self.sock.recv(RECV_SIZE)
         if data:
             self.buffer = self.buffer + data if self.buffer else data
@@ -3405,10 +3407,11 @@ class Connection:
                 self.refuse(error)
                 return
             self.checked = len(self.buffer)
-        elif self.state in (ACCEPTED, RECEIVING) and not answered:
+        elif self.state == RECEIVING and not answered:
             state = RECEIVING   # empty lines alone win no more time
         if answered or state != self.state:
             self.enter(state)
+        self.watch(READ)
 
     def has_left(self) -> bool:
         """PREPARING: return whether the client has closed or reset, which the
@@ -3559,7 +3562,13 @@ class Connection:
             self.watch(WRITE)
 
     def flush(self) -> bool:
-        """SENDING: send a slice; return whether another can follow."""
+        """SENDING: send a slice, or answer what is left in the buffer.
+
+        Return whether another step can follow.
+        """
+        if not self.queue:
+            self.answer()
+            return False
         last = self.queue[-1]
         try:
             piece = self.pieces[0]
@@ -3567,8 +3576,8 @@ class Connection:
                            else self.send_bytes())
         except BlockingIOError:
             sent, tried = 0, 1
-        if sent:
-            self.enter(SENDING)     # progress: its time begins anew
+        if sent or self.loop.tls:   # within a slice no progress would show
+            self.enter(SENDING)     # its time begins anew
             self.has_sent(sent)
         if not self.queue:
             self.next_request(last)
@@ -3629,34 +3638,25 @@ class Connection:
         request, answer = last
         self.pieces = NO_PIECES
         if HEAD_END in self.buffer and not answer.closes:
-            self.enter(WAITING)
+            self.enter(SENDING)     # but others take their turns first
             self.loop.work.run_queue[self] = None
         elif not (answer.closes or self.loop.stops):
             self.wait_for_more(answered=True)
-        elif (self.buffer or self.state in (PREPARING, WAITING, SENDING)
+        elif (self.buffer or self.state in (PREPARING, SENDING)
                 or request.has_body or isinstance(self.sock, TLSSocket)):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
-            # in flight.
-            self.finish()
+            # in flight.  So shut down our side, and read on.
+            self.buffer = b""
+            self.since = self.loop.now
+            if isinstance(self.sock, TLSSocket):
+                self.sock = self.sock.end()     # nobody wants what is to come
+            self.sock.shutdown(socket.SHUT_WR)
+            self.enter(LINGERING)
         else:
             self.enter(CLOSED)
 
-    def answer_next(self) -> bool:
-        """WAITING: others had their turn; answer what the buffer holds."""
-        self.loop.work.to_answer.append(self)
-        return False
-
     # The end.
-
-    def finish(self) -> None:
-        """Shut down our side; then read until the client closes."""
-        self.buffer = b""
-        self.since = self.loop.now
-        if isinstance(self.sock, TLSSocket):
-            self.sock = self.sock.end()     # nobody wants what is yet to come
-        self.sock.shutdown(socket.SHUT_WR)
-        self.enter(LINGERING)
 
     def linger(self) -> None:
         """LINGERING: read what nobody wants, until the client closes."""
@@ -3727,31 +3727,22 @@ class Connection:
 NO_PIECES: "Deque[Piece]" = deque()
 
 STATES = [
-    # state, seconds, seconds before it must make room,
-    # what to do when the socket is ready, and as a step of the run queue,
-    # states that may follow
-    # Until the end of the turn at the most: Loop._greet() calls receive().
-    (ACCEPTED, REQUEST_TIMEOUT, None, Connection.receive, None,
-     {HANDSHAKE, IDLE, RECEIVING, PREPARING, WAITING, SENDING, LINGERING,
-      CLOSED}),
-    (HANDSHAKE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
-     Connection.ask_for_step, Connection.handshake,
-     {RECEIVING, SENDING, LINGERING, CLOSED}),
-    (IDLE, IDLE_TIMEOUT, 0, Connection.receive, None,
-     {RECEIVING, PREPARING, WAITING, SENDING, LINGERING, CLOSED}),
-    (RECEIVING, REQUEST_TIMEOUT, ROOM_GRACE, Connection.receive, None,
-     {IDLE, PREPARING, WAITING, SENDING, LINGERING, CLOSED}),
-    (PREPARING, PREPARE_TIMEOUT, None, Connection.unwatch, None,
-     {IDLE, RECEIVING, WAITING, SENDING, LINGERING, CLOSED}),
-    (WAITING, SEND_TIMEOUT, None, Connection.unwatch, Connection.answer_next,
-     {IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
-    (SENDING, SEND_TIMEOUT, ROOM_GRACE,
-     Connection.ask_for_step, Connection.flush,
-     {IDLE, RECEIVING, WAITING, LINGERING, CLOSED}),
-    (LINGERING, LINGER_TIMEOUT, 0, Connection.linger, None, {CLOSED}),
-    (CLOSED, 0, None, None, None, set()),
+    # name, what it waits for the socket to be ready for, seconds,
+    # seconds before it must make room, step, states that may follow
+    ("HANDSHAKE", READ | WRITE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
+     Connection.handshake, {RECEIVING, SENDING, LINGERING, CLOSED}),
+    ("RECEIVING", READ, REQUEST_TIMEOUT, ROOM_GRACE,
+     Connection.receive, {PREPARING, SENDING, IDLE, LINGERING, CLOSED}),
+    ("PREPARING", 0, PREPARE_TIMEOUT, None,
+     None, {RECEIVING, SENDING, IDLE, LINGERING, CLOSED}),
+    ("SENDING", WRITE, SEND_TIMEOUT, ROOM_GRACE,
+     Connection.flush, {RECEIVING, PREPARING, IDLE, LINGERING, CLOSED}),
+    ("IDLE", READ, IDLE_TIMEOUT, 0,
+     Connection.receive, {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
+    ("LINGERING", READ, LINGER_TIMEOUT, 0, Connection.linger, {CLOSED}),
+    ("CLOSED", 0, 0, None, None, set()),
 ]
-_, SECONDS, PATIENCE, READY, STEP, FOLLOWS = zip(*STATES)
+NAMES, WAITS_FOR, SECONDS, PATIENCE, STEP, FOLLOWS = zip(*STATES)
 
 # ---- Log --------------------------------------------------------------------
 
@@ -4448,19 +4439,7 @@ class Loop:
         if self.form and not (self.proxies and peer[0] in self.proxies):
             who = self.form.who(*peer)
         connection = Connection(self, client, peer, who)
-        self._attend(connection, Loop._greet)
-
-    @staticmethod
-    def _greet(connection: Connection) -> None:
-        """Read what came with the connection, or wait for TLS."""
-        if connection.loop.tls:
-            connection.enter(HANDSHAKE)
-            connection.watch(READ)
-            return
-        try:
-            connection.receive()
-        except BlockingIOError:
-            connection.enter(RECEIVING)
+        self._attend(connection, Connection.greet)
 
     def _least_needed(self) -> "Optional[Connection]":
         """Return the connection that should make room, or None.
