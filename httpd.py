@@ -3460,13 +3460,9 @@ class Connection:
         try:
             if not answer.rest:
                 sent = self.sock.send(data)
-            elif loop.sends_at_once(answer):
+            elif loop.clock() - loop.now < loop.server.limits.TURN_SECONDS:
                 total += answer.total - answer.head_size
-                sent = self.sock.sendmsg(   # type: ignore[union-attr]
-                    [data, *answer.rest])
-            else:
-                sent = self.sock.send(data, MSG_MORE)
-                total += 1      # never equal: the rest is still to be sent
+                sent, _ = self.send_bytes([data, *answer.rest])
         except OSError:
             pass    # full; or gone, which the next step will notice
         if sent != total:
@@ -3529,7 +3525,8 @@ class Connection:
         """Answer the request in the buffer with *error*, and close."""
         request = self.unanswered()
         self.since = self.loop.now
-        self.send_later(((request, self.loop.refusal(request, error)),))
+        answer = self.loop.refusal(request, error)
+        self.send_later(((request, answer),), answer.data)
 
     def unanswered(self) -> Request:
         """Return the Request at the start of the buffer, for its log line."""
@@ -3541,22 +3538,22 @@ class Connection:
 
     # Sending.
 
-    def send_later(self, queue: "Queue", data: bytes = b"",
-                   sent: int = 0) -> None:
+    def send_later(self, queue: "Queue", data: bytes, sent: int = 0) -> None:
         """Send the answers in *queue* in steps.
 
-        *data* are their first bytes; *sent* bytes in all are sent already.
+        *data* are their bytes up to the last one's rest; *sent* bytes in all
+        are sent already.
         """
         last = queue[-1][1]
         if last.rest_in_memory:     # a file was held when it was opened
             for source in last.sources():
                 source.hold()
         self.queue = queue
-        self.pieces = deque([data or last.data, *last.rest])
+        self.pieces = deque([data, *last.rest])
         self.sent = 0
         self.enter(SENDING)
         self.has_sent(sent)
-        if sent == len(data):   # the socket has not refused anything yet
+        if sent in (0, len(data)):  # the socket may take more
             self.loop.work.run_queue[self] = None
         else:
             self.watch(WRITE)
@@ -3573,7 +3570,7 @@ class Connection:
         try:
             piece = self.pieces[0]
             sent, tried = (self.send_file(*piece) if isinstance(piece, tuple)
-                           else self.send_bytes())
+                           else self.send_bytes(self.pieces))
         except BlockingIOError:
             sent, tried = 0, 1
         if sent or self.loop.tls:   # within a slice no progress would show
@@ -3586,11 +3583,11 @@ class Connection:
             self.watch(WRITE)
         return sent == tried
 
-    def send_bytes(self) -> "Tuple[int, int]":
-        """Send pieces in memory; return how many bytes were sent, and how
-        many were tried.
+    def send_bytes(self, pieces: "Sequence[Piece]") -> "Tuple[int, int]":
+        """Send the first of *pieces*, which are in memory.
+
+        Return how many bytes were sent, and how many were tried.
         """
-        pieces = self.pieces
         found = gather(pieces, FILE_SLICE)
         if isinstance(self.sock, TLSSocket):
             return self.sock.send(found[0]), min(len(found[0]), TLS_SLICE)
@@ -3612,7 +3609,7 @@ class Connection:
         block = read_file(source.fd, start, min(count, SMALL))
         advance(self.pieces, len(block))
         self.pieces.appendleft(block)
-        return self.send_bytes()
+        return self.send_bytes(self.pieces)
 
     def has_sent(self, count: int) -> None:
         """Note that *count* more bytes were sent; log each complete answer."""
@@ -4561,15 +4558,6 @@ class Loop:
         """Return whether there is room in memory to send *answer*."""
         return all(source.users or source.pool.has_room(len(source.data))
                    for source in answer.sources())
-
-    def sends_at_once(self, answer: Answer) -> bool:
-        """Return whether the rest of *answer* is sent with its head.
-
-        If this turn has lasted too long already, it is sent in steps.
-        """
-        return (answer.rest_in_memory and HAS_SENDMSG and not self.tls
-                and self.clock() - self.now
-                < self.server.limits.TURN_SECONDS)
 
     def _new_answer(self, request: Request, connection: Connection) -> Answer:
         """Return a new answer to *request*, kept if it may be sent again."""
