@@ -81,7 +81,7 @@ The path of a request
     Connection.send_later   what the socket did not take at once: SENDING
       Connection.flush      in steps, when Work.run() comes to it, each time
                             the socket takes more (go_on)
-    Connection.log_sent     its line, which AccessLog.write() writes at the
+    Connection.log          its line, which AccessLog.write() writes at the
                             end of the turn
     Connection.next_request IDLE, or the next head, or the end
 
@@ -3442,9 +3442,7 @@ class Connection:
         """
         loop = self.loop
         request: Any = loop.known.get(self.buffer)
-        answer: Any = request and loop.kept.get(request.key)
-        if answer and answer.turn != loop.turn:     # not seen to hold yet
-            answer = loop.renewed(request.key, answer)
+        answer: Any = request and loop.renewed(request.key)
         if answer and not answer.rest:
             self.buffer = b""   # one known head alone, as nearly always
             self.checked = 0
@@ -3468,7 +3466,7 @@ class Connection:
         if sent != total:
             self.send_later(queue, data, sent)
             return
-        self.log_sent(queue)
+        self.log(queue)
         if answer.closes or self.buffer or loop.stops:
             self.next_request(queue[-1])
         else:
@@ -3503,11 +3501,6 @@ class Connection:
                     self.enter(PREPARING)
                     loop.wake_by(loop.now + LEFT_LOOK)
                 return tuple(queue)
-            except Exception:  # a bug; abort() logs what was to be sent
-                self.queue = tuple(queue)
-                self.log(unparsed_request(head), 500, 0, True)
-                self.buffer = b""   # or abort() would log it again
-                raise
             answer = pair[1]
             size += len(answer.data)
             if queue and size > QUEUE_MAX and not answer.rest:
@@ -3523,18 +3516,17 @@ class Connection:
 
     def refuse(self, error: HTTPError) -> None:
         """Answer the request in the buffer with *error*, and close."""
-        request = self.unanswered()
-        self.since = self.loop.now
-        answer = self.loop.refusal(request, error)
-        self.send_later(((request, answer),), answer.data)
+        queue = self.refusal(error)
+        self.send_later(queue, queue[0][1].data)
 
-    def unanswered(self) -> Request:
-        """Return the Request at the start of the buffer, for its log line."""
+    def refusal(self, error: HTTPError) -> "Queue":
+        """Return the request in the buffer, with *error* as its Answer."""
         head, end, _ = self.buffer.partition(HEAD_END)
+        request = unparsed_request(self.buffer)
         if end:
             with contextlib.suppress(HTTPError):
-                return parse_request(head + end)
-        return unparsed_request(self.buffer)
+                request = parse_request(head + end)
+        return (request, self.loop.refusal(request, error)),
 
     # Sending.
 
@@ -3621,7 +3613,7 @@ class Connection:
             done += 1
         self.queue = queue[done:]
         self.release(queue[:done])
-        self.log_sent(queue[:done])
+        self.log(queue[:done])
 
     def release(self, queue: "Queue") -> None:
         """Release the Sources of answers that were sent, or will not be."""
@@ -3675,50 +3667,43 @@ class Connection:
         """Close at once, and log what was not answered to its end."""
         queue, self.queue = self.queue, ()
         self.release(queue)
-        for request, answer in queue:
-            self.log(request, answer.status,
-                     max(0, self.sent - answer.head_size), True)
-            self.sent = 0
-        if self.state == PREPARING and self.buffer:     # else it is logged
-            self.log(self.unanswered(), 503, 0, True)
-        elif not queue and self.state == RECEIVING and self.buffer.strip(
-                b"\r\n"):
-            self.since = self.loop.now
-            self.log(self.unanswered(), 400, 0, True)
+        self.log(queue, True)
+        if self.state == PREPARING:
+            self.log(self.refusal(HTTPError(503, "It was not ready.")), True)
+        elif self.state == RECEIVING and self.buffer.strip(b"\r\n"):
+            self.log(self.refusal(HTTPError(400, "It was not whole.")), True)
         if not queue and isinstance(self.sock, TLSSocket):
             self.sock = self.sock.end()
         self.enter(CLOSED)
 
     # Logging.
 
-    def log_sent(self, queue: "Queue") -> None:
-        """Queue the access log lines of answers that were sent whole."""
+    def log(self, queue: "Queue", aborted: bool = False) -> None:
+        """Queue the access log lines of answers that were sent whole; if
+        *aborted*, only self.sent bytes of the first one were sent.
+        """
         loop = self.loop
         form = loop.form
         if form is None:
             return
         for request, answer in queue:
-            # What is the same for all who get this Answer is made once.
-            if (request.token is not answer.token
-                    or answer.date is not loop.date):
-                request.token = answer.token
-                request.log_rest = form.rest(
-                    loop.log_date, request, answer.status,
-                    answer.total - answer.head_size)
-            line = (self.who or loop.who(self, request)) + request.log_rest
+            if aborted:
+                rest = form.rest(loop.log_date, request, answer.status,
+                                 max(0, self.sent - answer.head_size))
+                self.sent = 0
+            else:
+                # What is the same for all who get this Answer is made once.
+                if (request.token is not answer.token
+                        or answer.date is not loop.date):
+                    request.token = answer.token
+                    request.log_rest = form.rest(
+                        loop.log_date, request, answer.status,
+                        answer.total - answer.head_size)
+                rest = request.log_rest
+            line = (self.who or loop.who(self, request)) + rest
             if form.is_timed:
-                line += form.tail(loop.clock() - self.since, False)
+                line += form.tail(loop.clock() - self.since, aborted)
             loop.log_lines.append(line)
-
-    def log(self, request: Request, status: int, size: int,
-            aborted: bool) -> None:
-        """Queue an access log line for *request*."""
-        loop = self.loop
-        if loop.form:
-            loop.log_lines.append(
-                (self.who or loop.who(self, request))
-                + loop.form.rest(loop.log_date, request, status, size)
-                + loop.form.tail(loop.clock() - self.since, aborted))
 
 
 NO_PIECES: "Deque[Piece]" = deque()
@@ -4344,9 +4329,9 @@ class Loop:
             for connection in self.connections[state]:
                 self.wake_by(connection.began + seconds)
                 break
+        # Some may have left; one that has half-closed looks the same.
         for connection in list(self.connections[PREPARING]):
             self.wake_by(self.now + LEFT_LOOK)
-            # One that has half-closed looks the same: it gets LEFT_LOOK.
             if (self.now - connection.began >= LEFT_LOOK
                     and connection.has_left()):
                 self._attend(connection, Connection.abort)
@@ -4515,43 +4500,47 @@ class Loop:
 
         Raise NotReady if a job must make something first.
         """
-        request = self.known.get(head)
-        if request is None:
-            try:
+        request: Optional[Request] = self.known.get(head)
+        try:
+            if request is None:
                 request = parse_request(head)
-            except HTTPError as error:
-                request = unparsed_request(head)
-                return request, self.refusal(request, error)
-            if self.users:
-                try:
+                if self.users:
                     self.users.admit(request, self._client(
                         connection, request)[0], self.work)
-                except HTTPError as error:
-                    return request, self._render(request, error_answer(error))
-            if len(head) <= KNOWN_HEAD_MAX:
-                self.known.put(head, request, KNOWN_OBJECTS
-                               + KNOWN_TEXT * len(head))
-        answer = self.kept.get(request.key)
-        if answer and answer.turn != self.turn:
-            answer = self.renewed(request.key, answer)
-        if answer is None or answer.rest and not self._may_hold(answer):
-            answer = self._new_answer(request, connection)
+                if len(head) <= KNOWN_HEAD_MAX:
+                    self.known.put(head, request, KNOWN_OBJECTS
+                                   + KNOWN_TEXT * len(head))
+            answer = self.renewed(request.key)
+            if answer is None or answer.rest and not self._may_hold(answer):
+                answer = self._new_answer(request, connection.since)
+        except NotReady:
+            raise
+        except HTTPError as error:
+            request = request or unparsed_request(head)
+            answer = self._render(request, error_answer(error))
+        except Exception:
+            tell_traceback()
+            request = request or unparsed_request(head)
+            answer = self.refusal(request, HTTPError(
+                500, DETAIL_OF_STATUS[500]))
         return request, answer
 
-    def renewed(self, key: str, answer: Answer) -> "Optional[Answer]":
-        """Return the *answer* kept for *key*, with the present Date.
+    def renewed(self, key: str) -> "Optional[Answer]":
+        """Return the Answer kept for *key*, with the present Date.
 
-        Return None if the files that it depends on have changed.  An answer
-        is made once and sent again in later turns; in a later second only its
-        Date is replaced.
+        Return None if there is none, or if the files that it depends on have
+        changed.  An answer is made once and sent again in later turns; in a
+        later second only its Date is replaced.
         """
-        assert answer.facts is not None, "kept, so it rests on some"
-        if not self.site.holds(answer.facts):
-            self.kept.drop(key)
-            return None
-        if answer.date is not self.date:
-            answer = self.kept[key] = answer.redated(self.date)
-        answer.turn = self.turn
+        answer: Optional[Answer] = self.kept.get(key)
+        if answer and answer.turn != self.turn:     # not seen to hold yet
+            assert answer.facts is not None, "kept, so it rests on some"
+            if not self.site.holds(answer.facts):
+                self.kept.drop(key)
+                return None
+            if answer.date is not self.date:
+                answer = self.kept[key] = answer.redated(self.date)
+            answer.turn = self.turn
         return answer
 
     def _may_hold(self, answer: Answer) -> bool:
@@ -4559,19 +4548,10 @@ class Loop:
         return all(source.users or source.pool.has_room(len(source.data))
                    for source in answer.sources())
 
-    def _new_answer(self, request: Request, connection: Connection) -> Answer:
+    def _new_answer(self, request: Request, arrived: float) -> Answer:
         """Return a new answer to *request*, kept if it may be sent again."""
-        try:
-            answer = respond(
-                request, self.site, self.work, self.wall, connection.since
-                if connection.state == PREPARING else self.now)
-            self._render(request, answer)
-        except NotReady:
-            raise
-        except Exception:
-            tell_traceback()
-            return self.refusal(request, HTTPError(
-                500, DETAIL_OF_STATUS[500]))
+        answer = self._render(request, respond(
+            request, self.site, self.work, self.wall, arrived))
         if (answer.facts is not None and not self.stops
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(
