@@ -2321,8 +2321,8 @@ class Work:
             signature is
     fresh   other results, and when their jobs began: valid for requests that
             arrived before that, and forgotten after this turn
-    to_answer   connections whose job has ended, or which were queued to go on
-            with what they have received
+    to_answer   connections that can be answered: they have received
+            something, or their job has ended
     unsteady    files from which, in this turn, nothing could be made
     contents, listings  Pools of what is being sent
     now     when the turn began
@@ -3386,7 +3386,7 @@ class Connection:
         if data:
             self.buffer = self.buffer + data if self.buffer else data
             self.since = self.loop.now
-            self.loop.answerable.append(self)
+            self.loop.work.to_answer.append(self)
         else:
             self.abort()
 
@@ -4117,6 +4117,8 @@ def url_of(sock: socket.socket, scheme: str) -> str:
 
 # ---- Loop -------------------------------------------------------------------
 
+NEVER = float("inf")    # as a moment
+
 
 class Loop:
     """The event loop of *server*: selector, clock, deadlines, connections.
@@ -4129,7 +4131,7 @@ class Loop:
                 A state's seconds are constant, so their time ends in the same
                 order, and deadlines need only the first
     known       Requests, by their heads; kept: Answers, by Request.key
-    answerable  connections that have read something to answer in this turn
+    stops       whether it lets what is in flight finish, and then ends
     """
 
     def __init__(self, server: "Server", share: "Optional[Share]" = None,
@@ -4148,16 +4150,14 @@ class Loop:
         self.known = Cache(server.limits.KNOWN_MAX)
         self.kept = Cache(server.limits.KEPT_MAX)
         self.work = Work(server.limits)
-        self.answerable: List[Connection] = []
         self.log_lines: List[str] = []
-        self.stops = 0          # of the server's, those that are seen to
+        self.stops = False
         self.turn = 0
-        self._listening: List[socket.socket] = []   # ready in this turn
+        # Those at which clients wait in this turn.  They are accepted at its
+        # end: by then those who are answered in it are IDLE, and can make room.
+        self._listening: List[socket.socket] = []
         self._share = share
         self._is_worker = share is not None
-        self._accepting = False
-        self._paused_until = 0.0
-        self._drain_until = 0.0
         self._second = -1
         self._read_clocks()
         self._due = self.now    # no select() lasts beyond it
@@ -4166,7 +4166,8 @@ class Loop:
         if parent >= 0:
             self.selector.register(parent, READ, functools.partial(
                 self._orphaned, parent))
-        self._set_accepting(True)
+        self._paused_until = self.now
+        self.resume_accepting()
         self.load()
 
     def load(self) -> None:
@@ -4178,12 +4179,12 @@ class Loop:
 
     def run(self) -> None:
         """Serve until the server is stopped, and all is finished."""
-        while not (self._drain_until and not any(self.connections)):
+        while not self.stops or any(self.connections):
             self._turn()
 
     def close(self) -> None:
         """Abort all connections, write the log, and close."""
-        self._end_all()
+        self._end(range(CLOSED))
         self._write_log()
         self.work.close()
         self.selector.close()
@@ -4199,26 +4200,20 @@ class Loop:
         """
         work = self.work
         ready = self.selector.select(
-            0 if work.run_queue or work.to_answer
-            else max(0, self._due - self.now))
+            0 if work.run_queue else max(0, self._due - self.now))
         self._read_clocks()
         self._look_anew()
-        for key, _ in ready:
-            try:
-                key.data()
-            except Exception as exc:
-                self._fail(getattr(key.data, "__self__", None), exc)
-        self._answer(self.answerable)
+        self._do([key.data for key, _ in ready])
+        self._answer()
         if work.run_queue:
             work.run(self._fail)
-        if work.to_answer:
-            self._answer(work.to_answer)
+            self._answer()
         if self._listening:
             self._look_anew()
             for sock in self._listening:
                 self._accept(sock)
             self._listening.clear()
-            self._answer(self.answerable)
+            self._answer()
         if self.now >= self._due:
             self._expire()
         if self.server.stops:
@@ -4239,23 +4234,19 @@ class Loop:
         self.site.new_turn()
         self.work.new_turn(self.now)
 
-    def _answer(self, connections: "List[Connection]") -> None:
-        """Answer *connections*, and forget them."""
-        for connection in connections:
-            try:
-                connection.answer()
-            except Exception as exc:
-                self._fail(connection, exc)
-        connections.clear()
+    def _answer(self) -> None:
+        """Answer the connections that can be answered now."""
+        answerable = self.work.to_answer
+        self._do([connection.answer for connection in answerable])
+        answerable.clear()
 
-    def _attend(self, connection: Connection,
-                step: "Callable[[Connection], None]") -> None:
-        """Do a step of *connection*; an error ends only that connection."""
-        try:
-            if connection.state != CLOSED:
-                step(connection)
-        except Exception as exc:
-            self._fail(connection, exc)
+    def _do(self, steps: "Iterable[Callable[[], object]]") -> None:
+        """Do *steps*; an error in one ends the connection that it is of."""
+        for step in steps:
+            try:
+                step()
+            except Exception as exc:
+                self._fail(getattr(step, "__self__", None), exc)
 
     def _fail(self, subject: object, exc: Exception) -> None:
         """Handle *exc*, which a step of *subject* has raised."""
@@ -4322,37 +4313,26 @@ class Loop:
         """Expire connections whose time is over; find the next deadline."""
         self._due = self.now + PATIENCE_MAX
         for state, seconds in enumerate(self.seconds):
-            oldest = self._oldest(state)
-            while oldest and self.now - oldest.began >= seconds:
-                self._attend(oldest, Connection.expire)
-                oldest = self._oldest(state)
-            for connection in self.connections[state]:
-                self.wake_by(connection.began + seconds)
-                break
+            connections = self.connections[state]
+            while connections:
+                oldest = next(iter(connections))
+                if self.now - oldest.began < seconds:
+                    self.wake_by(oldest.began + seconds)
+                    break
+                if oldest in self.work.run_queue:
+                    oldest.enter(state)     # it waits for a step of ours
+                else:
+                    self._do([oldest.expire])
         # Some may have left; one that has half-closed looks the same.
         for connection in list(self.connections[PREPARING]):
             self.wake_by(self.now + LEFT_LOOK)
             if (self.now - connection.began >= LEFT_LOOK
                     and connection.has_left()):
-                self._attend(connection, Connection.abort)
+                self._do([connection.abort])
         self.work.wake()
-        if self._paused_until and self.now >= self._paused_until:
+        if self.now >= self._paused_until:
             self.resume_accepting()
-        for moment in filter(None, (self._paused_until, self._drain_until)):
-            self.wake_by(moment)
-
-    def _oldest(self, state: int) -> "Optional[Connection]":
-        """Return the connection that has been in *state* for longest.
-
-        For those that wait for a step of ours the time begins anew.
-        """
-        connections = self.connections[state]
-        for _ in range(len(connections)):
-            oldest = next(iter(connections))
-            if oldest not in self.work.run_queue:
-                return oldest
-            oldest.enter(state)
-        return None
+        self.wake_by(self._paused_until)
 
     # Connections.
 
@@ -4360,16 +4340,10 @@ class Loop:
         return sum(map(len, self.connections))
 
     def _spare(self) -> int:
-        """Return how many descriptors are left."""
-        return (self.server.descriptors_max - self.work.files()
-                - self._count())
-
-    def _listen(self, sock: socket.socket) -> None:
-        """Connections wait at *sock*: accept them at the end of the turn.
-
-        By then those who are answered in it are IDLE, and can make room.
-        """
-        self._listening.append(sock)
+        """Return how many more connections there may be, or listings."""
+        count = self._count()
+        return min(self.server.max_connections - count,
+                   self.server.descriptors_max - self.work.files() - count)
 
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
@@ -4379,10 +4353,8 @@ class Loop:
             if not most:
                 self._pause(SHARE_LOOK)
         for accepted in range(most):
-            is_full = (self._count() >= self.server.max_connections
-                       or self._spare() <= 0)
-            least = self._least_needed() if is_full else None
-            if is_full and not least:
+            is_full = self._spare() <= 0
+            if is_full and not self._least_needed():
                 self._pause(ROOM_GRACE / 4)
                 return
             try:
@@ -4394,14 +4366,10 @@ class Loop:
                     if not is_gone(exc):
                         tell("accept: %s" % exc)
                 elif not accepted:  # else, perhaps, nobody waits any more
-                    least = self._least_needed()
-                    if least:
-                        self._attend(least, Connection.abort)
-                    else:
-                        self._pause(ROOM_GRACE / 4)
+                    self._make_room()
                 return
-            if least:
-                self._attend(least, Connection.abort)
+            if is_full:
+                self._make_room()
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
@@ -4421,7 +4389,15 @@ class Loop:
         if self.form and not (self.proxies and peer[0] in self.proxies):
             who = self.form.who(*peer)
         connection = Connection(self, client, peer, who)
-        self._attend(connection, Connection.greet)
+        self._do([connection.greet])
+
+    def _make_room(self) -> None:
+        """Close the connection that is needed least, or wait for one."""
+        least = self._least_needed()
+        if least:
+            self._do([least.abort])
+        else:
+            self._pause(ROOM_GRACE / 4)
 
     def _least_needed(self) -> "Optional[Connection]":
         """Return the connection that should make room, or None.
@@ -4454,43 +4430,32 @@ class Loop:
                 if self.now < due:
                     self.wake_by(due)
                     break
-                self._attend(connection, Connection.abort)
+                self._do([connection.abort])
                 if not self.work.waits_for_room():
                     break
 
     def _pause(self, duration: float) -> None:
-        """Accept nothing for *duration* seconds at most."""
-        self._set_accepting(False)
+        """Leave new clients waiting in the kernel, for *duration* seconds, or
+        until there is room.
+        """
+        for sock in self.server.listeners:
+            with contextlib.suppress(KeyError):     # not watched
+                self.selector.unregister(sock)
         self._paused_until = self.now + duration
         self.wake_by(self._paused_until)
 
     def resume_accepting(self) -> None:
         """Accept again, after a pause."""
-        if not (self._accepting or self.server.stops):
-            self._set_accepting(True)
-
-    def _set_accepting(self, accepting: bool) -> None:
-        """Watch the listeners, or leave new clients waiting in the kernel."""
-        self._paused_until = 0.0
-        if accepting == self._accepting:
+        if self._paused_until == NEVER or self.server.stops:
             return
-        watched = []
+        self._paused_until = NEVER
         try:
             for sock in self.server.listeners:
-                if accepting:
-                    self.selector.register(sock, READ, functools.partial(
-                        self._listen, sock))
-                    watched.append(sock)
-                else:
-                    self.selector.unregister(sock)
+                self.selector.register(sock, READ, functools.partial(
+                    self._listening.append, sock))
         except OSError as exc:  # of epoll: out of memory or of watches
             tell("cannot listen for a moment: %s" % exc)
-            for sock in watched:
-                self.selector.unregister(sock)
-            self._paused_until = self.now + PAUSE
-            self.wake_by(self._paused_until)
-        else:
-            self._accepting = accepting
+            self._pause(PAUSE)
 
     # Answers.
 
@@ -4596,9 +4561,8 @@ class Loop:
         """Close connections that wait for a request; let others finish."""
         server = self.server
         if not self.stops:
-            self.stops = 1
-            self._drain_until = self.now + DRAIN_TIMEOUT
-            self.wake_by(self._drain_until)
+            self.stops = True
+            self._stopped_at = self.now
             if self._share:
                 self._share.publish(Share.ABSENT)
                 self._share = None
@@ -4608,26 +4572,28 @@ class Loop:
             self.kept.clear()   # from now on, answers say Connection: close
             for sock in server.listeners:   # else they would be reset
                 self._accept(sock, LISTEN_BACKLOG)
-            self._set_accepting(False)
+            self._pause(DRAIN_TIMEOUT)
             server.close_listeners()
             server.wake()
             return  # one more turn, for requests that have arrived already
-        silent_until = self._drain_until - DRAIN_TIMEOUT + (
+        drain_until = self._stopped_at + DRAIN_TIMEOUT
+        silent_until = self._stopped_at + (
             DRAIN_SILENT_TLS if self.tls else DRAIN_SILENT)
-        is_over = self.now >= silent_until
-        if not is_over:
+        if server.stops > 1 or self.now >= drain_until:
+            self._end(range(CLOSED))
+        elif self.now >= silent_until:
+            self._end([IDLE, RECEIVING, HANDSHAKE], True)
+            self.wake_by(drain_until)
+        else:
+            self._end([IDLE])
             self.wake_by(silent_until)
-        for state in (IDLE, RECEIVING, HANDSHAKE) if is_over else (IDLE,):
-            for connection in list(self.connections[state]):
-                if not connection.buffer.strip(b"\r\n"):
-                    self._attend(connection, Connection.abort)
-        if server.stops > 1 or self.now >= self._drain_until:
-            self._end_all()
 
-    def _end_all(self) -> None:
-        for connections in self.connections:
-            for connection in list(connections):
-                self._attend(connection, Connection.abort)
+    def _end(self, states: "Iterable[int]", is_silent: bool = False) -> None:
+        """Abort the connections in *states*, or those that sent nothing."""
+        for state in states:
+            self._do([connection.abort for connection
+                      in self.connections[state] if not (
+                          is_silent and connection.buffer.strip(b"\r\n"))])
 
 # ---- Server -----------------------------------------------------------------
 
