@@ -3330,7 +3330,7 @@ class Connection:
         self.events = events
 
     def on_ready(self) -> None:
-        """The socket is ready for what the selector watches for.
+        """The socket is new, or ready for what the selector watches for.
 
         A step that may send takes its turn in the run queue.
         """
@@ -3339,37 +3339,27 @@ class Connection:
             STEP[self.state](self)
         elif waits_for & self.events:
             self.loop.work.run_queue.setdefault(self)
+        elif self.state == HANDSHAKE:
+            self.watch(READ)
         else:
             self.watch(0)   # first the answer, then what else was sent
 
     def step(self) -> bool:
         """Do one step of the run queue; return whether another can follow."""
-        goes_on: bool = STEP[self.state](self)
-        return goes_on
+        return bool(STEP[self.state](self))
 
     # Receiving.
-
-    def greet(self) -> None:
-        """Read what came with the connection, or wait for it."""
-        if self.state == HANDSHAKE:
-            self.watch(READ)
-            return
-        try:
-            self.receive()
-        except BlockingIOError:
-            self.watch(READ)
 
     def handshake(self) -> bool:
         """HANDSHAKE: do a step of it."""
         if not isinstance(self.sock, TLSSocket):
-            first = self.sock.recv(1, socket.MSG_PEEK)
-            if first != TLS_HANDSHAKE:
+            if self.sock.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
                 self.buffer = self.sock.recv(RECV_SIZE)
                 if self.buffer:
                     self.refuse(HTTPError(400, "This port speaks HTTPS: the"
                                           " address begins with https://"))
                 else:
-                    self.enter(CLOSED)
+                    self.abort()
                 return False
             assert self.loop.tls
             self.sock = TLSSocket(self.sock, self.loop.tls)
@@ -3382,7 +3372,11 @@ class Connection:
 
     def receive(self) -> None:
         """IDLE, RECEIVING: read, and mark it as answerable."""
-        data = self.sock.recv(RECV_SIZE)
+        try:
+            data = self.sock.recv(RECV_SIZE)
+        except BlockingIOError:     # it is new, and nothing came with it
+            self.watch(READ)
+            return
         if data:
             self.buffer = self.buffer + data if self.buffer else data
             self.since = self.loop.now
@@ -3398,18 +3392,15 @@ class Connection:
         if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
             self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
             self.checked = 0
-        state = IDLE
-        if self.buffer:
-            state = RECEIVING
-            try:
-                check_partial(self.buffer, self.checked)
-            except HTTPError as error:
-                self.refuse(error)
-                return
-            self.checked = len(self.buffer)
-        elif self.state == RECEIVING and not answered:
-            state = RECEIVING   # empty lines alone win no more time
-        if answered or state != self.state:
+        try:
+            check_partial(self.buffer, self.checked)
+        except HTTPError as error:
+            self.refuse(error)
+            return
+        self.checked = len(self.buffer)
+        stays = self.state == RECEIVING and not answered
+        state = RECEIVING if self.buffer or stays else IDLE
+        if answered or state != self.state:     # empty lines win no time
             self.enter(state)
         self.watch(READ)
 
@@ -3460,7 +3451,7 @@ class Connection:
                 sent = self.sock.send(data)
             elif loop.clock() - loop.now < loop.server.limits.TURN_SECONDS:
                 total += answer.total - answer.head_size
-                sent, _ = self.send_bytes([data, *answer.rest])
+                sent, _ = self.send_slice(deque([data, *answer.rest]))
         except OSError:
             pass    # full; or gone, which the next step will notice
         if sent != total:
@@ -3526,7 +3517,8 @@ class Connection:
         if end:
             with contextlib.suppress(HTTPError):
                 request = parse_request(head + end)
-        return (request, self.loop.refusal(request, error)),
+        answer = self.loop.render(request, error_answer(error), "close")
+        return (request, answer),
 
     # Sending.
 
@@ -3560,9 +3552,7 @@ class Connection:
             return False
         last = self.queue[-1]
         try:
-            piece = self.pieces[0]
-            sent, tried = (self.send_file(*piece) if isinstance(piece, tuple)
-                           else self.send_bytes(self.pieces))
+            sent, tried = self.send_slice(self.pieces)
         except BlockingIOError:
             sent, tried = 0, 1
         if sent or self.loop.tls:   # within a slice no progress would show
@@ -3575,33 +3565,29 @@ class Connection:
             self.watch(WRITE)
         return sent == tried
 
-    def send_bytes(self, pieces: "Sequence[Piece]") -> "Tuple[int, int]":
-        """Send the first of *pieces*, which are in memory.
+    def send_slice(self, pieces: "Deque[Piece]") -> "Tuple[int, int]":
+        """Send a slice of *pieces*; what cannot go from a file is read first.
 
         Return how many bytes were sent, and how many were tried.
         """
+        if isinstance(pieces[0], tuple):
+            source, start, stop = pieces[0]
+            count = min(stop - start, FILE_SLICE)
+            if not isinstance(self.sock, TLSSocket):
+                sent = send_file(self.sock, source.fd, start, count)
+                if sent is not None:
+                    return sent, count
+            block = read_file(source.fd, start, min(count, SMALL))
+            advance(pieces, len(block))
+            pieces.appendleft(block)
         found = gather(pieces, FILE_SLICE)
         if isinstance(self.sock, TLSSocket):
             return self.sock.send(found[0]), min(len(found[0]), TLS_SLICE)
         flags = MSG_MORE if len(found) < len(pieces) else 0
         if len(found) > 1 and HAS_SENDMSG:
-            return (self.sock.sendmsg(found, (), flags),
-                    pieces_length(found))
+            return self.sock.sendmsg(found, (), flags), pieces_length(found)
         data = found[0][:FILE_SLICE]
         return self.sock.send(data, flags), len(data)
-
-    def send_file(self, source: Source, start: int,
-                  stop: int) -> "Tuple[int, int]":
-        """Send a slice of a file; return what send_bytes() does."""
-        count = min(stop - start, FILE_SLICE)
-        if not isinstance(self.sock, TLSSocket):
-            sent = send_file(self.sock, source.fd, start, count)
-            if sent is not None:
-                return sent, count
-        block = read_file(source.fd, start, min(count, SMALL))
-        advance(self.pieces, len(block))
-        self.pieces.appendleft(block)
-        return self.send_bytes(self.pieces)
 
     def has_sent(self, count: int) -> None:
         """Note that *count* more bytes were sent; log each complete answer."""
@@ -4219,8 +4205,7 @@ class Loop:
         if self.server.stops:
             self._drain()
         if work.jobs:
-            if work.waits_for_room():
-                self._end_slow_listings()
+            self._end_slow_listings()
             work.begin(self._spare())
         for moment in work.asleep.values():
             self.wake_by(moment)
@@ -4389,7 +4374,7 @@ class Loop:
         if self.form and not (self.proxies and peer[0] in self.proxies):
             who = self.form.who(*peer)
         connection = Connection(self, client, peer, who)
-        self._do([connection.greet])
+        self._do([connection.on_ready])
 
     def _make_room(self) -> None:
         """Close the connection that is needed least, or wait for one."""
@@ -4418,21 +4403,20 @@ class Loop:
                     None)
 
     def _end_slow_listings(self) -> None:
-        """Close clients that take none of a listing, until there is room.
-
-        The one who has taken nothing for longest goes first.
+        """Close clients that take none of a listing, while others wait until
+        there is room for theirs; first those that have taken none for longest.
         """
         for connection in list(self.connections[SENDING]):
-            if connection.queue and any(
-                    source.pool is self.work.listings
-                    for source in connection.queue[-1][1].sources()):
+            if not self.work.waits_for_room():
+                break
+            if any(source.pool is self.work.listings
+                   for _, answer in connection.queue
+                   for source in answer.sources()):
                 due = connection.began + LISTING_GRACE
                 if self.now < due:
                     self.wake_by(due)
                     break
                 self._do([connection.abort])
-                if not self.work.waits_for_room():
-                    break
 
     def _pause(self, duration: float) -> None:
         """Leave new clients waiting in the kernel, for *duration* seconds, or
@@ -4482,12 +4466,12 @@ class Loop:
             raise
         except HTTPError as error:
             request = request or unparsed_request(head)
-            answer = self._render(request, error_answer(error))
+            answer = self.render(request, error_answer(error))
         except Exception:
             tell_traceback()
             request = request or unparsed_request(head)
-            answer = self.refusal(request, HTTPError(
-                500, DETAIL_OF_STATUS[500]))
+            answer = self.render(request, error_answer(HTTPError(
+                500, DETAIL_OF_STATUS[500])), "close")
         return request, answer
 
     def renewed(self, key: str) -> "Optional[Answer]":
@@ -4515,7 +4499,7 @@ class Loop:
 
     def _new_answer(self, request: Request, arrived: float) -> Answer:
         """Return a new answer to *request*, kept if it may be sent again."""
-        answer = self._render(request, respond(
+        answer = self.render(request, respond(
             request, self.site, self.work, self.wall, arrived))
         if (answer.facts is not None and not self.stops
                 and len(request.key) <= KNOWN_HEAD_MAX):
@@ -4525,17 +4509,17 @@ class Loop:
                 + sum(len(source.data) for source in answer.sources()))
         return answer
 
-    def _render(self, request: Request, answer: Answer,
-                connection: str = "") -> Answer:
-        """Make *answer* ready to be sent to *request*; return it."""
-        if not connection:
-            connection = "close" if self.stops else request.connection
-        return answer.render(connection, self.date, self.turn,
-                             request.method != "HEAD", self.server.headers)
+    def render(self, request: Request, answer: Answer,
+               connection: str = "") -> Answer:
+        """Make *answer* ready to be sent to *request*; return it.
 
-    def refusal(self, request: Request, error: HTTPError) -> Answer:
-        """Return the answer for *error*, which closes the connection."""
-        return self._render(request, error_answer(error), "close")
+        *connection* is the Connection field, if it is not the request's.
+        """
+        if self.stops:
+            connection = "close"
+        return answer.render(
+            connection or request.connection, self.date, self.turn,
+            request.method != "HEAD", self.server.headers)
 
     def who(self, connection: Connection, request: Request) -> str:
         """Return what the log line of a proxy's *request* begins with."""
