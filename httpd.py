@@ -771,7 +771,6 @@ class Answer:
 
     data        the head, and the content where it is bytes
     rest        the content if it is pieces; those in memory are memoryviews
-    rest_in_memory      whether there is a rest, all of it in memory
     head_size, total    bytes of the head, and of all
     closes      whether the connection ends with it
     date        of the Date field
@@ -781,8 +780,7 @@ class Answer:
     """
 
     __slots__ = ("status", "fields", "content", "facts", "data", "rest",
-                 "rest_in_memory", "head_size", "total", "closes", "date",
-                 "turn", "token")
+                 "head_size", "total", "closes", "date", "turn", "token")
 
     def __init__(self, status: int, fields: "Fields", content: "Content",
                  facts: "Optional[Facts]" = None):
@@ -811,14 +809,12 @@ class Answer:
         self.data = render_head(self, date, connection, headers)
         self.head_size = self.total = len(self.data)
         self.rest: Sequence[Piece] = ()
-        self.rest_in_memory = False
         if content_sent:
             self.total += self.length()
             if isinstance(self.content, bytes):
                 self.data += self.content
             elif self.content:
                 self.rest = [in_memory(piece) for piece in self.content]
-                self.rest_in_memory = tuple not in map(type, self.rest)
         self.token = object()
         return self
 
@@ -839,9 +835,11 @@ class Answer:
         return answer
 
     def sources(self) -> "Set[Source]":
-        """Return the Sources of its content."""
-        pieces = self.content if isinstance(self.content, list) else ()
-        return {piece[0] for piece in pieces if isinstance(piece, tuple)}
+        """Return the Sources of its rest."""
+        if not (self.rest and isinstance(self.content, list)):
+            return set()
+        return {piece[0] for piece in self.content
+                if isinstance(piece, tuple)}
 
 
 def in_memory(piece: "Piece") -> "Piece":
@@ -2227,9 +2225,9 @@ class Pool(dict):   # type: ignore[type-arg]
     def of(self, opened: Opened, is_steady: bool) -> Source:
         """Return the Source of a file: the one in flight, or a new one.
 
-        In memory while there is room; else it takes the descriptor, and is
-        held by the one answer that it is made for.  Bytes that are not steady
-        may be others by the next request, and are not shared.
+        In memory while there is room; else it takes the descriptor.  Bytes
+        that are not steady may be others by the next request, and are not
+        shared.
         """
         size = opened.status.st_size
         version = signature(opened.status)
@@ -2242,7 +2240,6 @@ class Pool(dict):   # type: ignore[type-arg]
         if source is None or source.fd < 0:
             source = Source(self, version, fd=opened.fd)
             opened.fd = -1
-        source.hold()
         return source
 
 
@@ -3528,10 +3525,9 @@ class Connection:
         *data* are their bytes up to the last one's rest; *sent* bytes in all
         are sent already.
         """
-        last = queue[-1][1]
-        if last.rest_in_memory:     # a file was held when it was opened
-            for source in last.sources():
-                source.hold()
+        last = queue[-1][1]     # no other has a rest
+        for source in last.sources():
+            source.hold()
         self.queue = queue
         self.pieces = deque([data, *last.rest])
         self.sent = 0
@@ -3604,9 +3600,8 @@ class Connection:
     def release(self, queue: "Queue") -> None:
         """Release the Sources of answers that were sent, or will not be."""
         for _, answer in queue:
-            if answer.rest:
-                for source in answer.sources():
-                    source.release()
+            for source in answer.sources():
+                source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
         """After *last*, the final answer: wait for a request, or close."""
@@ -4308,12 +4303,12 @@ class Loop:
                     oldest.enter(state)     # it waits for a step of ours
                 else:
                     self._do([oldest.expire])
-        # Some may have left; one that has half-closed looks the same.
-        for connection in list(self.connections[PREPARING]):
+        if self.connections[PREPARING]:
             self.wake_by(self.now + LEFT_LOOK)
-            if (self.now - connection.began >= LEFT_LOOK
-                    and connection.has_left()):
-                self._do([connection.abort])
+            self._do([connection.abort for connection
+                      in self.connections[PREPARING]
+                      if self.now - connection.began >= LEFT_LOOK
+                      and connection.has_left()])
         self.work.wake()
         if self.now >= self._paused_until:
             self.resume_accepting()
