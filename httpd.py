@@ -3476,29 +3476,27 @@ class Connection:
             if stop < len(HEAD_END):
                 break
             head = buffer[start:stop]
-            start = stop
             self.checked = 0
-            if head == HEAD_END:
-                continue  # empty lines before a request line
+            if head == HEAD_END:    # empty lines before a request line
+                start = stop
+                continue
             try:
-                pair = loop.answer_to(head, self)
+                request, answer = loop.answer_to(head, self)
             except NotReady as wait:
-                self.buffer = buffer[start - len(head):]
                 if not queue:
                     wait.job.waiting.append(self)
                     self.enter(PREPARING)
                     loop.wake_by(loop.now + LEFT_LOOK)
-                return tuple(queue)
-            answer = pair[1]
+                break
             size += len(answer.data)
             if queue and size > QUEUE_MAX and not answer.rest:
-                start -= len(head)  # it would be copied once more
-                break
-            queue.append(pair)
+                break   # it would be copied once more
+            queue.append((request, answer))
+            start = stop
             if answer.closes or answer.rest:
                 break
         self.buffer = buffer[start:]
-        if not queue:
+        if not queue and self.state != PREPARING:
             self.wait_for_more()
         return tuple(queue)
 
@@ -4339,14 +4337,12 @@ class Loop:
                 return
             try:
                 client, address = sock.accept()
-            except BlockingIOError:
-                return
             except OSError as exc:
-                if exc.errno not in EXHAUSTED:
-                    if not is_gone(exc):
-                        tell("accept: %s" % exc)
-                elif not accepted:  # else, perhaps, nobody waits any more
-                    self._make_room()
+                if exc.errno in EXHAUSTED:
+                    if not accepted:    # else, perhaps, nobody waits any more
+                        self._make_room()
+                elif not (isinstance(exc, BlockingIOError) or is_gone(exc)):
+                    tell("accept: %s" % exc)
                 return
             if is_full:
                 self._make_room()
