@@ -3688,22 +3688,22 @@ class Connection:
 NO_PIECES: "Deque[Piece]" = deque()
 
 STATES = [
-    # name, what it waits for the socket to be ready for, seconds,
-    # seconds before it must make room, step, states that may follow
-    ("HANDSHAKE", READ | WRITE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
-     Connection.handshake, {RECEIVING, SENDING, LINGERING, CLOSED}),
-    ("RECEIVING", READ, REQUEST_TIMEOUT, ROOM_GRACE,
-     Connection.receive, {PREPARING, SENDING, IDLE, LINGERING, CLOSED}),
+    # name, what the socket must be ready for, seconds, step,
+    # states that may follow
+    ("HANDSHAKE", READ | WRITE, HANDSHAKE_TIMEOUT, Connection.handshake,
+     {RECEIVING, SENDING, LINGERING, CLOSED}),
+    ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive,
+     {PREPARING, SENDING, IDLE, LINGERING, CLOSED}),
     ("PREPARING", 0, PREPARE_TIMEOUT, None,
-     None, {RECEIVING, SENDING, IDLE, LINGERING, CLOSED}),
-    ("SENDING", WRITE, SEND_TIMEOUT, ROOM_GRACE,
-     Connection.flush, {RECEIVING, PREPARING, IDLE, LINGERING, CLOSED}),
-    ("IDLE", READ, IDLE_TIMEOUT, 0,
-     Connection.receive, {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
-    ("LINGERING", READ, LINGER_TIMEOUT, 0, Connection.linger, {CLOSED}),
-    ("CLOSED", 0, 0, None, None, set()),
+     {RECEIVING, SENDING, IDLE, LINGERING, CLOSED}),
+    ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush,
+     {RECEIVING, PREPARING, IDLE, LINGERING, CLOSED}),
+    ("IDLE", READ, IDLE_TIMEOUT, Connection.receive,
+     {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
+    ("LINGERING", READ, LINGER_TIMEOUT, Connection.linger, {CLOSED}),
+    ("CLOSED", 0, 0, None, set()),
 ]
-NAMES, WAITS_FOR, SECONDS, PATIENCE, STEP, FOLLOWS = zip(*STATES)
+NAMES, WAITS_FOR, SECONDS, STEP, FOLLOWS = zip(*STATES)
 
 # ---- Log --------------------------------------------------------------------
 
@@ -4380,18 +4380,18 @@ class Loop:
 
         In this order: the longest idle; the longest lingering; the one that
         has taken longest over its head, or over TLS's handshake; the one that
-        has taken none of its answer for longest; one in PREPARING that has
-        left.  Never one that was answered in this very turn, or that waits
-        for a step.
+        has taken none of its answer for longest.  Never one that was answered
+        in this very turn, or that waits for a step.
         """
-        for state in (IDLE, LINGERING, RECEIVING, HANDSHAKE, SENDING):
+        for state, grace in [
+                (IDLE, 0), (LINGERING, 0), (RECEIVING, ROOM_GRACE),
+                (HANDSHAKE, ROOM_GRACE), (SENDING, ROOM_GRACE)]:
             for connection in self.connections[state]:
-                if connection.began + PATIENCE[state] >= self.now:
+                if connection.began + grace >= self.now:
                     break
                 if connection not in self.work.run_queue:
                     return connection
-        return next(filter(Connection.has_left, self.connections[PREPARING]),
-                    None)
+        return None
 
     def _end_slow_listings(self) -> None:
         """Close clients that take none of a listing, while others wait until
