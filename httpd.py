@@ -80,7 +80,7 @@ The path of a request
                             Work.end() lets answer() begin again
     Connection.send_later   what the socket did not take at once: SENDING
       Connection.flush      in steps, when Work.run() comes to it, each time
-                            the socket takes more (go_on)
+                            the socket takes more
     Connection.log          its line, which AccessLog.write() writes at the
                             end of the turn
     Connection.next_request IDLE, or the next head, or the end
@@ -3430,7 +3430,9 @@ class Connection:
         """
         loop = self.loop
         request: Any = loop.known.get(self.buffer)
-        answer: Any = request and loop.renewed(request.key)
+        answer: Any = request and loop.kept.get(request.key)
+        if answer and answer.turn != loop.turn:     # not seen to hold yet
+            answer = loop.renewed(request.key)
         if answer and not answer.rest:
             self.buffer = b""   # one known head alone, as nearly always
             self.checked = 0
@@ -4219,7 +4221,7 @@ class Loop:
         answerable.clear()
 
     def _do(self, steps: "Iterable[Callable[[], object]]") -> None:
-        """Do *steps*; an error in one ends the connection that it is of."""
+        """Do *steps*; an error ends the connection whose method it is."""
         for step in steps:
             try:
                 step()
@@ -4473,7 +4475,7 @@ class Loop:
         later second only its Date is replaced.
         """
         answer: Optional[Answer] = self.kept.get(key)
-        if answer and answer.turn != self.turn:     # not seen to hold yet
+        if answer and answer.turn != self.turn:
             assert answer.facts is not None, "kept, so it rests on some"
             if not self.site.holds(answer.facts):
                 self.kept.drop(key)
