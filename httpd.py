@@ -3689,19 +3689,17 @@ class Connection:
 
 NO_PIECES: "Deque[Piece]" = deque()
 
+# A client that is served may go through these in any order.
+SERVED = {RECEIVING, PREPARING, SENDING, IDLE, LINGERING, CLOSED}
+
 STATES = [
-    # name, what the socket must be ready for, seconds, step,
-    # states that may follow
+    # name, what the socket must be ready for, seconds, step, may be followed by
     ("HANDSHAKE", READ | WRITE, HANDSHAKE_TIMEOUT, Connection.handshake,
      {RECEIVING, SENDING, LINGERING, CLOSED}),
-    ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive,
-     {PREPARING, SENDING, IDLE, LINGERING, CLOSED}),
-    ("PREPARING", 0, PREPARE_TIMEOUT, None,
-     {RECEIVING, SENDING, IDLE, LINGERING, CLOSED}),
-    ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush,
-     {RECEIVING, PREPARING, IDLE, LINGERING, CLOSED}),
-    ("IDLE", READ, IDLE_TIMEOUT, Connection.receive,
-     {RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
+    ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive, SERVED),
+    ("PREPARING", 0, PREPARE_TIMEOUT, None, SERVED),
+    ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush, SERVED),
+    ("IDLE", READ, IDLE_TIMEOUT, Connection.receive, SERVED),
     ("LINGERING", READ, LINGER_TIMEOUT, Connection.linger, {CLOSED}),
     ("CLOSED", 0, 0, None, set()),
 ]
