@@ -3389,12 +3389,13 @@ class Connection:
         if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
             self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
             self.checked = 0
-        try:
-            check_partial(self.buffer, self.checked)
-        except HTTPError as error:
-            self.refuse(error)
-            return
-        self.checked = len(self.buffer)
+        if self.buffer:
+            try:
+                check_partial(self.buffer, self.checked)
+            except HTTPError as error:
+                self.refuse(error)
+                return
+            self.checked = len(self.buffer)
         stays = self.state == RECEIVING and not answered
         state = RECEIVING if self.buffer or stays else IDLE
         if answered or state != self.state:     # empty lines win no time
