@@ -3958,9 +3958,10 @@ def listening_sockets(bind: "Sequence[str]", port: int,
             raise StartError("cannot listen without an address.")
         return socks
     except StartError as exc:
-        remove_socket_files(socket_files(socks))
+        paths = socket_paths(socks)
         for sock in socks:
             sock.close()
+        remove_stale_sockets(paths)
         # The port that was free at one address is taken at another.
         if port or exc.errno != errno.EADDRINUSE or tries == 1:
             raise
@@ -3974,50 +3975,43 @@ def listen_at(addresses: "Sequence[str]", port: int,
     Those that the machine lacks are left out, unless it lacks them all: a
     name may have an IPv6 address on a machine without IPv6.
     """
-    others, lacks = len(socks), None
+    before, lacks = len(socks), None
     for address in addresses:
         try:
             for family, sockaddr in addresses_of(address):
-                ports = [port] + [sock.getsockname()[1] for sock in socks
-                                  if sock.family != AF_UNIX]
+                ports = [sock.getsockname()[1] for sock in socks
+                         if sock.family != AF_UNIX] or [port]
                 try:
-                    socks.append(listening_socket(
-                        family, sockaddr, next(filter(None, ports), 0)))
+                    socks.append(listening_socket(family, sockaddr, ports[0]))
                 except OSError as exc:
                     lacks = exc
                     if exc.errno not in NO_ADDRESS:
                         raise
         except OSError as exc:
-            raise cannot_listen(address, port, exc, others > 0)
-    if lacks and len(socks) == others:
+            raise cannot_listen(address, port, exc)
+    if lacks and len(socks) == before:
         raise cannot_listen(address, port, lacks)
 
 
-def cannot_listen(address: str, port: int, exc: OSError,
-                  has_others: bool = False) -> StartError:
-    """Return the exception that says why nothing can listen at *address*.
-
-    *has_others*: another --bind has been listened at before.
-    """
-    why, number = exc.strerror or str(exc), exc.errno
+def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
+    """Return the exception that says why nothing can listen at *address*."""
+    why, number, where = exc.strerror or str(exc), exc.errno, address or "''"
     if address.startswith("unix:"):
         if number == errno.EADDRINUSE:
             why = "it is in use, or no socket"
-        return StartError("cannot listen at %s: %s. Name a path where a socket"
-                          " can be made." % (address, why), number)
-    if number == errno.EAFNOSUPPORT or (
-            address == "::" and number == errno.EADDRNOTAVAIL):
-        why = "this machine has no IPv6; 0.0.0.0 is every address of IPv4"
-    elif number == errno.EADDRINUSE and has_others:
-        why = ("another --bind has it, or another program; leave one of them"
-               " out, or choose another port")
-    elif port and number == errno.EADDRINUSE:
-        why = ("it is in use. Stop what uses it, or choose another port:"
-               " httpd.py %d" % (port % 65535 + 1))
-    elif 0 < port < 1024 and number == errno.EACCES:
-        why += ". Ports below 1024 need special rights: try 8080"
-    return StartError("cannot listen at %s%s: %s." % (
-        address or "''", " port %d" % port if port else "", why), number)
+        why += ". Name a path where a socket can be made"
+    else:
+        where += " port %d" % port if port else ""
+        if number == errno.EADDRINUSE:
+            why = ("it is in use, by another program or another --bind. Stop"
+                   " or leave out that, or choose another port; 0 is any free"
+                   " one")
+        elif number in NO_ADDRESS and ":" in address:
+            why = ("this machine has no IPv6, or no such address; 0.0.0.0 is"
+                   " every address of IPv4")
+        elif number == errno.EACCES and 0 < port < 1024:
+            why += ". Ports below 1024 need special rights: try 8080"
+    return StartError("cannot listen at %s: %s." % (where, why), number)
 
 
 def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
@@ -4043,7 +4037,7 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == AF_UNIX:
-            remove_stale_socket(sockaddr)
+            remove_stale_sockets([sockaddr])
             mask = os.umask(0o777 - SOCKET_MODE)
             try:
                 sock.bind(sockaddr)
@@ -4063,32 +4057,22 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
     return sock
 
 
-def remove_stale_socket(path: str) -> None:
-    """Remove the socket at *path* if nobody listens at it any more.
+def remove_stale_sockets(paths: "Iterable[str]") -> None:
+    """Remove the sockets at *paths* at which nobody listens any more.
 
-    Whatever else is there stays, and bind() fails.
+    Whatever else is there stays.
     """
-    with contextlib.suppress(OSError), socket.socket(
-            AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)    # its queue may be full
-        if (stat.S_ISSOCK(os.lstat(path).st_mode)
-                and probe.connect_ex(path) == errno.ECONNREFUSED):
-            os.unlink(path)
-
-
-def socket_files(socks: "Sequence[socket.socket]"
-                 ) -> "Dict[str, os.stat_result]":
-    """Return the paths of those *socks* that have one, as they are now."""
-    return {sock.getsockname(): os.lstat(sock.getsockname())
-            for sock in socks if sock.family == AF_UNIX}
-
-
-def remove_socket_files(files: "Dict[str, os.stat_result]") -> None:
-    """Remove those *files* that have not been replaced since."""
-    for path, status in files.items():
-        with contextlib.suppress(OSError):  # it is gone, or we may not
-            if os.path.samestat(os.lstat(path), status):
+    for path in paths:
+        with contextlib.suppress(OSError), socket.socket(AF_UNIX) as probe:
+            probe.setblocking(False)    # its queue may be full
+            if (stat.S_ISSOCK(os.lstat(path).st_mode)
+                    and probe.connect_ex(path) == errno.ECONNREFUSED):
                 os.unlink(path)
+
+
+def socket_paths(socks: "Sequence[socket.socket]") -> "List[str]":
+    """Return the paths of those *socks* that have one."""
+    return [sock.getsockname() for sock in socks if sock.family == AF_UNIX]
 
 
 def inherited_sockets() -> "List[socket.socket]":
@@ -4097,8 +4081,8 @@ def inherited_sockets() -> "List[socket.socket]":
     Raise StartError when what it hands over is something else.
     Source: sd_listen_fds(3).
     """
-    pid, count, _ = [os.environ.pop(name, "") for name in (
-        "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
+    pid = os.environ.pop("LISTEN_PID", "")
+    count = os.environ.pop("LISTEN_FDS", "")
     if count in ("", "0") or pid != str(os.getpid()):
         return []  # none, or for another process
     what, socks = "%r sockets" % count, []
@@ -4117,14 +4101,14 @@ def inherited_sockets() -> "List[socket.socket]":
 
 def inherited_socket(fd: int) -> socket.socket:
     """Return the socket *fd*; raise OSError unless it listens."""
-    # Python 3.6 does not find out the family itself.
-    with socket.socket(fileno=os.dup(fd)) as unknown:
-        name, family = unknown.getsockname(), AF_UNIX
-        if not unknown.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    with socket.socket(fileno=fd) as sock:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(errno.EINVAL, "it does not listen")
-    if isinstance(name, tuple):
-        family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
-    return socket.socket(family, fileno=fd)
+        # Python 3.6 does not find out the family itself.
+        name, family = sock.getsockname(), AF_UNIX
+        if isinstance(name, tuple):
+            family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
+        return socket.socket(family, fileno=sock.detach())
 
 
 def unmapped(address: str) -> str:
@@ -4801,7 +4785,7 @@ class Server:
         self._serving = threading.Lock()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
-        self.socket_files = socket_files(made)
+        self.socket_paths = socket_paths(made)  # to be removed at the end
         self._listen_at(list(sockets or made))
         self.waker = Waker()
 
@@ -4916,7 +4900,7 @@ class Server:
             self._handles_signals = False
         self.waker.close()
         self.close_listeners()
-        remove_socket_files(self.socket_files)
+        remove_stale_sockets(self.socket_paths)
 
     def handle_signals(self) -> None:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
@@ -4960,7 +4944,7 @@ class Server:
         Each of them counts once: a whole group of processes may get it, and
         the Supervisor sends it, too.  It also removes the sockets' files.
         """
-        self.socket_files = {}
+        self.socket_paths = []
         self.waker.close()
         self.waker = Waker()
         self.handle_signals()
@@ -5546,7 +5530,7 @@ def make_server(args: "argparse.Namespace") -> Server:
         access_log.share()      # which another user could not
     if args.user is not None:
         try:
-            become(args.user, server.socket_files)
+            become(args.user, server.socket_paths)
             check_folder(os.fsdecode(server.site.root))
         except StartError:
             server.server_close()
