@@ -3799,13 +3799,9 @@ def has_room(fd: int, until: float = 0.0) -> bool:
 
     *until* is monotonic time in seconds; do not wait if it is past.
     """
-    seconds = max(0, until - time.monotonic())
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(fd, select.POLLOUT)
-        return bool(poll.poll(seconds * 1000))
     try:
-        return bool(select.select([], [fd], [], seconds)[1])
+        return bool(select.select(
+            [], [fd], [], max(0, until - time.monotonic()))[1])
     except (OSError, ValueError):
         return True     # Windows: it takes only sockets
 
@@ -3836,11 +3832,11 @@ class AccessLog:
     def __init__(self, fd: int, form: str = "combined",
                  path: "Optional[str]" = None):
         self.form: LogForm = LOG_FORMS[form]()
+        self.path = path
         self.waiting = bytearray()
         self._lost = 0
         self._fails = False
         self._at_line_end = True
-        self._path = path
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
             # A terminal has room even if only for one byte.  It is opened
@@ -3850,15 +3846,6 @@ class AccessLog:
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
 
-    def file(self) -> "Optional[str]":
-        """Return the path of the file that it writes to, None for no file.
-
-        /dev/stdout, where there is one, tells that of standard output.
-        """
-        if self._is_file and self._fd == STDOUT:
-            return os.path.realpath("/dev/stdout")
-        return self._path
-
     def share(self) -> None:
         """Let several processes write: cut lines to what fits into one write.
 
@@ -3867,19 +3854,40 @@ class AccessLog:
         """
         if not self._is_file:
             self.form.limit = PIPE_BUF - 200    # for who() and tail()
-        if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
             with contextlib.suppress(OSError):  # no /proc, or no right to
                 self._fd = os.open("/proc/self/fd/%d" % self._fd,
                                    os.O_WRONLY | os.O_NONBLOCK)
 
-    def write(self, lines: "List[str]") -> None:
-        """Write the waiting lines, then *lines*, as far as there is room."""
-        if len(self.waiting) < LOG_BACKLOG_MAX:
-            self.waiting += "".join(lines).encode("ascii", "replace")
+    def write(self, lines: "List[str]", until: float = 0.0) -> None:
+        """Write the waiting lines, then *lines*, as far as there is room.
+
+        Wait for a reader that has stalled *until* then.
+        """
+        waiting = self.waiting
+        if len(waiting) < LOG_BACKLOG_MAX:
+            waiting += "".join(lines).encode("ascii", "replace")
         else:
             self._lost += len(lines)
-        self._write_waiting()
-        if not (self.waiting or self._fails):
+        try:
+            while waiting and (self._is_file or has_room(self._fd, until)):
+                piece = waiting
+                if not self._is_file:
+                    piece = waiting[:PIPE_BUF]
+                    piece = piece[:piece.rfind(b"\n") + 1] or piece
+                written = os.write(self._fd, piece)
+                self._at_line_end = piece[written - 1:written] == b"\n"
+                del waiting[:written]
+                self._fails = False
+        except BlockingIOError:
+            pass  # a terminal that is stopped
+        except OSError as exc:  # its reader is gone, the disk is full ...
+            if not self._fails:
+                tell("the access log fails: %s" % exc.strerror)
+            self._fails = True
+            # But not the end, below, of a line that has been counted.
+            self._lost += waiting.count(b"\n") - waiting.startswith(b"\n")
+            waiting[:] = b"" if self._at_line_end else b"\n"
+        if not (waiting or self._fails):
             self._tell_lost()
 
     def reopen(self) -> None:
@@ -3887,9 +3895,9 @@ class AccessLog:
 
         Raise StartError, and go on in the old one, if that is not possible.
         """
-        if self._path is None:
+        if self.path is None:
             return
-        fd = open_log_file(self._path)
+        fd = open_log_file(self.path)
         if not self._at_line_end:   # the rest of a line is the old file's
             del self.waiting[:self.waiting.find(b"\n") + 1]
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
@@ -3899,34 +3907,9 @@ class AccessLog:
 
     def close(self) -> None:
         """Write the waiting lines, unless the reader stalls; report losses."""
-        self._write_waiting(time.monotonic() + LOG_CLOSE_TIMEOUT)
+        self.write([], time.monotonic() + LOG_CLOSE_TIMEOUT)
         self._lost += self.waiting.count(b"\n")
         self._tell_lost()
-
-    def _write_waiting(self, until: float = 0.0) -> None:
-        """Write what waits; wait for a stalled reader *until* then."""
-        waiting, start = self.waiting, 0
-        try:
-            while start < len(waiting) and (self._is_file
-                                            or has_room(self._fd, until)):
-                stop = len(waiting)
-                if stop > start + PIPE_BUF and not self._is_file:
-                    stop = start + PIPE_BUF
-                    stop = waiting.rfind(b"\n", start, stop) + 1 or stop
-                start += os.write(self._fd, waiting[start:stop])
-                self._at_line_end = waiting[start - 1:start] == b"\n"
-                self._fails = False
-        except BlockingIOError:
-            pass  # a terminal that is stopped
-        except OSError as exc:  # its reader is gone, the disk is full ...
-            if not self._fails:
-                tell("the access log fails: %s" % exc.strerror)
-            self._fails = True
-            self._lost += waiting.count(b"\n", start)
-            start = len(waiting)
-            if not self._at_line_end:  # of the line that was cut
-                waiting += b"\n"
-        del waiting[:start]
 
     def _tell_lost(self) -> None:
         if self._lost:
@@ -5485,11 +5468,14 @@ def announce(server: Server) -> None:
                        lambda _: own_address(), url)
         if found != url:    # which is every address
             tell("other machines find it at " + found)
-    log = server.access_log.file() if server.access_log else None
+    private = list(filter(None, server.named_files[1:]))    # not the cert
+    if server.access_log:
+        private.append(server.access_log.path
+                       or os.path.realpath("/dev/stdout"))
     within = os.path.join(os.path.realpath(root), "")
     warnings = ["%s is in the folder that is served; keep it elsewhere" % path
-                for path in [*server.named_files[1:], log]  # not the cert
-                if path and os.path.realpath(path).startswith(within)]
+                for path in private if os.path.isfile(path)
+                and os.path.realpath(path).startswith(within)]
     is_open = not all(re.match(r"unix:|https?://(127\.|\[::1\])", url)
                       for url in server.urls)
     if is_open:
