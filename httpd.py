@@ -4156,7 +4156,7 @@ class Loop:
         self._read_clocks()
         self._due = self.now    # no select() lasts beyond it
         self.selector = selectors.DefaultSelector()
-        self.selector.register(server.waker.reader, READ, self._woken)
+        self.selector.register(server.wakeups, READ, self._woken)
         if parent >= 0:
             self.selector.register(parent, READ, functools.partial(
                 self._orphaned, parent))
@@ -4282,7 +4282,7 @@ class Loop:
 
         It may have come after this turn read the clock: so read it again.
         """
-        self.server.waker.take()
+        self.server.take_wakeups()
         self._read_clocks()
         if self.server.reload_asked:
             self.server.reload_now(quiet=self._is_worker)
@@ -4654,31 +4654,6 @@ class Loop:
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Waker:
-    """A socket pair with which signals and threads interrupt select()."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = socket.socketpair()
-        self.reader.setblocking(False)
-        self.writer.setblocking(False)
-
-    def wake(self) -> None:
-        """Make the reader ready.  Safe in any thread and signal handler."""
-        # Where it is full, or closed, nobody sleeps.
-        with contextlib.suppress(OSError):
-            self.writer.send(b"\0")
-
-    def take(self) -> None:
-        """Read the wake-ups; flags of the Server say what they were for."""
-        with contextlib.suppress(BlockingIOError):
-            self.reader.recv(RECV_SIZE)
-
-    def close(self) -> None:
-        """Close both ends."""
-        self.reader.close()
-        self.writer.close()
-
-
 class Server:
     """A web server for one folder.  It listens from the start.
 
@@ -4770,7 +4745,17 @@ class Server:
             [bind] if isinstance(bind, str) else bind, port)
         self.socket_paths = socket_paths(made)  # to be removed at the end
         self._listen_at(list(sockets or made))
-        self.waker = Waker()
+        self._open_waker()
+
+    def _open_waker(self) -> None:
+        """Make the sockets by which signals and threads end a select()."""
+        self.wakeups, self._waker = socket.socketpair()
+        self.wakeups.setblocking(False)
+        self._waker.setblocking(False)
+
+    def _close_waker(self) -> None:
+        self.wakeups.close()
+        self._waker.close()
 
     def _listen_at(self, listeners: "List[socket.socket]") -> None:
         """Prepare *listeners* for use, and tell their URLs."""
@@ -4870,7 +4855,9 @@ class Server:
 
         Safe as stop() is.
         """
-        self.waker.wake()
+        # Where it is full, or closed, nobody sleeps.
+        with contextlib.suppress(OSError):
+            self._waker.send(b"\0")
 
     def server_close(self) -> None:
         """Close all sockets for good; a second call is harmless."""
@@ -4881,7 +4868,7 @@ class Server:
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
-        self.waker.close()
+        self._close_waker()
         self.close_listeners()
         remove_stale_sockets(self.socket_paths)
 
@@ -4899,7 +4886,7 @@ class Server:
             else:
                 self.reload()
         # The wake-up reaches select() also where the signal came just before.
-        signal.set_wakeup_fd(self.waker.writer.fileno())
+        signal.set_wakeup_fd(self._waker.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
@@ -4907,6 +4894,11 @@ class Server:
             signal.signal(signal.SIGHUP, hang_up)
 
     # What its Loop and its Supervisor call.
+
+    def take_wakeups(self) -> None:
+        """Read the wake-ups; other attributes say what they were for."""
+        with contextlib.suppress(BlockingIOError):
+            self.wakeups.recv(RECV_SIZE)
 
     def run(self) -> None:
         """Serve until the end."""
@@ -4928,8 +4920,8 @@ class Server:
         the Supervisor sends it, too.  It also removes the sockets' files.
         """
         self.socket_paths = []
-        self.waker.close()
-        self.waker = Waker()
+        self._close_waker()
+        self._open_waker()
         self.handle_signals()
         for number, stops in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
                               (signal.SIGQUIT, 2)]:
@@ -4942,11 +4934,14 @@ class Server:
             tell("clients are still served: %d; Ctrl-C again ends at once."
                  % count)
 
-    def _load_named_files(self) -> None:
+    def _load_named_files(self, again: bool = False) -> None:
         """Read the files that were named; all of them, or change nothing.
 
-        Raise StartError.
+        Raise StartError; *again* for one that is a pipe now, too.
         """
+        for path in filter(None, self.named_files if again else ()):
+            if not os.path.isfile(path) and os.path.exists(path):
+                raise StartError("%s is no file any more." % path)
         cert, key, password_file, auth_file = self.named_files
         # Not by truth: --tls-cert '' is an error, not plain HTTP.
         tls = None if cert is None or key is None else tls_context(
@@ -4958,19 +4953,16 @@ class Server:
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; *quiet*: say nothing."""
         self.reload_asked = False
-        loads = [self.access_log.reopen] if self.access_log else []
-        for load in loads + [self._reload_named_files]:
+        loads: List[Callable[[], None]] = [
+            functools.partial(self._load_named_files, again=True)]
+        if self.access_log:
+            loads.insert(0, self.access_log.reopen)
+        for load in loads:
             try:
                 load()
             except StartError as exc:
                 if not quiet:
                     tell("%s What it had before stays." % exc)
-
-    def _reload_named_files(self) -> None:
-        for path in filter(None, self.named_files):
-            if not os.path.isfile(path) and os.path.exists(path):
-                raise StartError("%s is no file any more." % path)
-        self._load_named_files()
 
 
 def check_folder(directory: str) -> None:
@@ -5097,9 +5089,9 @@ class Supervisor:
                 due = self._end()
             # Made anew each time: a child would share an epoll that is kept.
             with selectors.DefaultSelector() as selector:
-                selector.register(server.waker.reader, READ)
+                selector.register(server.wakeups, READ)
                 selector.select(max(0, due - time.monotonic()))
-            server.waker.take()
+            server.take_wakeups()
 
     def _signal(self, number: int) -> None:
         for pid in filter(None, self._pids):
