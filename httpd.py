@@ -121,6 +121,7 @@ import time
 from bisect import bisect
 from collections import OrderedDict, deque
 from operator import attrgetter
+from types import SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
 if TYPE_CHECKING:
@@ -5021,34 +5022,31 @@ class Share:
     few.  *index* is this worker's place.
     """
 
-    ABSENT = 2**32 - 1      # this place has no worker, or a draining one
+    ABSENT = -1     # for a place that has no worker, or a draining one
 
     def __init__(self, count: int):
         import mmap
-        self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
-        for self.index in range(count):
-            self.publish(self.ABSENT)
+        self.index = 0
+        # Of each worker, one more than its connections.
+        self._places = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
         self._leaves_until = 0.0
 
     def publish(self, count: int) -> None:
         """Let all know that the worker *index* has *count* connections."""
-        self._counts[self.index] = count
+        self._places[self.index] = count + 1
 
     def allows(self, count: int, now: float) -> int:
         """Return how many more this worker, which has *count*, may accept."""
         self.publish(count)
-        counts = [count for count in self._counts if count != self.ABSENT]
+        counts = [place - 1 for place in self._places if place]
         fair = sum(counts) / len(counts)
         spare = int(fair + fair / 16) + SHARE_SLACK - count
-        if spare > 0:
-            self._leaves_until = 0.0
-            return spare
-        if not self._leaves_until:
+        if spare <= 0 and not self._leaves_until:
             self._leaves_until = now + SHARE_WAIT
-        if now < self._leaves_until:
+        if spare <= 0 and now < self._leaves_until:
             return 0
         self._leaves_until = 0.0
-        return SHARE_STEP
+        return spare if spare > 0 else SHARE_STEP
 
 
 class Supervisor:
@@ -5056,18 +5054,19 @@ class Supervisor:
 
     It serves nobody itself, and passes on the signals that it gets: SIGHUP,
     SIGTERM for the end, and SIGQUIT for the end at once.  A worker also ends
-    when the pipe from its supervisor closes.  By the place of a worker:
+    when the pipe from its supervisor closes.  Of each worker it knows:
 
-    pids    of the processes, 0 where there is none
-    dues    when that was, or another is to be, forked
-    waits   seconds from the loss of one to the next; 0 after a good start
+    number  from 1 on; another worker that takes its place has it, too
+    pid     of its process, 0 when it has ended
+    due     when it was, or another is to be, forked
+    wait    seconds from its end to the next; 0 after a good start
     """
 
     def __init__(self, server: Server, count: int):
         self._server = server
-        self._pids = [0] * count
-        self._dues = [time.monotonic()] * count
-        self._waits = [0.0] * count
+        self._workers = [
+            SimpleNamespace(number=number, pid=0, due=time.monotonic(), wait=0)
+            for number in range(1, count + 1)]
         self._share = Share(count)
         self._pipe = os.pipe()
         self._kill_at = float("inf")
@@ -5084,7 +5083,7 @@ class Supervisor:
                 self._signal(signal.SIGHUP)
             due = self._mind()
             if server.stops:
-                if not any(self._pids):
+                if not any(worker.pid for worker in self._workers):
                     return self._status
                 due = self._end()
             # Made anew each time: a child would share an epoll that is kept.
@@ -5094,8 +5093,9 @@ class Supervisor:
             server.take_wakeups()
 
     def _signal(self, number: int) -> None:
-        for pid in filter(None, self._pids):
-            os.kill(pid, number)
+        for worker in self._workers:
+            if worker.pid:
+                os.kill(worker.pid, number)
 
     def _end(self) -> float:
         """Tell the workers to end; return when to kill those that hang."""
@@ -5113,38 +5113,38 @@ class Supervisor:
         """See who has ended, and start others; return when to look again."""
         now = time.monotonic()
         due = now + PATIENCE_MAX
-        for index, pid in enumerate(self._pids):
-            if pid:
-                self._reap(index, pid)
-            elif self._dues[index] <= now and not self._server.stops:
-                self._fork(index)
-            if not self._pids[index]:
-                due = min(due, self._dues[index])
+        for worker in self._workers:
+            if worker.pid:
+                self._reap(worker)
+            elif worker.due <= now and not self._server.stops:
+                self._fork(worker)
+            if not worker.pid:
+                due = min(due, worker.due)
         return due
 
-    def _fork(self, index: int) -> None:
-        """Start a worker in the place *index*; return in the supervisor."""
-        self._dues[index] = time.monotonic()
-        # A signal to the new process waits until it has its own handlers.
+    def _fork(self, worker: SimpleNamespace) -> None:
+        """Start the *worker*; return in the supervisor alone."""
+        worker.due = time.monotonic()
+        # The new process gets none until it has its own handlers.
         signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
                    signal.SIGHUP]
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
-            self._pids[index] = os.fork()
-            if not self._pids[index]:
-                self._work(index, signals)
+            worker.pid = os.fork()
+            if not worker.pid:
+                self._share.index = worker.number - 1
+                self._work(signals)
         except OSError as exc:
-            self._lose(index, "cannot be started: %s" % exc.strerror)
+            self._lose(worker, "cannot be started: %s" % exc.strerror)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
-    def _work(self, index: int, signals: "List[signal.Signals]") -> None:
-        """Be the worker in the place *index*, until its end."""
+    def _work(self, signals: "List[signal.Signals]") -> None:
+        """Be a worker, until its end.  *signals* wait for its handlers."""
         status = 1
         try:
             reader, writer = self._pipe
             os.close(writer)
-            self._share.index = index
             self._share.publish(0)
             self._server.become_worker(self._share, reader)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
@@ -5155,34 +5155,32 @@ class Supervisor:
         finally:
             os._exit(status)
 
-    def _reap(self, index: int, pid: int) -> None:
-        """See whether the worker *pid* has ended; say so if it is too early.
-        """
-        ended, status = os.waitpid(pid, os.WNOHANG)
+    def _reap(self, worker: SimpleNamespace) -> None:
+        """See whether the *worker* has ended; say so if it is too early."""
+        ended, status = os.waitpid(worker.pid, os.WNOHANG)
         if not ended:
             return
-        self._pids[index] = 0
-        self._share.index = index
+        worker.pid = 0
+        self._share.index = worker.number - 1
         self._share.publish(Share.ABSENT)
-        how = "(process %d) ended with status %d" % (pid, status >> 8)
+        how = "(process %d) ended with status %d" % (ended, status >> 8)
         if os.WIFSIGNALED(status):
             how = "(process %d) was killed by signal %d" % (
-                pid, os.WTERMSIG(status))
+                ended, os.WTERMSIG(status))
         if not self._server.stops:
-            self._lose(index, how)
+            self._lose(worker, how)
         elif status:
             self._status = 1
-            tell("worker %d %s before it had finished" % (index + 1, how))
+            tell("worker %d %s before it had finished" % (worker.number, how))
 
-    def _lose(self, index: int, how: str) -> None:
+    def _lose(self, worker: SimpleNamespace, how: str) -> None:
         """Say *how* a worker was lost, and when another comes."""
         now, wait = time.monotonic(), 0.0
-        if now - self._dues[index] <= STEADY:
-            wait = min(max(2 * self._waits[index], RESTART_WAIT),
-                       RESTART_WAIT_MAX)
-        self._waits[index], self._dues[index] = wait, now + wait
+        if now - worker.due <= STEADY:
+            wait = min(max(2 * worker.wait, RESTART_WAIT), RESTART_WAIT_MAX)
+        worker.wait, worker.due = wait, now + wait
         tell("worker %d %s; another takes its place%s" % (
-            index + 1, how, " in %.1f s" % wait if wait else ""))
+            worker.number, how, " in %.1f s" % wait if wait else ""))
 
 
 def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
