@@ -4069,30 +4069,25 @@ def inherited_sockets() -> "List[socket.socket]":
     count = os.environ.pop("LISTEN_FDS", "")
     if count in ("", "0") or pid != str(os.getpid()):
         return []  # none, or for another process
-    what, socks = "%r sockets" % count, []
+    socks: List[socket.socket] = []
+    fd = LISTEN_FDS_START
     try:
-        if not re.fullmatch("[1-9][0-9]{0,2}", count):
-            raise OSError(errno.EINVAL, "that is no number")
         for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + int(count)):
-            what = "descriptor %d" % fd
-            socks.append(inherited_socket(fd))
+            with socket.socket(fileno=fd) as sock:
+                if not sock.getsockopt(socket.SOL_SOCKET,
+                                       socket.SO_ACCEPTCONN):
+                    raise ValueError("it does not listen")
+                # Python 3.6 does not find out the family itself.
+                name, family = sock.getsockname(), AF_UNIX
+                if isinstance(name, tuple):
+                    family = (socket.AF_INET6 if len(name) == 4
+                              else socket.AF_INET)
+                socks.append(socket.socket(family, fileno=sock.detach()))
         return socks
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         raise StartError(
-            "cannot use %s of LISTEN_FDS: %s. Let a socket unit with"
-            " ListenStream= start it." % (what, exc.strerror), exc.errno)
-
-
-def inherited_socket(fd: int) -> socket.socket:
-    """Return the socket *fd*; raise OSError unless it listens."""
-    with socket.socket(fileno=fd) as sock:
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(errno.EINVAL, "it does not listen")
-        # Python 3.6 does not find out the family itself.
-        name, family = sock.getsockname(), AF_UNIX
-        if isinstance(name, tuple):
-            family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
-        return socket.socket(family, fileno=sock.detach())
+            "cannot use descriptor %d, LISTEN_FDS being %r: %s. Let a socket"
+            " unit with ListenStream= start it." % (fd, count, exc))
 
 
 def unmapped(address: str) -> str:
@@ -5397,8 +5392,6 @@ def become(name: str, paths: "Iterable[str]") -> None:
             os.setuid(uid)  # by root: the real, the effective and the saved ID
             with contextlib.suppress(PermissionError):
                 os.setuid(0)
-            if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) != (
-                    uid, uid, gid, gid):
                 why = "rights of root are left"
     except (ImportError, KeyError):
         why = "there is no user of that name"
@@ -5540,22 +5533,22 @@ def hash_password() -> None:
     import base64
     need_scrypt("--hash-password")
     try:
-        password, salt = ask_password(), os.urandom(SALT_SIZE)
-        if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
-            raise StartError("a password has 1 to %d bytes, and no control"
-                             " characters." % PASSWORD_MAX)
-    except (EOFError, KeyboardInterrupt):
-        raise StartError("no password, no hash.")
-    except UnicodeError:
-        raise StartError("this locale cannot spell the password; give it by a"
-                         " pipe.")
+        password = ask_password()
+    except (EOFError, KeyboardInterrupt, UnicodeError):
+        raise StartError("no password, no hash. If this locale cannot spell"
+                         " it, give it by a pipe.")
+    if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
+        raise StartError("a password has 1 to %d bytes, and no control"
+                         " characters." % PASSWORD_MAX)
+    salt = os.urandom(SALT_SIZE)
     try:
         hashed = PasswordHash(*SCRYPT, salt=salt, hashed=bytes(HASH_SIZE)
                               ).make(password)
     except ValueError as exc:   # this OpenSSL refuses
         raise StartError("cannot hash the password: %s." % exc)
-    line = "$".join(["scrypt"] + list(map(str, SCRYPT)) + [
-        base64.b64encode(data).decode("ascii") for data in (salt, hashed)])
+    line = "$".join([
+        "scrypt", *map(str, SCRYPT), base64.b64encode(salt).decode("ascii"),
+        base64.b64encode(hashed).decode("ascii")])
     os.write(STDOUT, line.encode("ascii") + b"\n")
 
 
