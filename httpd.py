@@ -3901,7 +3901,6 @@ class AccessLog:
         fd = open_log_file(self.path)
         if not self._at_line_end:   # the rest of a line is the old file's
             del self.waiting[:self.waiting.find(b"\n") + 1]
-        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         os.dup2(fd, self._fd, False)
         os.close(fd)
         self._fails, self._at_line_end = False, True
@@ -4733,9 +4732,7 @@ class Server:
         self.stops = 0
         self.reload_asked = False
         self._loop: Optional[Loop] = None
-        self._is_closed = False
         self._handles_signals = False
-        self._thread: Optional[threading.Thread] = None
         self._serving = threading.Lock()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
@@ -4787,8 +4784,7 @@ class Server:
 
     def __enter__(self) -> "Server":
         self._begin()
-        self._thread = threading.Thread(target=self.run, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self.run, daemon=True).start()
         return self
 
     def __exit__(self, kind: object, *exc_info: object) -> None:
@@ -4802,18 +4798,20 @@ class Server:
 
         Where a `with` statement's thread serves already, wait for its end.
         """
-        if self._thread and not self._is_closed:
-            self._thread.join()
-        else:
-            self._begin()
-            self.run()
+        if self._serving.locked():
+            with self._serving:
+                return
+        self._begin()
+        self.run()
 
-    def _begin(self) -> None:
+    def _begin(self, share: "Optional[Share]" = None,
+               parent: int = -1) -> None:
         """Raise RuntimeError where it would serve nobody, or twice."""
-        if self._is_closed or self._loop:
+        if self._loop or not self.listeners:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
-        self._loop = Loop(self)
+        self._loop = Loop(self, share, parent)
+        self._serving.acquire()
 
     def shutdown(self) -> None:
         """Stop, and wait until what is in flight is finished.
@@ -4821,8 +4819,6 @@ class Server:
         Not from the thread that serves: it would wait for itself.
         """
         self.stop()
-        if self._thread:
-            self._thread.join()
         with self._serving:
             pass
 
@@ -4857,7 +4853,6 @@ class Server:
 
     def server_close(self) -> None:
         """Close all sockets for good; a second call is harmless."""
-        self._is_closed = True
         if self._loop:
             self._loop.close()
             self._loop = None
@@ -4898,22 +4893,24 @@ class Server:
 
     def run(self) -> None:
         """Serve until the end."""
-        assert self._loop, "serve_forever() makes it, or become_worker()"
-        with self._serving:
+        assert self._loop, "_begin() makes it"
+        try:
             self._loop.run()
+        finally:
+            self._serving.release()
 
     def close_listeners(self) -> None:
         """Refuse new connections, unless another process listens, too."""
         for sock in self.listeners:
             sock.close()
+        self.listeners = []
 
     def become_worker(self, share: "Share", parent: int) -> None:
         """Set up a new process to obey the signals of its Supervisor.
 
-        *share* and *parent* are for its Loop.
-
         Each of them counts once: a whole group of processes may get it, and
         the Supervisor sends it, too.  It also removes the sockets' files.
+        *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
         self._close_waker()
@@ -4922,7 +4919,7 @@ class Server:
         for number, stops in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
                               (signal.SIGQUIT, 2)]:
             signal.signal(number, functools.partial(self._stop_at, stops))
-        self._loop = Loop(self, share, parent)
+        self._begin(share, parent)
 
     def say_who_is_served(self, count: int) -> None:
         """Say at a terminal why the end takes a while."""
