@@ -185,7 +185,6 @@ RESTART_WAIT_MAX = 30           # the longest
 STEADY = 5                      # a worker that lives longer started well
 KILL_AFTER = 5                  # for workers that should have ended
 SHARE_WAIT = 0.02               # for other workers to take a connection
-SHARE_LOOK = 0.002              # between checks whether they did
 
 # Bytes.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
@@ -4366,7 +4365,7 @@ class Loop:
         if self._share:
             most = min(most, self._share.allows(self._count(), self.now))
             if not most:
-                self._pause(SHARE_LOOK)
+                self._pause(SHARE_WAIT / 10)    # then look whether they did
         for accepted in range(most):
             is_full = (self._count() >= self.server.max_connections
                        or self._spare() <= 0)
@@ -4767,7 +4766,14 @@ class Server:
 
         Raise StartError if there are too few.
         """
-        limit = descriptors_possible()
+        limit = 512     # which select() takes on Windows
+        with contextlib.suppress(ImportError):
+            import resource
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            if limit == resource.RLIM_INFINITY:
+                limit = MIB
+        if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+            limit = min(limit, FD_SETSIZE)
         reserve = FD_RESERVE // 2   # for what else is open, and one more file
         if limit <= reserve:
             raise StartError(
@@ -4973,22 +4979,8 @@ def check_folder(directory: str) -> None:
             " -d DIR" % (directory or "''", why), exc.errno)
 
 
-def descriptors_possible() -> int:
-    """Return the limit of open files, as far as it can be used."""
-    limit = 512     # which select() takes on Windows
-    with contextlib.suppress(ImportError):
-        import resource
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if limit == resource.RLIM_INFINITY:
-            limit = MIB
-    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
-        limit = min(limit, FD_SETSIZE)
-    return limit
-
-
 def raise_descriptor_limit() -> None:
-    """Raise the limit of open files, of this whole process, as far as allowed.
-    """
+    """Raise this process's limit of open files as far as it may."""
     with contextlib.suppress(ImportError):
         import resource
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -5332,7 +5324,7 @@ def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
             group.add_argument(*names.split(", "), help=text, **settings)
     known = re.findall("--[a-z-]+", OPTIONS) + ["--help", "--version"]
     # allow_abbrev=False would do it, but before Python 3.8 refuses "-w2", too.
-    for word in argv[:argv.index("--") if "--" in argv else None]:
+    for word in argv:
         name = word.partition("=")[0]
         if re.match("--[a-z]", name) and name not in known:
             parser.error("unrecognized arguments: %s" % word)
@@ -5481,7 +5473,7 @@ def make_server(args: "argparse.Namespace") -> Server:
         path = None if args.log_file == "-" else args.log_file
         access_log = AccessLog(
             STDOUT if path is None else open_log_file(path), args.log_format,
-            path and os.path.abspath(path))
+            path)
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
