@@ -3,27 +3,24 @@
 
     python3 httpd.py [options] [port]
 
-Serves the files of one folder over HTTP/1.1 to many clients at once, from
-one process (or several, see --workers) and one thread in it: a selectors loop
-over non-blocking sockets, with a buffer and a state machine for each
-connection.  Without arguments it serves ./htdocs, or else the current folder,
-to this machine alone, on port 8080.  It needs Python 3.6 or newer and nothing
-else; copy the file and run it.
+Serves the files of one folder over HTTP/1.1 to many clients at once: in each
+process one thread, a selectors loop over non-blocking sockets, and a state
+machine for each connection.  Without arguments it serves ./htdocs, or else
+the current folder, to this machine alone, on port 8080.  It needs Python 3.6
+or newer and nothing else; copy the file and run it.
 
 What it does
-    GET of files, with TLS and passwords if they are configured, with
-    persistent connections and pipelining, preconditions and byte ranges,
-    content codings (files beside the original, or gzip made once), digests,
-    default files (index.html, index.htm), a listing for folders without one,
-    and an access log line for every request that is answered or cut short.
+    GET of files, over TLS and with passwords if asked to; persistent
+    connections and pipelining, preconditions and byte ranges, content codings
+    (files beside the original, or gzip made once), digests, index.html, a
+    listing for folders without one, and a log line for every request.
     An answer is never stale: it shows the file as it was after the request
     had arrived, as far as the file's times and size tell (see README.md).
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
-    Nothing outside the folder, no name that begins with a dot (/.well-known/
-    aside), no link that leads out of the folder, no FIFO, device or socket
-    is ever opened.
+    It opens nothing outside the folder, no name that begins with a dot
+    (/.well-known/ aside), no link out of the folder, no FIFO, device, socket.
 
 Options, which --help explains
     what is served         --directory, --no-listing, --dotfiles,
@@ -78,17 +75,14 @@ The path of a request
       Answer.render         and turned into bytes
       NotReady              it needs the result of a Job: PREPARING, until
                             Work.end() lets answer() begin again
-    Connection.send_later   what the socket did not take at once: SENDING
-      Connection.flush      in steps, when Work.run() comes to it, each time
-                            the socket takes more (go_on)
-    Connection.log_sent     its line, which AccessLog.write() writes at the
-                            end of the turn
+    Connection.send_later   what the socket did not take at once: SENDING,
+      Connection.flush      in steps, when Work.run() comes to it
+    Connection.log_sent     its line, for AccessLog.write() after the turn
     Connection.next_request IDLE, or the next head, or the end
 
 Words
-    turn    one pass of Loop._turn(), or the part of it that answers clients
-            who have just connected; in each the disk is looked at anew, each
-            path once
+    turn    one pass of Loop._turn(), or its part for clients who have just
+            connected; in each the disk is looked at anew, each path once
     fact    the state of one path that an answer depends on; see Site
     known   a head that was received before, and its Request
     kept    an Answer that may be sent again as long as its facts hold
@@ -97,8 +91,6 @@ Words
     made    what jobs have made from files, cached
     steady  of a file: its next change will show in its times, so what is made
             of it now stays true until then
-    source  content that several answers share: in memory, or an open file
-    piece   a part of an answer's content: bytes, or (source, start, stop)
 """
 
 # Modules that not every run needs are imported where they are used, so that
