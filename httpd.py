@@ -4643,34 +4643,22 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Server:
     """A web server for one folder.  It listens from the start.
 
-    directory           the folder that is served
-    port                0 for a free one; see url
-    bind                address or name, or several, to listen at; "::" is
-                        every address of both families, "unix:PATH" a socket
-                        in the file system
-    sockets             sockets that listen already, in place of port and bind
-    listing, dotfiles, follow_symlinks
-                        list folders; serve hidden names; follow links that
-                        lead out of the folder
-    spa, head           /index.html for paths that do not exist; answer HEAD
-    headers             (name, value) pairs for every response, in place of
-                        its own fields of these names; none of RESERVED_FIELDS
-    access_log          an AccessLog, or None
-    trusted_proxies     addresses and networks of proxies, and "unix:": their
-                        X-Forwarded-For tells the client's address to the log
+    Most arguments mean what the options of these names do, see --help; names
+    of files are None for none.  The others, and what differs:
+
+    port        0 for a free one; see url
+    bind        an address, a name, "unix:PATH", or several of these
+    sockets     sockets that listen already, in place of port and bind
+    listing     whether folders are listed
+    headers     (name, value) pairs, none of RESERVED_FIELDS
+    access_log  an AccessLog, or None
     max_connections     None for what the open-file limit allows, which only
-                        the command raises
-    idle_timeout, request_timeout
-                        seconds, see STATES
-    tls_cert, tls_key, tls_password_file
-                        names of files, see tls_context(); None for plain HTTP
-    auth_file           name of a file, see Users; None to answer everyone
-    limits              changes to the numbers of Limits, by name
-    clock               the monotonic clock, in seconds, for deadlines; after
-                        changing what it tells, call wake()
-    wrap                called with each accepted socket; returns what takes
-                        its place, with the same methods (not with TLS, which
-                        needs the socket itself)
+                the command raises
+    limits      changes to the numbers of Limits, by name
+    clock       the monotonic clock, in seconds, for deadlines; after changing
+                what it tells, call wake()
+    wrap        called with each accepted socket; returns what takes its place,
+                with the same methods (not with TLS, which needs the socket)
 
     Raise StartError, which is an OSError and a ValueError, when it cannot
     listen, or cannot use a folder or a file; ValueError for a wrong argument.
@@ -4990,12 +4978,11 @@ class Share:
     """How many connections each worker has, in shared memory.
 
     They accept from the same sockets, and whoever is awake takes what is
-    there: one of two workers took all of 64 connections that came at once, and
-    up to 42 that came one by one.  (With sockets of their own, SO_REUSEPORT,
-    the kernel spreads by a hash: up to 47 to one; and what waits at a worker
-    that dies is lost.)  So a worker that has more than its share leaves new
-    connections to the others for a moment; if none of them comes, it takes a
-    few.  *index* is this worker's place.
+    there: one of two workers took all of 64 connections that came at once.
+    (With SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and what
+    waits at a worker that dies is lost.)  So one that has more than its share
+    leaves new connections to the others for a moment; if none of them comes,
+    it takes a few.  *index* is this worker's place.
     """
 
     ABSENT = -1     # for a place that has no worker, or a draining one
