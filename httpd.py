@@ -3949,27 +3949,23 @@ def listen_at(addresses: "Sequence[str]", port: int,
     Those that the machine lacks are left out, unless it lacks them all: a
     name may have an IPv6 address on a machine without IPv6.
     """
-    before, lacks = len(socks), None
-    for address in addresses:
+    places = [(address, *place) for address in addresses
+              for place in addresses_of(address)]
+    lacking = 0
+    for address, family, sockaddr in places:
+        ports = [sock.getsockname()[1] for sock in socks
+                 if sock.family != AF_UNIX] or [port]
         try:
-            for family, sockaddr in addresses_of(address):
-                ports = [sock.getsockname()[1] for sock in socks
-                         if sock.family != AF_UNIX] or [port]
-                try:
-                    socks.append(listening_socket(family, sockaddr, ports[0]))
-                except OSError as exc:
-                    lacks = exc
-                    if exc.errno not in NO_ADDRESS:
-                        raise
+            socks.append(listening_socket(family, sockaddr, ports[0]))
         except OSError as exc:
-            raise cannot_listen(address, port, exc)
-    if lacks and len(socks) == before:
-        raise cannot_listen(address, port, lacks)
+            lacking += 1
+            if exc.errno not in NO_ADDRESS or lacking == len(places):
+                raise cannot_listen(address, port, exc)
 
 
 def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
     """Return the exception that says why nothing can listen at *address*."""
-    why, number, where = exc.strerror or str(exc), exc.errno, address or "''"
+    why, number, where = exc.strerror or str(exc), exc.errno, address
     if address.startswith("unix:"):
         if number == errno.EADDRINUSE:
             why = "it is in use, or no socket"
@@ -3989,20 +3985,24 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
 
 
 def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
-    """Return (family, socket address) of each thing that *address* means."""
+    """Return (family, socket address) of each thing that *address* means.
+
+    Raise StartError if that is nothing.
+    """
     if address.startswith("unix:"):
         if AF_UNIX and address[5:]:
             return [(AF_UNIX, address[5:])]
-        raise OSError(errno.EINVAL, "it has no path; write unix:PATH"
-                      if AF_UNIX else "this platform lacks such sockets")
+        raise StartError("cannot listen at %s: %s." % (
+            address, "write unix:PATH" if AF_UNIX
+            else "this platform has no such sockets"))
     try:
         infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
                                    socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as exc:  # of a name's encoding
-        raise OSError(
-            errno.EINVAL, "%s. Give an address or a name of this machine,"
-            " without brackets or a port" % getattr(
-                exc, "strerror", "it is no name"))
+        raise StartError(
+            "cannot listen at %s: %s. Give an address or a name of this"
+            " machine, without brackets or a port." % (
+                address or "''", getattr(exc, "strerror", "it is no name")))
     return OrderedDict.fromkeys((int(info[0]), info[4]) for info in infos)
 
 
