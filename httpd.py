@@ -95,6 +95,7 @@ Words
 
 # Modules that not every run needs are imported where they are used, so that
 # the server starts faster.
+import argparse
 import codecs
 import contextlib
 import errno
@@ -117,7 +118,6 @@ from types import SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
 if TYPE_CHECKING:
-    import argparse
     import ssl
     from typing import (Any, Callable, Deque, Dict, Generator, Iterable,
                         List, Optional, Sequence, Set, Tuple, Union)
@@ -5172,12 +5172,6 @@ examples:
 """
 
 
-def wrong(why: str) -> Exception:
-    """Return the exception with which a converter tells argparse *why*."""
-    import argparse
-    return argparse.ArgumentTypeError(why)
-
-
 def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
            text: str) -> float:
     """Return the number in *text*: an int or a float, as *kind* says.
@@ -5187,7 +5181,7 @@ def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
     pattern = "[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(\.[0-9]{1,9})?"
     if re.fullmatch(pattern, text) and low <= kind(text) <= high:
         return kind(text)
-    raise wrong("'%s' is not %s" % (text, what))
+    raise argparse.ArgumentTypeError("'%s' is not %s" % (text, what))
 
 
 def workers(text: str) -> float:
@@ -5207,9 +5201,9 @@ def header(text: str) -> "Tuple[str, str]":
     try:
         ((name, value),) = parse_fields([text.encode("latin-1")]).items()
     except (HTTPError, UnicodeEncodeError):
-        raise wrong("%r is not 'Name: value'" % text)
+        raise argparse.ArgumentTypeError("%r is not 'Name: value'" % text)
     if name in RESERVED_FIELDS:
-        raise wrong("%s is not to be set by an option" % name)
+        raise argparse.ArgumentTypeError("%s is not to be set" % name)
     return text.partition(":")[0], value
 
 
@@ -5218,7 +5212,8 @@ def proxy(text: str) -> str:
     try:
         TrustedProxies([text])
     except ValueError as exc:
-        raise wrong("%s; name an address, a network or unix:" % exc)
+        raise argparse.ArgumentTypeError(
+            "%s; name an address, a network or unix:" % exc)
     return text
 
 
@@ -5278,9 +5273,8 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
 }
 
 
-def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
+def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
     """Return the options in *argv*; exit where they are wrong."""
-    import argparse
     parser = argparse.ArgumentParser(
         "httpd.py", "httpd.py [options] [port]", epilog=EXAMPLES,
         description="Serve the files of a folder over HTTP/1.1.",
@@ -5442,7 +5436,7 @@ def announce(server: Server) -> None:
              " Ctrl-C stops.")
 
 
-def make_server(args: "argparse.Namespace") -> Server:
+def make_server(args: argparse.Namespace) -> Server:
     """Return the Server for *args*, once it has given up rights if asked to.
 
     Raise StartError.
