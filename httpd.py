@@ -5106,13 +5106,11 @@ class Supervisor:
         """Be a worker, until its end.  *signals* wait for its handlers."""
         status = 1
         try:
-            reader, writer = self._pipe
-            os.close(writer)
+            os.close(self._pipe[1])
             self._share.publish(0)
-            self._server.become_worker(self._share, reader)
+            self._server.become_worker(self._share, self._pipe[0])
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-            serve(self._server, self._server.run)
-            status = 0
+            status = serve(self._server, self._server.run)
         except BaseException:
             tell_traceback()
         finally:
@@ -5337,30 +5335,27 @@ def become(name: str, paths: "Iterable[str]") -> None:
     """
     for module in IMPORTED_LATER:
         __import__(module)
-    why = ""
     try:
         import pwd
-        _, _, uid, gid, *_ = pwd.getpwnam(name)
+        uid, gid = pwd.getpwnam(name)[2:4]
         if not uid:
-            why = "that is root, whose rights are to be given up"
-        elif os.geteuid():
-            why = ("only root can become another user; start it as root, or"
-                   " leave out --user")
-        else:
-            for path in paths:  # not through a link put there meanwhile
-                os.chown(path, uid, gid, follow_symlinks=False)
-            os.initgroups(name, gid)
-            os.setgid(gid)
-            os.setuid(uid)  # by root: the real, the effective and the saved ID
-            with contextlib.suppress(PermissionError):
-                os.setuid(0)
-                why = "rights of root are left"
+            raise ValueError("that is root, whose rights are to be given up")
+        if os.geteuid():
+            raise ValueError("only root can become another user; start it as"
+                             " root, or leave out --user")
+        for path in paths:  # not through a link put there meanwhile
+            os.chown(path, uid, gid, follow_symlinks=False)
+        os.initgroups(name, gid)
+        os.setgid(gid)
+        os.setuid(uid)  # by root: the real, the effective and the saved ID
+        with contextlib.suppress(PermissionError):
+            os.setuid(0)
+            raise ValueError("rights of root are left")
     except (ImportError, KeyError):
-        why = "there is no user of that name"
-    except OSError as exc:
-        why = str(exc.strerror)
-    if why:
-        raise StartError("cannot become %s: %s." % (name or "''", why))
+        raise StartError("cannot become %s: there is no user of that name."
+                         % (name or "''"))
+    except (OSError, ValueError) as exc:
+        raise StartError("cannot become %s: %s." % (name, exc))
 
 
 # Home folders, and those that hold them.
