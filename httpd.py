@@ -4268,7 +4268,7 @@ class Loop:
 
         It may have come after this turn read the clock: so read it again.
         """
-        self.server.take_wakeups()
+        self.server.wakeups.recv(RECV_SIZE)
         self._read_clocks()
         if self.server.reload_asked:
             self.server.reload_now(quiet=self._is_worker)
@@ -4720,7 +4720,10 @@ class Server:
         self._open_waker()
 
     def _open_waker(self) -> None:
-        """Make the sockets by which signals and threads end a select()."""
+        """Make the sockets by which signals and threads end a select().
+
+        Other attributes say what they want.
+        """
         self.wakeups, self._waker = socket.socketpair()
         self.wakeups.setblocking(False)
         self._waker.setblocking(False)
@@ -4871,11 +4874,6 @@ class Server:
             signal.signal(signal.SIGHUP, hang_up)
 
     # What its Loop and its Supervisor call.
-
-    def take_wakeups(self) -> None:
-        """Read the wake-ups; other attributes say what they were for."""
-        with contextlib.suppress(BlockingIOError):
-            self.wakeups.recv(RECV_SIZE)
 
     def run(self) -> None:
         """Serve until the end."""
@@ -5052,8 +5050,8 @@ class Supervisor:
             # Made anew each time: a child would share an epoll that is kept.
             with selectors.DefaultSelector() as selector:
                 selector.register(server.wakeups, READ)
-                selector.select(max(0, due - time.monotonic()))
-            server.take_wakeups()
+                if selector.select(max(0, due - time.monotonic())):
+                    server.wakeups.recv(RECV_SIZE)
 
     def _signal(self, number: int) -> None:
         for worker in self._workers:
