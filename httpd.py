@@ -3833,7 +3833,8 @@ class AccessLog:
         if os.isatty(fd):
             # A terminal has room even if only for one byte.  It is opened
             # again, since O_NONBLOCK on *fd* would hold for the shell, too.
-            with contextlib.suppress(OSError):  # another user's, perhaps
+            # But not on Windows, nor another user's.
+            with contextlib.suppress(OSError, AttributeError):
                 fd = os.open(os.ttyname(fd),
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
@@ -3846,7 +3847,8 @@ class AccessLog:
         """
         if not self._is_file:
             self.form.limit = PIPE_BUF - 200    # for who() and tail()
-            with contextlib.suppress(OSError):  # no /proc, or no right to
+            # Where there is no /proc, or no right to, it stays as it is.
+            with contextlib.suppress(OSError, AttributeError):
                 self._fd = os.open("/proc/self/fd/%d" % self._fd,
                                    os.O_WRONLY | os.O_NONBLOCK)
 
