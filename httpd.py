@@ -222,8 +222,6 @@ ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
 EXPOSED_SHOWN = 5               # names that are hardly for others, at start
-LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
-SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
 FD_SETSIZE = 1024               # POSIX's select() takes none from there on
 OPEN_MAX = 10240                # descriptors that macOS allows on request
@@ -4014,7 +4012,7 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
     try:
         if family == AF_UNIX:
             remove_stale_sockets([sockaddr])
-            mask = os.umask(0o777 - SOCKET_MODE)
+            mask = os.umask(0o117)  # for its owner and a group: 0660
             try:
                 sock.bind(sockaddr)
             finally:
@@ -4062,9 +4060,9 @@ def inherited_sockets() -> "List[socket.socket]":
     if count in ("", "0") or pid != str(os.getpid()):
         return []  # none, or for another process
     socks: List[socket.socket] = []
-    fd = LISTEN_FDS_START
+    fd = STDERR + 1
     try:
-        for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + int(count)):
+        for fd in range(STDERR + 1, STDERR + 1 + int(count)):
             with socket.socket(fileno=fd) as sock:
                 if not sock.getsockopt(socket.SOL_SOCKET,
                                        socket.SO_ACCEPTCONN):
@@ -5320,20 +5318,16 @@ def fill_standard_descriptors() -> None:
     os.close(fd)
 
 
-# Imported before root's rights go: Python's own files may be for root alone,
-# as in /root.
-IMPORTED_LATER = ("base64", "datetime", "encodings.ascii",
-                  "encodings.latin_1", "hashlib", "heapq", "hmac",
-                  "ipaddress", "json", "mmap", "traceback", "urllib.parse",
-                  "zlib")
-
-
 def become(name: str, paths: "Iterable[str]") -> None:
     """Become the user *name* for good, and give it the socket *paths*.
 
     Raise StartError if that fails.
     """
-    for module in IMPORTED_LATER:
+    # What is imported later: the user may have no right to read it, in /root.
+    for module in ("base64", "datetime", "encodings.ascii",
+                   "encodings.latin_1", "hashlib", "heapq", "hmac",
+                   "ipaddress", "json", "mmap", "traceback", "urllib.parse",
+                   "zlib"):
         __import__(module)
     try:
         import pwd
