@@ -5034,8 +5034,7 @@ class Supervisor:
         self._status = 0    # for exit(): 1 if a worker has not finished
 
     def run(self) -> int:
-        """Return the exit status, when a signal has come and all have ended.
-        """
+        """Return the exit status, once a signal came and all have ended."""
         server = self._server
         signal.signal(signal.SIGCHLD, lambda *_: server.wake())
         while True:
@@ -5143,8 +5142,7 @@ class Supervisor:
 
 
 def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
-    """Do *run*, which serves until a signal ends it; return its exit status.
-    """
+    """Do *run*, until a signal ends it; return the exit status."""
     try:
         return run() or 0
     finally:
@@ -5433,9 +5431,8 @@ def make_server(args: argparse.Namespace) -> Server:
     access_log = None
     if not args.quiet:
         path = None if args.log_file == "-" else args.log_file
-        access_log = AccessLog(
-            STDOUT if path is None else open_log_file(path), args.log_format,
-            path)
+        fd = STDOUT if path is None else open_log_file(path)
+        access_log = AccessLog(fd, args.log_format, path)
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
