@@ -4665,10 +4665,7 @@ class Server:
 
     serve_forever() and shutdown() are those of socketserver, but a Server
     that has ended cannot be used again: RuntimeError.  In a `with` statement
-    it runs in a thread of its own until the block ends:
-
-        with httpd.Server(directory="htdocs", port=0) as server:
-            urllib.request.urlopen(server.url)
+    it runs in a thread of its own until the block ends.
     """
 
     def __init__(self, directory: str = ".", port: int = PORT,
