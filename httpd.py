@@ -206,7 +206,6 @@ SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
                                 # 128 * n * r bytes: 64 MiB
 WORKERS_MAX = 256               # no machine can use more
 SHARE_SLACK = 2                 # connections more than its share, to a worker
-SHARE_STEP = 8                  # connections that others do not come for
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 FORWARDED_KNOWN = 1024          # values of it that are remembered
 RANGES_MAX = 256                # in one request; zsync asks for many
@@ -5004,7 +5003,7 @@ class Share:
         if spare <= 0 and now < self._leaves_until:
             return 0
         self._leaves_until = 0.0
-        return spare if spare > 0 else SHARE_STEP
+        return max(spare, SHARE_SLACK)
 
 
 class Supervisor:
