@@ -5197,16 +5197,6 @@ def header(text: str) -> "Tuple[str, str]":
     return text.partition(":")[0], value
 
 
-def proxy(text: str) -> str:
-    """Return *text*; ArgumentTypeError unless TrustedProxies takes it."""
-    try:
-        TrustedProxies([text])
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(
-            "%s; name an address, a network or unix:" % exc)
-    return text
-
-
 # Groups of options: each has names, a word for its value unless it is a flag,
 # and, after two spaces, its help.
 OPTIONS = """\
@@ -5255,7 +5245,7 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, **REPEATED},
     "--bind": REPEATED,
     "--log-format": {"choices": sorted(LOG_FORMS), "default": "combined"},
-    "--trusted-proxy": {"type": proxy, **REPEATED},
+    "--trusted-proxy": REPEATED,
     "--workers": {"type": workers, "default": 1},
     "--max-connections": {"type": ABOVE_0},
     "--idle-timeout": {"type": SECONDS_ABOVE_0, "default": IDLE_TIMEOUT},
@@ -5295,6 +5285,12 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
     if args.tls_cert is None and not (
             args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
+    try:
+        if args.trusted_proxy:
+            TrustedProxies(args.trusted_proxy)
+    except ValueError as exc:
+        parser.error("argument --trusted-proxy: %s; name an address, a network"
+                     " or unix:" % exc)
     return args
 
 
