@@ -3973,8 +3973,8 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
         where += " port %d" % port if port else ""
         if number == errno.EADDRINUSE:
             why = ("it is in use, by another program or another --bind. Stop"
-                   " or leave out that, or choose another port; 0 is any free"
-                   " one")
+                   " the program, leave out the --bind, or choose another port"
+                   " (0 is any free one)")
         elif number in NO_ADDRESS and ":" in address:
             why = ("this machine has no IPv6, or no such address; 0.0.0.0 is"
                    " every address of IPv4")
@@ -4720,7 +4720,7 @@ class Server:
 
         Other attributes say what they want.
         """
-        self.wakeups, self._waker = socket.socketpair()
+        self.wakeups, self._waker = socket.socketpair()     # read, written
         self.wakeups.setblocking(False)
         self._waker.setblocking(False)
 
@@ -4954,7 +4954,7 @@ def check_folder(directory: str) -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """Raise this process's limit of open files as far as it may."""
+    """Raise this process's limit of open files as far as allowed."""
     with contextlib.suppress(ImportError):
         import resource
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
