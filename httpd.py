@@ -4066,7 +4066,7 @@ def inherited_sockets() -> "List[socket.socket]":
                 if not sock.getsockopt(socket.SOL_SOCKET,
                                        socket.SO_ACCEPTCONN):
                     raise ValueError("it does not listen")
-                # Python 3.6 does not find out the family itself.
+                # Clients' addresses need the family: 3.6 does not find it.
                 name, family = sock.getsockname(), AF_UNIX
                 if isinstance(name, tuple):
                     family = (socket.AF_INET6 if len(name) == 4
