@@ -3,27 +3,24 @@
 
     python3 httpd.py [options] [port]
 
-Serves the files of one folder over HTTP/1.1 to many clients at once, from
-one process (or several, see --workers) and one thread in it: a selectors loop
-over non-blocking sockets, with a buffer and a state machine for each
-connection.  Without arguments it serves ./htdocs, or else the current folder,
-to this machine alone, on port 8080.  It needs Python 3.6 or newer and nothing
-else; copy the file and run it.
+Serves the files of one folder over HTTP/1.1 to many clients at once: in each
+process one thread, a selectors loop over non-blocking sockets, and a state
+machine for each connection.  Without arguments it serves ./htdocs, or else
+the current folder, to this machine alone, on port 8080.  It needs Python 3.6
+or newer and nothing else; copy the file and run it.
 
 What it does
-    GET of files, with TLS and passwords if they are configured, with
-    persistent connections and pipelining, preconditions and byte ranges,
-    content codings (files beside the original, or gzip made once), digests,
-    default files (index.html, index.htm), a listing for folders without one,
-    and an access log line for every request that is answered or cut short.
+    GET of files, over TLS and with passwords if asked to; persistent
+    connections and pipelining, preconditions and byte ranges, content codings
+    (files beside the original, or gzip made once), digests, index.html, a
+    listing for folders without one, and a log line for every request.
     An answer is never stale: it shows the file as it was after the request
     had arrived, as far as the file's times and size tell (see README.md).
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
-    Nothing outside the folder, no name that begins with a dot (/.well-known/
-    aside), no link that leads out of the folder, no FIFO, device or socket
-    is ever opened.
+    It opens nothing outside the folder, no name that begins with a dot
+    (/.well-known/ aside), no link out of the folder, no FIFO, device, socket.
 
 Options, which --help explains
     what is served         --directory, --no-listing, --dotfiles,
@@ -67,7 +64,7 @@ Map of the sections
 
 The path of a request
     Loop._turn              one select(), then a step for each ready socket
-    Loop._accept, _welcome  a client connects: a new Connection, ACCEPTED
+    Loop._accept, _welcome  a client connects: a new Connection
     Connection.receive      read into its buffer; to be answered in this turn
     Connection.answer       from the heads in the buffer to send(); where one
                             known head is all there is, without answer_to()
@@ -78,17 +75,14 @@ The path of a request
       Answer.render         and turned into bytes
       NotReady              it needs the result of a Job: PREPARING, until
                             Work.end() lets answer() begin again
-    Connection.send_later   what the socket did not take at once: SENDING
-      Connection.flush      in steps, when Work.run() comes to it, each time
-                            the socket takes more (go_on)
-    Connection.log_sent     its line, which AccessLog.write() writes at the
-                            end of the turn
+    Connection.send_later   what the socket did not take at once: SENDING,
+      Connection.flush      in steps, when Work.run() comes to it
+    Connection.log_sent     its line, for AccessLog.write() after the turn
     Connection.next_request IDLE, or the next head, or the end
 
 Words
-    turn    one pass of Loop._turn(), or the part of it that answers clients
-            who have just connected; in each the disk is looked at anew, each
-            path once
+    turn    one pass of Loop._turn(), or its part for clients who have just
+            connected; in each the disk is looked at anew, each path once
     fact    the state of one path that an answer depends on; see Site
     known   a head that was received before, and its Request
     kept    an Answer that may be sent again as long as its facts hold
@@ -97,12 +91,11 @@ Words
     made    what jobs have made from files, cached
     steady  of a file: its next change will show in its times, so what is made
             of it now stays true until then
-    source  content that several answers share: in memory, or an open file
-    piece   a part of an answer's content: bytes, or (source, start, stop)
 """
 
 # Modules that not every run needs are imported where they are used, so that
 # the server starts faster.
+import argparse
 import codecs
 import contextlib
 import errno
@@ -119,12 +112,12 @@ import sys
 import threading
 import time
 from bisect import bisect
-from collections import OrderedDict, deque
+from collections import OrderedDict, deque, namedtuple
 from operator import attrgetter
+from types import SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
 if TYPE_CHECKING:
-    import argparse
     import ssl
     from typing import (Any, Callable, Deque, Dict, Generator, Iterable,
                         List, Optional, Sequence, Set, Tuple, Union)
@@ -138,7 +131,7 @@ if TYPE_CHECKING:
     # The kind of job; the path, or a digest of the credentials; and the
     # file's signature, the listing's media type, or the client's address.
     JobKey = Tuple[str, bytes, object]
-    Steps = Generator[Optional[float], None, object]    # see Job
+    Steps = Generator[None, None, object]   # see Job
     Probe = Callable[[bytes], object]
     Facts = Dict[Tuple[Probe, bytes], object]
     Peer = Tuple[str, Optional[int]]    # address and port, None without one
@@ -150,17 +143,13 @@ __version__ = "1.0"
 
 KIB, MIB = 1024, 1024 * 1024
 
-PORT = 8080
-LOOPBACK = ("127.0.0.1", "::1")
-
 # The most that one client may send.
 REQUEST_LINE_MAX = 8 * KIB      # as nginx; RFC 9112, 3 asks for 8000 bytes
 HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
 # Seconds.  A state's limit is constant, see STATES.
-HANDSHAKE_TIMEOUT = 10          # for TLS, after connecting
-REQUEST_TIMEOUT = 10            # for a whole head, after connecting too
+REQUEST_TIMEOUT = 10            # for a TLS handshake; for a whole head
 IDLE_TIMEOUT = 120              # between requests; clients' pools keep 90
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
@@ -168,14 +157,12 @@ LINGER_TIMEOUT = 2              # of the client's silence, after the answer
 LINGER_MAX = 30                 # for all of LINGERING
 ROOM_GRACE = 0.1                # for a slow client while others wait for room
 DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
-DRAIN_SILENT = 1                # then, for clients that have sent nothing:
-                                # by then their first bytes have come, or
-                                # never will
+DRAIN_SILENT = 1                # of it for clients that have sent nothing: by
+                                # then their first bytes come, or never will
 DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
-LEFT_LOOK = 1                   # between checks for waiting clients that left
-LISTING_GRACE = 1               # for a client that takes nothing of a listing
-                                # while others wait for theirs
-LISTING_SECONDS = 0.001         # spent on one listing at a time
+LEFT_LOOK = 1                   # between checks for waiting clients that left,
+                                # and of those who take nothing of a listing
+JOB_SECONDS = 0.001             # spent on one job at a time
 PATIENCE_MAX = 3600             # in one select(); epoll takes at most 2e6
 PAUSE = 1                       # before accepting again when the selector
                                 # fails, or hashing again when that fails
@@ -184,70 +171,42 @@ RESTART_WAIT_MAX = 30           # the longest
 STEADY = 5                      # a worker that lives longer started well
 KILL_AFTER = 5                  # for workers that should have ended
 SHARE_WAIT = 0.02               # for other workers to take a connection
-SHARE_LOOK = 0.002              # between checks whether they did
 
 # Bytes.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
-SMALL = 64 * KIB                # content up to this leaves with its head
-MEMORY_MAX = MIB                # content up to this is sent from memory
-CONTENTS_MAX = 64 * MIB         # of such contents that are being sent
+SMALL = 64 * KIB                # sent in one piece: a head and content up to
+                                # this, or pipelined answers of this in all
+CONTENTS_MAX = 64 * MIB         # of contents being sent from memory
 LISTINGS_MAX = 16 * MIB         # of listings being sent; then others wait
-FILE_SLICE = MIB                # of content, to one connection in one step
+SLICE = MIB                     # sent to one connection, or hashed, in one
+                                # step; content up to this leaves from memory
 TLS_SLICE = 256 * KIB           # the same over TLS
-QUEUE_MAX = 64 * KIB            # pipelined answers to collect before sending
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
-DIGEST_SLICE = MIB              # hashed in one step: about 2 ms
-ENCODING_WITHIN = KIB           # where HTML declares its own (HTML, 4.2.5)
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
-SALT_SIZE, HASH_SIZE = 16, 32   # of new hashes of passwords
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
-KNOWN_TEXT = 10                 # bytes of text kept for each byte of a head
-KNOWN_OBJECTS = 4 * KIB         # of the objects for each
-KEPT_FACT = KIB                 # of the objects for each fact of an answer
-FORWARDED_KNOWN_SIZE = KIB      # of an X-Forwarded-For that is remembered
 LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
 
 # Counts.
-SCRYPT = 8192, 8, 1             # n, r, p of new hashes: 30 ms, 8 MiB
-SCRYPT_COST_MAX = 2**19         # n * r * p of those in a file: 0.2 s, and
+SCRYPT_COST_MAX = 2**19         # n * r * p of hashes in a file: 0.2 s, and
                                 # 128 * n * r bytes: 64 MiB
 WORKERS_MAX = 256               # no machine can use more
 SHARE_SLACK = 2                 # connections more than its share, to a worker
-SHARE_STEP = 8                  # connections that others do not come for
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
-FORWARDED_KNOWN = 1024          # values of it that are remembered
 RANGES_MAX = 256                # in one request; zsync asks for many
 LINKS_MAX = 16                  # to folders, on one path: those that link to
                                 # each other multiply without a loop
-JOBS_MAX = 2                    # heavy ones at a time, see Job.is_heavy()
-JOBS_PAUSED_MAX = 100           # digests half made that nobody waits for
+JOBS_MAX = 2                    # heavy ones at a time, see Work.begin()
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
-READ_TRIES = 10                 # of a file that changes, or is replaced,
-                                # while it is read
+TRIES_MAX = 10                  # of what others change meanwhile: a file that
+                                # is read, a port that was free
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
-FREE_PORT_TRIES = 16            # for one that is free at all addresses
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
-EXPOSED_SHOWN = 5               # names that are hardly for others, at start
-LISTEN_FDS_START = 3            # the first descriptor; sd_listen_fds(3)
-SOCKET_MODE = 0o660             # of a socket file: its owner, and a group
 FD_RESERVE = 32                 # descriptors for all but connections, at least
-FD_SETSIZE = 1024               # POSIX's select() takes none from there on
-OPEN_MAX = 10240                # descriptors that macOS allows on request
 
-# A file's times tick coarsely.  Until it has been unchanged for this long, its
-# next change may leave the same times.  Till then they are no validator, and
-# nothing made from the file is kept.
-SETTLED_NS = 50 * 10**6         # Linux ticks every 1 to 10 ms
-SETTLED_COARSE_NS = 2 * 10**9   # where times are whole seconds (FAT: two)
-
-# Build systems give all files one fixed time, whatever is in them: Nix 1,
-# OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
-MTIME_MIN = 504921600           # 1986-01-01, the first that tells anything
-MTIME_OF_BAZEL = 946684800
-HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
-
+PORT = 8080
+LOOPBACK = ("127.0.0.1", "::1")
 DEFAULT_FILES = (b"index.html", b"index.htm")
 NOT_FOUND_FILE = b"404.html"
 
@@ -255,8 +214,7 @@ METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE",
      "PATCH"])
 
-# The fields that describe or frame a response: --header cannot set them.  See
-# also caches().
+# The fields that describe or frame a response: --header cannot set them.
 RESERVED_FIELDS = frozenset(
     ["accept-ranges", "allow", "connection", "content-encoding",
      "content-length", "content-location", "content-range", "content-type",
@@ -325,29 +283,23 @@ MEDIA_TYPES = {
             x-matroska=mkv x-msvideo=avi"""),
         ("font", "collection=ttc otf ttf woff woff2"),
         ("model", "gltf+json=gltf gltf-binary=glb"),
-        # Of the web, and data.
         ("application", """
-            atom+xml=atom json=json,map ld+json=jsonld ogg=ogx rss+xml=rss
-            manifest+json=webmanifest vnd.apple.mpegurl=m3u8
-            vnd.ms-fontobject=eot vnd.sqlite3=sqlite,sqlite3 wasm x-sh=sh
-            x-x509-ca-cert=crt,der,pem xhtml+xml=xhtml xml=xml,xsd,xsl"""),
-        # Documents.
-        ("application", """
-            epub+zip=epub msword=doc pdf postscript=ai,eps,ps rtf
-            vnd.ms-excel=xls vnd.ms-powerpoint=ppt
+            atom+xml=atom epub+zip=epub gzip=gz,tgz java-archive=jar
+            json=json,map ld+json=jsonld manifest+json=webmanifest msword=doc
+            ogg=ogx pdf postscript=ai,eps,ps rss+xml=rss rtf
+            vnd.android.package-archive=apk vnd.apple.mpegurl=m3u8
+            vnd.debian.binary-package=deb vnd.ms-excel=xls
+            vnd.ms-fontobject=eot vnd.ms-powerpoint=ppt
             vnd.oasis.opendocument.presentation=odp
             vnd.oasis.opendocument.spreadsheet=ods
             vnd.oasis.opendocument.text=odt
             vnd.openxmlformats-officedocument.presentationml.presentation=pptx
             vnd.openxmlformats-officedocument.spreadsheetml.sheet=xlsx
             vnd.openxmlformats-officedocument.wordprocessingml.document=docx
-            """),
-        # Archives and packages.
-        ("application", """
-            gzip=gz,tgz java-archive=jar vnd.android.package-archive=apk
-            vnd.debian.binary-package=deb vnd.rar=rar x-7z-compressed=7z
-            x-bzip2=bz2 x-iso9660-image=iso x-rpm=rpm x-tar=tar x-xz=xz zip
-            zstd=zst"""),
+            vnd.rar=rar vnd.sqlite3=sqlite,sqlite3 wasm x-7z-compressed=7z
+            x-bzip2=bz2 x-iso9660-image=iso x-rpm=rpm x-sh=sh x-tar=tar
+            x-x509-ca-cert=crt,der,pem x-xz=xz xhtml+xml=xhtml
+            xml=xml,xsd,xsl zip zstd=zst"""),
     ]
     for subtype, _, others in [word.partition("=") for word in words.split()]
     for suffix in (others or subtype).split(",")
@@ -420,6 +372,7 @@ TARGET = re.compile(
 ENTITY_TAG = re.compile(
     r'(?<![^ \t,])(W/)?("[!#-~\x80-\xff]*")(?![^ \t,])')
 
+HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
 # Compiled when they are first needed: at the start it takes 2 ms.
 HTTP_DATES = [form % {
@@ -652,16 +605,21 @@ def parse_request(head: bytes) -> Request:
     nothing after it on the connection can be trusted either.
     Source: RFC 9112, 2.2, 3, 5, 6.3, 9.3 and 11.2.
     """
-    if len(head) > HEAD_MAX:
-        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
+    check_size(head)
     lines = head[:-4].split(b"\r\n")
     if not lines[0] and lines[1:]:
         del lines[0]  # RFC 9112, 2.2: skip an empty line before it
-    method, target, minor = parse_request_line(lines[0])
+    parts = REQUEST_LINE.fullmatch(lines[0])
+    if not parts:
+        raise HTTPError(400, "A request begins 'method target HTTP/version'.")
+    method, target, major, minor = [
+        part.decode("latin-1") for part in parts.groups()]
+    if major != "1":
+        raise HTTPError(505, "This server speaks HTTP/1.1.")
     if len(lines) - 1 > FIELDS_MAX:
         raise HTTPError(431, "More than %d field lines." % FIELDS_MAX)
     fields = parse_fields(lines[1:])
-    host = fields.get("host", "" if minor else "none")  # RFC 9112, 3.2
+    host = fields.get("host", "none" if minor == "0" else "")   # 9112, 3.2
     if not HOST.fullmatch(host):    # of two, joined with ", ", it matches none
         raise HTTPError(400, "The request needs one Host field, a valid one.")
     has_body = announces_body(fields)
@@ -674,20 +632,6 @@ def parse_request(head: bytes) -> Request:
     return Request(
         lines[0].decode("latin-1"), method, path, query, fields,
         connection_option(fields, minor, has_body), has_body)
-
-
-def parse_request_line(line: bytes) -> "Tuple[str, str, int]":
-    """Return (method, request target, minor version) of *line*."""
-    if len(line) > REQUEST_LINE_MAX:
-        raise HTTPError(414, "The request line is longer than %d bytes."
-                        % REQUEST_LINE_MAX)
-    match = REQUEST_LINE.fullmatch(line)
-    if not match:
-        raise HTTPError(400, "A request begins 'method target HTTP/version'.")
-    method, target, major, minor = match.groups()
-    if major != b"1":
-        raise HTTPError(505, "This server speaks HTTP/1.1.")
-    return method.decode("ascii"), target.decode("latin-1"), int(minor)
 
 
 def announces_body(fields: "Dict[str, str]") -> bool:
@@ -708,7 +652,7 @@ def announces_body(fields: "Dict[str, str]") -> bool:
     return length.strip("0, ") != ""
 
 
-def connection_option(fields: "Dict[str, str]", minor: int,
+def connection_option(fields: "Dict[str, str]", minor: str,
                       has_body: bool) -> str:
     """Return the answer's Connection value: "", "keep-alive" or "close".
 
@@ -717,7 +661,7 @@ def connection_option(fields: "Dict[str, str]", minor: int,
     options = parse_list(fields.get("connection", "").lower())
     if has_body or "close" in options:
         return "close"
-    if minor:
+    if minor != "0":
         return ""
     return "keep-alive" if "keep-alive" in options else "close"
 
@@ -731,6 +675,17 @@ def unparsed_request(received: bytes) -> Request:
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
     method = "HEAD" if line.startswith(b"HEAD ") else ""
     return Request(line.decode("latin-1"), method, "", "", {}, "close", True)
+
+
+def check_size(received: bytes) -> None:
+    """Raise HTTPError if *received*, a head or part of one, is too long."""
+    if len(received) > HEAD_MAX:
+        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
+    start = 2 if received.startswith(b"\r\n") else 0    # an empty line
+    stop = start + REQUEST_LINE_MAX + 2
+    if len(received) >= stop and received.find(b"\r\n", start, stop) < 0:
+        raise HTTPError(414, "The request line is longer than %d bytes."
+                        % REQUEST_LINE_MAX)
 
 
 HEAD_END = b"\r\n\r\n"
@@ -747,12 +702,7 @@ def check_partial(received: bytes, start: int) -> None:
         raise HTTPError(400, "This is not HTTP.")  # TLS, perhaps
     if BARE_LF.search(received, max(0, start - 1)):
         raise HTTPError(400, "A line ends with LF alone.")
-    if len(received) > HEAD_MAX:
-        raise HTTPError(431, "The head is longer than %d bytes." % HEAD_MAX)
-    if (len(received) > REQUEST_LINE_MAX + 4
-            and received.find(b"\r\n", 2, REQUEST_LINE_MAX + 4) < 0):
-        raise HTTPError(414, "The request line is longer than %d bytes."
-                        % REQUEST_LINE_MAX)
+    check_size(received)
 
 
 # ---- Answer -----------------------------------------------------------------
@@ -764,6 +714,7 @@ class Answer:
     status, fields  of its head, the fields in order
     content     bytes; or pieces, which are bytes or (Source, start, stop);
                 None where the status allows none
+    length      bytes of the content
     facts       the states of files that it depends on; while they hold, it
                 may be sent again.  None if it may not
 
@@ -771,7 +722,6 @@ class Answer:
 
     data        the head, and the content where it is bytes
     rest        the content if it is pieces; those in memory are memoryviews
-    rest_in_memory      whether there is a rest, all of it in memory
     head_size, total    bytes of the head, and of all
     closes      whether the connection ends with it
     date        of the Date field
@@ -780,26 +730,21 @@ class Answer:
                 same token has a log_rest that still fits
     """
 
-    __slots__ = ("status", "fields", "content", "facts", "data", "rest",
-                 "rest_in_memory", "head_size", "total", "closes", "date",
-                 "turn", "token")
+    __slots__ = ("status", "fields", "content", "length", "facts", "data",
+                 "rest", "head_size", "total", "closes", "date", "turn",
+                 "token")
 
     def __init__(self, status: int, fields: "Fields", content: "Content",
                  facts: "Optional[Facts]" = None):
         self.status = status
         self.fields = fields
         self.content = content
+        self.length = (pieces_length(content) if isinstance(content, list)
+                       else len(content or b""))
         self.facts = facts
 
-    def length(self) -> int:
-        """Return how many bytes the content has."""
-        if isinstance(self.content, list):
-            return pieces_length(self.content)
-        return len(self.content or b"")
-
-    def render(self, connection: str, date: str, turn: int,
-               content_sent: bool, headers: "Sequence[Tuple[str, str]]" = ()
-               ) -> "Answer":
+    def render(self, connection: str, date: str, turn: int, content_sent: bool,
+               headers: "Sequence[Tuple[str, str]]") -> "Answer":
         """Make it ready for the wire; return it.
 
         *content_sent* is false where the request's method allows no content;
@@ -811,37 +756,32 @@ class Answer:
         self.data = render_head(self, date, connection, headers)
         self.head_size = self.total = len(self.data)
         self.rest: Sequence[Piece] = ()
-        self.rest_in_memory = False
         if content_sent:
-            self.total += self.length()
+            self.total += self.length
             if isinstance(self.content, bytes):
                 self.data += self.content
             elif self.content:
                 self.rest = [in_memory(piece) for piece in self.content]
-                self.rest_in_memory = tuple not in map(type, self.rest)
         self.token = object()
         return self
 
-    def redated(self, date: str) -> "Answer":
-        """Return a copy with another Date, which is its first field.
+    def redate(self, date: str) -> None:
+        """Change the Date, which is its first field.
 
-        A copy, for the old one may be half sent.  It takes a quarter of the
-        time that making it anew takes.
+        What is half sent stays the same: its pieces are in the connection.
         """
-        answer = Answer.__new__(Answer)
-        for name in self.__slots__:
-            setattr(answer, name, getattr(self, name))
         old, new = [b"\r\nDate: %s\r\n" % each.encode()
                     for each in (self.date, date)]
-        answer.data = self.data.replace(old, new, 1)
-        answer.date = date
-        answer.token = object()
-        return answer
+        self.data = self.data.replace(old, new, 1)
+        self.date = date
+        self.token = object()
 
     def sources(self) -> "Set[Source]":
-        """Return the Sources of its content."""
-        pieces = self.content if isinstance(self.content, list) else ()
-        return {piece[0] for piece in pieces if isinstance(piece, tuple)}
+        """Return the Sources of its rest."""
+        if not (self.rest and isinstance(self.content, list)):
+            return set()
+        return {piece[0] for piece in self.content
+                if isinstance(piece, tuple)}
 
 
 def in_memory(piece: "Piece") -> "Piece":
@@ -857,22 +797,13 @@ def pieces_length(pieces: "Iterable[Any]") -> int:
                else len(piece) for piece in pieces)
 
 
-def caches(name: str) -> bool:
-    """Return whether field *name* tells caches how long to keep an answer.
-
-    Some caches have fields of their own, which they prefer to RFC 9111's.
-
-    >>> caches("Cache-Control"), caches("CDN-Cache-Control"), caches("Vary")
-    (True, True, False)
-    """
-    return name.lower().endswith((
-        "cache-control",    # RFC 9213, 2.1
-        "expires",          # RFC 9111, 5.3; X-Accel-Expires of nginx
-        "surrogate-control"))
+# How the names end of fields that tell caches how long to keep an answer.
+# Some caches have their own, which they prefer to RFC 9111's (RFC 9213, 2.1).
+FOR_CACHES = "cache-control", "expires", "surrogate-control"
 
 
 def render_head(answer: Answer, date: str, connection: str,
-                headers: "Sequence[Tuple[str, str]]" = ()) -> bytes:
+                headers: "Sequence[Tuple[str, str]]") -> bytes:
     """Return the head of *answer*; nothing else writes heads.
 
     *date* is the Date field's value, *connection* the Connection field's or
@@ -886,9 +817,10 @@ def render_head(answer: Answer, date: str, connection: str,
     fields += answer.fields
     fields.append(("X-Content-Type-Options", "nosniff"))
     if answer.content is not None:
-        fields.append(("Content-Length", str(answer.length())))
+        fields.append(("Content-Length", str(answer.length)))
     if answer.status >= 400:
-        headers = [field for field in headers if not caches(field[0])]
+        headers = [field for field in headers
+                   if not field[0].lower().endswith(FOR_CACHES)]
     if headers:
         names = {name.lower() for name, _ in headers}
         fields = [field for field in fields if field[0].lower() not in names]
@@ -908,13 +840,34 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+# A file's times tick coarsely.  Until it has been unchanged for this long, its
+# next change may leave the same times.  Till then they are no validator, and
+# nothing made from the file is kept.
+SETTLED_NS = 50 * 10**6     # Linux ticks every 1 to 10 ms
+
+
+def is_settled(status: os.stat_result, now: float) -> bool:
+    """Return whether the file's next change will change its times.
+
+    *now* is seconds since 1970, read before the *status*.
+    """
+    now_ns = int(now * 1e9)
+    # Two seconds where times are whole ones, or even (FAT).
+    limit = SETTLED_NS if status.st_ctime_ns % 10**9 else 2 * 10**9
+    return min(abs(now_ns - status.st_ctime_ns),
+               abs(now_ns - status.st_mtime_ns)) > limit
+
+
 def tells_change(mtime: int) -> bool:
     """Return whether *mtime*, in seconds, can be when a file really changed.
 
-    >>> tells_change(10**9), tells_change(1), tells_change(MTIME_OF_BAZEL)
+    Build systems give all files one fixed time, whatever is in them: Nix 1,
+    OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
+
+    >>> tells_change(10**9), tells_change(1), tells_change(946684800)
     (True, False, False)
     """
-    return mtime >= MTIME_MIN and mtime != MTIME_OF_BAZEL
+    return mtime >= 504921600 and mtime != 946684800    # from 1986 on
 
 
 def entity_tag(status: os.stat_result, data: "Optional[bytes]",
@@ -943,28 +896,24 @@ def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
     where it has none.  An invalid date is ignored.
     Source: RFC 9110, 13.1; the order is that of 13.2.2.
     """
+    def is_later(than: str) -> "Optional[bool]":     # None if unknown
+        if modified is None or than not in fields:
+            return None
+        date = parse_http_date(fields[than], now)
+        return None if date is None else modified > date
+
     tags = fields.get("if-match")
     if tags is None:
-        failed = is_later(modified, fields.get("if-unmodified-since"), now)
+        failed = is_later("if-unmodified-since")
     else:   # a strong comparison: a weak tag matches nothing
         failed = tags != "*" and ("", etag) not in ENTITY_TAG.findall(tags)
     if failed:
         return 412
     tags = fields.get("if-none-match")
     if tags is None:
-        since = fields.get("if-modified-since")
-        return 304 if is_later(modified, since, now) is False else 0
+        return 304 if is_later("if-modified-since") is False else 0
     known = [tag for _, tag in ENTITY_TAG.findall(tags)]
     return 304 if tags == "*" or etag in known else 0
-
-
-def is_later(modified: "Optional[int]", value: "Optional[str]",
-             now: float) -> "Optional[bool]":
-    """Return whether *modified* is after the date *value*, None if unknown."""
-    if modified is None or value is None:
-        return None
-    date = parse_http_date(value, now)
-    return None if date is None else modified > date
 
 
 def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
@@ -1169,39 +1118,27 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind is not None and not kind.startswith("text/"):
         return kind
     declared = b""
-    if kind == "text/html":
-        found = filter(None, ENCODING.findall(head[:ENCODING_WITHIN]))
+    if kind == "text/html":     # declares it in its first KiB (HTML, 4.2.5)
+        found = filter(None, ENCODING.findall(head[:KIB]))
         declared = next(found, b"").lower()
     # No text has NUL; no UTF-8 text has ESC, which ISO 2022 shifts with.
-    is_utf_8 = (declared in (b"", b"utf-8", b"utf8")
-                and b"\0" not in head and b"\x1b" not in head)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:    # the last character may continue behind *head*
-        decoder.decode(head, len(head) < SMALL)
-    except UnicodeDecodeError:
-        is_utf_8 = False
-    if is_utf_8:
-        return (kind or "text/plain") + "; charset=utf-8"
+    if (declared in (b"", b"utf-8", b"utf8")
+            and b"\0" not in head and b"\x1b" not in head):
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with contextlib.suppress(UnicodeDecodeError):
+            # The last character may continue behind *head*.
+            decoder.decode(head, len(head) < SMALL)
+            return (kind or "text/plain") + "; charset=utf-8"
     return kind or "application/octet-stream"
 
 
 # ---- Passwords --------------------------------------------------------------
 
+SCRYPT = 8192, 8, 1     # n, r and p of new hashes: 30 ms, 8 MiB
 
-class PasswordHash:
-    """A password's hash by scrypt (RFC 7914), and its *cost*: n, r, p.
 
-    Raise ValueError if these take too much time or memory, or are invalid.
-    """
-
-    __slots__ = ("cost", "salt", "hash")
-
-    def __init__(self, n: int, r: int, p: int, salt: bytes, hashed: bytes):
-        if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
-            raise ValueError("scrypt's n, r or p is invalid or too large")
-        self.cost = n, r, p
-        self.salt = salt
-        self.hash = hashed
+class PasswordHash(namedtuple("PasswordHash", "cost salt hash")):
+    """A password's hash by scrypt (RFC 7914), and its *cost*: n, r, p."""
 
     def make(self, password: bytes) -> bytes:
         """Return the hash of *password* with the same salt and cost."""
@@ -1226,7 +1163,9 @@ BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
 
 
 def parse_password_hash(text: str) -> PasswordHash:
-    """Return the PasswordHash in *text*, or raise ValueError.
+    """Return the PasswordHash in *text*.
+
+    Raise ValueError if it is none, or takes too much time or memory.
 
     >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 24 * "A").cost
     (2, 8, 1)
@@ -1235,20 +1174,19 @@ def parse_password_hash(text: str) -> PasswordHash:
     match = re.fullmatch(PASSWORD_HASH, text)
     if not match:
         raise ValueError("it is not 'scrypt$n$r$p$salt$hash'")
-    salt, hashed = map(base64.b64decode, match.group(4, 5))
-    if not (SALT_SIZE // 2 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
-        raise ValueError("the salt or the hash is too short or too long")
     n, r, p = map(int, match.group(1, 2, 3))
-    return PasswordHash(n, r, p, salt, hashed)
+    if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
+        raise ValueError("scrypt's n, r or p is invalid or too large")
+    salt, hashed = map(base64.b64decode, match.group(4, 5))
+    if not (8 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
+        raise ValueError("the salt or the hash is too short or too long")
+    return PasswordHash((n, r, p), salt, hashed)
 
 
 def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
     """Return the users in *data*: lines of user ":" hash, or "#" comments.
 
     Raise ValueError with the line's number, but nothing of its text.
-
-    >>> parse_users(b"# none\\n\\n")
-    {}
     """
     users: Dict[bytes, PasswordHash] = {}
     data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data   # a BOM
@@ -1385,15 +1323,8 @@ def error_page(status: int, detail: str) -> bytes:
     return (page + PAGE_END).encode("utf-8")
 
 
-class Entry:
-    """A name in a folder as its listing shows it; *size* None for a folder."""
-
-    __slots__ = ("name", "size", "mtime")
-
-    def __init__(self, name: bytes, size: "Optional[int]", mtime: int):
-        self.name = name
-        self.size = size
-        self.mtime = mtime
+# A name in a folder as its listing shows it; the size is None for a folder.
+Entry = namedtuple("Entry", "name size mtime")
 
 
 def natural_key(name: bytes) -> "Tuple[str, bytes]":
@@ -1417,11 +1348,7 @@ COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
 
 
 class Listing:
-    """How a folder is shown: as HTML or JSON, in which order.
-
-    Its content is start(), then row() of each entry with separator between
-    them, then end().
-    """
+    """How a folder is shown: as HTML or JSON, in which order."""
 
     def __init__(self, segments: "Sequence[bytes]", query: str,
                  as_json: bool):
@@ -1431,76 +1358,72 @@ class Listing:
         self.reverse = words.get("order") == "desc"
         self.as_json = as_json
         self.media = "application/json" if as_json else HTML
-        self.separator = ",\n" if as_json else "\n"
         self.segments = segments
-        self.is_empty = True
 
     def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
         """Return what *entry* is sorted by, among folders or among files."""
         return COLUMNS[self.sort][1](entry), natural_key(entry.name)
 
-    def start(self) -> str:
-        """Return what comes before the rows."""
+    def frame(self, is_empty: bool) -> "Tuple[str, str, str]":
+        """Return what stands before, between and after the rows."""
         if self.as_json:
-            return "[\n"
+            return "[\n", ",\n", "\n]\n"
         names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
         # Relative: a proxy may show this server's "/" at another path.
         # Without quotes: fsspec takes what is in them for names below.
         links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
                  for i, name in enumerate(names[:-1], 1)]
         up = '<tr><td><a href="../">../</a><td><td>\n' if links else ""
-        return LISTING_START % ("".join(names), "".join(links), names[-1],
-                                "".join(map(self._column, COLUMNS)), up)
+        note = "<p>This folder is empty.</p>\n" if is_empty else ""
+        return (LISTING_START % (
+            "".join(names), "".join(links), names[-1],
+            "".join(map(self._column, COLUMNS)), up),
+            "\n", "\n</table>\n" + note + PAGE_END)
 
     def _column(self, sort: str) -> str:
         """Return the head of a column, a button that sorts by it."""
         # Not a link: crawlers would fetch the folder again in each order.
-        this, other = ("desc", "asc") if self.reverse else ("asc", "desc")
         aria, order = "", "asc"
         if sort == self.sort:
-            aria, order = ' aria-sort="%sending"' % this, other
+            this, order = ("desc", "asc") if self.reverse else ("asc", "desc")
+            aria = ' aria-sort="%sending"' % this
         return '<th%s><button form="%s" name="sort" value="%s">%s</button>' % (
             aria, order, sort, COLUMNS[sort][0])
 
     def row(self, entry: Entry) -> str:
         """Return what shows *entry*."""
-        self.is_empty = False
-        return self._json(entry) if self.as_json else self._html(entry)
+        return json_row(entry) if self.as_json else html_row(entry)
 
-    def end(self) -> str:
-        """Return what comes after the rows."""
-        if self.as_json:
-            return "\n]\n"
-        note = "<p>This folder is empty.</p>\n" if self.is_empty else ""
-        return "\n</table>\n" + note + PAGE_END
 
-    def _html(self, entry: Entry) -> str:
-        slash, size = "/", ""
-        if entry.size is not None:
-            slash, size = "", '<span title="%d bytes">%s</span>' % (
-                entry.size, size_for_people(entry.size))
-        stamp = listing_time(entry.mtime)
-        if stamp:
-            stamp = '<time datetime="%sZ">%s</time>' % (
-                stamp.replace(" ", "T"), stamp[:-3])
-        return '<tr><td><a href="%s%s">%s%s</a><td>%s<td>%s' % (
-            percent_encode(entry.name), slash,
-            name_for_people(entry.name), slash, size, stamp)
+def html_row(entry: Entry) -> str:
+    """Return the row of a table that shows *entry*."""
+    slash, size = "/", ""
+    if entry.size is not None:
+        slash, size = "", '<span title="%d bytes">%s</span>' % (
+            entry.size, size_for_people(entry.size))
+    stamp = listing_time(entry.mtime)
+    if stamp:
+        stamp = '<time datetime="%sZ">%s</time>' % (
+            stamp.replace(" ", "T"), stamp[:-3])
+    return '<tr><td><a href="%s%s">%s%s</a><td>%s<td>%s' % (
+        percent_encode(entry.name), slash,
+        name_for_people(entry.name), slash, size, stamp)
 
-    def _json(self, entry: Entry) -> str:
-        """Return a JSON object like one of nginx's autoindex.
 
-        A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
-        """
-        import json
-        fields: Dict[str, object] = OrderedDict()
-        fields["name"] = entry.name.decode("utf-8", "surrogateescape")
-        fields["type"] = "directory" if entry.size is None else "file"
-        if 0 <= entry.mtime <= HTTP_DATE_MAX:
-            fields["mtime"] = http_date(entry.mtime)
-        if entry.size is not None:
-            fields["size"] = entry.size
-        return json.dumps(fields)
+def json_row(entry: Entry) -> str:
+    """Return a JSON object like one of nginx's autoindex.
+
+    A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
+    """
+    import json
+    fields: Dict[str, object] = {
+        "name": entry.name.decode("utf-8", "surrogateescape"),
+        "type": "directory" if entry.size is None else "file"}
+    if 0 <= entry.mtime <= HTTP_DATE_MAX:
+        fields["mtime"] = http_date(entry.mtime)
+    if entry.size is not None:
+        fields["size"] = entry.size
+    return json.dumps(fields)
 
 
 NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -1558,62 +1481,94 @@ def escape(text: str) -> str:
     >>> escape('a"\\x1b\\n')
     'a\\\\x22\\\\x1b\\\\x0a'
     """
-    if not UNSAFE.search(text):
-        return text
     return UNSAFE.sub(lambda match: "\\x%02x" % ord(match.group()), text)
 
 
 def log_date(seconds: int) -> str:
     """Return the local time in the form of the NCSA log, with its zone."""
     local = time.localtime(seconds)
-    offset = local.tm_gmtoff // 60
+    offset = local.tm_gmtoff // 60      # PyPy's strftime() ignores it
     return "%02d/%s/%04d:%02d:%02d:%02d %s%02d%02d" % (
         local.tm_mday, MONTHS[local.tm_mon - 1], local.tm_year, local.tm_hour,
         local.tm_min, local.tm_sec, "-" if offset < 0 else "+",
         abs(offset) // 60, abs(offset) % 60)
 
 
-# A line has three parts: who() asked, the rest() - request and answer - and a
-# tail() on how it ended.  who() is called once for a connection, rest() once
-# for a request and its answer, so that most lines cost little.
+def cut(text: str, limit: int) -> str:
+    """Return *text* in at most *limit* characters, with both its ends.
+
+    >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
+    'GET /aaaaaaaaaaaaa... HTTP/1.1'
+    """
+    if len(text) <= limit:
+        return text
+    return text[:limit - 12] + "..." + text[-9:]
+
+
+NCSA = " - %(user)s [%(time)s] %(request)s %(status)d %(bytes)d"
+# The parts of a line: who asked; the request and its answer, the same for all
+# clients; how it ended.
+LOG_FORMS = {
+    "common": ("%(address)s", NCSA + "\n", ""),
+    "combined": ("%(address)s", NCSA + " %(referer)s %(user_agent)s\n", ""),
+    "json": (
+        '{"address": "%(address)s", "port": %(port)s, ',
+        ('"time": "%(time)s", "user": %(user)s, "request": %(request)s,'
+         ' "status": %(status)d, "bytes": %(bytes)d, "referer": %(referer)s,'
+         ' "user_agent": %(user_agent)s, '),
+        '"duration_us": %d, "aborted": %s}\n')}
 
 
 class LogForm:
-    """NCSA's common log format.
+    """The format of the access log that has this *name* in LOG_FORMS.
 
-    *limit*: if rest() is longer than this many characters, what the client
-    wrote in it is cut.
+    who() is called once for a connection, rest() once for a request and its
+    answer, so that most lines cost little.
+
+    is_timed    whether tail() has anything to say
+    limit       characters for each value that a client wrote
     """
 
-    is_timed = False    # whether tail() has anything to say
-
-    def __init__(self) -> None:
-        self.limit: Optional[int] = None
+    def __init__(self, name: str):
+        self._who, self._rest, self._tail = LOG_FORMS[name]
+        self._json: Optional[Callable[[object], str]] = None
+        if name == "json":
+            import json  # now: later there may be no descriptor for it
+            self._json = json.dumps
+        self.is_timed = self._tail != ""
+        self.limit = sys.maxsize
 
     def who(self, address: str, port: "Optional[int]") -> str:
-        """Return what a line begins with: the client's address."""
-        return address
+        """Return what a line begins with."""
+        return self._who % {"address": address,
+                            "port": "null" if port is None else port}
 
     def rest(self, date: str, request: Request, status: int, size: int) -> str:
-        """Return what follows that; it is the same for all clients.
+        """Return what follows that.
 
         *date* is as log_date() gives it, *size* the bytes of content that
         were really sent.
         """
-        rest = self._rest(date, request, status, size, None)
-        if self.limit and len(rest) > self.limit:
-            rest = self._rest(date, request, status, size, self.limit // 4)
-        return rest
+        fields = request.fields
+        return self._rest % {
+            "time": date, "user": self._user(request.user), "status": status,
+            "bytes": size, "request": self._value(request.line),
+            "referer": self._value(fields.get("referer")),
+            "user_agent": self._value(fields.get("user-agent"))}
 
-    def _rest(self, date: str, request: Request, status: int, size: int,
-              limit: "Optional[int]") -> str:
-        user = escape(request.user).replace(" ", "\\x20") or "-"
-        return ' - %s [%s] "%s" %d %d%s\n' % (
-            user, date, cut(escape(request.line), limit), status, size,
-            self._agents(request, limit))
+    def _user(self, name: str) -> str:
+        if self._json:
+            text = name.encode("latin-1").decode("utf-8", "replace")
+            return self._json(text or None)
+        return escape(name).replace(" ", "\\x20") or "-"
 
-    def _agents(self, request: Request, limit: "Optional[int]") -> str:
-        return ""
+    def _value(self, text: "Optional[str]") -> str:
+        if not self._json:
+            return '"%s"' % cut(escape(text or "-"), self.limit)
+        value = self._json(text and cut(text, self.limit - 2))  # and quotes
+        if text and len(value) > self.limit:    # a character may become six
+            value = self._json(cut(text, self.limit // 6))
+        return value
 
     def tail(self, seconds: float, aborted: bool) -> str:
         """Return the end of a line.
@@ -1621,65 +1576,9 @@ class LogForm:
         seconds     from the request's last byte to the answer's last one
         aborted     the client went away, or was cut off, before the end
         """
-        return ""
-
-
-class CombinedForm(LogForm):
-    """The same with Referer and User-Agent."""
-
-    def _agents(self, request: Request, limit: "Optional[int]") -> str:
-        return "".join([
-            ' "%s"' % cut(escape(request.fields.get(name) or "-"), limit)
-            for name in ("referer", "user-agent")])
-
-
-class JSONForm(LogForm):
-    """A line is a JSON object."""
-
-    is_timed = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        import json  # now: later there may be no descriptor for it
-        self._json = json.dumps
-
-    def who(self, address: str, port: "Optional[int]") -> str:
-        """Return what a line begins with: the client's address and port."""
-        return '{"address": %s, "port": %s, ' % (
-            self._json(address), self._json(port))
-
-    def _rest(self, date: str, request: Request, status: int, size: int,
-              limit: "Optional[int]") -> str:
-        values = [  # in which a character may become six
-            self._json(text and cut(text, limit and limit // 6))
-            for text in (request.line, request.fields.get("referer"),
-                         request.fields.get("user-agent"))]
-        user = request.user.encode("latin-1").decode("utf-8", "replace")
-        return ('"time": "%s", "user": %s, "request": %s, "status": %d,'
-                ' "bytes": %d, "referer": %s, "user_agent": %s, ' % (
-                    date, self._json(user or None), values[0], status, size,
-                    values[1], values[2]))
-
-    def tail(self, seconds: float, aborted: bool) -> str:
-        """Return the end of a line."""
-        return '"duration_us": %d, "aborted": %s}\n' % (
+        return self._tail and self._tail % (
             int(seconds * 1e6), "true" if aborted else "false")
 
-
-def cut(text: str, limit: "Optional[int]") -> str:
-    """Return *text* in at most *limit* characters, with both its ends.
-
-    *limit* is 12 at least; None for none.
-
-    >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
-    'GET /aaaaaaaaaaaaa... HTTP/1.1'
-    """
-    if limit is None or len(text) <= limit:
-        return text
-    return text[:limit - 12] + "..." + text[-9:]
-
-
-LOG_FORMS = {"combined": CombinedForm, "common": LogForm, "json": JSONForm}
 
 # ---- Proxies ----------------------------------------------------------------
 
@@ -1724,8 +1623,6 @@ class TrustedProxies:
             if "%" in name or name.lower().startswith("::ffff:"):
                 raise ValueError("%r has a zone, or is IPv4-mapped: write that"
                                  " as IPv4" % name)
-        # Parsing an address takes as long as answering two requests.
-        self._known = functools.lru_cache(FORWARDED_KNOWN)(self._named)
 
     def __contains__(self, address: str) -> bool:
         import ipaddress
@@ -1741,13 +1638,7 @@ class TrustedProxies:
         X-Forwarded-For.  So it is read from the right, to the first that is
         no trusted proxy, or no address: anybody may have written the rest.
         """
-        is_short = len(forwarded) <= FORWARDED_KNOWN_SIZE
-        named = self._known if is_short else self._named
-        return named(forwarded) or peer
-
-    def _named(self, forwarded: str) -> "Optional[Peer]":
-        """Return whom *forwarded* names; None if that is no address."""
-        client = None
+        client = peer
         members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
         for member in reversed(parse_list(",".join(members))):
             found = parse_forwarded(member)
@@ -1802,9 +1693,7 @@ def signature(status: os.stat_result) -> "Signature":
 
 
 def link_state(path: bytes, follow: bool = False) -> "Signature":
-    """Return the signature of *path*, links followed if *follow*; (errno,) if
-    that fails.
-    """
+    """Return the signature of *path*, or (errno,) if there is none."""
     try:
         return signature(os.stat(path, follow_symlinks=follow))
     except OSError as exc:
@@ -1827,20 +1716,8 @@ def unknown_state(path: bytes) -> object:
     return object()
 
 
-def is_settled(status: os.stat_result, now: float) -> bool:
-    """Return whether the file's next change will change its times.
-
-    *now* is seconds since 1970, read before the *status*.
-    """
-    now_ns = int(now * 1e9)
-    limit = SETTLED_NS if status.st_ctime_ns % 10**9 else SETTLED_COARSE_NS
-    return min(abs(now_ns - status.st_ctime_ns),
-               abs(now_ns - status.st_mtime_ns)) > limit
-
-
 def names_below(root: bytes, path: bytes) -> "List[bytes]":
-    """Return the names from *root* to *path*; raise OSError if it is outside.
-    """
+    """Return the names from *root* to *path*, or raise OSError if outside."""
     sep = os.fsencode(os.sep)
     root = root.rstrip(sep)
     if not (path + sep).startswith(root + sep):
@@ -1860,15 +1737,16 @@ class Opened:
     path    the path that was opened; if links were resolved, the one they
             led to
     status  what fstat() says of fd
+    is_steady   whether a later change of it would be noticed
     """
 
-    def __init__(self, fd: int, path: bytes,
-                 status: "Optional[os.stat_result]" = None):
+    def __init__(self, fd: int, path: bytes):
         self.fd = fd
         self.path = path
+        self.is_steady = True
         self._small: Optional[bytes] = None
         try:
-            self.status = status or os.fstat(fd)
+            self.status = os.stat(path) if fd < 0 else os.fstat(fd)
         except OSError:
             self.close()
             raise
@@ -1895,6 +1773,8 @@ class Opened:
         Raise Changed if the file was changed since it was opened, as far as
         its times tell, so that no answer mixes two versions.
         """
+        if self._small is not None:
+            return self._small[start:stop]
         os.lseek(self.fd, start, os.SEEK_SET)
         blocks = []
         left = stop - start
@@ -1974,25 +1854,40 @@ class Site:
         except OSError as exc:
             raise self.failure(exc, facts)
 
-    def reopen(self, path: bytes) -> Opened:
-        """Open the path of an Opened again; raise as open() does."""
-        return self.open(names_below(self.root, path), {})
+    def read(self, path: bytes, state: "Signature", start: int,
+             stop: int) -> bytes:
+        """Return bytes of the file at the path of an Opened.
 
-    def entries(self, folder: Opened, segments: "Sequence[bytes]",
-                facts: "Facts") -> "Generator[Entry, None, None]":
+        Raise Changed if it cannot be read, or is not in *state* any more.
+        """
+        with contextlib.suppress(OSError), (
+                self._walk(names_below(self.root, path), {})) as opened:
+            if signature(opened.status) == state:
+                return opened.read(start, stop)
+        raise Changed
+
+    def entries(self, folder: Opened, segments: "Sequence[bytes]"
+                ) -> "Generator[Optional[Entry], None, None]":
         """Yield what a listing of *folder*, which is at *segments*, shows.
 
-        Raise as open() does.
+        It is None for a name that is not shown.  Raise as open() does.
         """
         try:
-            above = self._folders(segments, facts)
-            with contextlib.closing(self._names(folder)) as names:
-                for name in names:
-                    entry = self._entry(folder, segments, name, above)
-                    if entry:
-                        yield entry
+            above = self._folders(segments, {})
+            with contextlib.ExitStack() as stack:
+                where: Union[int, bytes] = folder.path
+                if HAS_DIR_FD and os.scandir in os.supports_fd:
+                    # What is open by O_PATH cannot be read.
+                    where = os.open(b".", LIST_FLAGS, dir_fd=folder.fd)
+                    stack.callback(os.close, where)
+                # Python 3.6 takes only a path.  What _entry() does not find
+                # in *folder* itself is not shown.
+                found: Any = stack.enter_context(os.scandir(where))
+                for each in found:
+                    name = os.fsencode(each.name)
+                    yield self._entry(folder, segments, name, above)
         except OSError as exc:
-            raise self.failure(exc, facts)
+            raise self.failure(exc, {})
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
         """Return the HTTPError for *exc*; make *facts* fail if it may pass."""
@@ -2033,10 +1928,8 @@ class Site:
         may be no such facts.
         """
         try:
-            if HAS_DIR_FD:
-                node = Opened(os.open(self.root, FOLDER_FLAGS), self.root)
-            else:
-                node = Opened(-1, self.root, os.stat(self.root))
+            fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
+            node = Opened(fd, self.root)
         except OSError:
             facts[(unknown_state, self.root)] = False
             raise
@@ -2064,12 +1957,13 @@ class Site:
         if kind not in (stat.S_IFDIR, stat.S_IFREG):
             # Not even opened: that can make a device act.
             raise OSError(errno.ENXIO, "neither file nor folder", path)
-        if kind == stat.S_IFDIR and not HAS_DIR_FD:
-            return Opened(-1, path, status)
         flags = FOLDER_FLAGS if kind == stat.S_IFDIR else FILE_FLAGS
         if not self.follow_symlinks:
             flags |= NOFOLLOW
-        opened = Opened(os.open(where, flags, dir_fd=at), path)
+        fd = -1
+        if HAS_DIR_FD or kind == stat.S_IFREG:
+            fd = os.open(where, flags, dir_fd=at)
+        opened = Opened(fd, path)
         # If a file of the same kind took its place after os.stat(), the fact
         # fails in the next turn, and the answer is not used again.
         if stat.S_IFMT(opened.status.st_mode) != kind:
@@ -2090,20 +1984,6 @@ class Site:
         inside = names_below(root, real)
         self._check_hidden(inside)
         return inside
-
-    def _names(self, folder: Opened) -> "Generator[bytes, None, None]":
-        """Yield the names in *folder*, one by one if Python can do that."""
-        with contextlib.ExitStack() as stack:
-            where: Union[int, bytes] = folder.path
-            if HAS_DIR_FD:      # what is open by O_PATH cannot be read
-                where = os.open(b".", LIST_FLAGS, dir_fd=folder.fd)
-                stack.callback(os.close, where)
-            if HAS_DIR_FD and os.scandir not in os.supports_fd:  # Python 3.6
-                yield from map(os.fsencode, os.listdir(where))
-                return
-            with os.scandir(where) as found:
-                for entry in found:
-                    yield os.fsencode(entry.name)
 
     def _entry(self, folder: Opened, segments: "Sequence[bytes]", name: bytes,
                above: "Set[Signature]") -> "Optional[Entry]":
@@ -2131,11 +2011,12 @@ class Site:
             if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
                 raise
             return None     # a link to nothing, or gone meanwhile
-        is_folder = stat.S_ISDIR(status.st_mode)
-        if not is_folder and not stat.S_ISREG(status.st_mode):
+        size = None
+        if stat.S_ISREG(status.st_mode):
+            size = status.st_size
+        elif not stat.S_ISDIR(status.st_mode):
             return None
-        return Entry(name, None if is_folder else status.st_size,
-                     status.st_mtime_ns // 10**9)
+        return Entry(name, size, status.st_mtime_ns // 10**9)
 
 # ---- Work -------------------------------------------------------------------
 
@@ -2163,32 +2044,28 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
         if self.pop(key, None) is not None:
             self._size -= self._sizes.pop(key)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        super().clear()
-        self._sizes.clear()
-        self._size = 0
-
 
 class Source:
     """Content that several answers may share: a file's version, or a listing.
 
-    Either *data*, all of it in memory, or *fd*, a descriptor (else -1).
+    Either *data*, all of it in memory, or *fd*, a descriptor (else -1), which
+    it closes.
+    version what tells it from others; None if it is not to be shared
     users   answers in flight that have it
     """
 
-    __slots__ = ("pool", "version", "data", "fd", "users")
+    __slots__ = ("pool", "data", "fd", "version", "users")
 
-    def __init__(self, pool: "Pool", version: object, data: bytes = b"",
-                 fd: int = -1):
+    def __init__(self, pool: "Pool", data: bytes = b"", fd: int = -1,
+                 version: "Optional[Signature]" = None):
         self.pool = pool
-        self.version = version
         self.data = data
         self.fd = fd
+        self.version = version
         self.users = 0
 
     def hold(self) -> None:
-        """Count one more answer that sends it."""
+        """Count one more answer that is being sent."""
         self.users += 1
         if self.users == 1:
             self.pool.setdefault(self.version, self)
@@ -2198,14 +2075,20 @@ class Source:
     def release(self) -> None:
         """Count one less; after the last, free it."""
         self.users -= 1
-        if self.users:
-            return
-        if self.pool.get(self.version) is self:
-            del self.pool[self.version]
-        self.pool.held -= len(self.data)
+        if not self.users:
+            if self.pool.get(self.version) is self:
+                del self.pool[self.version]
+            self.pool.held -= len(self.data)
+            self.pool.files -= self.fd >= 0
+            self.close()
+
+    def close(self) -> None:
+        """Close the descriptor, if there is one."""
         if self.fd >= 0:
-            self.pool.files -= 1
             os.close(self.fd)
+            self.fd = -1
+
+    __del__ = close     # of an answer that a bug kept from being sent
 
 
 class Pool(dict):   # type: ignore[type-arg]
@@ -2224,26 +2107,23 @@ class Pool(dict):   # type: ignore[type-arg]
         """Return whether *size* bytes more may be in flight from memory."""
         return self.held + size <= self.limit
 
-    def of(self, opened: Opened, is_steady: bool) -> Source:
+    def of(self, opened: Opened) -> Source:
         """Return the Source of a file: the one in flight, or a new one.
 
-        In memory while there is room; else it takes the descriptor, and is
-        held by the one answer that it is made for.  Bytes that are not steady
-        may be others by the next request, and are not shared.
+        In memory while there is room; else it takes the descriptor.  Bytes
+        that are not steady may be others by the next request, and are not
+        shared.
         """
         size = opened.status.st_size
         version = signature(opened.status)
         source: Optional[Source] = self.get(version)
-        if source and source.fd < 0 and is_steady:
+        if source:
             return source
-        if size <= MEMORY_MAX and self.has_room(size):
-            return Source(self, version if is_steady else object(),
-                          opened.read(0, size))
-        if source is None or source.fd < 0:
-            source = Source(self, version, fd=opened.fd)
-            opened.fd = -1
-        source.hold()
-        return source
+        if size <= SLICE and self.has_room(size):
+            return Source(self, opened.read(0, size),
+                          version=version if opened.is_steady else None)
+        fd, opened.fd = opened.fd, -1
+        return Source(self, fd=fd, version=version)
 
 
 # The kinds of jobs; a Job's key begins with one.
@@ -2254,60 +2134,54 @@ class NotReady(Exception):
     """The answer waits for *job*."""
 
     def __init__(self, job: "Job"):
-        super().__init__(job.key)
         self.job = job
 
 
 class Job:
-    """Something that takes long to make, a bounded step at a time.
+    """Something that takes long to make, in small steps.
 
-    *make*() returns a generator.  It yields None after each step, or the time
-    until which it wants to sleep; what it returns at its end is the result.
-
-    steps   the generator, None before the job has begun
-    began   when it did
-    waiting the connections that wait for it; see wanted()
+    steps   a generator that yields after each, and returns the result, or
+            raises the HTTPError that is the answer
+    began   when it did, None before that
+    waiting the connections that wait for it, if they are still PREPARING
     """
 
-    __slots__ = ("work", "key", "make", "steps", "began", "waiting")
+    __slots__ = ("work", "key", "steps", "began", "waiting")
 
-    def __init__(self, work: "Work", key: "JobKey",
-                 make: "Callable[[], Steps]"):
+    def __init__(self, work: "Work", key: "JobKey", steps: "Steps"):
         self.work = work
         self.key = key
-        self.make = make
-        self.steps: Optional[Steps] = None
-        self.began = 0.0
+        self.steps = steps
+        self.began: Optional[float] = None
         self.waiting: List[Connection] = []
 
-    def is_heavy(self) -> bool:
-        """Return whether it has much in memory, or a folder open."""
-        return self.key[0] in (GZIP, LISTING)
-
-    def wanted(self) -> "List[Connection]":
-        """Return the connections that still wait."""
+    def step(self) -> bool:
+        """Do steps for a moment; return whether others can follow."""
+        work = self.work
+        value: object = None
         self.waiting = [connection for connection in self.waiting
                         if connection.state == PREPARING]
-        return self.waiting
-
-    def step(self) -> bool:
-        """Do a step; return whether another can follow."""
-        assert self.steps
-        if not self.wanted():
-            self.work.pause(self)
+        if not self.waiting:
+            work.pause(self)
             return False
+        until = time.perf_counter() + min(JOB_SECONDS,
+                                          work.limits.TURN_SECONDS)
         try:
-            until = next(self.steps)
+            next(self.steps)
+            while time.perf_counter() < until:
+                next(self.steps)
+            return True
         except StopIteration as end:
-            self.work.end(self, end.value)
-            return False
+            value = end.value
+        except HTTPError as error:
+            value = error
+        except Changed:
+            work.unsteady.add(self.key[1])
         except Exception:
             tell_traceback()
-            self.work.end(self, HTTPError(500, DETAIL_OF_STATUS[500]))
-            return False
-        if until is not None:
-            self.work.asleep[self] = until
-        return until is None
+            value = HTTPError(500, DETAIL_OF_STATUS[500])
+        work.end(self, value)
+        return False
 
 
 class Work:
@@ -2315,17 +2189,18 @@ class Work:
 
     run_queue   Connections and Jobs that have a step to do, least recently
             served first
-    jobs    those that have not ended, by their keys
-    asleep  those of them that sleep, and until when
+    jobs    those that somebody waits for, by their keys
     made    what they have made from files, by their keys, in which the file's
-            signature is
+            signature is; digests that nobody waits for any more are there as
+            Jobs, half made
     fresh   other results, and when their jobs began: valid for requests that
             arrived before that, and forgotten after this turn
-    to_answer   connections whose job has ended, or which were queued to go on
-            with what they have received
+    to_answer   connections that can be answered: they have received
+            something, or their job has ended
     unsteady    files from which, in this turn, nothing could be made
     contents, listings  Pools of what is being sent
     now     when the turn began
+    rest_until  when the next password may be checked
     """
 
     def __init__(self, limits: "Limits"):
@@ -2333,15 +2208,13 @@ class Work:
         self.run_queue: OrderedDict[Union[Connection, Job], None]
         self.run_queue = OrderedDict()
         self.jobs: OrderedDict[JobKey, Job] = OrderedDict()
-        self.asleep: OrderedDict[Job, float] = OrderedDict()
         self.made = Cache(limits.MADE_MAX)
-        self.fresh: Dict[JobKey, Tuple[float, object]] = {}
+        self.fresh: Dict[JobKey, Tuple[Any, object]] = {}
         self.to_answer: List[Connection] = []
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
         self.listings = Pool(LISTINGS_MAX)
-        self.now = 0.0
-        self._paused: OrderedDict[JobKey, Job] = OrderedDict()
+        self.now = self.rest_until = 0.0
 
     def new_turn(self, now: float) -> None:
         """Forget what was good for the last turn alone."""
@@ -2364,199 +2237,136 @@ class Work:
             if time.perf_counter() >= until:
                 break
 
-    def result(self, key: "JobKey", make: "Callable[[], Steps]",
+    def result(self, key: "JobKey", steps: "Steps",
                arrived: float = 0.0) -> "Any":
-        """Return what the Job of *key*, *make*(), has made.
+        """Return what the Job of *key* has made; a new one does *steps*.
 
         *arrived* is when the request arrived.  Raise NotReady until the result
-        is there, or the HTTPError that the job returned.
+        is there, or the HTTPError that the job raised.
         """
         began, value = self.fresh.get(key, (0.0, None))
         if value is None or began < arrived:
             value = self.made.get(key)
-        if value is None:
-            raise NotReady(self._job(key, make))
+        if value is None or isinstance(value, Job):
+            job = self.jobs.get(key)
+            if job is None:
+                job = self.jobs[key] = value or Job(self, key, steps)
+                if value:   # it goes on
+                    self.made.drop(key)
+                    self.run_queue[job] = None
+            raise NotReady(job)
         if isinstance(value, HTTPError):
             raise value
         return value
 
-    def _job(self, key: "JobKey", make: "Callable[[], Steps]") -> Job:
-        job = self.jobs.get(key)
-        if job is None:
-            job = self._paused.pop(key, None) or Job(self, key, make)
-            self.jobs[key] = job
-            if job.steps:
-                self.run_queue[job] = None
-        return job
+    def begin(self) -> None:
+        """Let jobs begin, with the next turn: many may be asked for in one.
 
-    def begin(self, spare: int) -> None:
-        """Let jobs begin; there are *spare* descriptors.
-
-        Their first step comes in the next turn, because many clients may ask
-        for many things in one.  Only a few heavy jobs run at a time, and no
-        listing begins while too many bytes of others are being sent.
+        Few that have much in memory, or a folder open, run at a time; no
+        listing begins while too many bytes of others are being sent; and
+        passwords are checked one by one, with a rest.
         """
-        heavy = [job for job in self.jobs.values()
-                 if job.is_heavy() and job.steps]
-        count = len(heavy)
-        for job in self.jobs.values():
-            if job.steps is None and not (job.is_heavy() and (
-                    count >= JOBS_MAX or count and spare < LISTING_FILES
-                    or job.key[0] == LISTING and not self.has_room())):
-                job.steps = job.make()
-                job.began = self.now
-                self.run_queue[job] = None
-                count += job.is_heavy()
-                spare -= LISTING_FILES
-
-    def has_room(self) -> bool:
-        """Return whether another listing may be made."""
-        return self.listings.held < self.listings.limit
+        kinds = [key[0] for key, job in self.jobs.items()
+                 if job.began is not None]
+        heavy = kinds.count(GZIP) + kinds.count(LISTING)
+        rests = CHECK in kinds or self.now < self.rest_until
+        for (kind, *_), job in self.jobs.items():
+            if job.began is not None or kind == CHECK and rests:
+                continue
+            if kind in (GZIP, LISTING):
+                if heavy >= JOBS_MAX or (kind == LISTING and
+                                         not self.listings.has_room(1)):
+                    continue
+                heavy += 1
+            rests = rests or kind == CHECK
+            job.began = self.now
+            self.run_queue[job] = None
 
     def waits_for_room(self) -> bool:
         """Return whether a listing waits until others are sent."""
-        return not self.has_room() and any(
-            job.key[0] == LISTING and not job.steps
-            for job in self.jobs.values())
-
-    def files(self) -> int:
-        """Return how many descriptors are in use at the most."""
-        return (self.contents.files + LISTING_FILES * sum(
-            job.key[0] == LISTING and job.steps is not None
-            for job in self.jobs.values()))
-
-    def wake(self) -> None:
-        """Queue the jobs that have slept for long enough."""
-        for job, until in list(self.asleep.items()):
-            if until <= self.now:
-                del self.asleep[job]
-                self.run_queue[job] = None
+        return not self.listings.has_room(1) and any(
+            key[0] == LISTING and job.began is None
+            for key, job in self.jobs.items())
 
     def end(self, job: Job, value: object) -> None:
-        """End *job*; *value* is its result, None if its file was unusable."""
+        """End *job*, whose result is *value*."""
         del self.jobs[job.key]
-        if value is None:
-            self.unsteady.add(job.key[1])
-        elif isinstance(value, bytes):
+        if isinstance(value, bytes):
             self.made.put(job.key, value, len(value) + KIB)
         else:
             self.fresh[job.key] = job.began, value
-        self.to_answer += job.wanted()
+        self.to_answer += job.waiting
 
     def pause(self, job: Job) -> None:
         """Stop *job*, for which nobody waits; keep it if that is cheap."""
-        assert job.steps
         del self.jobs[job.key]
-        if job.key[0] != DIGEST:
+        if job.key[0] == DIGEST:
+            self.made.put(job.key, job, 2 * KIB)
+        else:
             job.steps.close()
-            return
-        self._paused[job.key] = job
-        if len(self._paused) > JOBS_PAUSED_MAX:
-            self._paused.popitem(last=False)
-
-    def forget_checks(self) -> None:
-        """Drop password checks; whoever waits for one starts anew."""
-        for job in list(self.jobs.values()):
-            if job.key[0] == CHECK:
-                del self.jobs[job.key]
-                self.asleep.pop(job, None)
-                self.run_queue.pop(job, None)
-                self.to_answer += job.wanted()
 
     def close(self) -> None:
         """End all of them."""
         for job in self.jobs.values():
-            if job.steps:
-                job.steps.close()
-        self.jobs.clear()
-        self.run_queue.clear()
+            job.steps.close()
 
 
-def gzip_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
-    """Compress the file at *path*, which is in *state*; return the bytes.
-
-    Return None if it cannot be read or has changed.
-    """
+def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
+    """Return a file's *size* bytes, got by *read*(start, stop), compressed."""
     import zlib
-    try:
-        with site.reopen(path) as opened:
-            if signature(opened.status) != state:
-                return None
-            data = opened.read(0, opened.status.st_size)
-    except (Changed, OSError, HTTPError):
-        return None
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
-    for start in range(0, len(data), GZIP_SLICE):
-        if start:
-            yield None
-        blocks.append(packer.compress(data[start:start + GZIP_SLICE]))
+    for start in range(0, size, GZIP_SLICE):
+        block = read(start, min(start + GZIP_SLICE, size))
+        blocks.append(packer.compress(block))
+        yield
     return b"".join(blocks) + packer.flush()
 
 
-def digest_steps(site: Site, path: bytes, state: "Signature") -> "Steps":
-    """Return the SHA-256 of the file at *path*; None as in gzip_steps().
-
-    It is opened anew for each step, so a waiting job holds no descriptor.
-    """
+def digest_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
+    """Return the SHA-256 of a file; the arguments are gzip_steps()'s."""
     import hashlib
     hashed = hashlib.sha256()
-    start, size = 0, -1
-    while start != size:
-        try:
-            with site.reopen(path) as opened:
-                if signature(opened.status) != state:
-                    return None
-                size = opened.status.st_size
-                stop = min(start + DIGEST_SLICE, size)
-                hashed.update(opened.read(start, stop))
-        except (Changed, OSError, HTTPError):
-            return None
-        start = stop
-        if start != size:
-            yield None
+    for start in range(0, size, SLICE):
+        hashed.update(read(start, min(start + SLICE, size)))
+        yield
     return hashed.digest()
 
 
 def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
-                  pool: Pool, step_seconds: float) -> "Steps":
-    """Return a Source with the content of *listing*, or an HTTPError.
+                  pool: Pool) -> "Steps":
+    """Return a Source with the content of *listing*; raise as Site.open().
 
-    Entries are sorted in runs, which are merged as they are written: so there
-    is no moment at which 100,000 of them are sorted at once.
+    Entries are sorted in runs, which are merged as they are written: to sort
+    100,000 of them at once would take long.
     """
     from heapq import merge
+    from io import BytesIO
     runs: List[List[List[Entry]]] = [[[]], [[]]]    # folders first
-    until = time.perf_counter() + step_seconds
-    try:
-        # closing(): PyPy would close what they have open some day.
-        with site.open(segments, {}) as folder, contextlib.closing(
-                site.entries(folder, segments, {})) as entries:
-            for entry in entries:
+    # closing(): PyPy would close what they have open some day.
+    with site.open(segments, {}) as folder, contextlib.closing(
+            site.entries(folder, segments)) as entries:
+        for entry in entries:
+            if entry:
                 kind = runs[entry.size is not None]
-                kind[-1].append(entry)
                 if len(kind[-1]) == LISTING_RUN:
-                    kind[-1].sort(key=listing.key, reverse=listing.reverse)
                     kind.append([])
-                if time.perf_counter() > until:
-                    yield None
-                    until = time.perf_counter() + step_seconds
-    except HTTPError as error:
-        return error
-    rows, blocks = [listing.start()], []
-    separator = ""
+                kind[-1].append(entry)
+            yield
+    before, between, after = listing.frame(runs == [[[]], [[]]])
+    content, separator = BytesIO(), ""
+    content.write(before.encode("utf-8"))
     for kind in runs:
-        kind[-1].sort(key=listing.key, reverse=listing.reverse)
+        for run in kind:
+            run.sort(key=listing.key, reverse=listing.reverse)
+            yield
         for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
-            rows.append(separator + listing.row(entry))
-            separator = listing.separator
-            if time.perf_counter() > until:
-                blocks.append("".join(rows).encode("utf-8"))
-                rows.clear()
-                yield None
-                until = time.perf_counter() + step_seconds
-    blocks.append(("".join(rows) + listing.end()).encode("utf-8"))
-    return Source(pool, object(), b"".join(blocks))
+            row = separator + listing.row(entry)
+            content.write(row.encode("utf-8"))
+            separator = between
+            yield
+    content.write(after.encode("utf-8"))
+    return Source(pool, content.getvalue())
 
 # ---- Users ------------------------------------------------------------------
 
@@ -2589,7 +2399,6 @@ class Users:
     most.  Raise StartError if the file is unusable.
 
     _right, _wrong  digests of verified credentials
-    _rest_until     when the next may be verified
     """
 
     def __init__(self, path: str, limits: "Limits",
@@ -2606,26 +2415,25 @@ class Users:
             raise StartError("%s has no user in it." % path)
         # A dummy hash of each cost, for users without one of that cost: so
         # every name, known or unknown, takes the same time.
-        self._dummies = [
-            PasswordHash(n, r, p, os.urandom(SALT_SIZE), os.urandom(HASH_SIZE))
-            for n, r, p in {each.cost for each in self._hashes.values()}]
+        self._dummies = {each.cost: PasswordHash(
+            each.cost, os.urandom(16), os.urandom(32))
+            for each in self._hashes.values()}
         try:
-            for dummy in self._dummies:
+            for dummy in self._dummies.values():
                 dummy.make(b"")
         except (ValueError, MemoryError) as exc:
             why = str(exc) or "too much memory"
             raise StartError("cannot use %s: scrypt refuses n, r and p of a"
                              " hash in it: %s." % (path, why))
-        self._key = os.urandom(HASH_SIZE)
+        self._key = os.urandom(32)
         self._right = Cache(limits.LET_IN_MAX)
         self._wrong = Cache(limits.REFUSED_MAX)
-        self._rest_until = 0.0
 
     def admit(self, request: Request, address: str, work: Work) -> None:
         """Set the user of *request*, which comes from *address*.
 
-        Raise HTTPError(400, 401 or 503) if it may not be answered, NotReady
-        while the password is being verified.
+        Raise HTTPError(400 or 401) if it may not be answered, 503 if too many
+        checks wait, *address*'s or all; NotReady while its password does.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -2634,60 +2442,50 @@ class Users:
         user, password = credentials
         import hashlib
         digest = hashlib.blake2b(user + b":" + password, key=self._key,
-                                 digest_size=HASH_SIZE).digest()
+                                 digest_size=32).digest()
         if digest in self._wrong:
             raise unauthorized()
         if digest not in self._right:
             key = CHECK, digest, address
             if key not in work.jobs and key not in work.fresh:
-                self._check_room(address, work)
-            work.result(key, functools.partial(
-                self._check, digest, user, password))
+                asked = [each[2] for each in work.jobs if each[0] == CHECK]
+                if (asked.count(address) >= self._limits.CHECKS_OF_ONE_MAX
+                        or len(asked) >= self._limits.CHECKS_MAX):
+                    raise HTTPError(
+                        503, "Too many passwords wait to be verified.", AGAIN)
+            work.result(key, self._check(work, digest, user, password))
         request.user = user.decode("latin-1")
 
-    def _check_room(self, address: str, work: Work) -> None:
-        """Raise HTTPError(503) if too many checks wait, *address*'s or all."""
-        waiting = [key[2] for key in work.jobs if key[0] == CHECK]
-        if (waiting.count(address) >= self._limits.CHECKS_OF_ONE_MAX
-                or len(waiting) >= self._limits.CHECKS_MAX):
-            raise HTTPError(503, "Too many passwords wait to be verified.",
-                            AGAIN)
-
-    def _check(self, digest: bytes, user: bytes, password: bytes) -> "Steps":
-        """Verify a password; return True, or an HTTPError."""
-        while self._clock() < self._rest_until:
-            yield self._rest_until
+    def _check(self, work: Work, digest: bytes, user: bytes,
+               password: bytes) -> "Steps":
+        """Verify a password; return True, or raise HTTPError(401 or 503)."""
+        yield   # so it is a Job's; all hashes are one step
         began = self._clock()
+        hashes = dict(self._dummies)    # one of each cost
         own = self._hashes.get(user)
-        outcomes = []
+        if own:
+            hashes[own.cost] = own
         try:
-            for dummy in self._dummies:
-                if own and own.cost == dummy.cost:
-                    outcomes.append(own.is_of(password))
-                else:
-                    dummy.is_of(password)
+            outcomes = [each.is_of(password) for each in hashes.values()]
         except (ValueError, MemoryError) as exc:
             tell("a password could not be verified: %s" % (
                 str(exc) or "out of memory"))
-            self._rest_until = began + PAUSE
-            return HTTPError(503, "The password could not be verified.", AGAIN)
+            work.rest_until = began + PAUSE
+            raise HTTPError(503, "The password could not be verified.", AGAIN)
         now = self._clock()
-        self._rest_until = now + 3 * (now - began)
-        if any(outcomes):
-            self._right.put(digest, True, 1)
-            return True
-        self._wrong.put(digest, True, 1)
-        return unauthorized()
-
-
-# RFC 7617, 2 and 2.1: the charset of names and passwords.
-CHALLENGE = 'Basic realm="files", charset="UTF-8"'
+        work.rest_until = now + 3 * (now - began)
+        if not any(outcomes):
+            self._wrong.put(digest, True, 1)
+            raise unauthorized()
+        self._right.put(digest, True, 1)
+        return True
 
 
 def unauthorized() -> HTTPError:
     """Return the HTTPError(401) for whoever is not let in."""
-    return HTTPError(401, "This needs a user's name and password.",
-                     [("WWW-Authenticate", CHALLENGE)])
+    # RFC 7617, 2 and 2.1: the charset of names and passwords.
+    return HTTPError(401, "This needs a user's name and password.", [
+        ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
 
 # ---- Respond ----------------------------------------------------------------
 
@@ -2703,7 +2501,7 @@ def respond(request: Request, site: Site, work: Work, now: float,
     *arrived* is when it arrived, by the clock of *work*.  Raise NotReady if
     something that takes long must be made first.
     """
-    for _ in range(READ_TRIES):
+    for _ in range(TRIES_MAX):
         with contextlib.suppress(Changed):
             return Responder(request, site, work, now, arrived).respond()
     return error_answer(HTTPError(503, "The file changes all the time."))
@@ -2743,15 +2541,33 @@ class Responder:
         page = error_answer(error)
         return self.answer(page.status, page.fields, page.content)
 
+    def open(self, segments: "Sequence[bytes]") -> Opened:
+        """Open what is at *segments*.
+
+        With a file that is not steady, the answer is good for this turn alone.
+        """
+        opened = self.site.open(segments, self.facts)
+        opened.is_steady = opened.is_folder() or (
+            is_settled(opened.status, self.now)
+            and opened.path not in self.work.unsteady)
+        if not opened.is_steady:
+            self.facts[(unknown_state, opened.path)] = False
+        return opened
+
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
         """Answer with what is at *segments*; a folder's path has a *slash*."""
-        with self.site.open(segments, self.facts) as target:
+        with self.open(segments) as target:
             if not target.is_folder():
                 if slash:
                     raise HTTPError(404, NOTHING_HERE)
                 return self.represent(segments, target)
             if not slash:
-                raise self.redirect(segments)
+                location = absolute_path(segments, True)
+                if self.request.query:
+                    location += "?" + percent_encode(
+                        self.request.query.encode("latin-1"), QUERY_CHARACTERS)
+                raise HTTPError(301, "This folder is at " + location,
+                                [("Location", location)])
             default = self.default(segments)
             if default:
                 return default
@@ -2763,7 +2579,7 @@ class Responder:
         """Answer with the default file of the folder at *segments*, if any."""
         for name in DEFAULT_FILES:
             try:
-                with self.site.open([*segments, name], self.facts) as opened:
+                with self.open([*segments, name]) as opened:
                     if not opened.is_folder():
                         return self.represent([*segments, name], opened)
             except HTTPError as error:
@@ -2783,26 +2599,14 @@ class Responder:
                 application = self.default([])
                 if application:
                     return application
-        data = None
         with contextlib.suppress(HTTPError), (
-                self.site.open([NOT_FOUND_FILE], self.facts)) as page:
-            self.is_steady(page)
+                self.open([NOT_FOUND_FILE])) as page:
             data = None if page.is_folder() else page.small()
-        if data is None:
-            raise error
-        media = content_type(media_type(NOT_FOUND_FILE), data)
-        return self.answer(404, [("Content-Type", media), NO_STORE], data)
-
-    def is_steady(self, opened: Opened) -> bool:
-        """Return whether a later change of *opened* would be noticed.
-
-        If not, the answer is good for this turn alone.
-        """
-        if (is_settled(opened.status, self.now)
-                and opened.path not in self.work.unsteady):
-            return True
-        self.facts[(unknown_state, opened.path)] = False
-        return False
+            if data is not None:
+                media = content_type(media_type(NOT_FOUND_FILE), data)
+                return self.answer(
+                    404, [("Content-Type", media), NO_STORE], data)
+        raise error
 
     def represent(self, segments: "Sequence[bytes]",
                   opened: Opened) -> Answer:
@@ -2819,14 +2623,13 @@ class Responder:
         if not COMPRESSIBLE.match(media):
             return self.select(opened, media)
         self.vary.append("Accept-Encoding")
-        steady = self.is_steady(opened)
         for coding in self.request.codings:
             if coding == "identity":
                 return self.select(opened, media)
             answer = self.sidecar(segments, opened, media, coding)
             if answer:
                 return answer
-            if (coding == "gzip" and steady
+            if (coding == "gzip" and opened.is_steady
                     and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
                 return self.select(opened, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
@@ -2839,7 +2642,7 @@ class Responder:
         """
         name = segments[-1] + CODINGS[coding]
         try:
-            sidecar = self.site.open([*segments[:-1], name], self.facts)
+            sidecar = self.open([*segments[:-1], name])
         except HTTPError as error:
             if error.status >= 500:
                 raise
@@ -2878,8 +2681,8 @@ class Responder:
             ranges = select_ranges(fields["range"], opened.status.st_size)
         packed = (self.job_result(GZIP, gzip_steps, opened) if compress
                   else None)
-        if wants_digest(fields):
-            found += self.digest(opened, packed)
+        if wants_digest(fields) and opened.is_steady:
+            found.append(self.digest(opened, packed))
         if packed is not None:
             return self.answer(200, found, packed)
         return self.content(opened, found, ranges, media)
@@ -2894,11 +2697,11 @@ class Responder:
             import zlib
             coding += "-" + zlib.ZLIB_RUNTIME_VERSION
         etag = modified = None
-        steady, data = self.is_steady(opened), opened.small()
-        if steady or data is not None:
+        data = opened.small()
+        if opened.is_steady or data is not None:
             etag = entity_tag(opened.status, data, coding)
         mtime = opened.status.st_mtime_ns // 10**9
-        if steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
+        if opened.is_steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
             modified = mtime
         return etag, modified
 
@@ -2919,46 +2722,36 @@ class Responder:
             code, parts = 206, [(first, last + 1)]
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
-        steady, data = self.is_steady(opened), opened.small()
         length, contents = pieces_length(parts), self.work.contents
-        is_large = length > SMALL
-        if not is_large or (code == 206 and length <= MEMORY_MAX
-                            and contents.has_room(length)):
-            found = b"".join(
-                part if isinstance(part, bytes) else opened.read(*part)
-                if data is None else data[part[0]:part[1]] for part in parts)
-            return self.answer(code, fields, [
-                (Source(contents, object(), found), 0, length)
-                ] if is_large else found, steady)
-        if self.request.method == "HEAD":   # which takes none of it
-            source = Source(contents, None)
-        else:
-            source = contents.of(opened, steady)
+        if length <= SMALL or (code == 206 and length <= SLICE
+                               and contents.has_room(length)):
+            found = b"".join(part if isinstance(part, bytes)
+                             else opened.read(*part) for part in parts)
+            return self.answer(code, fields, found, opened.is_steady)
+        source = (Source(contents) if self.request.method == "HEAD"
+                  else contents.of(opened))     # HEAD takes none of it
         return self.answer(code, fields, [
             part if isinstance(part, bytes) else (source, *part)
-            for part in parts], steady and source.fd < 0)
+            for part in parts], opened.is_steady and source.fd < 0)
 
-    def digest(self, opened: Opened, packed: "Optional[bytes]") -> "Fields":
+    def digest(self, opened: Opened,
+               packed: "Optional[bytes]") -> "Tuple[str, str]":
         """Return the Repr-Digest field (RFC 9530, 3) for *packed*, or for the
-        file where that is None; no field unless the file is steady.
+        file where that is None.
         """
         import base64
-        if not self.is_steady(opened):
-            return []
-        if packed is None:
-            value = self.job_result(DIGEST, digest_steps, opened)
-        else:
-            value = sha256(packed)
-        return [("Repr-Digest", "sha-256=:%s:"      # RFC 8941, 3.3.5
-                 % base64.b64encode(value).decode("ascii"))]
+        value = (self.job_result(DIGEST, digest_steps, opened)
+                 if packed is None else sha256(packed))
+        return ("Repr-Digest", "sha-256=:%s:"       # RFC 8941, 3.3.5
+                % base64.b64encode(value).decode("ascii"))
 
     def job_result(self, kind: str, make: "Callable[..., Steps]",
-             opened: Opened) -> bytes:
+                   opened: Opened) -> bytes:
         """Return what *make* makes from a file; it is made once and kept."""
         state = signature(opened.status)
+        read = functools.partial(self.site.read, opened.path, state)
         value: bytes = self.work.result(
-            (kind, opened.path, state),
-            functools.partial(make, self.site, opened.path, state))
+            (kind, opened.path, state), make(read, opened.status.st_size))
         return value
 
     def list(self, segments: "Sequence[bytes]") -> Answer:
@@ -2966,39 +2759,35 @@ class Responder:
         self.vary.append("Accept")
         work, query = self.work, self.request.query
         listing = Listing(segments, query, prefers_json(self.request.fields))
-        name = "%s?%s" % (absolute_path(segments, True), query)
+        name = self.request.path + "?" + query
         self.facts[(unknown_state, self.site.root)] = False  # if this raises
         source = work.result(
             (LISTING, name.encode("latin-1"), listing.media),
-            functools.partial(
-                listing_steps, self.site, segments, listing, work.listings,
-                min(LISTING_SECONDS, work.limits.TURN_SECONDS)), self.arrived)
-        size = len(source.data)
+            listing_steps(self.site, segments, listing, work.listings),
+            self.arrived)
         return self.answer(200, [
             ("Content-Type", listing.media), FRESH,
             ("Content-Security-Policy", NO_SCRIPTS)],
-            source.data if size <= SMALL else [(source, 0, size)], False)
+            source.data if len(source.data) <= SMALL else source, False)
 
-    def redirect(self, segments: "Sequence[bytes]") -> HTTPError:
-        """Return the redirect to the folder's own path, which ends in "/"."""
-        location = absolute_path(segments, True)
-        if self.request.query:
-            location += "?" + percent_encode(
-                self.request.query.encode("latin-1"), QUERY_CHARACTERS)
-        return HTTPError(301, "This folder is at " + location,
-                         [("Location", location)])
+    def answer(self, status: int, fields: "Fields",
+               content: "Union[Content, Source]", keep: bool = True) -> Answer:
+        """Return the answer, which may be sent again if *keep*.
 
-    def answer(self, status: int, fields: "Fields", content: "Content",
-               keep: bool = True) -> Answer:
-        """Return the answer, which may be sent again if *keep*."""
+        Of a Source it sends all, which is in memory.  What is above SMALL is
+        never copied into an answer: many may have it.
+        """
+        if isinstance(content, bytes) and len(content) > SMALL:
+            content = Source(self.work.contents, content)
+        if isinstance(content, Source):
+            content = [(content, 0, len(content.data))]
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
         return Answer(status, fields, content, self.facts if keep else None)
 
 
 def check_method(method: str, head: bool) -> None:
-    """Raise HTTPError(405 or 501) unless *method* is GET, or HEAD with *head*.
-    """
+    """Raise HTTPError(405 or 501) for all but GET, and HEAD with *head*."""
     allowed = ["GET", "HEAD"] if head else ["GET"]
     if method not in METHODS:
         raise HTTPError(501, "This server does not know this method.")
@@ -3046,8 +2835,7 @@ class ContentLost(Exception):
 
 
 def read_file(fd: int, offset: int, count: int) -> bytes:
-    """Return up to *count* bytes of *fd* from *offset*, or raise ContentLost.
-    """
+    """Return up to *count* bytes from *offset*; ContentLost at the end."""
     os.lseek(fd, offset, os.SEEK_SET)
     block = os.read(fd, count)
     if not block:
@@ -3062,15 +2850,14 @@ def send_file(sock: socket.socket, fd: int, start: int,
     None where that cannot be done without reading them.  Raise
     BlockingIOError, ContentLost at the file's end, or OSError.
     """
-    if not hasattr(os, "sendfile"):
-        return None
-    try:
-        sent = os.sendfile(sock.fileno(), fd, start, count)
-    except OSError as exc:
-        if exc.errno in NO_SENDFILE:
-            return None
-        raise
-    if not sent:
+    sent = None
+    if hasattr(os, "sendfile"):
+        try:
+            sent = os.sendfile(sock.fileno(), fd, start, count)
+        except OSError as exc:
+            if exc.errno not in NO_SENDFILE:
+                raise
+    if sent == 0:
         raise ContentLost
     return sent
 
@@ -3199,8 +2986,7 @@ class TLSSocket:
             raise socket_error(exc)
 
     def peek(self) -> bytes:
-        """Return a byte as it came, encrypted, and leave it; b"" at the end.
-        """
+        """Return a byte, encrypted, and leave it there; b"" at the end."""
         return socket.socket.recv(self._tls, 1, socket.MSG_PEEK)
 
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
@@ -3217,9 +3003,8 @@ class TLSSocket:
         """
         with contextlib.suppress(OSError, ValueError):  # it would wait for
             self._tls.unwrap()                          # the client's, too
-        family, kind, proto = (self._tls.family, self._tls.type,
-                               self._tls.proto)
-        sock = socket.socket(family, kind, proto, self._tls.detach())
+        tls = self._tls
+        sock = socket.socket(tls.family, tls.type, tls.proto, tls.detach())
         sock.setblocking(False)
         return sock
 
@@ -3238,10 +3023,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
 # The states, in the order of a connection's life; STATES has their rules.
-STATE_NAMES = ("ACCEPTED", "HANDSHAKE", "IDLE", "RECEIVING", "PREPARING",
-               "WAITING", "SENDING", "LINGERING", "CLOSED")
-(ACCEPTED, HANDSHAKE, IDLE, RECEIVING, PREPARING, WAITING, SENDING, LINGERING,
- CLOSED) = range(len(STATE_NAMES))
+(HANDSHAKE, RECEIVING, PREPARING, SENDING, IDLE, LINGERING,
+ CLOSED) = range(7)
 
 
 class Connection:
@@ -3250,8 +3033,9 @@ class Connection:
     peer    its address and port
     who     what its log lines begin with; "" for a trusted proxy, which
             passes on the requests of others
-    events  what the selector watches for.  It is not changed with the state,
-            but only when it reports something that is not wanted now
+    events  what the selector watches for: nothing before the first read,
+            since most clients send at once.  It does not change with the
+            state, but when it reports something that is not wanted now
     buffer  bytes received and not yet answered; *checked* of them were seen
             to be the valid beginning of a head
     queue   the requests and Answers that are being sent, in order
@@ -3273,7 +3057,7 @@ class Connection:
         self.sock: Transport = sock
         self.peer = peer
         self.who = who
-        self.state = ACCEPTED
+        self.state = HANDSHAKE if loop.tls else RECEIVING
         self.events = 0
         self.buffer = b""
         self.checked = 0
@@ -3281,12 +3065,12 @@ class Connection:
         self.pieces: Deque[Piece] = NO_PIECES
         self.sent = 0
         self.since = self.began = loop.now
-        loop.connections[ACCEPTED][self] = None
+        loop.connections[self.state][self] = None
+        loop.wake_by(loop.now + loop.seconds[self.state])
 
     def __repr__(self) -> str:
         return "<Connection %s:%s %s, %d bytes in, %d answers out>" % (
-            *self.peer, STATE_NAMES[self.state], len(self.buffer),
-            len(self.queue))
+            *self.peer, NAMES[self.state], len(self.buffer), len(self.queue))
 
     # The state.
 
@@ -3300,22 +3084,20 @@ class Connection:
         if state == self.state:
             loop.connections[state].move_to_end(self)
             return
-        assert state in FOLLOWS[self.state], (
-            STATE_NAMES[self.state], STATE_NAMES[state])
+        assert state in FOLLOWS[self.state], (NAMES[self.state], NAMES[state])
         del loop.connections[self.state][self]
         self.state = state
         if state == CLOSED:
             self.watch(0)
             loop.work.run_queue.pop(self, None)
             self.sock.close()
-            loop.resume_accepting()     # there is room
-            return
-        loop.connections[state][self] = None
-        loop.wake_by(loop.now + loop.seconds[state])
-        if state == IDLE or state == RECEIVING or state == LINGERING:
-            self.watch(READ)
-            if state != RECEIVING:
-                loop.resume_accepting()     # room could be made
+        else:
+            loop.connections[state][self] = None
+            loop.wake_by(loop.now + loop.seconds[state])
+            if WAITS_FOR[state] == READ:
+                self.watch(READ)
+        if state in (IDLE, LINGERING, CLOSED):
+            loop.resume_accepting()     # there is room, or it can be made
 
     def watch(self, events: int) -> None:
         """Have the selector report when the socket is ready for *events*."""
@@ -3333,41 +3115,36 @@ class Connection:
         self.events = events
 
     def on_ready(self) -> None:
-        """The socket is ready for what the selector watches for."""
-        READY[self.state](self)
+        """The socket is new, or ready for what the selector watches for.
 
-    def unwatch(self) -> None:
-        """PREPARING, WAITING: first the answer, then what it has sent."""
-        self.watch(0)
-
-    def ask_for_step(self) -> None:
-        """HANDSHAKE, SENDING: go on in the run queue."""
-        if self.state == SENDING:
-            if self.events == READ:
-                self.watch(0)   # nothing is read meanwhile
-                return
-            if self.loop.tls:
-                self.enter(SENDING)     # within a slice no progress shows
-        self.loop.work.run_queue.setdefault(self)
+        A step that may send takes its turn in the run queue.
+        """
+        waits_for = WAITS_FOR[self.state]
+        if waits_for == READ:
+            STEP[self.state](self)
+        elif waits_for & self.events:
+            self.loop.work.run_queue.setdefault(self)
+        elif self.state == HANDSHAKE:
+            self.watch(READ)
+        else:
+            self.watch(0)   # first the answer, then what else was sent
 
     def step(self) -> bool:
         """Do one step of the run queue; return whether another can follow."""
-        goes_on: bool = STEP[self.state](self)
-        return goes_on
+        return bool(STEP[self.state](self))
 
     # Receiving.
 
     def handshake(self) -> bool:
         """HANDSHAKE: do a step of it."""
         if not isinstance(self.sock, TLSSocket):
-            first = self.sock.recv(1, socket.MSG_PEEK)
-            if first != TLS_HANDSHAKE:
+            if self.sock.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
                 self.buffer = self.sock.recv(RECV_SIZE)
                 if self.buffer:
                     self.refuse(HTTPError(400, "This port speaks HTTPS: the"
                                           " address begins with https://"))
                 else:
-                    self.enter(CLOSED)
+                    self.abort()
                 return False
             assert self.loop.tls
             self.sock = TLSSocket(self.sock, self.loop.tls)
@@ -3379,12 +3156,16 @@ class Connection:
         return False
 
     def receive(self) -> None:
-        """ACCEPTED, IDLE, RECEIVING: read, and mark it as answerable."""
-        data = self.sock.recv(RECV_SIZE)
+        """IDLE, RECEIVING: read, and mark it as answerable."""
+        try:
+            data = self.sock.recv(RECV_SIZE)
+        except BlockingIOError:     # it is new, and nothing came with it
+            self.watch(READ)
+            return
         if data:
             self.buffer = self.buffer + data if self.buffer else data
             self.since = self.loop.now
-            self.loop.answerable.append(self)
+            self.loop.work.to_answer.append(self)
         else:
             self.abort()
 
@@ -3396,19 +3177,18 @@ class Connection:
         if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
             self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
             self.checked = 0
-        state = IDLE
         if self.buffer:
-            state = RECEIVING
             try:
                 check_partial(self.buffer, self.checked)
             except HTTPError as error:
                 self.refuse(error)
                 return
             self.checked = len(self.buffer)
-        elif self.state in (ACCEPTED, RECEIVING) and not answered:
-            state = RECEIVING   # empty lines alone win no more time
-        if answered or state != self.state:
+        stays = self.state == RECEIVING and not answered
+        state = RECEIVING if self.buffer or stays else IDLE
+        if answered or state != self.state:     # empty lines win no time
             self.enter(state)
+        self.watch(READ)
 
     def has_left(self) -> bool:
         """PREPARING: return whether the client has closed or reset, which the
@@ -3441,7 +3221,7 @@ class Connection:
         request: Any = loop.known.get(self.buffer)
         answer: Any = request and loop.kept.get(request.key)
         if answer and answer.turn != loop.turn:     # not seen to hold yet
-            answer = loop.renewed(request.key, answer)
+            answer = loop.renewed(request.key)
         if answer and not answer.rest:
             self.buffer = b""   # one known head alone, as nearly always
             self.checked = 0
@@ -3457,19 +3237,15 @@ class Connection:
         try:
             if not answer.rest:
                 sent = self.sock.send(data)
-            elif loop.sends_at_once(answer):
+            elif loop.clock() - loop.now < loop.server.limits.TURN_SECONDS:
                 total += answer.total - answer.head_size
-                sent = self.sock.sendmsg(   # type: ignore[union-attr]
-                    [data, *answer.rest])
-            else:
-                sent = self.sock.send(data, MSG_MORE)
-                total += 1      # never equal: the rest is still to be sent
+                sent, _ = self.send_slice(deque([data, *answer.rest]))
         except OSError:
             pass    # full; or gone, which the next step will notice
         if sent != total:
             self.send_later(queue, data, sent)
             return
-        self.log_sent(queue)
+        self.log(queue)
         if answer.closes or self.buffer or loop.stops:
             self.next_request(queue[-1])
         else:
@@ -3479,96 +3255,93 @@ class Connection:
         """Return the requests in the buffer and their Answers; () where the
         buffer has none, or it must wait.
 
-        It stops before QUEUE_MAX bytes, and after a large answer or one that
+        It stops before SMALL bytes, and after a large answer or one that
         closes: other requests stay in the buffer until these are sent.
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
         start = size = 0
-        while size < QUEUE_MAX:
+        while size < SMALL:
             stop = buffer.find(HEAD_END, max(start, self.checked - 3)
                                ) + len(HEAD_END)
             if stop < len(HEAD_END):
                 break
             head = buffer[start:stop]
-            start = stop
             self.checked = 0
-            if head == HEAD_END:
-                continue  # empty lines before a request line
+            if head == HEAD_END:    # empty lines before a request line
+                start = stop
+                continue
             try:
-                pair = loop.answer_to(head, self)
+                request, answer = loop.answer_to(head, self)
             except NotReady as wait:
-                self.buffer = buffer[start - len(head):]
                 if not queue:
                     wait.job.waiting.append(self)
                     self.enter(PREPARING)
                     loop.wake_by(loop.now + LEFT_LOOK)
-                return tuple(queue)
-            except Exception:  # a bug; abort() logs what was to be sent
-                self.queue = tuple(queue)
-                self.log(unparsed_request(head), 500, 0, True)
-                self.buffer = b""   # or abort() would log it again
-                raise
-            answer = pair[1]
-            size += len(answer.data)
-            if queue and size > QUEUE_MAX and not answer.rest:
-                start -= len(head)  # it would be copied once more
                 break
-            queue.append(pair)
+            size += len(answer.data)
+            if queue and size > SMALL and not answer.rest:
+                break   # it would be copied once more
+            queue.append((request, answer))
+            start = stop
             if answer.closes or answer.rest:
                 break
         self.buffer = buffer[start:]
-        if not queue:
+        if not queue and self.state != PREPARING:
             self.wait_for_more()
         return tuple(queue)
 
     def refuse(self, error: HTTPError) -> None:
         """Answer the request in the buffer with *error*, and close."""
-        request = self.unanswered()
-        self.since = self.loop.now
-        self.send_later(((request, self.loop.refusal(request, error)),))
+        queue = self.refusal(error)
+        self.send_later(queue, queue[0][1].data)
 
-    def unanswered(self) -> Request:
-        """Return the Request at the start of the buffer, for its log line."""
+    def refusal(self, error: HTTPError) -> "Queue":
+        """Return the request in the buffer, with *error* as its Answer."""
         head, end, _ = self.buffer.partition(HEAD_END)
+        request = unparsed_request(self.buffer)
         if end:
             with contextlib.suppress(HTTPError):
-                return parse_request(head + end)
-        return unparsed_request(self.buffer)
+                request = parse_request(head + end)
+        answer = self.loop.render(request, error_answer(error), "close")
+        return (request, answer),
 
     # Sending.
 
-    def send_later(self, queue: "Queue", data: bytes = b"",
-                   sent: int = 0) -> None:
+    def send_later(self, queue: "Queue", data: bytes, sent: int = 0) -> None:
         """Send the answers in *queue* in steps.
 
-        *data* are their first bytes; *sent* bytes in all are sent already.
+        *data* are their bytes up to the last one's rest; *sent* bytes in all
+        are sent already.
         """
-        last = queue[-1][1]
-        if last.rest_in_memory:     # a file was held when it was opened
-            for source in last.sources():
-                source.hold()
+        last = queue[-1][1]     # no other has a rest
+        for source in last.sources():
+            source.hold()
         self.queue = queue
-        self.pieces = deque([data or last.data, *last.rest])
+        self.pieces = deque([data, *last.rest])
         self.sent = 0
         self.enter(SENDING)
         self.has_sent(sent)
-        if sent == len(data):   # the socket has not refused anything yet
+        if sent in (0, len(data)):  # the socket may take more
             self.loop.work.run_queue[self] = None
         else:
             self.watch(WRITE)
 
     def flush(self) -> bool:
-        """SENDING: send a slice; return whether another can follow."""
+        """SENDING: send a slice, or answer what is left in the buffer.
+
+        Return whether another step can follow.
+        """
+        if not self.queue:
+            self.answer()
+            return False
         last = self.queue[-1]
         try:
-            piece = self.pieces[0]
-            sent, tried = (self.send_file(*piece) if isinstance(piece, tuple)
-                           else self.send_bytes())
+            sent, tried = self.send_slice(self.pieces)
         except BlockingIOError:
             sent, tried = 0, 1
-        if sent:
-            self.enter(SENDING)     # progress: its time begins anew
+        if sent or self.loop.tls:   # within a slice no progress would show
+            self.enter(SENDING)     # its time begins anew
             self.has_sent(sent)
         if not self.queue:
             self.next_request(last)
@@ -3577,33 +3350,29 @@ class Connection:
             self.watch(WRITE)
         return sent == tried
 
-    def send_bytes(self) -> "Tuple[int, int]":
-        """Send pieces in memory; return how many bytes were sent, and how
-        many were tried.
+    def send_slice(self, pieces: "Deque[Piece]") -> "Tuple[int, int]":
+        """Send a slice of *pieces*; what cannot go from a file is read first.
+
+        Return how many bytes were sent, and how many were tried.
         """
-        pieces = self.pieces
-        found = gather(pieces, FILE_SLICE)
+        if isinstance(pieces[0], tuple):
+            source, start, stop = pieces[0]
+            count = min(stop - start, SLICE)
+            if not isinstance(self.sock, TLSSocket):
+                sent = send_file(self.sock, source.fd, start, count)
+                if sent is not None:
+                    return sent, count
+            block = read_file(source.fd, start, min(count, SMALL))
+            advance(pieces, len(block))
+            pieces.appendleft(block)
+        found = gather(pieces, SLICE)
         if isinstance(self.sock, TLSSocket):
             return self.sock.send(found[0]), min(len(found[0]), TLS_SLICE)
         flags = MSG_MORE if len(found) < len(pieces) else 0
         if len(found) > 1 and HAS_SENDMSG:
-            return (self.sock.sendmsg(found, (), flags),
-                    pieces_length(found))
-        data = found[0][:FILE_SLICE]
+            return self.sock.sendmsg(found, (), flags), pieces_length(found)
+        data = found[0][:SLICE]
         return self.sock.send(data, flags), len(data)
-
-    def send_file(self, source: Source, start: int,
-                  stop: int) -> "Tuple[int, int]":
-        """Send a slice of a file; return what send_bytes() does."""
-        count = min(stop - start, FILE_SLICE)
-        if not isinstance(self.sock, TLSSocket):
-            sent = send_file(self.sock, source.fd, start, count)
-            if sent is not None:
-                return sent, count
-        block = read_file(source.fd, start, min(count, SMALL))
-        advance(self.pieces, len(block))
-        self.pieces.appendleft(block)
-        return self.send_bytes()
 
     def has_sent(self, count: int) -> None:
         """Note that *count* more bytes were sent; log each complete answer."""
@@ -3615,48 +3384,38 @@ class Connection:
             done += 1
         self.queue = queue[done:]
         self.release(queue[:done])
-        self.log_sent(queue[:done])
+        self.log(queue[:done])
 
     def release(self, queue: "Queue") -> None:
         """Release the Sources of answers that were sent, or will not be."""
         for _, answer in queue:
-            if answer.rest:
-                for source in answer.sources():
-                    source.release()
+            for source in answer.sources():
+                source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
         """After *last*, the final answer: wait for a request, or close."""
         request, answer = last
         self.pieces = NO_PIECES
         if HEAD_END in self.buffer and not answer.closes:
-            self.enter(WAITING)
+            self.enter(SENDING)     # but others take their turns first
             self.loop.work.run_queue[self] = None
         elif not (answer.closes or self.loop.stops):
             self.wait_for_more(answered=True)
-        elif (self.buffer or self.state in (PREPARING, WAITING, SENDING)
+        elif (self.buffer or self.state in (PREPARING, SENDING)
                 or request.has_body or isinstance(self.sock, TLSSocket)):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
-            # in flight.
-            self.finish()
+            # in flight.  So shut down our side, and read on.
+            self.buffer = b""
+            self.since = self.loop.now
+            if isinstance(self.sock, TLSSocket):
+                self.sock = self.sock.end()     # nobody wants what is to come
+            self.sock.shutdown(socket.SHUT_WR)
+            self.enter(LINGERING)
         else:
             self.enter(CLOSED)
 
-    def answer_next(self) -> bool:
-        """WAITING: others had their turn; answer what the buffer holds."""
-        self.loop.work.to_answer.append(self)
-        return False
-
     # The end.
-
-    def finish(self) -> None:
-        """Shut down our side; then read until the client closes."""
-        self.buffer = b""
-        self.since = self.loop.now
-        if isinstance(self.sock, TLSSocket):
-            self.sock = self.sock.end()     # nobody wants what is yet to come
-        self.sock.shutdown(socket.SHUT_WR)
-        self.enter(LINGERING)
 
     def linger(self) -> None:
         """LINGERING: read what nobody wants, until the client closes."""
@@ -3678,80 +3437,63 @@ class Connection:
         """Close at once, and log what was not answered to its end."""
         queue, self.queue = self.queue, ()
         self.release(queue)
-        for request, answer in queue:
-            self.log(request, answer.status,
-                     max(0, self.sent - answer.head_size), True)
-            self.sent = 0
-        if self.state == PREPARING and self.buffer:     # else it is logged
-            self.log(self.unanswered(), 503, 0, True)
-        elif not queue and self.state == RECEIVING and self.buffer.strip(
-                b"\r\n"):
-            self.since = self.loop.now
-            self.log(self.unanswered(), 400, 0, True)
+        self.log(queue, True)
+        if self.state == PREPARING:
+            self.log(self.refusal(HTTPError(503, "It was not ready.")), True)
+        elif self.state == RECEIVING and self.buffer.strip(b"\r\n"):
+            self.log(self.refusal(HTTPError(400, "It was not whole.")), True)
         if not queue and isinstance(self.sock, TLSSocket):
             self.sock = self.sock.end()
         self.enter(CLOSED)
 
     # Logging.
 
-    def log_sent(self, queue: "Queue") -> None:
-        """Queue the access log lines of answers that were sent whole."""
+    def log(self, queue: "Queue", aborted: bool = False) -> None:
+        """Queue the access log lines of answers that were sent whole; if
+        *aborted*, only self.sent bytes of the first one were sent.
+        """
         loop = self.loop
         form = loop.form
         if form is None:
             return
         for request, answer in queue:
-            # What is the same for all who get this Answer is made once.
-            if (request.token is not answer.token
-                    or answer.date is not loop.date):
-                request.token = answer.token
-                request.log_rest = form.rest(
-                    loop.log_date, request, answer.status,
-                    answer.total - answer.head_size)
-            line = (self.who or loop.who(self, request)) + request.log_rest
+            if aborted:
+                rest = form.rest(loop.log_date, request, answer.status,
+                                 max(0, self.sent - answer.head_size))
+                self.sent = 0
+            else:
+                # What is the same for all who get this Answer is made once.
+                if (request.token is not answer.token
+                        or answer.date is not loop.date):
+                    request.token = answer.token
+                    request.log_rest = form.rest(
+                        loop.log_date, request, answer.status,
+                        answer.total - answer.head_size)
+                rest = request.log_rest
+            line = (self.who or loop.who(self, request)) + rest
             if form.is_timed:
-                line += form.tail(loop.clock() - self.since, False)
+                line += form.tail(loop.clock() - self.since, aborted)
             loop.log_lines.append(line)
-
-    def log(self, request: Request, status: int, size: int,
-            aborted: bool) -> None:
-        """Queue an access log line for *request*."""
-        loop = self.loop
-        if loop.form:
-            loop.log_lines.append(
-                (self.who or loop.who(self, request))
-                + loop.form.rest(loop.log_date, request, status, size)
-                + loop.form.tail(loop.clock() - self.since, aborted))
 
 
 NO_PIECES: "Deque[Piece]" = deque()
 
+# A client that is served may go through these in any order.
+SERVED = {RECEIVING, PREPARING, SENDING, IDLE, LINGERING, CLOSED}
+
 STATES = [
-    # state, seconds, seconds before it must make room,
-    # what to do when the socket is ready, and as a step of the run queue,
-    # states that may follow
-    # Until the end of the turn at the most: Loop._greet() calls receive().
-    (ACCEPTED, REQUEST_TIMEOUT, None, Connection.receive, None,
-     {HANDSHAKE, IDLE, RECEIVING, PREPARING, WAITING, SENDING, LINGERING,
-      CLOSED}),
-    (HANDSHAKE, HANDSHAKE_TIMEOUT, ROOM_GRACE,
-     Connection.ask_for_step, Connection.handshake,
+    # name, what the socket must be ready for, seconds, step, states that may
+    # follow
+    ("HANDSHAKE", READ | WRITE, REQUEST_TIMEOUT, Connection.handshake,
      {RECEIVING, SENDING, LINGERING, CLOSED}),
-    (IDLE, IDLE_TIMEOUT, 0, Connection.receive, None,
-     {RECEIVING, PREPARING, WAITING, SENDING, LINGERING, CLOSED}),
-    (RECEIVING, REQUEST_TIMEOUT, ROOM_GRACE, Connection.receive, None,
-     {IDLE, PREPARING, WAITING, SENDING, LINGERING, CLOSED}),
-    (PREPARING, PREPARE_TIMEOUT, None, Connection.unwatch, None,
-     {IDLE, RECEIVING, WAITING, SENDING, LINGERING, CLOSED}),
-    (WAITING, SEND_TIMEOUT, None, Connection.unwatch, Connection.answer_next,
-     {IDLE, RECEIVING, PREPARING, SENDING, LINGERING, CLOSED}),
-    (SENDING, SEND_TIMEOUT, ROOM_GRACE,
-     Connection.ask_for_step, Connection.flush,
-     {IDLE, RECEIVING, WAITING, LINGERING, CLOSED}),
-    (LINGERING, LINGER_TIMEOUT, 0, Connection.linger, None, {CLOSED}),
-    (CLOSED, 0, None, None, None, set()),
+    ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive, SERVED),
+    ("PREPARING", 0, PREPARE_TIMEOUT, None, SERVED),
+    ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush, SERVED),
+    ("IDLE", READ, IDLE_TIMEOUT, Connection.receive, SERVED),
+    ("LINGERING", READ, LINGER_TIMEOUT, Connection.linger, {CLOSED}),
+    ("CLOSED", 0, 0, None, set()),
 ]
-_, SECONDS, PATIENCE, READY, STEP, FOLLOWS = zip(*STATES)
+NAMES, WAITS_FOR, SECONDS, STEP, FOLLOWS = zip(*STATES)
 
 # ---- Log --------------------------------------------------------------------
 
@@ -3799,13 +3541,9 @@ def has_room(fd: int, until: float = 0.0) -> bool:
 
     *until* is monotonic time in seconds; do not wait if it is past.
     """
-    seconds = max(0, until - time.monotonic())
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(fd, select.POLLOUT)
-        return bool(poll.poll(seconds * 1000))
     try:
-        return bool(select.select([], [fd], [], seconds)[1])
+        return bool(select.select(
+            [], [fd], [], max(0, until - time.monotonic()))[1])
     except (OSError, ValueError):
         return True     # Windows: it takes only sockets
 
@@ -3835,29 +3573,21 @@ class AccessLog:
 
     def __init__(self, fd: int, form: str = "combined",
                  path: "Optional[str]" = None):
-        self.form: LogForm = LOG_FORMS[form]()
+        self.form = LogForm(form)
+        self.path = path
         self.waiting = bytearray()
         self._lost = 0
         self._fails = False
         self._at_line_end = True
-        self._path = path
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
             # A terminal has room even if only for one byte.  It is opened
             # again, since O_NONBLOCK on *fd* would hold for the shell, too.
-            with contextlib.suppress(OSError):  # another user's, perhaps
+            # But not on Windows, nor another user's.
+            with contextlib.suppress(OSError, AttributeError):
                 fd = os.open(os.ttyname(fd),
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
-
-    def file(self) -> "Optional[str]":
-        """Return the path of the file that it writes to, None for no file.
-
-        /dev/stdout, where there is one, tells that of standard output.
-        """
-        if self._is_file and self._fd == STDOUT:
-            return os.path.realpath("/dev/stdout")
-        return self._path
 
     def share(self) -> None:
         """Let several processes write: cut lines to what fits into one write.
@@ -3866,55 +3596,32 @@ class AccessLog:
         pipe is opened again, with O_NONBLOCK for our descriptor alone.
         """
         if not self._is_file:
-            self.form.limit = PIPE_BUF - 200    # for who() and tail()
-        if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
-            with contextlib.suppress(OSError):  # no /proc, or no right to
+            # For three values; 200 for the rest of a line.
+            self.form.limit = (PIPE_BUF - 200) // 4
+            # Where there is no /proc, or no right to, it stays as it is.
+            with contextlib.suppress(OSError, AttributeError):
                 self._fd = os.open("/proc/self/fd/%d" % self._fd,
                                    os.O_WRONLY | os.O_NONBLOCK)
 
-    def write(self, lines: "List[str]") -> None:
-        """Write the waiting lines, then *lines*, as far as there is room."""
-        if len(self.waiting) < LOG_BACKLOG_MAX:
-            self.waiting += "".join(lines).encode("ascii", "replace")
+    def write(self, lines: "List[str]", until: float = 0.0) -> None:
+        """Write the waiting lines, then *lines*, as far as there is room.
+
+        Wait for a reader that has stalled *until* then.
+        """
+        waiting = self.waiting
+        if len(waiting) < LOG_BACKLOG_MAX:
+            waiting += "".join(lines).encode("ascii", "replace")
         else:
             self._lost += len(lines)
-        self._write_waiting()
-        if not (self.waiting or self._fails):
-            self._tell_lost()
-
-    def reopen(self) -> None:
-        """Continue in a new file where the old one has been renamed.
-
-        Raise StartError, and go on in the old one, if that is not possible.
-        """
-        if self._path is None:
-            return
-        fd = open_log_file(self._path)
-        if not self._at_line_end:   # the rest of a line is the old file's
-            del self.waiting[:self.waiting.find(b"\n") + 1]
-        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-        os.dup2(fd, self._fd, False)
-        os.close(fd)
-        self._fails, self._at_line_end = False, True
-
-    def close(self) -> None:
-        """Write the waiting lines, unless the reader stalls; report losses."""
-        self._write_waiting(time.monotonic() + LOG_CLOSE_TIMEOUT)
-        self._lost += self.waiting.count(b"\n")
-        self._tell_lost()
-
-    def _write_waiting(self, until: float = 0.0) -> None:
-        """Write what waits; wait for a stalled reader *until* then."""
-        waiting, start = self.waiting, 0
         try:
-            while start < len(waiting) and (self._is_file
-                                            or has_room(self._fd, until)):
-                stop = len(waiting)
-                if stop > start + PIPE_BUF and not self._is_file:
-                    stop = start + PIPE_BUF
-                    stop = waiting.rfind(b"\n", start, stop) + 1 or stop
-                start += os.write(self._fd, waiting[start:stop])
-                self._at_line_end = waiting[start - 1:start] == b"\n"
+            while waiting and (self._is_file or has_room(self._fd, until)):
+                piece = waiting
+                if not self._is_file:
+                    piece = waiting[:PIPE_BUF]
+                    piece = piece[:piece.rfind(b"\n") + 1] or piece
+                written = os.write(self._fd, piece)
+                self._at_line_end = piece[written - 1:written] == b"\n"
+                del waiting[:written]
                 self._fails = False
         except BlockingIOError:
             pass  # a terminal that is stopped
@@ -3922,11 +3629,31 @@ class AccessLog:
             if not self._fails:
                 tell("the access log fails: %s" % exc.strerror)
             self._fails = True
-            self._lost += waiting.count(b"\n", start)
-            start = len(waiting)
-            if not self._at_line_end:  # of the line that was cut
-                waiting += b"\n"
-        del waiting[:start]
+            # But not the end, below, of a line that has been counted.
+            self._lost += waiting.count(b"\n") - waiting.startswith(b"\n")
+            waiting[:] = b"" if self._at_line_end else b"\n"
+        if not (waiting or self._fails):
+            self._tell_lost()
+
+    def reopen(self) -> None:
+        """Continue in a new file where the old one has been renamed.
+
+        Raise StartError, and go on in the old one, if that is not possible.
+        """
+        if self.path is None:
+            return
+        fd = open_log_file(self.path)
+        if not self._at_line_end:   # the rest of a line is the old file's
+            del self.waiting[:self.waiting.find(b"\n") + 1]
+        os.dup2(fd, self._fd, False)
+        os.close(fd)
+        self._fails, self._at_line_end = False, True
+
+    def close(self) -> None:
+        """Write the waiting lines, unless the reader stalls; report losses."""
+        self.write([], time.monotonic() + LOG_CLOSE_TIMEOUT)
+        self._lost += self.waiting.count(b"\n")
+        self._tell_lost()
 
     def _tell_lost(self) -> None:
         if self._lost:
@@ -3942,7 +3669,7 @@ NO_ADDRESS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
 
 
 def listening_sockets(bind: "Sequence[str]", port: int,
-                      tries: int = FREE_PORT_TRIES) -> "List[socket.socket]":
+                      tries: int = TRIES_MAX) -> "List[socket.socket]":
     """Return sockets that listen at each of the addresses *bind*.
 
     Port 0: the same free port for all of them.  Raise StartError.
@@ -3958,9 +3685,10 @@ def listening_sockets(bind: "Sequence[str]", port: int,
             raise StartError("cannot listen without an address.")
         return socks
     except StartError as exc:
-        remove_socket_files(socket_files(socks))
+        paths = socket_paths(socks)
         for sock in socks:
             sock.close()
+        remove_stale_sockets(paths)
         # The port that was free at one address is taken at another.
         if port or exc.errno != errno.EADDRINUSE or tries == 1:
             raise
@@ -3974,67 +3702,60 @@ def listen_at(addresses: "Sequence[str]", port: int,
     Those that the machine lacks are left out, unless it lacks them all: a
     name may have an IPv6 address on a machine without IPv6.
     """
-    others, lacks = len(socks), None
-    for address in addresses:
+    places = [(address, *place) for address in addresses
+              for place in addresses_of(address)]
+    lacking = 0
+    for address, family, sockaddr in places:
+        ports = [sock.getsockname()[1] for sock in socks
+                 if sock.family != AF_UNIX] or [port]
         try:
-            for family, sockaddr in addresses_of(address):
-                ports = [port] + [sock.getsockname()[1] for sock in socks
-                                  if sock.family != AF_UNIX]
-                try:
-                    socks.append(listening_socket(
-                        family, sockaddr, next(filter(None, ports), 0)))
-                except OSError as exc:
-                    lacks = exc
-                    if exc.errno not in NO_ADDRESS:
-                        raise
+            socks.append(listening_socket(family, sockaddr, ports[0]))
         except OSError as exc:
-            raise cannot_listen(address, port, exc, others > 0)
-    if lacks and len(socks) == others:
-        raise cannot_listen(address, port, lacks)
+            lacking += 1
+            if exc.errno not in NO_ADDRESS or lacking == len(places):
+                raise cannot_listen(address, port, exc)
 
 
-def cannot_listen(address: str, port: int, exc: OSError,
-                  has_others: bool = False) -> StartError:
-    """Return the exception that says why nothing can listen at *address*.
-
-    *has_others*: another --bind has been listened at before.
-    """
-    why, number = exc.strerror or str(exc), exc.errno
+def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
+    """Return the exception that says why nothing can listen at *address*."""
+    why, number, where = exc.strerror or str(exc), exc.errno, address
     if address.startswith("unix:"):
         if number == errno.EADDRINUSE:
             why = "it is in use, or no socket"
-        return StartError("cannot listen at %s: %s. Name a path where a socket"
-                          " can be made." % (address, why), number)
-    if number == errno.EAFNOSUPPORT or (
-            address == "::" and number == errno.EADDRNOTAVAIL):
-        why = "this machine has no IPv6; 0.0.0.0 is every address of IPv4"
-    elif number == errno.EADDRINUSE and has_others:
-        why = ("another --bind has it, or another program; leave one of them"
-               " out, or choose another port")
-    elif port and number == errno.EADDRINUSE:
-        why = ("it is in use. Stop what uses it, or choose another port:"
-               " httpd.py %d" % (port % 65535 + 1))
-    elif 0 < port < 1024 and number == errno.EACCES:
-        why += ". Ports below 1024 need special rights: try 8080"
-    return StartError("cannot listen at %s%s: %s." % (
-        address or "''", " port %d" % port if port else "", why), number)
+        why += ". Name a path where a socket can be made"
+    else:
+        where += " port %d" % port if port else ""
+        if number == errno.EADDRINUSE:
+            why = ("it is in use, by another program or another --bind. Stop"
+                   " the program, leave out the --bind, or choose another port"
+                   " (0 is any free one)")
+        elif number in NO_ADDRESS and ":" in address:
+            why = ("this machine has no IPv6, or no such address; 0.0.0.0 is"
+                   " every address of IPv4")
+        elif number == errno.EACCES and 0 < port < 1024:
+            why += ". Ports below 1024 need special rights: try 8080"
+    return StartError("cannot listen at %s: %s." % (where, why), number)
 
 
 def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
-    """Return (family, socket address) of each thing that *address* means."""
+    """Return (family, socket address) of each thing that *address* means.
+
+    Raise StartError if that is nothing.
+    """
     if address.startswith("unix:"):
         if AF_UNIX and address[5:]:
             return [(AF_UNIX, address[5:])]
-        raise OSError(errno.EINVAL, "it has no path; write unix:PATH"
-                      if AF_UNIX else "this platform lacks such sockets")
+        raise StartError("cannot listen at %s: %s." % (
+            address, "write unix:PATH" if AF_UNIX
+            else "this platform has no such sockets"))
     try:
         infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
                                    socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as exc:  # of a name's encoding
-        raise OSError(
-            errno.EINVAL, "%s. Give an address or a name of this machine,"
-            " without brackets or a port" % getattr(
-                exc, "strerror", "it is no name"))
+        raise StartError(
+            "cannot listen at %s: %s. Give an address or a name of this"
+            " machine, without brackets or a port." % (
+                address or "''", getattr(exc, "strerror", "it is no name")))
     return OrderedDict.fromkeys((int(info[0]), info[4]) for info in infos)
 
 
@@ -4043,8 +3764,8 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == AF_UNIX:
-            remove_stale_socket(sockaddr)
-            mask = os.umask(0o777 - SOCKET_MODE)
+            remove_stale_sockets([sockaddr])
+            mask = os.umask(0o117)  # for its owner and a group: 0660
             try:
                 sock.bind(sockaddr)
             finally:
@@ -4063,32 +3784,22 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
     return sock
 
 
-def remove_stale_socket(path: str) -> None:
-    """Remove the socket at *path* if nobody listens at it any more.
+def remove_stale_sockets(paths: "Iterable[str]") -> None:
+    """Remove the sockets at *paths* at which nobody listens any more.
 
-    Whatever else is there stays, and bind() fails.
+    Whatever else is there stays.
     """
-    with contextlib.suppress(OSError), socket.socket(
-            AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)    # its queue may be full
-        if (stat.S_ISSOCK(os.lstat(path).st_mode)
-                and probe.connect_ex(path) == errno.ECONNREFUSED):
-            os.unlink(path)
-
-
-def socket_files(socks: "Sequence[socket.socket]"
-                 ) -> "Dict[str, os.stat_result]":
-    """Return the paths of those *socks* that have one, as they are now."""
-    return {sock.getsockname(): os.lstat(sock.getsockname())
-            for sock in socks if sock.family == AF_UNIX}
-
-
-def remove_socket_files(files: "Dict[str, os.stat_result]") -> None:
-    """Remove those *files* that have not been replaced since."""
-    for path, status in files.items():
-        with contextlib.suppress(OSError):  # it is gone, or we may not
-            if os.path.samestat(os.lstat(path), status):
+    for path in paths:
+        with contextlib.suppress(OSError), socket.socket(AF_UNIX) as probe:
+            probe.setblocking(False)    # its queue may be full
+            if (stat.S_ISSOCK(os.lstat(path).st_mode)
+                    and probe.connect_ex(path) == errno.ECONNREFUSED):
                 os.unlink(path)
+
+
+def socket_paths(socks: "Sequence[socket.socket]") -> "List[str]":
+    """Return the paths of those *socks* that have one."""
+    return [sock.getsockname() for sock in socks if sock.family == AF_UNIX]
 
 
 def inherited_sockets() -> "List[socket.socket]":
@@ -4097,34 +3808,29 @@ def inherited_sockets() -> "List[socket.socket]":
     Raise StartError when what it hands over is something else.
     Source: sd_listen_fds(3).
     """
-    pid, count, _ = [os.environ.pop(name, "") for name in (
-        "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
+    pid = os.environ.pop("LISTEN_PID", "")
+    count = os.environ.pop("LISTEN_FDS", "")
     if count in ("", "0") or pid != str(os.getpid()):
         return []  # none, or for another process
-    what, socks = "%r sockets" % count, []
+    socks: List[socket.socket] = []
+    fd = STDERR + 1
     try:
-        if not re.fullmatch("[1-9][0-9]{0,2}", count):
-            raise OSError(errno.EINVAL, "that is no number")
-        for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + int(count)):
-            what = "descriptor %d" % fd
-            socks.append(inherited_socket(fd))
+        for fd in range(STDERR + 1, STDERR + 1 + int(count)):
+            with socket.socket(fileno=fd) as sock:
+                if not sock.getsockopt(socket.SOL_SOCKET,
+                                       socket.SO_ACCEPTCONN):
+                    raise ValueError("it does not listen")
+                # Clients' addresses need the family: 3.6 does not find it.
+                name, family = sock.getsockname(), AF_UNIX
+                if isinstance(name, tuple):
+                    family = (socket.AF_INET6 if len(name) == 4
+                              else socket.AF_INET)
+                socks.append(socket.socket(family, fileno=sock.detach()))
         return socks
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         raise StartError(
-            "cannot use %s of LISTEN_FDS: %s. Let a socket unit with"
-            " ListenStream= start it." % (what, exc.strerror), exc.errno)
-
-
-def inherited_socket(fd: int) -> socket.socket:
-    """Return the socket *fd*; raise OSError unless it listens."""
-    # Python 3.6 does not find out the family itself.
-    with socket.socket(fileno=os.dup(fd)) as unknown:
-        name, family = unknown.getsockname(), AF_UNIX
-        if not unknown.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(errno.EINVAL, "it does not listen")
-    if isinstance(name, tuple):
-        family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
-    return socket.socket(family, fileno=fd)
+            "cannot use descriptor %d, LISTEN_FDS being %r: %s. Let a socket"
+            " unit with ListenStream= start it." % (fd, count, exc))
 
 
 def unmapped(address: str) -> str:
@@ -4144,6 +3850,8 @@ def url_of(sock: socket.socket, scheme: str) -> str:
 
 # ---- Loop -------------------------------------------------------------------
 
+NEVER = float("inf")    # as a moment
+
 
 class Loop:
     """The event loop of *server*: selector, clock, deadlines, connections.
@@ -4156,7 +3864,7 @@ class Loop:
                 A state's seconds are constant, so their time ends in the same
                 order, and deadlines need only the first
     known       Requests, by their heads; kept: Answers, by Request.key
-    answerable  connections that have read something to answer in this turn
+    stops       whether it lets what is in flight finish, and then ends
     """
 
     def __init__(self, server: "Server", share: "Optional[Share]" = None,
@@ -4172,45 +3880,44 @@ class Loop:
         self.seconds[RECEIVING] = server.request_timeout
         self.connections: List[OrderedDict[Connection, None]]
         self.connections = [OrderedDict() for _ in STATES]
-        self.known = Cache(server.limits.KNOWN_MAX)
         self.kept = Cache(server.limits.KEPT_MAX)
         self.work = Work(server.limits)
-        self.answerable: List[Connection] = []
         self.log_lines: List[str] = []
-        self.stops = 0          # of the server's, those that are seen to
+        self.stops = False
         self.turn = 0
-        self._listening: List[socket.socket] = []   # ready in this turn
+        # Those at which clients wait in this turn.  They are accepted at its
+        # end: by then those who were answered in it are IDLE, and can make
+        # room.
+        self._listening: List[socket.socket] = []
         self._share = share
         self._is_worker = share is not None
-        self._accepting = False
-        self._paused_until = 0.0
-        self._drain_until = 0.0
         self._second = -1
         self._read_clocks()
         self._due = self.now    # no select() lasts beyond it
         self.selector = selectors.DefaultSelector()
-        self.selector.register(server.waker.reader, READ, self._woken)
+        self.selector.register(server.wakeups, READ, self._woken)
         if parent >= 0:
             self.selector.register(parent, READ, functools.partial(
                 self._orphaned, parent))
-        self._set_accepting(True)
+        self._paused_until = self.now
+        self.resume_accepting()
         self.load()
 
     def load(self) -> None:
         """Use the certificate and the users that the server has just read."""
         self.tls = self.server.tls
         self.users = self.server.users
-        self.known.clear()      # some of their users may have lost access
-        self.work.forget_checks()
+        # A new one: some of their users may have lost access.
+        self.known = Cache(self.server.limits.KNOWN_MAX)
 
     def run(self) -> None:
         """Serve until the server is stopped, and all is finished."""
-        while not (self._drain_until and not any(self.connections)):
+        while not self.stops or any(self.connections):
             self._turn()
 
     def close(self) -> None:
         """Abort all connections, write the log, and close."""
-        self._end_all()
+        self._end(range(CLOSED))
         self._write_log()
         self.work.close()
         self.selector.close()
@@ -4226,36 +3933,29 @@ class Loop:
         """
         work = self.work
         ready = self.selector.select(
-            0 if work.run_queue or work.to_answer
-            else max(0, self._due - self.now))
+            0 if work.run_queue else max(0, self._due - self.now))
         self._read_clocks()
         self._look_anew()
-        for key, _ in ready:
-            try:
-                key.data()
-            except Exception as exc:
-                self._fail(getattr(key.data, "__self__", None), exc)
-        self._answer(self.answerable)
+        self._do([key.data for key, _ in ready])
+        self._answer()
         if work.run_queue:
             work.run(self._fail)
-        if work.to_answer:
-            self._answer(work.to_answer)
+            self._answer()
         if self._listening:
             self._look_anew()
             for sock in self._listening:
                 self._accept(sock)
             self._listening.clear()
-            self._answer(self.answerable)
+            self._answer()
         if self.now >= self._due:
             self._expire()
         if self.server.stops:
             self._drain()
         if work.jobs:
-            if work.waits_for_room():
-                self._end_slow_listings()
-            work.begin(self._spare())
-        for moment in work.asleep.values():
-            self.wake_by(moment)
+            self._end_slow_listings()
+            work.begin()
+            if work.rest_until > self.now:
+                self.wake_by(work.rest_until)
         self._write_log()
 
     def _look_anew(self) -> None:
@@ -4266,23 +3966,19 @@ class Loop:
         self.site.new_turn()
         self.work.new_turn(self.now)
 
-    def _answer(self, connections: "List[Connection]") -> None:
-        """Answer *connections*, and forget them."""
-        for connection in connections:
-            try:
-                connection.answer()
-            except Exception as exc:
-                self._fail(connection, exc)
-        connections.clear()
+    def _answer(self) -> None:
+        """Answer the connections that can be answered now."""
+        answerable = self.work.to_answer
+        self._do([connection.answer for connection in answerable])
+        answerable.clear()
 
-    def _attend(self, connection: Connection,
-                step: "Callable[[Connection], None]") -> None:
-        """Do a step of *connection*; an error ends only that connection."""
-        try:
-            if connection.state != CLOSED:
-                step(connection)
-        except Exception as exc:
-            self._fail(connection, exc)
+    def _do(self, steps: "Iterable[Callable[[], object]]") -> None:
+        """Do *steps*; an error ends the connection whose method it is."""
+        for step in steps:
+            try:
+                step()
+            except Exception as exc:
+                self._fail(getattr(step, "__self__", None), exc)
 
     def _fail(self, subject: object, exc: Exception) -> None:
         """Handle *exc*, which a step of *subject* has raised."""
@@ -4315,7 +4011,7 @@ class Loop:
 
         It may have come after this turn read the clock: so read it again.
         """
-        self.server.waker.take()
+        self.server.wakeups.recv(RECV_SIZE)
         self._read_clocks()
         if self.server.reload_asked:
             self.server.reload_now(quiet=self._is_worker)
@@ -4349,37 +4045,25 @@ class Loop:
         """Expire connections whose time is over; find the next deadline."""
         self._due = self.now + PATIENCE_MAX
         for state, seconds in enumerate(self.seconds):
-            oldest = self._oldest(state)
-            while oldest and self.now - oldest.began >= seconds:
-                self._attend(oldest, Connection.expire)
-                oldest = self._oldest(state)
-            for connection in self.connections[state]:
-                self.wake_by(connection.began + seconds)
-                break
-        for connection in list(self.connections[PREPARING]):
+            connections = self.connections[state]
+            while connections:
+                oldest = next(iter(connections))
+                if self.now - oldest.began < seconds:
+                    self.wake_by(oldest.began + seconds)
+                    break
+                if oldest in self.work.run_queue:
+                    oldest.enter(state)     # it waits for a step of ours
+                else:
+                    self._do([oldest.expire])
+        if self.connections[PREPARING]:
             self.wake_by(self.now + LEFT_LOOK)
-            # One that has half-closed looks the same: it gets LEFT_LOOK.
-            if (self.now - connection.began >= LEFT_LOOK
-                    and connection.has_left()):
-                self._attend(connection, Connection.abort)
-        self.work.wake()
-        if self._paused_until and self.now >= self._paused_until:
+            self._do([connection.abort for connection
+                      in self.connections[PREPARING]
+                      if self.now - connection.began >= LEFT_LOOK
+                      and connection.has_left()])
+        if self.now >= self._paused_until:
             self.resume_accepting()
-        for moment in filter(None, (self._paused_until, self._drain_until)):
-            self.wake_by(moment)
-
-    def _oldest(self, state: int) -> "Optional[Connection]":
-        """Return the connection that has been in *state* for longest.
-
-        For those that wait for a step of ours the time begins anew.
-        """
-        connections = self.connections[state]
-        for _ in range(len(connections)):
-            oldest = next(iter(connections))
-            if oldest not in self.work.run_queue:
-                return oldest
-            oldest.enter(state)
-        return None
+        self.wake_by(self._paused_until)
 
     # Connections.
 
@@ -4387,16 +4071,11 @@ class Loop:
         return sum(map(len, self.connections))
 
     def _spare(self) -> int:
-        """Return how many descriptors are left."""
-        return (self.server.descriptors_max - self.work.files()
-                - self._count())
-
-    def _listen(self, sock: socket.socket) -> None:
-        """Connections wait at *sock*: accept them at the end of the turn.
-
-        By then those who are answered in it are IDLE, and can make room.
-        """
-        self._listening.append(sock)
+        """Return how many more connections there may be, or listings."""
+        count = self._count()
+        files = self.work.contents.files
+        return min(self.server.max_connections,
+                   self.server.descriptors_max - files) - count
 
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
@@ -4404,31 +4083,23 @@ class Loop:
         if self._share:
             most = min(most, self._share.allows(self._count(), self.now))
             if not most:
-                self._pause(SHARE_LOOK)
+                self._pause(SHARE_WAIT / 10)    # then look whether they did
         for accepted in range(most):
-            is_full = (self._count() >= self.server.max_connections
-                       or self._spare() <= 0)
-            least = self._least_needed() if is_full else None
-            if is_full and not least:
+            is_full = self._spare() <= 0
+            if is_full and not self._least_needed():
                 self._pause(ROOM_GRACE / 4)
                 return
             try:
                 client, address = sock.accept()
-            except BlockingIOError:
-                return
             except OSError as exc:
-                if exc.errno not in EXHAUSTED:
-                    if not is_gone(exc):
-                        tell("accept: %s" % exc)
-                elif not accepted:  # else, perhaps, nobody waits any more
-                    least = self._least_needed()
-                    if least:
-                        self._attend(least, Connection.abort)
-                    else:
-                        self._pause(ROOM_GRACE / 4)
+                if exc.errno in EXHAUSTED:
+                    if not accepted:    # else, perhaps, nobody waits any more
+                        self._make_room()
+                elif not (isinstance(exc, BlockingIOError) or is_gone(exc)):
+                    tell("accept: %s" % exc)
                 return
-            if least:
-                self._attend(least, Connection.abort)
+            if is_full:
+                self._make_room()
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
@@ -4448,88 +4119,72 @@ class Loop:
         if self.form and not (self.proxies and peer[0] in self.proxies):
             who = self.form.who(*peer)
         connection = Connection(self, client, peer, who)
-        self._attend(connection, Loop._greet)
+        self._do([connection.on_ready])
 
-    @staticmethod
-    def _greet(connection: Connection) -> None:
-        """Read what came with the connection, or wait for TLS."""
-        if connection.loop.tls:
-            connection.enter(HANDSHAKE)
-            connection.watch(READ)
-            return
-        try:
-            connection.receive()
-        except BlockingIOError:
-            connection.enter(RECEIVING)
+    def _make_room(self) -> None:
+        """Close the connection that is needed least, or wait for one."""
+        least = self._least_needed()
+        if least:
+            self._do([least.abort])
+        else:
+            self._pause(ROOM_GRACE / 4)
 
     def _least_needed(self) -> "Optional[Connection]":
         """Return the connection that should make room, or None.
 
         In this order: the longest idle; the longest lingering; the one that
         has taken longest over its head, or over TLS's handshake; the one that
-        has taken none of its answer for longest; one in PREPARING that has
-        left.  Never one that was answered in this very turn, or that waits
-        for a step.
+        has taken none of its answer for longest.  Never one that was answered
+        in this very turn, or that waits for a step.
         """
-        for state in (IDLE, LINGERING, RECEIVING, HANDSHAKE, SENDING):
+        for state, grace in [
+                (IDLE, 0), (LINGERING, 0), (RECEIVING, ROOM_GRACE),
+                (HANDSHAKE, ROOM_GRACE), (SENDING, ROOM_GRACE)]:
             for connection in self.connections[state]:
-                if connection.began + PATIENCE[state] >= self.now:
+                if connection.began + grace >= self.now:
                     break
                 if connection not in self.work.run_queue:
                     return connection
-        return next(filter(Connection.has_left, self.connections[PREPARING]),
-                    None)
+        return None
 
     def _end_slow_listings(self) -> None:
-        """Close clients that take none of a listing, until there is room.
-
-        The one who has taken nothing for longest goes first.
+        """Close clients that take none of a listing, while others wait until
+        there is room for theirs; first those that have taken none for longest.
         """
         for connection in list(self.connections[SENDING]):
-            if connection.queue and any(
-                    source.pool is self.work.listings
-                    for source in connection.queue[-1][1].sources()):
-                due = connection.began + LISTING_GRACE
+            if not self.work.waits_for_room():
+                break
+            if any(source.pool is self.work.listings
+                   for _, answer in connection.queue
+                   for source in answer.sources()):
+                due = connection.began + LEFT_LOOK
                 if self.now < due:
                     self.wake_by(due)
                     break
-                self._attend(connection, Connection.abort)
-                if not self.work.waits_for_room():
-                    break
+                self._do([connection.abort])
 
     def _pause(self, duration: float) -> None:
-        """Accept nothing for *duration* seconds at most."""
-        self._set_accepting(False)
+        """Leave new clients waiting in the kernel, for *duration* seconds, or
+        until there is room.
+        """
+        for sock in self.server.listeners:
+            with contextlib.suppress(KeyError):     # not watched
+                self.selector.unregister(sock)
         self._paused_until = self.now + duration
         self.wake_by(self._paused_until)
 
     def resume_accepting(self) -> None:
         """Accept again, after a pause."""
-        if not (self._accepting or self.server.stops):
-            self._set_accepting(True)
-
-    def _set_accepting(self, accepting: bool) -> None:
-        """Watch the listeners, or leave new clients waiting in the kernel."""
-        self._paused_until = 0.0
-        if accepting == self._accepting:
+        if self._paused_until == NEVER or self.server.stops:
             return
-        watched = []
+        self._paused_until = NEVER
         try:
             for sock in self.server.listeners:
-                if accepting:
-                    self.selector.register(sock, READ, functools.partial(
-                        self._listen, sock))
-                    watched.append(sock)
-                else:
-                    self.selector.unregister(sock)
+                self.selector.register(sock, READ, functools.partial(
+                    self._listening.append, sock))
         except OSError as exc:  # of epoll: out of memory or of watches
             tell("cannot listen for a moment: %s" % exc)
-            for sock in watched:
-                self.selector.unregister(sock)
-            self._paused_until = self.now + PAUSE
-            self.wake_by(self._paused_until)
-        else:
-            self._accepting = accepting
+            self._pause(PAUSE)
 
     # Answers.
 
@@ -4539,43 +4194,47 @@ class Loop:
 
         Raise NotReady if a job must make something first.
         """
-        request = self.known.get(head)
-        if request is None:
-            try:
+        request: Optional[Request] = self.known.get(head)
+        try:
+            if request is None:
                 request = parse_request(head)
-            except HTTPError as error:
-                request = unparsed_request(head)
-                return request, self.refusal(request, error)
-            if self.users:
-                try:
+                if self.users:
                     self.users.admit(request, self._client(
                         connection, request)[0], self.work)
-                except HTTPError as error:
-                    return request, self._render(request, error_answer(error))
-            if len(head) <= KNOWN_HEAD_MAX:
-                self.known.put(head, request, KNOWN_OBJECTS
-                               + KNOWN_TEXT * len(head))
-        answer = self.kept.get(request.key)
-        if answer and answer.turn != self.turn:
-            answer = self.renewed(request.key, answer)
-        if answer is None or answer.rest and not self._may_hold(answer):
-            answer = self._new_answer(request, connection)
+                if len(head) <= KNOWN_HEAD_MAX:
+                    # Measured: the objects, and ten bytes of text for each.
+                    self.known.put(head, request, 4 * KIB + 10 * len(head))
+            answer = self.renewed(request.key)
+            if answer is None or answer.rest and not self._may_hold(answer):
+                answer = self._new_answer(request, connection.since)
+        except NotReady:
+            raise
+        except HTTPError as error:
+            request = request or unparsed_request(head)
+            answer = self.render(request, error_answer(error))
+        except Exception:
+            tell_traceback()
+            request = request or unparsed_request(head)
+            answer = self.render(request, error_answer(HTTPError(
+                500, DETAIL_OF_STATUS[500])), "close")
         return request, answer
 
-    def renewed(self, key: str, answer: Answer) -> "Optional[Answer]":
-        """Return the *answer* kept for *key*, with the present Date.
+    def renewed(self, key: str) -> "Optional[Answer]":
+        """Return the Answer kept for *key*, with the present Date.
 
-        Return None if the files that it depends on have changed.  An answer
-        is made once and sent again in later turns; in a later second only its
-        Date is replaced.
+        Return None if there is none, or if the files that it depends on have
+        changed.  An answer is made once and sent again in later turns; in a
+        later second only its Date is replaced.
         """
-        assert answer.facts is not None, "kept, so it rests on some"
-        if not self.site.holds(answer.facts):
-            self.kept.drop(key)
-            return None
-        if answer.date is not self.date:
-            answer = self.kept[key] = answer.redated(self.date)
-        answer.turn = self.turn
+        answer: Optional[Answer] = self.kept.get(key)
+        if answer and answer.turn != self.turn:
+            assert answer.facts is not None, "kept, so it rests on some"
+            if not self.site.holds(answer.facts):
+                self.kept.drop(key)
+                return None
+            if answer.date is not self.date:
+                answer.redate(self.date)
+            answer.turn = self.turn
         return answer
 
     def _may_hold(self, answer: Answer) -> bool:
@@ -4583,47 +4242,29 @@ class Loop:
         return all(source.users or source.pool.has_room(len(source.data))
                    for source in answer.sources())
 
-    def sends_at_once(self, answer: Answer) -> bool:
-        """Return whether the rest of *answer* is sent with its head.
-
-        If this turn has lasted too long already, it is sent in steps.
-        """
-        return (answer.rest_in_memory and HAS_SENDMSG and not self.tls
-                and self.clock() - self.now
-                < self.server.limits.TURN_SECONDS)
-
-    def _new_answer(self, request: Request, connection: Connection) -> Answer:
+    def _new_answer(self, request: Request, arrived: float) -> Answer:
         """Return a new answer to *request*, kept if it may be sent again."""
-        try:
-            answer = respond(
-                request, self.site, self.work, self.wall, connection.since
-                if connection.state == PREPARING else self.now)
-            self._render(request, answer)
-        except NotReady:
-            raise
-        except Exception:
-            tell_traceback()
-            return self.refusal(request, HTTPError(
-                500, DETAIL_OF_STATUS[500]))
+        answer = self.render(request, respond(
+            request, self.site, self.work, self.wall, arrived))
         if (answer.facts is not None and not self.stops
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(
                 request.key, answer, len(request.key) + 2 * len(answer.data)
-                + KEPT_FACT * (2 + len(answer.facts))
+                + KIB * (2 + len(answer.facts))     # of objects
                 + sum(len(source.data) for source in answer.sources()))
         return answer
 
-    def _render(self, request: Request, answer: Answer,
-                connection: str = "") -> Answer:
-        """Make *answer* ready to be sent to *request*; return it."""
-        if not connection:
-            connection = "close" if self.stops else request.connection
-        return answer.render(connection, self.date, self.turn,
-                             request.method != "HEAD", self.server.headers)
+    def render(self, request: Request, answer: Answer,
+               connection: str = "") -> Answer:
+        """Make *answer* ready to be sent to *request*; return it.
 
-    def refusal(self, request: Request, error: HTTPError) -> Answer:
-        """Return the answer for *error*, which closes the connection."""
-        return self._render(request, error_answer(error), "close")
+        *connection* is the Connection field, if it is not the request's.
+        """
+        if self.stops:
+            connection = "close"
+        return answer.render(
+            connection or request.connection, self.date, self.turn,
+            request.method != "HEAD", self.server.headers)
 
     def who(self, connection: Connection, request: Request) -> str:
         """Return what the log line of a proxy's *request* begins with."""
@@ -4649,110 +4290,72 @@ class Loop:
         """Close connections that wait for a request; let others finish."""
         server = self.server
         if not self.stops:
-            self.stops = 1
-            self._drain_until = self.now + DRAIN_TIMEOUT
-            self.wake_by(self._drain_until)
+            self.stops = True
+            self._stopped_at = self.now
             if self._share:
                 self._share.publish(Share.ABSENT)
                 self._share = None
             if not self._is_worker:
                 server.say_who_is_served(
                     self._count() - len(self.connections[IDLE]))
-            self.kept.clear()   # from now on, answers say Connection: close
+            # From now on, answers say Connection: close.
+            self.kept = Cache(server.limits.KEPT_MAX)
             for sock in server.listeners:   # else they would be reset
                 self._accept(sock, LISTEN_BACKLOG)
-            self._set_accepting(False)
+            self._pause(DRAIN_TIMEOUT)
             server.close_listeners()
             server.wake()
             return  # one more turn, for requests that have arrived already
-        silent_until = self._drain_until - DRAIN_TIMEOUT + (
+        drain_until = self._stopped_at + DRAIN_TIMEOUT
+        silent_until = self._stopped_at + (
             DRAIN_SILENT_TLS if self.tls else DRAIN_SILENT)
-        is_over = self.now >= silent_until
-        if not is_over:
+        if server.stops > 1 or self.now >= drain_until:
+            self._end(range(CLOSED))
+        elif self.now >= silent_until:
+            self._end([IDLE, RECEIVING, HANDSHAKE], True)
+            self.wake_by(drain_until)
+        else:
+            self._end([IDLE])
             self.wake_by(silent_until)
-        for state in (IDLE, RECEIVING, HANDSHAKE) if is_over else (IDLE,):
-            for connection in list(self.connections[state]):
-                if not connection.buffer.strip(b"\r\n"):
-                    self._attend(connection, Connection.abort)
-        if server.stops > 1 or self.now >= self._drain_until:
-            self._end_all()
 
-    def _end_all(self) -> None:
-        for connections in self.connections:
-            for connection in list(connections):
-                self._attend(connection, Connection.abort)
+    def _end(self, states: "Iterable[int]", is_silent: bool = False) -> None:
+        """Abort the connections in *states*, or those that sent nothing."""
+        for state in states:
+            self._do([connection.abort for connection
+                      in self.connections[state] if not (
+                          is_silent and connection.buffer.strip(b"\r\n"))])
 
 # ---- Server -----------------------------------------------------------------
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Waker:
-    """A socket pair with which signals and threads interrupt select()."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = socket.socketpair()
-        self.reader.setblocking(False)
-        self.writer.setblocking(False)
-
-    def wake(self) -> None:
-        """Make the reader ready.  Safe in any thread and signal handler."""
-        # Where it is full, or closed, nobody sleeps.
-        with contextlib.suppress(OSError):
-            self.writer.send(b"\0")
-
-    def take(self) -> None:
-        """Read the wake-ups; flags of the Server say what they were for."""
-        with contextlib.suppress(BlockingIOError):
-            self.reader.recv(RECV_SIZE)
-
-    def close(self) -> None:
-        """Close both ends."""
-        self.reader.close()
-        self.writer.close()
-
-
 class Server:
     """A web server for one folder.  It listens from the start.
 
-    directory           the folder that is served
-    port                0 for a free one; see url
-    bind                address or name, or several, to listen at; "::" is
-                        every address of both families, "unix:PATH" a socket
-                        in the file system
-    sockets             sockets that listen already, in place of port and bind
-    listing, dotfiles, follow_symlinks
-                        list folders; serve hidden names; follow links that
-                        lead out of the folder
-    spa, head           /index.html for paths that do not exist; answer HEAD
-    headers             (name, value) pairs for every response, in place of
-                        its own fields of these names; none of RESERVED_FIELDS
-    access_log          an AccessLog, or None
-    trusted_proxies     addresses and networks of proxies, and "unix:": their
-                        X-Forwarded-For tells the client's address to the log
+    Most arguments mean what the options of these names do, see --help; names
+    of files are None for none.  The others, and what differs:
+
+    port        0 for a free one; see url
+    bind        an address, a name, "unix:PATH", or several of these
+    sockets     sockets that listen already, in place of port and bind
+    listing     whether folders are listed
+    headers     (name, value) pairs, none of RESERVED_FIELDS
+    access_log  an AccessLog, or None
     max_connections     None for what the open-file limit allows, which only
-                        the command raises
-    idle_timeout, request_timeout
-                        seconds, see STATES
-    tls_cert, tls_key, tls_password_file
-                        names of files, see tls_context(); None for plain HTTP
-    auth_file           name of a file, see Users; None to answer everyone
-    limits              changes to the numbers of Limits, by name
-    clock               the monotonic clock, in seconds, for deadlines; after
-                        changing what it tells, call wake()
-    wrap                called with each accepted socket; returns what takes
-                        its place, with the same methods (not with TLS, which
-                        needs the socket itself)
+                the command raises
+    limits      changes to the numbers of Limits, by name
+    clock       the monotonic clock, in seconds, for deadlines; after changing
+                what it tells, call wake()
+    wrap        called with each accepted socket; returns what takes its place,
+                with the same methods (not with TLS, which needs the socket)
 
     Raise StartError, which is an OSError and a ValueError, when it cannot
     listen, or cannot use a folder or a file; ValueError for a wrong argument.
 
     serve_forever() and shutdown() are those of socketserver, but a Server
     that has ended cannot be used again: RuntimeError.  In a `with` statement
-    it runs in a thread of its own until the block ends:
-
-        with httpd.Server(directory="htdocs", port=0) as server:
-            urllib.request.urlopen(server.url)
+    it runs in a thread of its own until the block ends.
     """
 
     def __init__(self, directory: str = ".", port: int = PORT,
@@ -4795,15 +4398,26 @@ class Server:
         self.stops = 0
         self.reload_asked = False
         self._loop: Optional[Loop] = None
-        self._is_closed = False
         self._handles_signals = False
-        self._thread: Optional[threading.Thread] = None
         self._serving = threading.Lock()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
-        self.socket_files = socket_files(made)
+        self.socket_paths = socket_paths(made)  # to be removed at the end
         self._listen_at(list(sockets or made))
-        self.waker = Waker()
+        self._open_waker()
+
+    def _open_waker(self) -> None:
+        """Make the sockets by which signals and threads end a select().
+
+        Other attributes say what they want.
+        """
+        self.wakeups, self._waker = socket.socketpair()     # read, written
+        self.wakeups.setblocking(False)
+        self._waker.setblocking(False)
+
+    def _close_waker(self) -> None:
+        self.wakeups.close()
+        self._waker.close()
 
     def _listen_at(self, listeners: "List[socket.socket]") -> None:
         """Prepare *listeners* for use, and tell their URLs."""
@@ -4822,7 +4436,14 @@ class Server:
 
         Raise StartError if there are too few.
         """
-        limit = descriptors_possible()
+        limit = 512     # which select() takes on Windows
+        with contextlib.suppress(ImportError):
+            import resource
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            if limit == resource.RLIM_INFINITY:
+                limit = MIB
+        if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+            limit = min(limit, 1024)    # FD_SETSIZE
         reserve = FD_RESERVE // 2   # for what else is open, and one more file
         if limit <= reserve:
             raise StartError(
@@ -4833,14 +4454,15 @@ class Server:
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        self.descriptors_max = limit - reserve  # connections, and these files
+        # Connections, and these files; listings in the making have theirs.
+        self.descriptors_max = max(
+            possible + 1, limit - reserve - JOBS_MAX * LISTING_FILES)
 
     # What its owner calls.
 
     def __enter__(self) -> "Server":
         self._begin()
-        self._thread = threading.Thread(target=self.run, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self.run, daemon=True).start()
         return self
 
     def __exit__(self, kind: object, *exc_info: object) -> None:
@@ -4854,18 +4476,20 @@ class Server:
 
         Where a `with` statement's thread serves already, wait for its end.
         """
-        if self._thread and not self._is_closed:
-            self._thread.join()
-        else:
-            self._begin()
-            self.run()
+        if self._serving.locked():
+            with self._serving:
+                return
+        self._begin()
+        self.run()
 
-    def _begin(self) -> None:
+    def _begin(self, share: "Optional[Share]" = None,
+               parent: int = -1) -> None:
         """Raise RuntimeError where it would serve nobody, or twice."""
-        if self._is_closed or self._loop:
+        if self._loop or not self.listeners:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
-        self._loop = Loop(self)
+        self._loop = Loop(self, share, parent)
+        self._serving.acquire()
 
     def shutdown(self) -> None:
         """Stop, and wait until what is in flight is finished.
@@ -4873,8 +4497,6 @@ class Server:
         Not from the thread that serves: it would wait for itself.
         """
         self.stop()
-        if self._thread:
-            self._thread.join()
         with self._serving:
             pass
 
@@ -4903,20 +4525,21 @@ class Server:
 
         Safe as stop() is.
         """
-        self.waker.wake()
+        # Where it is full, or closed, nobody sleeps.
+        with contextlib.suppress(OSError):
+            self._waker.send(b"\0")
 
     def server_close(self) -> None:
         """Close all sockets for good; a second call is harmless."""
-        self._is_closed = True
         if self._loop:
             self._loop.close()
             self._loop = None
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
-        self.waker.close()
+        self._close_waker()
         self.close_listeners()
-        remove_socket_files(self.socket_files)
+        remove_stale_sockets(self.socket_paths)
 
     def handle_signals(self) -> None:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
@@ -4932,7 +4555,7 @@ class Server:
             else:
                 self.reload()
         # The wake-up reaches select() also where the signal came just before.
-        signal.set_wakeup_fd(self.waker.writer.fileno())
+        signal.set_wakeup_fd(self._waker.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self.stop())
@@ -4943,31 +4566,33 @@ class Server:
 
     def run(self) -> None:
         """Serve until the end."""
-        assert self._loop, "serve_forever() makes it, or become_worker()"
-        with self._serving:
+        assert self._loop, "_begin() makes it"
+        try:
             self._loop.run()
+        finally:
+            self._serving.release()
 
     def close_listeners(self) -> None:
         """Refuse new connections, unless another process listens, too."""
         for sock in self.listeners:
             sock.close()
+        self.listeners = []
 
     def become_worker(self, share: "Share", parent: int) -> None:
         """Set up a new process to obey the signals of its Supervisor.
 
-        *share* and *parent* are for its Loop.
-
         Each of them counts once: a whole group of processes may get it, and
         the Supervisor sends it, too.  It also removes the sockets' files.
+        *share* and *parent* are for the Loop.
         """
-        self.socket_files = {}
-        self.waker.close()
-        self.waker = Waker()
+        self.socket_paths = []
+        self._close_waker()
+        self._open_waker()
         self.handle_signals()
         for number, stops in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
                               (signal.SIGQUIT, 2)]:
             signal.signal(number, functools.partial(self._stop_at, stops))
-        self._loop = Loop(self, share, parent)
+        self._begin(share, parent)
 
     def say_who_is_served(self, count: int) -> None:
         """Say at a terminal why the end takes a while."""
@@ -4975,11 +4600,14 @@ class Server:
             tell("clients are still served: %d; Ctrl-C again ends at once."
                  % count)
 
-    def _load_named_files(self) -> None:
+    def _load_named_files(self, again: bool = False) -> None:
         """Read the files that were named; all of them, or change nothing.
 
-        Raise StartError.
+        Raise StartError; *again* for one that is a pipe now, too.
         """
+        for path in filter(None, self.named_files if again else ()):
+            if not os.path.isfile(path) and os.path.exists(path):
+                raise StartError("%s is no file any more." % path)
         cert, key, password_file, auth_file = self.named_files
         # Not by truth: --tls-cert '' is an error, not plain HTTP.
         tls = None if cert is None or key is None else tls_context(
@@ -4991,19 +4619,16 @@ class Server:
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; *quiet*: say nothing."""
         self.reload_asked = False
-        loads = [self.access_log.reopen] if self.access_log else []
-        for load in loads + [self._reload_named_files]:
+        loads: List[Callable[[], None]] = [
+            functools.partial(self._load_named_files, again=True)]
+        if self.access_log:
+            loads.insert(0, self.access_log.reopen)
+        for load in loads:
             try:
                 load()
             except StartError as exc:
                 if not quiet:
                     tell("%s What it had before stays." % exc)
-
-    def _reload_named_files(self) -> None:
-        for path in filter(None, self.named_files):
-            if not os.path.isfile(path) and os.path.exists(path):
-                raise StartError("%s is no file any more." % path)
-        self._load_named_files()
 
 
 def check_folder(directory: str) -> None:
@@ -5021,27 +4646,13 @@ def check_folder(directory: str) -> None:
             " -d DIR" % (directory or "''", why), exc.errno)
 
 
-def descriptors_possible() -> int:
-    """Return the limit of open files, as far as it can be used."""
-    limit = 512     # which select() takes on Windows
-    with contextlib.suppress(ImportError):
-        import resource
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if limit == resource.RLIM_INFINITY:
-            limit = MIB
-    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
-        limit = min(limit, FD_SETSIZE)
-    return limit
-
-
 def raise_descriptor_limit() -> None:
-    """Raise the limit of open files, of this whole process, as far as allowed.
-    """
+    """Raise this process's limit of open files as far as allowed."""
     with contextlib.suppress(ImportError):
         import resource
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # macOS refuses an infinite one.
-        for limit in (hard, max(soft, OPEN_MAX)):
+        # macOS refuses an infinite one; it allows 10,240.
+        for limit in (hard, max(soft, 10240)):
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
                 break
@@ -5054,42 +4665,38 @@ class Share:
     """How many connections each worker has, in shared memory.
 
     They accept from the same sockets, and whoever is awake takes what is
-    there: one of two workers took all of 64 connections that came at once, and
-    up to 42 that came one by one.  (With sockets of their own, SO_REUSEPORT,
-    the kernel spreads by a hash: up to 47 to one; and what waits at a worker
-    that dies is lost.)  So a worker that has more than its share leaves new
-    connections to the others for a moment; if none of them comes, it takes a
-    few.  *index* is this worker's place.
+    there: one of two workers took all of 64 connections that came at once.
+    (With SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and what
+    waits at a worker that dies is lost.)  So one that has more than its share
+    leaves new connections to the others for a moment; if none of them comes,
+    it takes a few.  *index* is this worker's place.
     """
 
-    ABSENT = 2**32 - 1      # this place has no worker, or a draining one
+    ABSENT = -1     # for a place that has no worker, or a draining one
 
     def __init__(self, count: int):
         import mmap
-        self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
-        for self.index in range(count):
-            self.publish(self.ABSENT)
+        self.index = 0
+        # Of each worker, one more than its connections.
+        self._places = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
         self._leaves_until = 0.0
 
     def publish(self, count: int) -> None:
         """Let all know that the worker *index* has *count* connections."""
-        self._counts[self.index] = count
+        self._places[self.index] = count + 1
 
     def allows(self, count: int, now: float) -> int:
         """Return how many more this worker, which has *count*, may accept."""
         self.publish(count)
-        counts = [count for count in self._counts if count != self.ABSENT]
+        counts = [place - 1 for place in self._places if place]
         fair = sum(counts) / len(counts)
         spare = int(fair + fair / 16) + SHARE_SLACK - count
-        if spare > 0:
-            self._leaves_until = 0.0
-            return spare
-        if not self._leaves_until:
+        if spare <= 0 and not self._leaves_until:
             self._leaves_until = now + SHARE_WAIT
-        if now < self._leaves_until:
+        if spare <= 0 and now < self._leaves_until:
             return 0
         self._leaves_until = 0.0
-        return SHARE_STEP
+        return max(spare, SHARE_SLACK)
 
 
 class Supervisor:
@@ -5097,26 +4704,26 @@ class Supervisor:
 
     It serves nobody itself, and passes on the signals that it gets: SIGHUP,
     SIGTERM for the end, and SIGQUIT for the end at once.  A worker also ends
-    when the pipe from its supervisor closes.  By the place of a worker:
+    when the pipe from its supervisor closes.  Of each worker it knows:
 
-    pids    of the processes, 0 where there is none
-    dues    when that was, or another is to be, forked
-    waits   seconds from the loss of one to the next; 0 after a good start
+    number  from 1 on; another worker that takes its place has it, too
+    pid     of its process, 0 when it has ended
+    due     when it was, or another is to be, forked
+    wait    seconds from its end to the next; 0 after a good start
     """
 
     def __init__(self, server: Server, count: int):
         self._server = server
-        self._pids = [0] * count
-        self._dues = [time.monotonic()] * count
-        self._waits = [0.0] * count
+        self._workers = [
+            SimpleNamespace(number=number, pid=0, due=time.monotonic(), wait=0)
+            for number in range(1, count + 1)]
         self._share = Share(count)
         self._pipe = os.pipe()
         self._kill_at = float("inf")
         self._status = 0    # for exit(): 1 if a worker has not finished
 
     def run(self) -> int:
-        """Return the exit status, when a signal has come and all have ended.
-        """
+        """Return the exit status, once a signal came and all have ended."""
         server = self._server
         signal.signal(signal.SIGCHLD, lambda *_: server.wake())
         while True:
@@ -5125,18 +4732,19 @@ class Supervisor:
                 self._signal(signal.SIGHUP)
             due = self._mind()
             if server.stops:
-                if not any(self._pids):
+                if not any(worker.pid for worker in self._workers):
                     return self._status
                 due = self._end()
             # Made anew each time: a child would share an epoll that is kept.
             with selectors.DefaultSelector() as selector:
-                selector.register(server.waker.reader, READ)
-                selector.select(max(0, due - time.monotonic()))
-            server.waker.take()
+                selector.register(server.wakeups, READ)
+                if selector.select(max(0, due - time.monotonic())):
+                    server.wakeups.recv(RECV_SIZE)
 
     def _signal(self, number: int) -> None:
-        for pid in filter(None, self._pids):
-            os.kill(pid, number)
+        for worker in self._workers:
+            if worker.pid:
+                os.kill(worker.pid, number)
 
     def _end(self) -> float:
         """Tell the workers to end; return when to kill those that hang."""
@@ -5154,81 +4762,76 @@ class Supervisor:
         """See who has ended, and start others; return when to look again."""
         now = time.monotonic()
         due = now + PATIENCE_MAX
-        for index, pid in enumerate(self._pids):
-            if pid:
-                self._reap(index, pid)
-            elif self._dues[index] <= now and not self._server.stops:
-                self._fork(index)
-            if not self._pids[index]:
-                due = min(due, self._dues[index])
+        for worker in self._workers:
+            if worker.pid:
+                self._reap(worker)
+            elif worker.due <= now and not self._server.stops:
+                self._fork(worker)
+            if not worker.pid:
+                due = min(due, worker.due)
         return due
 
-    def _fork(self, index: int) -> None:
-        """Start a worker in the place *index*; return in the supervisor."""
-        self._dues[index] = time.monotonic()
-        # A signal to the new process waits until it has its own handlers.
+    def _fork(self, worker: SimpleNamespace) -> None:
+        """Start the *worker*; return in the supervisor alone."""
+        worker.due = time.monotonic()
+        # The new process gets none until it has its own handlers.
         signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
                    signal.SIGHUP]
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
-            self._pids[index] = os.fork()
-            if not self._pids[index]:
-                self._work(index, signals)
+            worker.pid = os.fork()
+            if not worker.pid:
+                self._share.index = worker.number - 1
+                self._work(signals)
         except OSError as exc:
-            self._lose(index, "cannot be started: %s" % exc.strerror)
+            self._lose(worker, "cannot be started: %s" % exc.strerror)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
-    def _work(self, index: int, signals: "List[signal.Signals]") -> None:
-        """Be the worker in the place *index*, until its end."""
+    def _work(self, signals: "List[signal.Signals]") -> None:
+        """Be a worker, until its end.  *signals* wait for its handlers."""
         status = 1
         try:
-            reader, writer = self._pipe
-            os.close(writer)
-            self._share.index = index
+            os.close(self._pipe[1])
             self._share.publish(0)
-            self._server.become_worker(self._share, reader)
+            self._server.become_worker(self._share, self._pipe[0])
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-            serve(self._server, self._server.run)
-            status = 0
+            status = serve(self._server, self._server.run)
         except BaseException:
             tell_traceback()
         finally:
             os._exit(status)
 
-    def _reap(self, index: int, pid: int) -> None:
-        """See whether the worker *pid* has ended; say so if it is too early.
-        """
-        ended, status = os.waitpid(pid, os.WNOHANG)
+    def _reap(self, worker: SimpleNamespace) -> None:
+        """See whether the *worker* has ended; say so if it is too early."""
+        ended, status = os.waitpid(worker.pid, os.WNOHANG)
         if not ended:
             return
-        self._pids[index] = 0
-        self._share.index = index
+        worker.pid = 0
+        self._share.index = worker.number - 1
         self._share.publish(Share.ABSENT)
-        how = "(process %d) ended with status %d" % (pid, status >> 8)
+        how = "(process %d) ended with status %d" % (ended, status >> 8)
         if os.WIFSIGNALED(status):
             how = "(process %d) was killed by signal %d" % (
-                pid, os.WTERMSIG(status))
+                ended, os.WTERMSIG(status))
         if not self._server.stops:
-            self._lose(index, how)
+            self._lose(worker, how)
         elif status:
             self._status = 1
-            tell("worker %d %s before it had finished" % (index + 1, how))
+            tell("worker %d %s before it had finished" % (worker.number, how))
 
-    def _lose(self, index: int, how: str) -> None:
+    def _lose(self, worker: SimpleNamespace, how: str) -> None:
         """Say *how* a worker was lost, and when another comes."""
         now, wait = time.monotonic(), 0.0
-        if now - self._dues[index] <= STEADY:
-            wait = min(max(2 * self._waits[index], RESTART_WAIT),
-                       RESTART_WAIT_MAX)
-        self._waits[index], self._dues[index] = wait, now + wait
+        if now - worker.due <= STEADY:
+            wait = min(max(2 * worker.wait, RESTART_WAIT), RESTART_WAIT_MAX)
+        worker.wait, worker.due = wait, now + wait
         tell("worker %d %s; another takes its place%s" % (
-            index + 1, how, " in %.1f s" % wait if wait else ""))
+            worker.number, how, " in %.1f s" % wait if wait else ""))
 
 
 def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
-    """Do *run*, which serves until a signal ends it; return its exit status.
-    """
+    """Do *run*, until a signal ends it; return the exit status."""
     try:
         return run() or 0
     finally:
@@ -5252,12 +4855,6 @@ examples:
 """
 
 
-def wrong(why: str) -> Exception:
-    """Return the exception with which a converter tells argparse *why*."""
-    import argparse
-    return argparse.ArgumentTypeError(why)
-
-
 def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
            text: str) -> float:
     """Return the number in *text*: an int or a float, as *kind* says.
@@ -5267,7 +4864,7 @@ def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
     pattern = "[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(\.[0-9]{1,9})?"
     if re.fullmatch(pattern, text) and low <= kind(text) <= high:
         return kind(text)
-    raise wrong("'%s' is not %s" % (text, what))
+    raise argparse.ArgumentTypeError("'%s' is not %s" % (text, what))
 
 
 def workers(text: str) -> float:
@@ -5287,19 +4884,10 @@ def header(text: str) -> "Tuple[str, str]":
     try:
         ((name, value),) = parse_fields([text.encode("latin-1")]).items()
     except (HTTPError, UnicodeEncodeError):
-        raise wrong("%r is not 'Name: value'" % text)
+        raise argparse.ArgumentTypeError("%r is not 'Name: value'" % text)
     if name in RESERVED_FIELDS:
-        raise wrong("%s is not to be set by an option" % name)
+        raise argparse.ArgumentTypeError("%s is not to be set" % name)
     return text.partition(":")[0], value
-
-
-def proxy(text: str) -> str:
-    """Return *text*; ArgumentTypeError unless TrustedProxies takes it."""
-    try:
-        TrustedProxies([text])
-    except ValueError as exc:
-        raise wrong("%s; name an address, a network or unix:" % exc)
-    return text
 
 
 # Groups of options: each has names, a word for its value unless it is a flag,
@@ -5350,7 +4938,7 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, **REPEATED},
     "--bind": REPEATED,
     "--log-format": {"choices": sorted(LOG_FORMS), "default": "combined"},
-    "--trusted-proxy": {"type": proxy, **REPEATED},
+    "--trusted-proxy": REPEATED,
     "--workers": {"type": workers, "default": 1},
     "--max-connections": {"type": ABOVE_0},
     "--idle-timeout": {"type": SECONDS_ABOVE_0, "default": IDLE_TIMEOUT},
@@ -5358,9 +4946,8 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
 }
 
 
-def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
+def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
     """Return the options in *argv*; exit where they are wrong."""
-    import argparse
     parser = argparse.ArgumentParser(
         "httpd.py", "httpd.py [options] [port]", epilog=EXAMPLES,
         description="Serve the files of a folder over HTTP/1.1.",
@@ -5383,7 +4970,7 @@ def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
             group.add_argument(*names.split(", "), help=text, **settings)
     known = re.findall("--[a-z-]+", OPTIONS) + ["--help", "--version"]
     # allow_abbrev=False would do it, but before Python 3.8 refuses "-w2", too.
-    for word in argv[:argv.index("--") if "--" in argv else None]:
+    for word in argv:
         name = word.partition("=")[0]
         if re.match("--[a-z]", name) and name not in known:
             parser.error("unrecognized arguments: %s" % word)
@@ -5391,6 +4978,12 @@ def parsed_options(argv: "Sequence[str]") -> "argparse.Namespace":
     if args.tls_cert is None and not (
             args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
+    try:
+        if args.trusted_proxy:
+            TrustedProxies(args.trusted_proxy)
+    except ValueError as exc:
+        parser.error("argument --trusted-proxy: %s; name an address, a network"
+                     " or unix:" % exc)
     return args
 
 
@@ -5408,47 +5001,38 @@ def fill_standard_descriptors() -> None:
     os.close(fd)
 
 
-# Imported before root's rights go: Python's own files may be for root alone,
-# as in /root.
-IMPORTED_LATER = ("base64", "datetime", "encodings.ascii",
-                  "encodings.latin_1", "hashlib", "heapq", "hmac",
-                  "ipaddress", "json", "mmap", "traceback", "urllib.parse",
-                  "zlib")
-
-
 def become(name: str, paths: "Iterable[str]") -> None:
     """Become the user *name* for good, and give it the socket *paths*.
 
     Raise StartError if that fails.
     """
-    for module in IMPORTED_LATER:
+    # What is imported later: the user may have no right to read it, in /root.
+    for module in ("base64", "datetime", "encodings.ascii",
+                   "encodings.latin_1", "hashlib", "heapq", "hmac",
+                   "ipaddress", "json", "mmap", "traceback", "urllib.parse",
+                   "zlib"):
         __import__(module)
-    why = ""
     try:
         import pwd
-        _, _, uid, gid, *_ = pwd.getpwnam(name)
+        uid, gid = pwd.getpwnam(name)[2:4]
         if not uid:
-            why = "that is root, whose rights are to be given up"
-        elif os.geteuid():
-            why = ("only root can become another user; start it as root, or"
-                   " leave out --user")
-        else:
-            for path in paths:  # not through a link put there meanwhile
-                os.chown(path, uid, gid, follow_symlinks=False)
-            os.initgroups(name, gid)
-            os.setgid(gid)
-            os.setuid(uid)  # by root: the real, the effective and the saved ID
-            with contextlib.suppress(PermissionError):
-                os.setuid(0)
-            if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) != (
-                    uid, uid, gid, gid):
-                why = "rights of root are left"
+            raise ValueError("that is root, whose rights are to be given up")
+        if os.geteuid():
+            raise ValueError("only root can become another user; start it as"
+                             " root, or leave out --user")
+        for path in paths:  # not through a link put there meanwhile
+            os.chown(path, uid, gid, follow_symlinks=False)
+        os.initgroups(name, gid)
+        os.setgid(gid)
+        os.setuid(uid)  # by root: the real, the effective and the saved ID
+        with contextlib.suppress(PermissionError):
+            os.setuid(0)
+            raise ValueError("rights of root are left")
     except (ImportError, KeyError):
-        why = "there is no user of that name"
-    except OSError as exc:
-        why = str(exc.strerror)
-    if why:
-        raise StartError("cannot become %s: %s." % (name or "''", why))
+        raise StartError("cannot become %s: there is no user of that name."
+                         % (name or "''"))
+    except (OSError, ValueError) as exc:
+        raise StartError("cannot become %s: %s." % (name, exc))
 
 
 # Home folders, and those that hold them.
@@ -5473,8 +5057,8 @@ def private_things(root: bytes) -> "List[str]":
     names = sorted(ascii(os.fsdecode(name))[1:-1] for name in os.listdir(root)
                    if re.fullmatch(PRIVATE, name))
     if names:
-        more = len(names) - EXPOSED_SHOWN
-        found.append("it holds " + ", ".join(names[:EXPOSED_SHOWN])
+        more = len(names) - 5
+        found.append("it holds " + ", ".join(names[:5])
                      + (" and %d more" % more if more > 0 else ""))
     return found
 
@@ -5501,11 +5085,14 @@ def announce(server: Server) -> None:
                        lambda _: own_address(), url)
         if found != url:    # which is every address
             tell("other machines find it at " + found)
-    log = server.access_log.file() if server.access_log else None
+    private = list(filter(None, server.named_files[1:]))    # not the cert
+    if server.access_log:
+        private.append(server.access_log.path
+                       or os.path.realpath("/dev/stdout"))
     within = os.path.join(os.path.realpath(root), "")
     warnings = ["%s is in the folder that is served; keep it elsewhere" % path
-                for path in [*server.named_files[1:], log]  # not the cert
-                if path and os.path.realpath(path).startswith(within)]
+                for path in private if os.path.isfile(path)
+                and os.path.realpath(path).startswith(within)]
     is_open = not all(re.match(r"unix:|https?://(127\.|\[::1\])", url)
                       for url in server.urls)
     if is_open:
@@ -5521,7 +5108,7 @@ def announce(server: Server) -> None:
              " Ctrl-C stops.")
 
 
-def make_server(args: "argparse.Namespace") -> Server:
+def make_server(args: argparse.Namespace) -> Server:
     """Return the Server for *args*, once it has given up rights if asked to.
 
     Raise StartError.
@@ -5529,9 +5116,8 @@ def make_server(args: "argparse.Namespace") -> Server:
     access_log = None
     if not args.quiet:
         path = None if args.log_file == "-" else args.log_file
-        access_log = AccessLog(
-            STDOUT if path is None else open_log_file(path), args.log_format,
-            path and os.path.abspath(path))
+        fd = STDOUT if path is None else open_log_file(path)
+        access_log = AccessLog(fd, args.log_format, path)
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
@@ -5546,7 +5132,7 @@ def make_server(args: "argparse.Namespace") -> Server:
         access_log.share()      # which another user could not
     if args.user is not None:
         try:
-            become(args.user, server.socket_files)
+            become(args.user, server.socket_paths)
             check_folder(os.fsdecode(server.site.root))
         except StartError:
             server.server_close()
@@ -5580,22 +5166,21 @@ def hash_password() -> None:
     import base64
     need_scrypt("--hash-password")
     try:
-        password, salt = ask_password(), os.urandom(SALT_SIZE)
-        if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
-            raise StartError("a password has 1 to %d bytes, and no control"
-                             " characters." % PASSWORD_MAX)
-    except (EOFError, KeyboardInterrupt):
-        raise StartError("no password, no hash.")
-    except UnicodeError:
-        raise StartError("this locale cannot spell the password; give it by a"
-                         " pipe.")
+        password = ask_password()
+    except (EOFError, KeyboardInterrupt, UnicodeError):
+        raise StartError("no password, no hash. If this locale cannot spell"
+                         " it, give it by a pipe.")
+    if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
+        raise StartError("a password has 1 to %d bytes, and no control"
+                         " characters." % PASSWORD_MAX)
+    salt = os.urandom(16)
     try:
-        hashed = PasswordHash(*SCRYPT, salt=salt, hashed=bytes(HASH_SIZE)
-                              ).make(password)
+        hashed = PasswordHash(SCRYPT, salt, bytes(32)).make(password)
     except ValueError as exc:   # this OpenSSL refuses
         raise StartError("cannot hash the password: %s." % exc)
-    line = "$".join(["scrypt"] + list(map(str, SCRYPT)) + [
-        base64.b64encode(data).decode("ascii") for data in (salt, hashed)])
+    line = "$".join([
+        "scrypt", *map(str, SCRYPT), base64.b64encode(salt).decode("ascii"),
+        base64.b64encode(hashed).decode("ascii")])
     os.write(STDOUT, line.encode("ascii") + b"\n")
 
 
