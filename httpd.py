@@ -123,9 +123,8 @@ if TYPE_CHECKING:
                         List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
-    Part = Union[bytes, Tuple[int, int]]    # start and stop, of a file
-    Piece = Union[bytes, memoryview, Tuple["Source", int, int]]
-    Content = Union[bytes, List[Piece], None]
+    Part = Union[bytes, memoryview, Tuple[int, int]]    # start and stop
+    Content = Union[bytes, List[Part], None]
     Queue = Tuple[Tuple["Request", "Answer"], ...]
     Signature = Tuple[int, ...]         # what changes when a file changes
     # The kind of job; the path, or a digest of the credentials; and the
@@ -712,16 +711,17 @@ class Answer:
     """The answer to a request, from respond() to the socket.
 
     status, fields  of its head, the fields in order
-    content     bytes; or pieces, which are bytes or (Source, start, stop);
+    content     bytes; or parts, which are bytes or (start, stop) of *source*;
                 None where the status allows none
-    length      bytes of the content
     facts       the states of files that it depends on; while they hold, it
                 may be sent again.  None if it may not
+    source      of the parts, a Source; None where there are none to be sent
+    length      bytes of the content
 
     Ready for the wire, from render() on:
 
     data        the head, and the content where it is bytes
-    rest        the content if it is pieces; those in memory are memoryviews
+    rest        the content if it is parts
     head_size, total    bytes of the head, and of all
     closes      whether the connection ends with it
     date        of the Date field
@@ -730,18 +730,20 @@ class Answer:
                 same token has a log_rest that still fits
     """
 
-    __slots__ = ("status", "fields", "content", "length", "facts", "data",
-                 "rest", "head_size", "total", "closes", "date", "turn",
-                 "token")
+    __slots__ = ("status", "fields", "content", "length", "facts", "source",
+                 "data", "rest", "head_size", "total", "closes", "date",
+                 "turn", "token")
 
     def __init__(self, status: int, fields: "Fields", content: "Content",
-                 facts: "Optional[Facts]" = None):
+                 facts: "Optional[Facts]" = None,
+                 source: "Optional[Source]" = None):
         self.status = status
         self.fields = fields
         self.content = content
-        self.length = (pieces_length(content) if isinstance(content, list)
-                       else len(content or b""))
         self.facts = facts
+        self.source = source
+        self.length = (parts_length(content) if isinstance(content, list)
+                       else len(content or b""))
 
     def render(self, connection: str, date: str, turn: int, content_sent: bool,
                headers: "Sequence[Tuple[str, str]]") -> "Answer":
@@ -755,20 +757,22 @@ class Answer:
         self.closes = connection == "close"
         self.data = render_head(self, date, connection, headers)
         self.head_size = self.total = len(self.data)
-        self.rest: Sequence[Piece] = ()
+        self.rest: Sequence[Part] = ()
+        if not content_sent:
+            self.source = None
+        elif isinstance(self.content, bytes):
+            self.data += self.content
+        else:
+            self.rest = self.content or ()
         if content_sent:
             self.total += self.length
-            if isinstance(self.content, bytes):
-                self.data += self.content
-            elif self.content:
-                self.rest = [in_memory(piece) for piece in self.content]
         self.token = object()
         return self
 
     def redate(self, date: str) -> None:
         """Change the Date, which is its first field.
 
-        What is half sent stays the same: its pieces are in the connection.
+        What is half sent stays the same: its parts are in the connection.
         """
         old, new = [b"\r\nDate: %s\r\n" % each.encode()
                     for each in (self.date, date)]
@@ -776,25 +780,11 @@ class Answer:
         self.date = date
         self.token = object()
 
-    def sources(self) -> "Set[Source]":
-        """Return the Sources of its rest."""
-        if not (self.rest and isinstance(self.content, list)):
-            return set()
-        return {piece[0] for piece in self.content
-                if isinstance(piece, tuple)}
 
-
-def in_memory(piece: "Piece") -> "Piece":
-    """Return *piece* as a memoryview, where its Source is in memory."""
-    if isinstance(piece, tuple) and piece[0].fd < 0:
-        return memoryview(piece[0].data)[piece[1]:piece[2]]
-    return piece
-
-
-def pieces_length(pieces: "Iterable[Any]") -> int:
-    """Return how many bytes *pieces* are: in memory, or (..., start, stop)."""
-    return sum(piece[-1] - piece[-2] if isinstance(piece, tuple)
-               else len(piece) for piece in pieces)
+def parts_length(parts: "Iterable[Part]") -> int:
+    """Return how many bytes *parts* are: in memory, or (start, stop)."""
+    return sum(part[1] - part[0] if isinstance(part, tuple)
+               else len(part) for part in parts)
 
 
 # How the names end of fields that tell caches how long to keep an answer.
@@ -994,19 +984,19 @@ def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
 
 def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
               boundary: str) -> "List[Part]":
-    """Return the pieces of a multipart/byteranges content.
+    """Return the parts of a multipart/byteranges content.
 
     Each is bytes, or a (start, stop) of the representation, which has
     *length* bytes.  A CRLF begins the first delimiter, too, as in nginx:
     without it zsync asks for ever.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
     """
-    pieces: List[Part] = []
+    parts: List[Part] = []
     for first, last in ranges:
         head = ("\r\n--%s\r\nContent-Type: %s\r\n"
                 "Content-Range: bytes %d-%d/%d\r\n\r\n"
                 % (boundary, media, first, last, length))
-        pieces += [head.encode("latin-1"), (first, last + 1)]
-    return pieces + [("\r\n--%s--\r\n" % boundary).encode("latin-1")]
+        parts += [head.encode("latin-1"), (first, last + 1)]
+    return parts + [("\r\n--%s--\r\n" % boundary).encode("latin-1")]
 
 
 # ---- Target path ------------------------------------------------------------
@@ -1736,7 +1726,7 @@ class Opened:
             where the platform cannot open folders
     path    the path that was opened; if links were resolved, the one they
             led to
-    status  what fstat() says of fd
+    status  what fstat() says of fd; *version*, its signature
     is_steady   whether a later change of it would be noticed
     """
 
@@ -1750,6 +1740,7 @@ class Opened:
         except OSError:
             self.close()
             raise
+        self.version = signature(self.status)
 
     def __enter__(self) -> "Opened":
         return self
@@ -1784,7 +1775,7 @@ class Opened:
                 break
             blocks.append(block)
             left -= len(block)
-        if signature(os.fstat(self.fd)) != signature(self.status):
+        if signature(os.fstat(self.fd)) != self.version:
             raise Changed
         if left:    # the kernel generates it, as in /sys
             raise OSError(errno.EIO, "shorter than its size", self.path)
@@ -1796,6 +1787,21 @@ class Opened:
         if self._small is None and size <= SMALL:
             self._small = self.read(0, size)
         return self._small
+
+    def validators(self, variant: str
+                   ) -> "Tuple[Optional[str], Optional[int]]":
+        """Return its entity tag, and its time of modification in seconds.
+
+        None where there is none.  For *variant* see entity_tag().
+        """
+        etag = modified = None
+        data = self.small()
+        if self.is_steady or data is not None:
+            etag = entity_tag(self.status, data, variant)
+        mtime = self.status.st_mtime_ns // 10**9
+        if self.is_steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
+            modified = mtime
+        return etag, modified
 
 
 class Site:
@@ -1862,7 +1868,7 @@ class Site:
         """
         with contextlib.suppress(OSError), (
                 self._walk(names_below(self.root, path), {})) as opened:
-            if signature(opened.status) == state:
+            if opened.version == state:
                 return opened.read(start, stop)
         raise Changed
 
@@ -2064,6 +2070,16 @@ class Source:
         self.version = version
         self.users = 0
 
+    def part(self, start: int, stop: int) -> "Part":
+        """Return bytes of it: those in memory, or else (start, stop)."""
+        if self.fd >= 0:
+            return start, stop
+        return memoryview(self.data)[start:stop]
+
+    def has_room(self) -> bool:
+        """Return whether it may be held in memory, or is already."""
+        return self.users > 0 or self.pool.has_room(len(self.data))
+
     def hold(self) -> None:
         """Count one more answer that is being sent."""
         self.users += 1
@@ -2114,8 +2130,7 @@ class Pool(dict):   # type: ignore[type-arg]
         that are not steady may be others by the next request, and are not
         shared.
         """
-        size = opened.status.st_size
-        version = signature(opened.status)
+        size, version = opened.status.st_size, opened.version
         source: Optional[Source] = self.get(version)
         if source:
             return source
@@ -2660,8 +2675,11 @@ class Responder:
 
         *coding* is that of *opened*; with *compress* it is still to be made.
         """
-        fields, now = self.request.fields, self.now
-        etag, modified = self.validators(opened, coding, compress)
+        fields, now, variant = self.request.fields, self.now, coding
+        if compress:    # then the bytes depend on zlib's version, too
+            import zlib
+            variant += "-" + zlib.ZLIB_RUNTIME_VERSION
+        etag, modified = opened.validators(variant)
         shared = [FRESH] + ([("ETag", etag)] if etag else [])
         code = evaluate_preconditions(fields, etag, modified, now)
         if code == 304:
@@ -2682,38 +2700,23 @@ class Responder:
         packed = (self.job_result(GZIP, gzip_steps, opened) if compress
                   else None)
         if wants_digest(fields) and opened.is_steady:
-            found.append(self.digest(opened, packed))
+            import base64
+            digest = (self.job_result(DIGEST, digest_steps, opened)
+                      if packed is None else sha256(packed))
+            found.append(("Repr-Digest", "sha-256=:%s:"     # RFC 8941, 3.3.5
+                          % base64.b64encode(digest).decode("ascii")))
         if packed is not None:
             return self.answer(200, found, packed)
         return self.content(opened, found, ranges, media)
 
-    def validators(self, opened: Opened, coding: str, compress: bool
-                   ) -> "Tuple[Optional[str], Optional[int]]":
-        """Return the entity tag and the time of modification, in seconds.
-
-        None where there is none.
-        """
-        if compress:    # then the bytes depend on zlib's version, too
-            import zlib
-            coding += "-" + zlib.ZLIB_RUNTIME_VERSION
-        etag = modified = None
-        data = opened.small()
-        if opened.is_steady or data is not None:
-            etag = entity_tag(opened.status, data, coding)
-        mtime = opened.status.st_mtime_ns // 10**9
-        if opened.is_steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
-            modified = mtime
-        return etag, modified
-
     def content(self, opened: Opened, fields: "Fields",
                 ranges: "Optional[List[ByteRange]]", media: str) -> Answer:
         """Answer with the *ranges* of a file, None for all of it."""
-        size = opened.status.st_size
-        code = 200
+        size, code = opened.status.st_size, 200
         parts: List[Part] = [(0, size)] if size else []
         if ranges and len(ranges) > 1:
             several = multipart(ranges, size, media, BOUNDARY)
-            if pieces_length(several) <= size:
+            if parts_length(several) <= size:
                 code, parts = 206, several
                 fields[0] = ("Content-Type", "multipart/byteranges; boundary="
                              + BOUNDARY)
@@ -2722,36 +2725,26 @@ class Responder:
             code, parts = 206, [(first, last + 1)]
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
-        length, contents = pieces_length(parts), self.work.contents
+        length, contents = parts_length(parts), self.work.contents
         if length <= SMALL or (code == 206 and length <= SLICE
                                and contents.has_room(length)):
-            found = b"".join(part if isinstance(part, bytes)
-                             else opened.read(*part) for part in parts)
-            return self.answer(code, fields, found, opened.is_steady)
-        source = (Source(contents) if self.request.method == "HEAD"
-                  else contents.of(opened))     # HEAD takes none of it
+            return self.answer(code, fields, b"".join(
+                opened.read(*part) if isinstance(part, tuple) else part
+                for part in parts))
+        if self.request.method == "HEAD":   # takes none of it
+            return self.answer(code, fields, parts)
+        source = contents.of(opened)
         return self.answer(code, fields, [
-            part if isinstance(part, bytes) else (source, *part)
-            for part in parts], opened.is_steady and source.fd < 0)
-
-    def digest(self, opened: Opened,
-               packed: "Optional[bytes]") -> "Tuple[str, str]":
-        """Return the Repr-Digest field (RFC 9530, 3) for *packed*, or for the
-        file where that is None.
-        """
-        import base64
-        value = (self.job_result(DIGEST, digest_steps, opened)
-                 if packed is None else sha256(packed))
-        return ("Repr-Digest", "sha-256=:%s:"       # RFC 8941, 3.3.5
-                % base64.b64encode(value).decode("ascii"))
+            source.part(*part) if isinstance(part, tuple) else part
+            for part in parts], source, source.fd < 0)
 
     def job_result(self, kind: str, make: "Callable[..., Steps]",
                    opened: Opened) -> bytes:
         """Return what *make* makes from a file; it is made once and kept."""
-        state = signature(opened.status)
-        read = functools.partial(self.site.read, opened.path, state)
+        key = kind, opened.path, opened.version
+        read = functools.partial(self.site.read, *key[1:])
         value: bytes = self.work.result(
-            (kind, opened.path, state), make(read, opened.status.st_size))
+            key, make(read, opened.status.st_size))
         return value
 
     def list(self, segments: "Sequence[bytes]") -> Answer:
@@ -2768,22 +2761,24 @@ class Responder:
         return self.answer(200, [
             ("Content-Type", listing.media), FRESH,
             ("Content-Security-Policy", NO_SCRIPTS)],
-            source.data if len(source.data) <= SMALL else source, False)
+            source.data, source, False)
 
-    def answer(self, status: int, fields: "Fields",
-               content: "Union[Content, Source]", keep: bool = True) -> Answer:
+    def answer(self, status: int, fields: "Fields", content: "Content",
+               source: "Optional[Source]" = None, keep: bool = True) -> Answer:
         """Return the answer, which may be sent again if *keep*.
 
-        Of a Source it sends all, which is in memory.  What is above SMALL is
-        never copied into an answer: many may have it.
+        What is above SMALL is never copied into an answer: many may have it.
         """
-        if isinstance(content, bytes) and len(content) > SMALL:
-            content = Source(self.work.contents, content)
-        if isinstance(content, Source):
-            content = [(content, 0, len(content.data))]
+        if isinstance(content, bytes):
+            if len(content) > SMALL:
+                source = source or Source(self.work.contents, content)
+                content = [memoryview(content)]
+            else:
+                source = None
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
-        return Answer(status, fields, content, self.facts if keep else None)
+        return Answer(status, fields, content, self.facts if keep else None,
+                      source)
 
 
 def check_method(method: str, head: bool) -> None:
@@ -2862,29 +2857,29 @@ def send_file(sock: socket.socket, fd: int, start: int,
     return sent
 
 
-def gather(pieces: "Iterable[Piece]",
+def gather(parts: "Iterable[Part]",
            limit: int) -> "List[Union[bytes, memoryview]]":
-    """Return the *pieces* in memory that come first, about *limit* bytes."""
+    """Return the *parts* in memory that come first, about *limit* bytes."""
     found: List[Union[bytes, memoryview]] = []
-    for piece in pieces:
-        if limit <= 0 or isinstance(piece, tuple):
+    for part in parts:
+        if limit <= 0 or isinstance(part, tuple):
             break
-        found.append(piece)
-        limit -= len(piece)
+        found.append(part)
+        limit -= len(part)
     return found
 
 
-def advance(pieces: "Deque[Piece]", count: int) -> None:
-    """Drop the *count* bytes that *pieces* begin with."""
+def advance(parts: "Deque[Part]", count: int) -> None:
+    """Drop the *count* bytes that *parts* begin with."""
     while count:
-        piece = pieces[0]
-        size = pieces_length([piece])
+        part = parts[0]
+        size = parts_length([part])
         if count >= size:
-            pieces.popleft()
-        elif isinstance(piece, tuple):
-            pieces[0] = piece[0], piece[1] + count, piece[2]
+            parts.popleft()
+        elif isinstance(part, tuple):
+            parts[0] = part[0] + count, part[1]
         else:
-            pieces[0] = memoryview(piece)[count:]
+            parts[0] = memoryview(part)[count:]
         count -= min(count, size)
 
 
@@ -3039,7 +3034,7 @@ class Connection:
     buffer  bytes received and not yet answered; *checked* of them were seen
             to be the valid beginning of a head
     queue   the requests and Answers that are being sent, in order
-    pieces  their bytes that are not sent yet
+    parts   their bytes that are not sent yet
     sent    bytes of the first Answer that are sent
     since   when it was last read from, or the lingering began
     began   when the time of its state began
@@ -3049,7 +3044,7 @@ class Connection:
     """
 
     __slots__ = ("loop", "sock", "peer", "who", "state", "events", "buffer",
-                 "checked", "queue", "pieces", "sent", "since", "began")
+                 "checked", "queue", "parts", "sent", "since", "began")
 
     def __init__(self, loop: "Loop", sock: socket.socket, peer: "Peer",
                  who: str):
@@ -3062,7 +3057,7 @@ class Connection:
         self.buffer = b""
         self.checked = 0
         self.queue: Queue = ()  # () takes no memory
-        self.pieces: Deque[Piece] = NO_PIECES
+        self.parts: Deque[Part] = NO_PARTS
         self.sent = 0
         self.since = self.began = loop.now
         loop.connections[self.state][self] = None
@@ -3315,10 +3310,10 @@ class Connection:
         are sent already.
         """
         last = queue[-1][1]     # no other has a rest
-        for source in last.sources():
-            source.hold()
+        if last.source:
+            last.source.hold()
         self.queue = queue
-        self.pieces = deque([data, *last.rest])
+        self.parts = deque([data, *last.rest])
         self.sent = 0
         self.enter(SENDING)
         self.has_sent(sent)
@@ -3337,7 +3332,7 @@ class Connection:
             return False
         last = self.queue[-1]
         try:
-            sent, tried = self.send_slice(self.pieces)
+            sent, tried = self.send_slice(self.parts)
         except BlockingIOError:
             sent, tried = 0, 1
         if sent or self.loop.tls:   # within a slice no progress would show
@@ -3350,33 +3345,34 @@ class Connection:
             self.watch(WRITE)
         return sent == tried
 
-    def send_slice(self, pieces: "Deque[Piece]") -> "Tuple[int, int]":
-        """Send a slice of *pieces*; what cannot go from a file is read first.
+    def send_slice(self, parts: "Deque[Part]") -> "Tuple[int, int]":
+        """Send a slice of *parts*; what cannot go from a file is read first.
 
         Return how many bytes were sent, and how many were tried.
         """
-        if isinstance(pieces[0], tuple):
-            source, start, stop = pieces[0]
+        if isinstance(parts[0], tuple):
+            start, stop = parts[0]
             count = min(stop - start, SLICE)
+            source: Any = self.queue[-1][1].source
             if not isinstance(self.sock, TLSSocket):
                 sent = send_file(self.sock, source.fd, start, count)
                 if sent is not None:
                     return sent, count
             block = read_file(source.fd, start, min(count, SMALL))
-            advance(pieces, len(block))
-            pieces.appendleft(block)
-        found = gather(pieces, SLICE)
+            advance(parts, len(block))
+            parts.appendleft(block)
+        found = gather(parts, SLICE)
         if isinstance(self.sock, TLSSocket):
             return self.sock.send(found[0]), min(len(found[0]), TLS_SLICE)
-        flags = MSG_MORE if len(found) < len(pieces) else 0
+        flags = MSG_MORE if len(found) < len(parts) else 0
         if len(found) > 1 and HAS_SENDMSG:
-            return self.sock.sendmsg(found, (), flags), pieces_length(found)
+            return self.sock.sendmsg(found, (), flags), parts_length(found)
         data = found[0][:SLICE]
         return self.sock.send(data, flags), len(data)
 
     def has_sent(self, count: int) -> None:
         """Note that *count* more bytes were sent; log each complete answer."""
-        advance(self.pieces, count)
+        advance(self.parts, count)
         queue, done = self.queue, 0
         self.sent += count
         while done < len(queue) and self.sent >= queue[done][1].total:
@@ -3389,13 +3385,13 @@ class Connection:
     def release(self, queue: "Queue") -> None:
         """Release the Sources of answers that were sent, or will not be."""
         for _, answer in queue:
-            for source in answer.sources():
-                source.release()
+            if answer.source:
+                answer.source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
         """After *last*, the final answer: wait for a request, or close."""
         request, answer = last
-        self.pieces = NO_PIECES
+        self.parts = NO_PARTS
         if HEAD_END in self.buffer and not answer.closes:
             self.enter(SENDING)     # but others take their turns first
             self.loop.work.run_queue[self] = None
@@ -3476,7 +3472,7 @@ class Connection:
             loop.log_lines.append(line)
 
 
-NO_PIECES: "Deque[Piece]" = deque()
+NO_PARTS: "Deque[Part]" = deque()
 
 # A client that is served may go through these in any order.
 SERVED = {RECEIVING, PREPARING, SENDING, IDLE, LINGERING, CLOSED}
@@ -4154,9 +4150,8 @@ class Loop:
         for connection in list(self.connections[SENDING]):
             if not self.work.waits_for_room():
                 break
-            if any(source.pool is self.work.listings
-                   for _, answer in connection.queue
-                   for source in answer.sources()):
+            if any(answer.source and answer.source.pool is self.work.listings
+                   for _, answer in connection.queue):
                 due = connection.began + LEFT_LOOK
                 if self.now < due:
                     self.wake_by(due)
@@ -4205,7 +4200,8 @@ class Loop:
                     # Measured: the objects, and ten bytes of text for each.
                     self.known.put(head, request, 4 * KIB + 10 * len(head))
             answer = self.renewed(request.key)
-            if answer is None or answer.rest and not self._may_hold(answer):
+            if not (answer and (answer.source is None
+                                or answer.source.has_room())):
                 answer = self._new_answer(request, connection.since)
         except NotReady:
             raise
@@ -4237,11 +4233,6 @@ class Loop:
             answer.turn = self.turn
         return answer
 
-    def _may_hold(self, answer: Answer) -> bool:
-        """Return whether there is room in memory to send *answer*."""
-        return all(source.users or source.pool.has_room(len(source.data))
-                   for source in answer.sources())
-
     def _new_answer(self, request: Request, arrived: float) -> Answer:
         """Return a new answer to *request*, kept if it may be sent again."""
         answer = self.render(request, respond(
@@ -4251,7 +4242,7 @@ class Loop:
             self.kept.put(
                 request.key, answer, len(request.key) + 2 * len(answer.data)
                 + KIB * (2 + len(answer.facts))     # of objects
-                + sum(len(source.data) for source in answer.sources()))
+                + (len(answer.source.data) if answer.source else 0))
         return answer
 
     def render(self, request: Request, answer: Answer,
