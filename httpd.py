@@ -71,12 +71,12 @@ The path of a request
       Loop.answer_to        the head is known, or parse_request() reads it and
                             Users.admit() lets its user in
       Loop.renewed          its Answer is kept, and the facts still hold;
-      respond()             if not: a new one is made from the Site's files,
+      Responder.respond     if not: a new one is made from the Site's files,
       Answer.render         and turned into bytes
       NotReady              it needs the result of a Job: PREPARING, until
                             Work.end() lets answer() begin again
     Connection.send_later   what the socket did not take at once: SENDING,
-      Connection.flush      in steps, when Work.run() comes to it
+      Connection.flush      in steps, when Work.steps() comes to it
     Connection.log_sent     its line, for AccessLog.write() after the turn
     Connection.next_request IDLE, or the next head, or the end
 
@@ -708,7 +708,7 @@ def check_partial(received: bytes, start: int) -> None:
 
 
 class Answer:
-    """The answer to a request, from respond() to the socket.
+    """The answer to a request, from Responder to the socket.
 
     status, fields  of its head, the fields in order
     content     bytes; or parts, which are bytes or (start, stop) of *source*;
@@ -1347,6 +1347,7 @@ class Listing:
         self.sort = sort if sort in COLUMNS else "name"
         self.reverse = words.get("order") == "desc"
         self.as_json = as_json
+        self.row = json_row if as_json else html_row
         self.media = "application/json" if as_json else HTML
         self.segments = segments
 
@@ -1379,10 +1380,6 @@ class Listing:
             aria = ' aria-sort="%sending"' % this
         return '<th%s><button form="%s" name="sort" value="%s">%s</button>' % (
             aria, order, sort, COLUMNS[sort][0])
-
-    def row(self, entry: Entry) -> str:
-        """Return what shows *entry*."""
-        return json_row(entry) if self.as_json else html_row(entry)
 
 
 def html_row(entry: Entry) -> str:
@@ -2170,22 +2167,23 @@ class Job:
         self.began: Optional[float] = None
         self.waiting: List[Connection] = []
 
-    def step(self) -> bool:
-        """Do steps for a moment; return whether others can follow."""
+    def step(self) -> None:
+        """Do steps for a moment; queue the next, unless it is at its end."""
         work = self.work
         value: object = None
         self.waiting = [connection for connection in self.waiting
                         if connection.state == PREPARING]
         if not self.waiting:
             work.pause(self)
-            return False
+            return
         until = time.perf_counter() + min(JOB_SECONDS,
                                           work.limits.TURN_SECONDS)
         try:
             next(self.steps)
             while time.perf_counter() < until:
                 next(self.steps)
-            return True
+            work.run_queue[self] = None
+            return
         except StopIteration as end:
             value = end.value
         except HTTPError as error:
@@ -2196,7 +2194,6 @@ class Job:
             tell_traceback()
             value = HTTPError(500, DETAIL_OF_STATUS[500])
         work.end(self, value)
-        return False
 
 
 class Work:
@@ -2237,18 +2234,14 @@ class Work:
         self.fresh.clear()
         self.unsteady.clear()
 
-    def run(self, fail: "Callable[[object, Exception], None]") -> None:
-        """Do steps until their time is over: at least one, and at most one for
-        each task.  *fail* is called with what they raise.
+    def steps(self) -> "Iterable[Callable[[], None]]":
+        """Yield what is to be done next, until the time for it is over: at
+        least one step, and at most one of each task.
         """
         until = time.perf_counter() + self.limits.TURN_SECONDS
         for _ in range(len(self.run_queue)):
             task, _ = self.run_queue.popitem(last=False)
-            try:
-                if task.step():
-                    self.run_queue[task] = None
-            except Exception as exc:
-                fail(task, exc)
+            yield task.step
             if time.perf_counter() >= until:
                 break
 
@@ -2318,11 +2311,6 @@ class Work:
         if job.key[0] == DIGEST:
             self.made.put(job.key, job, 2 * KIB)
         else:
-            job.steps.close()
-
-    def close(self) -> None:
-        """End all of them."""
-        for job in self.jobs.values():
             job.steps.close()
 
 
@@ -2509,21 +2497,10 @@ NO_STORE = ("Cache-Control", "no-store")
 BOUNDARY = os.urandom(16).hex()     # in no file that anyone could prepare
 
 
-def respond(request: Request, site: Site, work: Work, now: float,
-            arrived: float) -> Answer:
-    """Return the answer to *request*; *now* is seconds since 1970.
-
-    *arrived* is when it arrived, by the clock of *work*.  Raise NotReady if
-    something that takes long must be made first.
-    """
-    for _ in range(TRIES_MAX):
-        with contextlib.suppress(Changed):
-            return Responder(request, site, work, now, arrived).respond()
-    return error_answer(HTTPError(503, "The file changes all the time."))
-
-
 class Responder:
-    """Makes one answer.
+    """Makes the answer to *request*; *now* is seconds since 1970.
+
+    *arrived* is when it arrived, by the clock of *work*.
 
     facts   the states of files that it depends on, see Site
     vary    the request fields that it depends on
@@ -2536,11 +2513,21 @@ class Responder:
         self.work = work
         self.now = now
         self.arrived = arrived
-        self.facts: Facts = {}
-        self.vary: List[str] = []
 
     def respond(self) -> Answer:
-        """Return the answer: the resource, a fallback for it, or an error."""
+        """Return the answer.
+
+        Raise NotReady if something that takes long must be made first.
+        """
+        for _ in range(TRIES_MAX):
+            self.facts: Facts = {}
+            self.vary: List[str] = []
+            with contextlib.suppress(Changed):
+                return self.attempt()
+        return error_answer(HTTPError(503, "The file changes all the time."))
+
+    def attempt(self) -> Answer:
+        """Return the resource, a fallback for it, or an error."""
         try:
             check_method(self.request.method, self.site.head)
             try:
@@ -2814,10 +2801,6 @@ NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
                        errno.ENOMEM, errno.ENOSPC])  # of epoll's watches
 
-# A disk, or the way to it, fails while a file is sent.
-UNREADABLE = frozenset([errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM,
-                        errno.EBADMSG, errno.ENODEV, errno.ENXIO])
-
 
 def is_gone(exc: BaseException) -> bool:
     """Return whether *exc* means that the peer has gone away."""
@@ -2954,11 +2937,12 @@ class TLSSocket:
     send() that would have blocked, the next one must have the same bytes.
     """
 
-    __slots__ = ("_tls",)
+    __slots__ = ("_tls", "fileno", "close")
 
     def __init__(self, sock: socket.socket, context: "ssl.SSLContext"):
         self._tls = context.wrap_socket(sock, True,
                                         do_handshake_on_connect=False)
+        self.fileno, self.close = self._tls.fileno, self._tls.close
 
     def handshake(self) -> int:
         """Continue the handshake; return READ, WRITE, or 0 once it is done."""
@@ -2973,16 +2957,17 @@ class TLSSocket:
             raise socket_error(exc)
         return 0
 
-    def recv(self, size: int) -> bytes:
-        """Return received bytes, a record at most; b"" at the end."""
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Return received bytes, a record at most; b"" at the end.
+
+        With *flags*, such as MSG_PEEK, they are still encrypted.
+        """
+        if flags:
+            return socket.socket.recv(self._tls, size, flags)
         try:
             return self._tls.recv(size)
         except OSError as exc:
             raise socket_error(exc)
-
-    def peek(self) -> bytes:
-        """Return a byte, encrypted, and leave it there; b"" at the end."""
-        return socket.socket.recv(self._tls, 1, socket.MSG_PEEK)
 
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
         """Encrypt and send a slice of *data*, or nothing; ignore *flags*."""
@@ -3002,14 +2987,6 @@ class TLSSocket:
         sock = socket.socket(tls.family, tls.type, tls.proto, tls.detach())
         sock.setblocking(False)
         return sock
-
-    def fileno(self) -> int:
-        """Return the socket's descriptor."""
-        return self._tls.fileno()
-
-    def close(self) -> None:
-        """Close the socket without telling the peer."""
-        self._tls.close()
 
 # ---- Connection -------------------------------------------------------------
 
@@ -3124,9 +3101,10 @@ class Connection:
         else:
             self.watch(0)   # first the answer, then what else was sent
 
-    def step(self) -> bool:
-        """Do one step of the run queue; return whether another can follow."""
-        return bool(STEP[self.state](self))
+    def step(self) -> None:
+        """Do one step of the run queue; queue the next, if it can follow."""
+        if STEP[self.state](self):
+            self.loop.work.run_queue[self] = None
 
     # Receiving.
 
@@ -3196,8 +3174,6 @@ class Connection:
                 poll = select.poll()
                 poll.register(self.sock, POLLRDHUP)
                 return bool(poll.poll(0))
-            if isinstance(self.sock, TLSSocket):
-                return not self.sock.peek()
             return not self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
@@ -3829,12 +3805,6 @@ def inherited_sockets() -> "List[socket.socket]":
             " unit with ListenStream= start it." % (fd, count, exc))
 
 
-def unmapped(address: str) -> str:
-    """Return *address*; an IPv4-mapped one (RFC 4291) as plain IPv4."""
-    mapped = address.startswith("::ffff:") and "." in address
-    return address[7:] if mapped else address
-
-
 def url_of(sock: socket.socket, scheme: str) -> str:
     """Return the URL at which *sock* listens, or unix:PATH."""
     if sock.family == AF_UNIX:
@@ -3915,7 +3885,8 @@ class Loop:
         """Abort all connections, write the log, and close."""
         self._end(range(CLOSED))
         self._write_log()
-        self.work.close()
+        for job in self.work.jobs.values():
+            job.steps.close()
         self.selector.close()
 
     # The turn.
@@ -3935,7 +3906,7 @@ class Loop:
         self._do([key.data for key, _ in ready])
         self._answer()
         if work.run_queue:
-            work.run(self._fail)
+            self._do(work.steps())
             self._answer()
         if self._listening:
             self._look_anew()
@@ -3983,12 +3954,10 @@ class Loop:
         if isinstance(exc, ContentLost) and isinstance(subject, Connection):
             tell("a file became shorter while it was sent: "
                  + escape(subject.queue[0][0].line))
-        elif isinstance(exc, OSError) and exc.errno in EXHAUSTED:
-            tell("a client is sent away: %s" % exc)
-        elif isinstance(exc, OSError) and exc.errno in UNREADABLE:
-            tell("cannot read a file: %s" % exc)
-        elif not is_gone(exc):
+        elif not isinstance(exc, OSError):
             tell_traceback()
+        elif not is_gone(exc):  # a file cannot be read, memory has run out ...
+            tell("a client is sent away: %s" % exc)
         if isinstance(subject, Connection) and subject.state != CLOSED:
             subject.abort()
 
@@ -4102,7 +4071,9 @@ class Loop:
         """Make a Connection of *client*, and read what it has already sent."""
         peer: Peer = UNIX_PEER
         if isinstance(address, tuple):
-            peer = unmapped(address[0]), address[1]
+            peer = address[:2]
+            if peer[0].startswith("::ffff:") and "." in peer[0]:
+                peer = peer[0][7:], peer[1]     # IPv4-mapped (RFC 4291)
         try:
             client.setblocking(False)
             if self.server.wrap:
@@ -4235,8 +4206,8 @@ class Loop:
 
     def _new_answer(self, request: Request, arrived: float) -> Answer:
         """Return a new answer to *request*, kept if it may be sent again."""
-        answer = self.render(request, respond(
-            request, self.site, self.work, self.wall, arrived))
+        answer = self.render(request, Responder(
+            request, self.site, self.work, self.wall, arrived).respond())
         if (answer.facts is not None and not self.stops
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(
@@ -4286,9 +4257,10 @@ class Loop:
             if self._share:
                 self._share.publish(Share.ABSENT)
                 self._share = None
-            if not self._is_worker:
-                server.say_who_is_served(
-                    self._count() - len(self.connections[IDLE]))
+            served = self._count() - len(self.connections[IDLE])
+            if server.has_terminal and served and not self._is_worker:
+                tell("clients are still served: %d; Ctrl-C again ends at once."
+                     % served)
             # From now on, answers say Connection: close.
             self.kept = Cache(server.limits.KEPT_MAX)
             for sock in server.listeners:   # else they would be reset
@@ -4389,7 +4361,7 @@ class Server:
         self.stops = 0
         self.reload_asked = False
         self._loop: Optional[Loop] = None
-        self._handles_signals = False
+        self._handles_signals = self.has_terminal = False
         self._serving = threading.Lock()
         made = [] if sockets else listening_sockets(
             [bind] if isinstance(bind, str) else bind, port)
@@ -4538,10 +4510,10 @@ class Server:
         But SIGHUP stops it if its terminal was closed: once, since the shell
         and the kernel both send it.  Call it in the main thread.
         """
-        had_terminal = os.isatty(STDERR)
+        self.has_terminal = os.isatty(STDERR)
 
         def hang_up(*_: object) -> None:
-            if had_terminal and not os.isatty(STDERR):
+            if self.has_terminal and not os.isatty(STDERR):
                 self._stop_at(1)
             else:
                 self.reload()
@@ -4584,12 +4556,6 @@ class Server:
                               (signal.SIGQUIT, 2)]:
             signal.signal(number, functools.partial(self._stop_at, stops))
         self._begin(share, parent)
-
-    def say_who_is_served(self, count: int) -> None:
-        """Say at a terminal why the end takes a while."""
-        if count and self._handles_signals and os.isatty(STDERR):
-            tell("clients are still served: %d; Ctrl-C again ends at once."
-                 % count)
 
     def _load_named_files(self, again: bool = False) -> None:
         """Read the files that were named; all of them, or change nothing.
