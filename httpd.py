@@ -74,7 +74,7 @@ The path of a request
       Responder.respond     if not: a new one is made from the Site's files,
       Answer.render         and turned into bytes
       NotReady              it needs the result of a Job: PREPARING, until
-                            Work.end() lets answer() begin again
+                            Job.step() lets answer() begin again
     Connection.send_later   what the socket did not take at once: SENDING,
       Connection.flush      in steps, when Work.steps() comes to it
     Connection.log_sent     its line, for AccessLog.write() after the turn
@@ -1068,14 +1068,14 @@ def is_hidden(segments: "Sequence[bytes]") -> bool:
     return any(name.startswith(b".") for name in rest)
 
 
-def absolute_path(segments: "Sequence[bytes]", is_folder: bool) -> str:
-    """Return the path of *segments*, encoded; it cannot name another host.
+def folder_path(segments: "Sequence[bytes]") -> str:
+    """Return the folder's path, encoded; it cannot name another host.
 
-    >>> absolute_path([b"", b"evil.example", b"a?"], True)
+    >>> folder_path([b"", b"evil.example", b"a?"])
     '/evil.example/a%3F/'
     """
-    path = "/" + "/".join(percent_encode(name) for name in segments if name)
-    return path + "/" if is_folder and path != "/" else path
+    return "/" + "".join(percent_encode(name) + "/"
+                         for name in segments if name)
 
 
 def media_type(name: bytes) -> "Optional[str]":
@@ -1137,11 +1137,6 @@ class PasswordHash(namedtuple("PasswordHash", "cost salt hash")):
         return hashlib.scrypt(
             password, salt=self.salt, n=n, r=r, p=p,
             maxmem=2 * 128 * SCRYPT_COST_MAX, dklen=len(self.hash))
-
-    def is_of(self, password: bytes) -> bool:
-        """Return whether this is the hash of *password*, in constant time."""
-        import hmac
-        return hmac.compare_digest(self.make(password), self.hash)
 
 
 _BASE64 = "((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)"
@@ -1724,6 +1719,7 @@ class Opened:
     path    the path that was opened; if links were resolved, the one they
             led to
     status  what fstat() says of fd; *version*, its signature
+    is_folder   whether it is a folder; else it is a regular file
     is_steady   whether a later change of it would be noticed
     """
 
@@ -1738,6 +1734,7 @@ class Opened:
             self.close()
             raise
         self.version = signature(self.status)
+        self.is_folder = stat.S_ISDIR(self.status.st_mode)
 
     def __enter__(self) -> "Opened":
         return self
@@ -1750,10 +1747,6 @@ class Opened:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-    def is_folder(self) -> bool:
-        """Return whether it is a folder; else it is a regular file."""
-        return stat.S_ISDIR(self.status.st_mode)
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from *start* up to *stop*.
@@ -2152,6 +2145,8 @@ class NotReady(Exception):
 class Job:
     """Something that takes long to make, in small steps.
 
+    It ends with its result, or when nobody waits for it any more.
+
     steps   a generator that yields after each, and returns the result, or
             raises the HTTPError that is the answer
     began   when it did, None before that
@@ -2173,8 +2168,12 @@ class Job:
         value: object = None
         self.waiting = [connection for connection in self.waiting
                         if connection.state == PREPARING]
-        if not self.waiting:
-            work.pause(self)
+        if not self.waiting:    # nobody any more
+            del work.jobs[self.key]
+            if self.key[0] == DIGEST:   # it is cheap to keep, and goes on
+                work.made.put(self.key, self, 2 * KIB)
+            else:
+                self.steps.close()
             return
         until = time.perf_counter() + min(JOB_SECONDS,
                                           work.limits.TURN_SECONDS)
@@ -2193,7 +2192,12 @@ class Job:
         except Exception:
             tell_traceback()
             value = HTTPError(500, DETAIL_OF_STATUS[500])
-        work.end(self, value)
+        del work.jobs[self.key]
+        if isinstance(value, bytes):
+            work.made.put(self.key, value, len(value) + KIB)
+        else:
+            work.fresh[self.key] = self.began, value
+        work.to_answer += self.waiting
 
 
 class Work:
@@ -2295,23 +2299,6 @@ class Work:
         return not self.listings.has_room(1) and any(
             key[0] == LISTING and job.began is None
             for key, job in self.jobs.items())
-
-    def end(self, job: Job, value: object) -> None:
-        """End *job*, whose result is *value*."""
-        del self.jobs[job.key]
-        if isinstance(value, bytes):
-            self.made.put(job.key, value, len(value) + KIB)
-        else:
-            self.fresh[job.key] = job.began, value
-        self.to_answer += job.waiting
-
-    def pause(self, job: Job) -> None:
-        """Stop *job*, for which nobody waits; keep it if that is cheap."""
-        del self.jobs[job.key]
-        if job.key[0] == DIGEST:
-            self.made.put(job.key, job, 2 * KIB)
-        else:
-            job.steps.close()
 
 
 def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
@@ -2463,13 +2450,15 @@ class Users:
                password: bytes) -> "Steps":
         """Verify a password; return True, or raise HTTPError(401 or 503)."""
         yield   # so it is a Job's; all hashes are one step
+        from hmac import compare_digest     # in constant time
         began = self._clock()
         hashes = dict(self._dummies)    # one of each cost
         own = self._hashes.get(user)
         if own:
             hashes[own.cost] = own
         try:
-            outcomes = [each.is_of(password) for each in hashes.values()]
+            outcomes = [compare_digest(each.make(password), each.hash)
+                        for each in hashes.values()]
         except (ValueError, MemoryError) as exc:
             tell("a password could not be verified: %s" % (
                 str(exc) or "out of memory"))
@@ -2549,7 +2538,7 @@ class Responder:
         With a file that is not steady, the answer is good for this turn alone.
         """
         opened = self.site.open(segments, self.facts)
-        opened.is_steady = opened.is_folder() or (
+        opened.is_steady = opened.is_folder or (
             is_settled(opened.status, self.now)
             and opened.path not in self.work.unsteady)
         if not opened.is_steady:
@@ -2559,12 +2548,12 @@ class Responder:
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
         """Answer with what is at *segments*; a folder's path has a *slash*."""
         with self.open(segments) as target:
-            if not target.is_folder():
+            if not target.is_folder:
                 if slash:
                     raise HTTPError(404, NOTHING_HERE)
                 return self.represent(segments, target)
             if not slash:
-                location = absolute_path(segments, True)
+                location = folder_path(segments)
                 if self.request.query:
                     location += "?" + percent_encode(
                         self.request.query.encode("latin-1"), QUERY_CHARACTERS)
@@ -2582,7 +2571,7 @@ class Responder:
         for name in DEFAULT_FILES:
             try:
                 with self.open([*segments, name]) as opened:
-                    if not opened.is_folder():
+                    if not opened.is_folder:
                         return self.represent([*segments, name], opened)
             except HTTPError as error:
                 if error.status != 404:
@@ -2603,7 +2592,7 @@ class Responder:
                     return application
         with contextlib.suppress(HTTPError), (
                 self.open([NOT_FOUND_FILE])) as page:
-            data = None if page.is_folder() else page.small()
+            data = None if page.is_folder else page.small()
             if data is not None:
                 media = content_type(media_type(NOT_FOUND_FILE), data)
                 return self.answer(
@@ -2651,7 +2640,7 @@ class Responder:
             return None
         with sidecar:
             times = sidecar.status.st_mtime_ns, opened.status.st_mtime_ns
-            if sidecar.is_folder() or times[0] < times[1] and any(
+            if sidecar.is_folder or times[0] < times[1] and any(
                     tells_change(mtime // 10**9) for mtime in times):
                 return None
             return self.select(sidecar, media, coding)
@@ -2812,15 +2801,6 @@ class ContentLost(Exception):
     """A file became shorter than the head of its answer announced."""
 
 
-def read_file(fd: int, offset: int, count: int) -> bytes:
-    """Return up to *count* bytes from *offset*; ContentLost at the end."""
-    os.lseek(fd, offset, os.SEEK_SET)
-    block = os.read(fd, count)
-    if not block:
-        raise ContentLost
-    return block
-
-
 def send_file(sock: socket.socket, fd: int, start: int,
               count: int) -> "Optional[int]":
     """Send up to *count* bytes of *fd* from *start*; return how many.
@@ -2903,17 +2883,16 @@ def tls_context(cert: str, key: str,
     try:
         context.load_cert_chain(cert, key, give_password)
     except ssl.SSLError as exc:
+        why = str(exc)
         if exc.reason == "KEY_VALUES_MISMATCH":
-            raise StartError("the key in %s is not that of the certificate in"
-                             " %s." % (key, cert))
-        if asked and password is None:
-            raise StartError("the key in %s is encrypted: name the file of its"
-                             " password by --tls-password-file." % key)
-        if asked:
-            raise StartError("the password in %s does not open the key in %s."
-                             % (password_file, key))
+            why = "the key is not that of the certificate"
+        elif asked and password is None:
+            why = ("the key is encrypted: name the file of its password by"
+                   " --tls-password-file")
+        elif asked:
+            why = "the password in %s does not open the key" % password_file
         raise StartError("cannot use the certificate in %s with the key in %s:"
-                         " %s" % (cert, key, exc))
+                         " %s." % (cert, key, why))
     return context
 
 
@@ -3056,7 +3035,6 @@ class Connection:
         if state == self.state:
             loop.connections[state].move_to_end(self)
             return
-        assert state in FOLLOWS[self.state], (NAMES[self.state], NAMES[state])
         del loop.connections[self.state][self]
         self.state = state
         if state == CLOSED:
@@ -3334,7 +3312,10 @@ class Connection:
                 sent = send_file(self.sock, source.fd, start, count)
                 if sent is not None:
                     return sent, count
-            block = read_file(source.fd, start, min(count, SMALL))
+            os.lseek(source.fd, start, os.SEEK_SET)
+            block = os.read(source.fd, min(count, SMALL))
+            if not block:
+                raise ContentLost
             advance(parts, len(block))
             parts.appendleft(block)
         found = gather(parts, SLICE)
@@ -3450,22 +3431,18 @@ class Connection:
 
 NO_PARTS: "Deque[Part]" = deque()
 
-# A client that is served may go through these in any order.
-SERVED = {RECEIVING, PREPARING, SENDING, IDLE, LINGERING, CLOSED}
-
+# While a client is served, any but HANDSHAKE may follow any.
 STATES = [
-    # name, what the socket must be ready for, seconds, step, states that may
-    # follow
-    ("HANDSHAKE", READ | WRITE, REQUEST_TIMEOUT, Connection.handshake,
-     {RECEIVING, SENDING, LINGERING, CLOSED}),
-    ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive, SERVED),
-    ("PREPARING", 0, PREPARE_TIMEOUT, None, SERVED),
-    ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush, SERVED),
-    ("IDLE", READ, IDLE_TIMEOUT, Connection.receive, SERVED),
-    ("LINGERING", READ, LINGER_TIMEOUT, Connection.linger, {CLOSED}),
-    ("CLOSED", 0, 0, None, set()),
+    # name, what the socket must be ready for, seconds, step
+    ("HANDSHAKE", READ | WRITE, REQUEST_TIMEOUT, Connection.handshake),
+    ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive),
+    ("PREPARING", 0, PREPARE_TIMEOUT, None),
+    ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush),
+    ("IDLE", READ, IDLE_TIMEOUT, Connection.receive),
+    ("LINGERING", READ, LINGER_TIMEOUT, Connection.linger),
+    ("CLOSED", 0, 0, None),
 ]
-NAMES, WAITS_FOR, SECONDS, STEP, FOLLOWS = zip(*STATES)
+NAMES, WAITS_FOR, SECONDS, STEP = zip(*STATES)
 
 # ---- Log --------------------------------------------------------------------
 

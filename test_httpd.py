@@ -5306,7 +5306,7 @@ def fuzz_targets(chance, count):
             assert name not in (b"", b".", b".."), target
             assert not set(name) & set(b"/\0\\:" if windows else b"/\0"), (
                 target)
-        location = httpd.absolute_path(segments, True)
+        location = httpd.folder_path(segments)
         assert re.fullmatch("/([!-.0-~]+/)*", location), target
     assert {200, 400, 404} <= set(seen) and seen.count(200) > count // 10
 
@@ -5958,12 +5958,13 @@ def test_server_in_a_program(open_folder):
 # What tests use of the programs, beside the wire and the command line: what
 # README and docstrings promise, and pure functions.  "=": has a default.
 NAMES = {httpd: """\
-    absolute_path segments is_folder; acceptable_codings fields
-    AccessLog fd form= path=; check_partial received start
-    content_type kind head; entity_tag status data coding=
+    acceptable_codings fields; AccessLog fd form= path=
+    check_partial received start; content_type kind head
+    entity_tag status data coding=
     error_page status detail
-    evaluate_preconditions fields etag modified now; http_date seconds
-    HTTP_DATE_MAX; HTTPError status detail fields=; is_hidden segments
+    evaluate_preconditions fields etag modified now; folder_path segments
+    http_date seconds; HTTP_DATE_MAX
+    HTTPError status detail fields=; is_hidden segments
     is_settled status now; listing_time mtime; log_date seconds; main argv=
     media_type name; media_weight weights media; natural_key name
     parse_credentials value; parse_fields lines; parse_http_date value now
