@@ -320,8 +320,8 @@ class Limits:
     KNOWN_MAX = 16 * MIB        # bytes of parsed heads that are remembered
     KEPT_MAX = 64 * MIB         # bytes of messages kept for later turns
     MADE_MAX = 16 * MIB         # bytes of compressed files and digests kept
-    LET_IN_MAX = 1000           # credentials that are remembered as right
-    REFUSED_MAX = 1000          # credentials that are remembered as wrong
+    VERIFIED_MAX = 1000         # credentials that are remembered as right, and
+                                # as many as wrong, which cannot displace them
     CHECKS_MAX = 100            # hashes that wait to be made; then it is 503
     CHECKS_OF_ONE_MAX = 10      # of them, for one client's address
 
@@ -688,7 +688,6 @@ def check_size(received: bytes) -> None:
 
 
 HEAD_END = b"\r\n\r\n"
-EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
@@ -1708,7 +1707,7 @@ def names_below(root: bytes, path: bytes) -> "List[bytes]":
 
 
 class Changed(Exception):
-    """A file was changed while it was read."""
+    """A file was changed while it was read, or sent."""
 
 
 class Opened:
@@ -2416,8 +2415,8 @@ class Users:
             raise StartError("cannot use %s: scrypt refuses n, r and p of a"
                              " hash in it: %s." % (path, why))
         self._key = os.urandom(32)
-        self._right = Cache(limits.LET_IN_MAX)
-        self._wrong = Cache(limits.REFUSED_MAX)
+        self._right = Cache(limits.VERIFIED_MAX)
+        self._wrong = Cache(limits.VERIFIED_MAX)
 
     def admit(self, request: Request, address: str, work: Work) -> None:
         """Set the user of *request*, which comes from *address*.
@@ -2797,16 +2796,12 @@ def is_gone(exc: BaseException) -> bool:
             or isinstance(exc, OSError) and exc.errno in GONE)
 
 
-class ContentLost(Exception):
-    """A file became shorter than the head of its answer announced."""
-
-
 def send_file(sock: socket.socket, fd: int, start: int,
               count: int) -> "Optional[int]":
     """Send up to *count* bytes of *fd* from *start*; return how many.
 
     None where that cannot be done without reading them.  Raise
-    BlockingIOError, ContentLost at the file's end, or OSError.
+    BlockingIOError, Changed at the file's end, or OSError.
     """
     sent = None
     if hasattr(os, "sendfile"):
@@ -2816,7 +2811,7 @@ def send_file(sock: socket.socket, fd: int, start: int,
             if exc.errno not in NO_SENDFILE:
                 raise
     if sent == 0:
-        raise ContentLost
+        raise Changed
     return sent
 
 
@@ -3086,7 +3081,7 @@ class Connection:
 
     # Receiving.
 
-    def handshake(self) -> bool:
+    def handshake(self) -> None:
         """HANDSHAKE: do a step of it."""
         if not isinstance(self.sock, TLSSocket):
             if self.sock.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
@@ -3096,7 +3091,7 @@ class Connection:
                                           " address begins with https://"))
                 else:
                     self.abort()
-                return False
+                return
             assert self.loop.tls
             self.sock = TLSSocket(self.sock, self.loop.tls)
         events = self.sock.handshake()
@@ -3104,7 +3099,6 @@ class Connection:
             self.watch(events)
         else:
             self.enter(RECEIVING)
-        return False
 
     def receive(self) -> None:
         """IDLE, RECEIVING: read, and mark it as answerable."""
@@ -3125,9 +3119,6 @@ class Connection:
 
         *answered*: the one before it was answered, so its time begins now.
         """
-        if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
-            self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
-            self.checked = 0
         if self.buffer:
             try:
                 check_partial(self.buffer, self.checked)
@@ -3211,15 +3202,13 @@ class Connection:
         queue: List[Tuple[Request, Answer]] = []
         start = size = 0
         while size < SMALL:
+            while buffer.startswith(b"\r\n", start):    # RFC 9112, 2.2
+                start += 2
             stop = buffer.find(HEAD_END, max(start, self.checked - 3)
                                ) + len(HEAD_END)
             if stop < len(HEAD_END):
                 break
             head = buffer[start:stop]
-            self.checked = 0
-            if head == HEAD_END:    # empty lines before a request line
-                start = stop
-                continue
             try:
                 request, answer = loop.answer_to(head, self)
             except NotReady as wait:
@@ -3235,7 +3224,8 @@ class Connection:
             start = stop
             if answer.closes or answer.rest:
                 break
-        self.buffer = buffer[start:]
+        if start:
+            self.buffer, self.checked = buffer[start:], 0
         if not queue and self.state != PREPARING:
             self.wait_for_more()
         return tuple(queue)
@@ -3315,7 +3305,7 @@ class Connection:
             os.lseek(source.fd, start, os.SEEK_SET)
             block = os.read(source.fd, min(count, SMALL))
             if not block:
-                raise ContentLost
+                raise Changed
             advance(parts, len(block))
             parts.appendleft(block)
         found = gather(parts, SLICE)
@@ -3896,7 +3886,6 @@ class Loop:
         if self.server.stops:
             self._drain()
         if work.jobs:
-            self._end_slow_listings()
             work.begin()
             if work.rest_until > self.now:
                 self.wake_by(work.rest_until)
@@ -3921,22 +3910,19 @@ class Loop:
         for step in steps:
             try:
                 step()
+            except BlockingIOError:
+                pass    # readiness is a hint
             except Exception as exc:
-                self._fail(getattr(step, "__self__", None), exc)
-
-    def _fail(self, subject: object, exc: Exception) -> None:
-        """Handle *exc*, which a step of *subject* has raised."""
-        if isinstance(exc, BlockingIOError):
-            return  # readiness is a hint
-        if isinstance(exc, ContentLost) and isinstance(subject, Connection):
-            tell("a file became shorter while it was sent: "
-                 + escape(subject.queue[0][0].line))
-        elif not isinstance(exc, OSError):
-            tell_traceback()
-        elif not is_gone(exc):  # a file cannot be read, memory has run out ...
-            tell("a client is sent away: %s" % exc)
-        if isinstance(subject, Connection) and subject.state != CLOSED:
-            subject.abort()
+                client: Any = getattr(step, "__self__", None)
+                if isinstance(exc, Changed):
+                    tell("a file became shorter while it was sent: "
+                         + escape(client.queue[0][0].line))
+                elif not isinstance(exc, OSError):
+                    tell_traceback()
+                elif not is_gone(exc):  # a file cannot be read, no memory ...
+                    tell("a client is sent away: %s" % exc)
+                if isinstance(client, Connection) and client.state != CLOSED:
+                    client.abort()
 
     def _read_clocks(self) -> None:
         """Read the clocks, for the whole turn."""
@@ -4003,6 +3989,16 @@ class Loop:
                       in self.connections[PREPARING]
                       if self.now - connection.began >= LEFT_LOOK
                       and connection.has_left()])
+            # Others take none of a listing, while there is no room for one:
+            # first those that have taken none for longest.
+            for connection in list(self.connections[SENDING]):
+                if (self.now - connection.began < LEFT_LOOK
+                        or not self.work.waits_for_room()):
+                    break
+                if any(answer.source and answer.source.pool
+                       is self.work.listings
+                       for _, answer in connection.queue):
+                    self._do([connection.abort])
         if self.now >= self._paused_until:
             self.resume_accepting()
         self.wake_by(self._paused_until)
@@ -4090,21 +4086,6 @@ class Loop:
                 if connection not in self.work.run_queue:
                     return connection
         return None
-
-    def _end_slow_listings(self) -> None:
-        """Close clients that take none of a listing, while others wait until
-        there is room for theirs; first those that have taken none for longest.
-        """
-        for connection in list(self.connections[SENDING]):
-            if not self.work.waits_for_room():
-                break
-            if any(answer.source and answer.source.pool is self.work.listings
-                   for _, answer in connection.queue):
-                due = connection.began + LEFT_LOOK
-                if self.now < due:
-                    self.wake_by(due)
-                    break
-                self._do([connection.abort])
 
     def _pause(self, duration: float) -> None:
         """Leave new clients waiting in the kernel, for *duration* seconds, or
@@ -4653,7 +4634,7 @@ class Supervisor:
             for number in range(1, count + 1)]
         self._share = Share(count)
         self._pipe = os.pipe()
-        self._kill_at = float("inf")
+        self._kill_at = NEVER
         self._status = 0    # for exit(): 1 if a worker has not finished
 
     def run(self) -> int:

@@ -3743,8 +3743,8 @@ def test_each_credential_costs_the_same_and_once(site, tmp_path, hashing,
 
 
 @table("limits, count", [
-    ({}, 6, "all are remembered"), ({"LET_IN_MAX": 1}, 8, "one that is right"),
-    ({"REFUSED_MAX": 1}, 8, "one that is wrong")])
+    ({}, 6, "all are remembered"),
+    ({"VERIFIED_MAX": 1}, 10, "one that is right, and one that is wrong")])
 def test_what_is_remembered_of_passwords_is_bounded(site, users_file, hashing,
                                                     limits, count):
     """More is forgotten, and hashed again where another head has it."""
