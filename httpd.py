@@ -195,7 +195,7 @@ FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 RANGES_MAX = 256                # in one request; zsync asks for many
 LINKS_MAX = 16                  # to folders, on one path: those that link to
                                 # each other multiply without a loop
-JOBS_MAX = 2                    # heavy ones at a time, see Work.begin()
+JOBS_MAX = 2                    # heavy ones of a kind at a time
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
 TRIES_MAX = 10                  # of what others change meanwhile: a file that
@@ -2277,21 +2277,16 @@ class Work:
         listing begins while too many bytes of others are being sent; and
         passwords are checked one by one, with a rest.
         """
-        kinds = [key[0] for key, job in self.jobs.items()
-                 if job.began is not None]
-        heavy = kinds.count(GZIP) + kinds.count(LISTING)
-        rests = CHECK in kinds or self.now < self.rest_until
+        room = {DIGEST: sys.maxsize, GZIP: JOBS_MAX,
+                LISTING: JOBS_MAX if self.listings.has_room(1) else 0,
+                CHECK: 1 if self.now >= self.rest_until else 0}
         for (kind, *_), job in self.jobs.items():
-            if job.began is not None or kind == CHECK and rests:
-                continue
-            if kind in (GZIP, LISTING):
-                if heavy >= JOBS_MAX or (kind == LISTING and
-                                         not self.listings.has_room(1)):
-                    continue
-                heavy += 1
-            rests = rests or kind == CHECK
-            job.began = self.now
-            self.run_queue[job] = None
+            room[kind] -= job.began is not None
+        for (kind, *_), job in self.jobs.items():
+            if job.began is None and room[kind] > 0:
+                room[kind] -= 1
+                job.began = self.now
+                self.run_queue[job] = None
 
     def waits_for_room(self) -> bool:
         """Return whether a listing waits until others are sent."""
@@ -2778,6 +2773,7 @@ def error_answer(error: HTTPError) -> Answer:
 
 MSG_MORE = getattr(socket, "MSG_MORE", 0)  # the head waits for the content
 HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+HAS_SENDFILE = hasattr(os, "sendfile")
 
 # The peer, or the way to it, is gone; ConnectionError covers the others.
 GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
@@ -2794,25 +2790,6 @@ def is_gone(exc: BaseException) -> bool:
     """Return whether *exc* means that the peer has gone away."""
     return (isinstance(exc, ConnectionError)
             or isinstance(exc, OSError) and exc.errno in GONE)
-
-
-def send_file(sock: socket.socket, fd: int, start: int,
-              count: int) -> "Optional[int]":
-    """Send up to *count* bytes of *fd* from *start*; return how many.
-
-    None where that cannot be done without reading them.  Raise
-    BlockingIOError, Changed at the file's end, or OSError.
-    """
-    sent = None
-    if hasattr(os, "sendfile"):
-        try:
-            sent = os.sendfile(sock.fileno(), fd, start, count)
-        except OSError as exc:
-            if exc.errno not in NO_SENDFILE:
-                raise
-    if sent == 0:
-        raise Changed
-    return sent
 
 
 def gather(parts: "Iterable[Part]",
@@ -3298,10 +3275,16 @@ class Connection:
             start, stop = parts[0]
             count = min(stop - start, SLICE)
             source: Any = self.queue[-1][1].source
-            if not isinstance(self.sock, TLSSocket):
-                sent = send_file(self.sock, source.fd, start, count)
-                if sent is not None:
+            if HAS_SENDFILE and not isinstance(self.sock, TLSSocket):
+                try:
+                    sent = os.sendfile(self.sock.fileno(), source.fd, start,
+                                       count)
+                    if not sent:    # it is shorter than it was
+                        raise Changed
                     return sent, count
+                except OSError as exc:
+                    if exc.errno not in NO_SENDFILE:
+                        raise
             os.lseek(source.fd, start, os.SEEK_SET)
             block = os.read(source.fd, min(count, SMALL))
             if not block:
@@ -4008,13 +3991,6 @@ class Loop:
     def _count(self) -> int:
         return sum(map(len, self.connections))
 
-    def _spare(self) -> int:
-        """Return how many more connections there may be, or listings."""
-        count = self._count()
-        files = self.work.contents.files
-        return min(self.server.max_connections,
-                   self.server.descriptors_max - files) - count
-
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
         """Accept clients waiting at *sock*, while room is or can be made."""
@@ -4023,7 +3999,10 @@ class Loop:
             if not most:
                 self._pause(SHARE_WAIT / 10)    # then look whether they did
         for accepted in range(most):
-            is_full = self._spare() <= 0
+            files = self.work.contents.files
+            is_full = self._count() >= min(
+                self.server.max_connections,
+                self.server.descriptors_max - files)
             if is_full and not self._least_needed():
                 self._pause(ROOM_GRACE / 4)
                 return
