@@ -2980,7 +2980,7 @@ class Connection:
         self.sock: Transport = sock
         self.peer = peer
         self.who = who
-        self.state = HANDSHAKE if loop.tls else RECEIVING
+        self.state = HANDSHAKE if loop.server.tls else RECEIVING
         self.events = 0
         self.buffer = b""
         self.checked = 0
@@ -3069,8 +3069,8 @@ class Connection:
                 else:
                     self.abort()
                 return
-            assert self.loop.tls
-            self.sock = TLSSocket(self.sock, self.loop.tls)
+            assert self.loop.server.tls
+            self.sock = TLSSocket(self.sock, self.loop.server.tls)
         events = self.sock.handshake()
         if events:
             self.watch(events)
@@ -3256,7 +3256,8 @@ class Connection:
             sent, tried = self.send_slice(self.parts)
         except BlockingIOError:
             sent, tried = 0, 1
-        if sent or self.loop.tls:   # within a slice no progress would show
+        # Within a slice of TLS no progress would show.
+        if sent or self.loop.server.tls:
             self.enter(SENDING)     # its time begins anew
             self.has_sent(sent)
         if not self.queue:
@@ -3796,6 +3797,7 @@ class Loop:
         self.seconds[RECEIVING] = server.request_timeout
         self.connections: List[OrderedDict[Connection, None]]
         self.connections = [OrderedDict() for _ in STATES]
+        self.known = Cache(server.limits.KNOWN_MAX)
         self.kept = Cache(server.limits.KEPT_MAX)
         self.work = Work(server.limits)
         self.log_lines: List[str] = []
@@ -3817,14 +3819,6 @@ class Loop:
                 self._orphaned, parent))
         self._paused_until = self.now
         self.resume_accepting()
-        self.load()
-
-    def load(self) -> None:
-        """Use the certificate and the users that the server has just read."""
-        self.tls = self.server.tls
-        self.users = self.server.users
-        # A new one: some of their users may have lost access.
-        self.known = Cache(self.server.limits.KNOWN_MAX)
 
     def run(self) -> None:
         """Serve until the server is stopped, and all is finished."""
@@ -3926,7 +3920,8 @@ class Loop:
         self._read_clocks()
         if self.server.reload_asked:
             self.server.reload_now(quiet=self._is_worker)
-            self.load()
+            # Some of their users may have lost access.
+            self.known = Cache(self.server.limits.KNOWN_MAX)
 
     def _orphaned(self, parent: int) -> None:
         """Stop: the supervisor is gone, and nobody else would say so."""
@@ -4101,8 +4096,8 @@ class Loop:
         try:
             if request is None:
                 request = parse_request(head)
-                if self.users:
-                    self.users.admit(request, self._client(
+                if self.server.users:
+                    self.server.users.admit(request, self._client(
                         connection, request)[0], self.work)
                 if len(head) <= KNOWN_HEAD_MAX:
                     # Measured: the objects, and ten bytes of text for each.
@@ -4208,7 +4203,7 @@ class Loop:
             return  # one more turn, for requests that have arrived already
         drain_until = self._stopped_at + DRAIN_TIMEOUT
         silent_until = self._stopped_at + (
-            DRAIN_SILENT_TLS if self.tls else DRAIN_SILENT)
+            DRAIN_SILENT_TLS if server.tls else DRAIN_SILENT)
         if server.stops > 1 or self.now >= drain_until:
             self._end(range(CLOSED))
         elif self.now >= silent_until:
