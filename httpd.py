@@ -1717,7 +1717,8 @@ class Opened:
             where the platform cannot open folders
     path    the path that was opened; if links were resolved, the one they
             led to
-    status  what fstat() says of fd; *version*, its signature
+    status  what fstat() says of fd; *size* and *version*, its signature,
+            are of that
     is_folder   whether it is a folder; else it is a regular file
     is_steady   whether a later change of it would be noticed
     """
@@ -1732,6 +1733,7 @@ class Opened:
         except OSError:
             self.close()
             raise
+        self.size = self.status.st_size
         self.version = signature(self.status)
         self.is_folder = stat.S_ISDIR(self.status.st_mode)
 
@@ -1772,9 +1774,8 @@ class Opened:
 
     def small(self) -> "Optional[bytes]":
         """Return all of its content, read once; None if it is above SMALL."""
-        size = self.status.st_size
-        if self._small is None and size <= SMALL:
-            self._small = self.read(0, size)
+        if self._small is None and self.size <= SMALL:
+            self._small = self.read(0, self.size)
         return self._small
 
     def validators(self, variant: str
@@ -1791,6 +1792,22 @@ class Opened:
         if self.is_steady and tells_change(mtime) and mtime <= HTTP_DATE_MAX:
             modified = mtime
         return etag, modified
+
+    def source(self, pool: "Pool") -> "Source":
+        """Return the Source of its content: the one in flight, or a new one.
+
+        In memory while there is room; else it takes the descriptor.  Bytes
+        that are not steady may be others by the next request, and are not
+        shared.
+        """
+        source: Optional[Source] = pool.get(self.version)
+        if source:
+            return source
+        if self.size <= SLICE and pool.has_room(self.size):
+            return Source(pool, self.read(0, self.size),
+                          version=self.version if self.is_steady else None)
+        fd, self.fd = self.fd, -1
+        return Source(pool, fd=fd, version=self.version)
 
 
 class Site:
@@ -2111,23 +2128,6 @@ class Pool(dict):   # type: ignore[type-arg]
     def has_room(self, size: int) -> bool:
         """Return whether *size* bytes more may be in flight from memory."""
         return self.held + size <= self.limit
-
-    def of(self, opened: Opened) -> Source:
-        """Return the Source of a file: the one in flight, or a new one.
-
-        In memory while there is room; else it takes the descriptor.  Bytes
-        that are not steady may be others by the next request, and are not
-        shared.
-        """
-        size, version = opened.status.st_size, opened.version
-        source: Optional[Source] = self.get(version)
-        if source:
-            return source
-        if size <= SLICE and self.has_room(size):
-            return Source(self, opened.read(0, size),
-                          version=version if opened.is_steady else None)
-        fd, opened.fd = opened.fd, -1
-        return Source(self, fd=fd, version=version)
 
 
 # The kinds of jobs; a Job's key begins with one.
@@ -2615,7 +2615,7 @@ class Responder:
             if answer:
                 return answer
             if (coding == "gzip" and opened.is_steady
-                    and GZIP_MIN <= opened.status.st_size <= GZIP_MAX):
+                    and GZIP_MIN <= opened.size <= GZIP_MAX):
                 return self.select(opened, media, coding, True)
         raise HTTPError(406, "This is there in no coding that you accept.")
 
@@ -2666,7 +2666,7 @@ class Responder:
         ranges = None
         if not coding and "range" in fields and range_applies(
                 fields, etag, modified, now):
-            ranges = select_ranges(fields["range"], opened.status.st_size)
+            ranges = select_ranges(fields["range"], opened.size)
         packed = (self.job_result(GZIP, gzip_steps, opened) if compress
                   else None)
         if wants_digest(fields) and opened.is_steady:
@@ -2682,7 +2682,7 @@ class Responder:
     def content(self, opened: Opened, fields: "Fields",
                 ranges: "Optional[List[ByteRange]]", media: str) -> Answer:
         """Answer with the *ranges* of a file, None for all of it."""
-        size, code = opened.status.st_size, 200
+        size, code = opened.size, 200
         parts: List[Part] = [(0, size)] if size else []
         if ranges and len(ranges) > 1:
             several = multipart(ranges, size, media, BOUNDARY)
@@ -2703,7 +2703,7 @@ class Responder:
                 for part in parts))
         if self.request.method == "HEAD":   # takes none of it
             return self.answer(code, fields, parts)
-        source = contents.of(opened)
+        source = opened.source(contents)
         return self.answer(code, fields, [
             source.part(*part) if isinstance(part, tuple) else part
             for part in parts], source, source.fd < 0)
@@ -2713,8 +2713,7 @@ class Responder:
         """Return what *make* makes from a file; it is made once and kept."""
         key = kind, opened.path, opened.version
         read = functools.partial(self.site.read, *key[1:])
-        value: bytes = self.work.result(
-            key, make(read, opened.status.st_size))
+        value: bytes = self.work.result(key, make(read, opened.size))
         return value
 
     def list(self, segments: "Sequence[bytes]") -> Answer:
