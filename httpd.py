@@ -1645,11 +1645,15 @@ NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 HAS_DIR_FD = {os.open, os.stat} <= os.supports_dir_fd
 WINDOWS = os.sep == "\\"
 
+# Something has run out; it may be there again later.
+EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
+                       errno.ENOMEM, errno.ENOSPC])  # of epoll's watches
+
 STATUS_OF_ERRNO = {
     errno.ENOENT: 404, errno.ENOTDIR: 404, errno.ENAMETOOLONG: 404,
     errno.ELOOP: 404, errno.ENXIO: 404,
     errno.EACCES: 403, errno.EPERM: 403,
-    errno.EMFILE: 503, errno.ENFILE: 503, errno.ENOMEM: 503,
+    **dict.fromkeys(EXHAUSTED, 503),
 }
 
 DETAIL_OF_STATUS = {
@@ -2020,7 +2024,7 @@ class Site:
                 if signature(status) in above:
                     return None
         except OSError as exc:
-            if STATUS_OF_ERRNO.get(exc.errno or 0) == 503:
+            if exc.errno in EXHAUSTED:
                 raise
             return None     # a link to nothing, or gone meanwhile
         size = None
@@ -2779,10 +2783,6 @@ GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
                   errno.ENETDOWN, errno.ENOTCONN])
 # What a file system says that cannot sendfile().
 NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
-
-# Something has run out; it may be there again later.
-EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
-                       errno.ENOMEM, errno.ENOSPC])  # of epoll's watches
 
 
 def is_gone(exc: BaseException) -> bool:
