@@ -131,10 +131,8 @@ if TYPE_CHECKING:
     # file's signature, the listing's media type, or the client's address.
     JobKey = Tuple[str, bytes, object]
     Steps = Generator[None, None, object]   # see Job
-    Probe = Callable[[bytes], object]
-    Facts = Dict[Tuple[Probe, bytes], object]
+    Facts = Dict[Tuple[Callable[[bytes], object], bytes], object]
     Peer = Tuple[str, Optional[int]]    # address and port, None without one
-    Transport = Union[socket.socket, "TLSSocket"]
 
 __version__ = "1.0"
 
@@ -2152,7 +2150,7 @@ class Job:
 
     steps   a generator that yields after each, and returns the result, or
             raises the HTTPError that is the answer
-    began   when it did, None before that
+    began   when it did, or went on; None before that
     waiting the connections that wait for it, if they are still PREPARING
     """
 
@@ -2173,7 +2171,8 @@ class Job:
                         if connection.state == PREPARING]
         if not self.waiting:    # nobody any more
             del work.jobs[self.key]
-            if self.key[0] == DIGEST:   # it is cheap to keep, and goes on
+            if self.key[0] == DIGEST:   # it is cheap to keep, and can go on
+                self.began = None
                 work.made.put(self.key, self, 2 * KIB)
             else:
                 self.steps.close()
@@ -2266,9 +2265,7 @@ class Work:
             job = self.jobs.get(key)
             if job is None:
                 job = self.jobs[key] = value or Job(self, key, steps)
-                if value:   # it goes on
-                    self.made.drop(key)
-                    self.run_queue[job] = None
+                self.made.drop(key)
             raise NotReady(job)
         if isinstance(value, HTTPError):
             raise value
@@ -2976,7 +2973,7 @@ class Connection:
     def __init__(self, loop: "Loop", sock: socket.socket, peer: "Peer",
                  who: str):
         self.loop = loop
-        self.sock: Transport = sock
+        self.sock: Union[socket.socket, TLSSocket] = sock
         self.peer = peer
         self.who = who
         self.state = HANDSHAKE if loop.server.tls else RECEIVING
