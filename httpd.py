@@ -63,34 +63,34 @@ Map of the sections
     Loop, Server, Processes, Command line
 
 The path of a request
-    Loop._turn              one select(), then a step for each ready socket
+    Loop._turn              one select(), then on_ready() of each ready socket
     Loop._accept, _welcome  a client connects: a new Connection
-    Connection.receive      read into its buffer; to be answered in this turn
-    Connection.answer       from the heads in the buffer to send(); where one
-                            known head is all there is, without answer_to()
+    Connection.receive      read into its buffer; Loop._answer() comes next
+    Connection.answer       answer the heads in the buffer, and send(), with a
+                            short cut if one known head is all there is
       Loop.answer_to        the head is known, or parse_request() reads it and
                             Users.admit() lets its user in
       Loop.renewed          its Answer is kept, and the facts still hold;
-      respond()             if not: a new one is made from the Site's files,
-      Answer.render         and turned into bytes
-      NotReady              it needs the result of a Job: PREPARING, until
-                            Work.end() lets answer() begin again
+      respond()             if not, a Responder makes one from the Site's files
+      Answer.render         and this turns it into bytes
+      NotReady              a Job must make something first: PREPARING, while
+                            Work.begin() starts it and Work.run() does its
+                            steps; then Work.end() has answer() begin again
     Connection.send_later   what the socket did not take at once: SENDING,
-      Connection.flush      in steps, when Work.run() comes to it
-    Connection.log_sent     its line, for AccessLog.write() after the turn
+      Connection.flush      a slice whenever Work.run() comes to it
+    Connection.log          its line; Loop._write_log() writes all at the end
     Connection.next_request IDLE, or the next head, or the end
 
 Words
-    turn    one pass of Loop._turn(), or its part for clients who have just
-            connected; in each the disk is looked at anew, each path once
+    turn    one pass of Loop._turn(), or its part for new clients; each looks
+            at the disk anew, and checks a fact only once
     fact    the state of one path that an answer depends on; see Site
     known   a head that was received before, and its Request
     kept    an Answer that may be sent again as long as its facts hold
-    job     something slow to make: a digest, gzip, a listing, a password
-            check
+    job     slow work: a digest, gzip, a listing, a password check
     made    what jobs have made from files, cached
-    steady  of a file: its next change will show in its times, so what is made
-            of it now stays true until then
+    steady  a file whose next change will show in its times, so that what is
+            made from it now is right until they change
 """
 
 # Modules that not every run needs are imported where they are used, so that
@@ -221,7 +221,7 @@ RESERVED_FIELDS = frozenset(
      "date", "etag", "keep-alive", "last-modified", "location", "repr-digest",
      "trailer", "transfer-encoding", "upgrade", "vary", "www-authenticate"])
 
-# The request fields besides the target that an answer may depend on.
+# Request fields, besides Accept-Encoding, that an answer may depend on.
 SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
                     "if-modified-since", "range", "if-range", "accept",
                     "want-repr-digest")
@@ -316,14 +316,14 @@ class Limits:
     *changes* maps names to new values; raise ValueError for an unknown name.
     """
 
-    TURN_SECONDS = 0.01         # in one turn, for slices of files, for digests
-                                # and the like, and for a listing, each
+    TURN_SECONDS = 0.01         # for the run queue in one turn; large answers
+                                # begin at once only this early in a turn
     KNOWN_MAX = 16 * MIB        # bytes of parsed heads that are remembered
-    KEPT_MAX = 64 * MIB         # bytes of messages kept for later turns
+    KEPT_MAX = 64 * MIB         # bytes of Answers kept for later turns
     MADE_MAX = 16 * MIB         # bytes of compressed files and digests kept
     LET_IN_MAX = 1000           # credentials that are remembered as right
     REFUSED_MAX = 1000          # credentials that are remembered as wrong
-    CHECKS_MAX = 100            # hashes that wait to be made; then it is 503
+    CHECKS_MAX = 100            # passwords that wait for a check; then 503
     CHECKS_OF_ONE_MAX = 10      # of them, for one client's address
 
     def __init__(self, changes: "Dict[str, Any]"):
@@ -337,7 +337,7 @@ class Limits:
 
 
 class HTTPError(Exception):
-    """An error answer: *status*, *detail* for people, fields such as Allow."""
+    """An error or a redirection: *status*, *detail* for people, *fields*."""
 
     def __init__(self, status: int, detail: str,
                  fields: "Sequence[Tuple[str, str]]" = ()):
@@ -1802,10 +1802,10 @@ class Site:
     """The folder that is served, as it is on the disk at this moment.
 
     Names are opened one by one, each relative to the descriptor of its
-    folder and without following links, so that what is checked is what is
-    opened.  The states that an answer rests on go into *facts*, a dict from
-    (probe, path) to probe(path), by which holds() can tell later whether the
-    answer would be the same.
+    folder, so that what is checked is what is opened; links are followed only
+    where that is asked for.  What an answer depends on goes into *facts*, a
+    dict from (probe, path) to probe(path): while holds() finds them
+    unchanged, the answer would be the same.
     """
 
     def __init__(self, directory: "Union[str, bytes]", listing: bool = True,
@@ -1921,7 +1921,7 @@ class Site:
         return found
 
     def _walk(self, segments: "Sequence[bytes]", facts: "Facts") -> Opened:
-        """Open *segments* name by name; raise OSError(ELOOP) at a link.
+        """Open *segments* name by name; OSError(ELOOP) at a link not followed.
 
         The root, which may be a link, needs no fact of its own: facts about
         names in it fail when it is replaced.  If it cannot be opened, there
@@ -2050,7 +2050,7 @@ class Source:
 
     Either *data*, all of it in memory, or *fd*, a descriptor (else -1), which
     it closes.
-    version what tells it from others; None if it is not to be shared
+    version the file's signature; None if it is not to be shared
     users   answers in flight that have it
     """
 
@@ -2094,7 +2094,7 @@ class Source:
 class Pool(dict):   # type: ignore[type-arg]
     """The Sources that are being sent, by their versions.
 
-    held    bytes of them in memory, *limit* at the most
+    held    bytes of them in memory; has_room() compares them with *limit*
     files   those that are open files
     """
 
@@ -2110,9 +2110,9 @@ class Pool(dict):   # type: ignore[type-arg]
     def of(self, opened: Opened) -> Source:
         """Return the Source of a file: the one in flight, or a new one.
 
-        In memory while there is room; else it takes the descriptor.  Bytes
-        that are not steady may be others by the next request, and are not
-        shared.
+        Up to SLICE it is in memory while there is room; else it takes the
+        descriptor.  The bytes of a file that is not steady are not shared: by
+        the next request they may be others.
         """
         size = opened.status.st_size
         version = signature(opened.status)
@@ -2398,7 +2398,7 @@ class Users:
     with a secret of this process.  Hashing takes a quarter of the time at
     most.  Raise StartError if the file is unusable.
 
-    _right, _wrong  digests of verified credentials
+    _right, _wrong  digests of credentials that were let in, or refused
     """
 
     def __init__(self, path: str, limits: "Limits",
@@ -2864,7 +2864,7 @@ def send_file(sock: socket.socket, fd: int, start: int,
 
 def gather(pieces: "Iterable[Piece]",
            limit: int) -> "List[Union[bytes, memoryview]]":
-    """Return the *pieces* in memory that come first, about *limit* bytes."""
+    """Return the first *pieces* in memory, until they reach *limit* bytes."""
     found: List[Union[bytes, memoryview]] = []
     for piece in pieces:
         if limit <= 0 or isinstance(piece, tuple):
@@ -3034,8 +3034,8 @@ class Connection:
     who     what its log lines begin with; "" for a trusted proxy, which
             passes on the requests of others
     events  what the selector watches for: nothing before the first read,
-            since most clients send at once.  It does not change with the
-            state, but when it reports something that is not wanted now
+            since most clients send at once.  READ stays while an answer is
+            made and sent, until the socket is full (WRITE) or input comes (0)
     buffer  bytes received and not yet answered; *checked* of them were seen
             to be the valid beginning of a head
     queue   the requests and Answers that are being sent, in order
@@ -3214,8 +3214,8 @@ class Connection:
     def answer(self) -> None:
         """Answer the heads in the buffer: the one path from head to send.
 
-        What is in memory is sent at once, while the turn has time; the rest in
-        steps.
+        Small answers are sent at once, and the beginning of a large one while
+        the turn has time; the rest in steps.
         """
         loop = self.loop
         request: Any = loop.known.get(self.buffer)
@@ -3886,8 +3886,8 @@ class Loop:
         self.stops = False
         self.turn = 0
         # Those at which clients wait in this turn.  They are accepted at its
-        # end: by then those who were answered in it are IDLE, and can make
-        # room.
+        # end, when its requests are answered: so no client is closed to make
+        # room while its request waits.
         self._listening: List[socket.socket] = []
         self._share = share
         self._is_worker = share is not None
@@ -4071,7 +4071,7 @@ class Loop:
         return sum(map(len, self.connections))
 
     def _spare(self) -> int:
-        """Return how many more connections there may be, or listings."""
+        """Return how many more connections there is room for."""
         count = self._count()
         files = self.work.contents.files
         return min(self.server.max_connections,
@@ -4484,7 +4484,7 @@ class Server:
 
     def _begin(self, share: "Optional[Share]" = None,
                parent: int = -1) -> None:
-        """Raise RuntimeError where it would serve nobody, or twice."""
+        """Make the Loop; RuntimeError if it would serve nobody, or twice."""
         if self._loop or not self.listeners:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
@@ -4582,8 +4582,8 @@ class Server:
         """Set up a new process to obey the signals of its Supervisor.
 
         Each of them counts once: a whole group of processes may get it, and
-        the Supervisor sends it, too.  It also removes the sockets' files.
-        *share* and *parent* are for the Loop.
+        the Supervisor sends it, too.  The Supervisor alone removes the files
+        of sockets.  *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
         self._close_waker()
