@@ -148,7 +148,7 @@ REQUEST_LINE_MAX = 8 * KIB      # as nginx; RFC 9112, 3 asks for 8000 bytes
 HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
-# Seconds.  A state's limit is constant, see STATES.
+# Seconds.  A state's limit is the same for all connections, see Loop.
 REQUEST_TIMEOUT = 10            # for a TLS handshake; for a whole head
 IDLE_TIMEOUT = 120              # between requests; clients' pools keep 90
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
@@ -194,8 +194,8 @@ WORKERS_MAX = 256               # no machine can use more
 SHARE_SLACK = 2                 # connections more than its share, to a worker
 FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
 RANGES_MAX = 256                # in one request; zsync asks for many
-LINKS_MAX = 16                  # to folders, on one path: those that link to
-                                # each other multiply without a loop
+LINKS_MAX = 16                  # to folders, on one path: n that link to each
+                                # other make n! paths without a loop
 JOBS_MAX = 2                    # heavy ones at a time, see Work.begin()
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
@@ -262,8 +262,8 @@ STATUSES = {
 }
 REASONS = {status: reason for status, (reason, _) in STATUSES.items()}
 
-# Subtypes, with their suffixes where these are others.  Our own table:
-# mimetypes' answers differ between machines and versions.
+# Subtypes, and their suffixes where these differ.  Our own table: mimetypes'
+# answers differ between machines and versions.
 MEDIA_TYPES = {
     suffix: kind + "/" + subtype
     for kind, words in [
@@ -400,8 +400,8 @@ def http_date(seconds: int) -> str:
 def parse_http_date(value: str, now: float) -> "Optional[int]":
     """Return the seconds since 1970 of *value*, in any of the three forms.
 
-    None when it is no valid date.  *now*, in the same unit, tells the century
-    of a year of two digits: it is at most 50 years ahead.
+    Return None if it is no valid date.  *now*, in the same unit, tells the
+    century of a two-digit year: the date is at most 50 years ahead.
 
     >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", 1.7e9)
     784111777
@@ -495,7 +495,7 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
     """Return the content codings that the client accepts, best first.
 
     Equal weights keep the order of CODINGS; "identity" is last unless it has
-    a weight of its own.  A Range gets the identity, if that is acceptable.
+    a weight of its own.  With Range it is the only one, if acceptable.
     Source: RFC 9110, 8.4.1.3, 12.5.3.
 
     >>> acceptable_codings({"accept-encoding": "gzip, br;q=0.9"})
@@ -519,7 +519,7 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
 
 
 def media_weight(weights: "Dict[str, int]", media: str) -> int:
-    """Return the weight of type *media*, 0 for a no (RFC 9110, 12.5.1)."""
+    """Return the weight of type *media*, 0 if refused (RFC 9110, 12.5.1)."""
     # Without an Accept field everything is acceptable.
     others = weights.get("*/*", 0 if weights else 1000)
     kind = media.partition("/")[0] + "/*"
@@ -556,8 +556,8 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 class Request:
     """A request head, parsed.  Nothing else reads the head.
 
-    It is kept for later heads of the same bytes, so but for its last four
-    attributes it never changes.
+    Later heads of the same bytes get the same Request: only its last four
+    attributes ever change.
 
     line        the request line as received, latin-1
     method      "" or "HEAD" where the head could not be parsed
@@ -747,8 +747,8 @@ class Answer:
                headers: "Sequence[Tuple[str, str]]") -> "Answer":
         """Make it ready for the wire; return it.
 
-        *content_sent* is false where the request's method allows no content;
-        for the others see render_head().
+        *turn* is the present one, *content_sent* is false for HEAD; for the
+        others see render_head().
         """
         self.date = date
         self.turn = turn
@@ -768,7 +768,7 @@ class Answer:
     def redate(self, date: str) -> None:
         """Change the Date, which is its first field.
 
-        What is half sent stays the same: its pieces are in the connection.
+        A connection that is sending it goes on with the bytes it has.
         """
         old, new = [b"\r\nDate: %s\r\n" % each.encode()
                     for each in (self.date, date)]
@@ -797,8 +797,8 @@ def pieces_length(pieces: "Iterable[Any]") -> int:
                else len(piece) for piece in pieces)
 
 
-# How the names end of fields that tell caches how long to keep an answer.
-# Some caches have their own, which they prefer to RFC 9111's (RFC 9213, 2.1).
+# Endings of the fields that tell caches how long to keep an answer.  Some
+# caches prefer fields of their own to RFC 9111's (RFC 9213, 2.1).
 FOR_CACHES = "cache-control", "expires", "surrogate-control"
 
 
@@ -840,9 +840,9 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-# A file's times tick coarsely.  Until it has been unchanged for this long, its
-# next change may leave the same times.  Till then they are no validator, and
-# nothing made from the file is kept.
+# A file's times tick coarsely: a change soon after another may not show in
+# them.  Until a file has been unchanged for this long, its times are no
+# validator, and nothing made from it outlasts the turn.
 SETTLED_NS = 50 * 10**6     # Linux ticks every 1 to 10 ms
 
 
@@ -861,8 +861,8 @@ def is_settled(status: os.stat_result, now: float) -> bool:
 def tells_change(mtime: int) -> bool:
     """Return whether *mtime*, in seconds, can be when a file really changed.
 
-    Build systems give all files one fixed time, whatever is in them: Nix 1,
-    OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
+    Some build systems give every file the same time: Nix 1, OSTree 0, ZIP
+    1980, npm 1985; Bazel the first second of 2000.
 
     >>> tells_change(10**9), tells_change(1), tells_change(946684800)
     (True, False, False)
@@ -1025,7 +1025,7 @@ WINDOWS_NAME = (
 
 def path_segments(path: str,
                   windows: bool = False) -> "Tuple[List[bytes], bool]":
-    """Return the names that *path* leads through, and if it ends with "/".
+    """Return the names in *path*, and whether "/" or a dot segment ends it.
 
     It is decoded once; dot segments never lead above the root.
     Raise HTTPError(400) on a malformed escape or a NUL, and 404 on a name
@@ -1126,7 +1126,7 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
             and b"\0" not in head and b"\x1b" not in head):
         decoder = codecs.getincrementaldecoder("utf-8")()
         with contextlib.suppress(UnicodeDecodeError):
-            # The last character may continue behind *head*.
+            # The last character may continue after *head*.
             decoder.decode(head, len(head) < SMALL)
             return (kind or "text/plain") + "; charset=utf-8"
     return kind or "application/octet-stream"
@@ -1254,9 +1254,9 @@ a { color: var(--link); text-underline-offset: .2em; unicode-bidi: isolate }
 </style>
 """
 # Fixed columns: rows that come later do not move those above.  Collapsed
-# borders, or elements for the icons, would make scrolling slow.  A form for
-# each order: around its button it would hide a column's name from screen
-# readers.
+# borders, or elements for the icons, would make scrolling slow.  The forms
+# stand apart from the buttons: around a button, a form would hide the
+# column's name from screen readers.
 LISTING_START = PAGE_START + """<style>
 html { scroll-padding: 3rem 0 }
 h1 :first-child { margin-left: -.15em }
@@ -1339,8 +1339,8 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
         len(match.group(1)), match.group(1)), text), name
 
 
-# By ?sort=: a column's title, and what it sorts by, before the name.  UTC,
-# because the client's time zone is not known.
+# For each ?sort=: the column's title, and its key, which comes before the
+# name.  UTC, because the client's time zone is not known.
 COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
     ("name", ("Name", lambda entry: 0)),
     ("size", ("Size", lambda entry: entry.size or 0)),
@@ -1370,7 +1370,7 @@ class Listing:
             return "[\n", ",\n", "\n]\n"
         names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
         # Relative: a proxy may show this server's "/" at another path.
-        # Without quotes: fsspec takes what is in them for names below.
+        # Without quotes: fsspec takes quoted links for names in the folder.
         links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
                  for i, name in enumerate(names[:-1], 1)]
         up = '<tr><td><a href="../">../</a><td><td>\n' if links else ""
@@ -1475,7 +1475,7 @@ UNSAFE = re.compile(r'[^ !#-\[\]-~]')
 def escape(text: str) -> str:
     """Return *text* with all but plain ASCII written as \\xHH.
 
-    So it can neither end the line or a quoted field nor reach a terminal as
+    The result cannot end the line or a quoted field, nor reach a terminal as
     a control sequence.  *text* is latin-1.
 
     >>> escape('a"\\x1b\\n')
@@ -1506,8 +1506,8 @@ def cut(text: str, limit: int) -> str:
 
 
 NCSA = " - %(user)s [%(time)s] %(request)s %(status)d %(bytes)d"
-# The parts of a line: who asked; the request and its answer, the same for all
-# clients; how it ended.
+# The parts of a line: who asked; the request and its answer, which are the
+# same for all clients; how it ended.
 LOG_FORMS = {
     "common": ("%(address)s", NCSA + "\n", ""),
     "combined": ("%(address)s", NCSA + " %(referer)s %(user_agent)s\n", ""),
@@ -1544,7 +1544,7 @@ class LogForm:
                             "port": "null" if port is None else port}
 
     def rest(self, date: str, request: Request, status: int, size: int) -> str:
-        """Return what follows that.
+        """Return the part of a line after who().
 
         *date* is as log_date() gives it, *size* the bytes of content that
         were really sent.
@@ -1635,8 +1635,8 @@ class TrustedProxies:
         """Return the client's address and port; *peer* is a trusted proxy.
 
         Each proxy adds its client to the right of *forwarded*, the value of
-        X-Forwarded-For.  So it is read from the right, to the first that is
-        no trusted proxy, or no address: anybody may have written the rest.
+        X-Forwarded-For.  So read it from the right, to the first member that
+        is no trusted proxy, or no address: anybody may have written the rest.
         """
         client = peer
         members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
