@@ -1856,9 +1856,9 @@ class Site:
 
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
-        """Return bytes of the file at the path of an Opened.
+        """Return bytes of the file at *path*, which an Opened had.
 
-        Raise Changed if it cannot be read, or is not in *state* any more.
+        Raise Changed if it cannot be read, or its signature is not *state*.
         """
         with contextlib.suppress(OSError), (
                 self._walk(names_below(self.root, path), {})) as opened:
@@ -1868,9 +1868,9 @@ class Site:
 
     def entries(self, folder: Opened, segments: "Sequence[bytes]"
                 ) -> "Generator[Optional[Entry], None, None]":
-        """Yield what a listing of *folder*, which is at *segments*, shows.
+        """Yield an Entry for each name in *folder*, which is at *segments*.
 
-        It is None for a name that is not shown.  Raise as open() does.
+        Yield None for a name that is not shown.  Raise as open() does.
         """
         try:
             above = self._folders(segments, {})
@@ -1890,7 +1890,7 @@ class Site:
             raise self.failure(exc, {})
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
-        """Return the HTTPError for *exc*; make *facts* fail if it may pass."""
+        """Return the HTTPError for *exc*; if it may pass, *facts* fail."""
         status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
         if status >= 500:  # it may pass, though no file changes
             facts[(unknown_state, self.root)] = False
@@ -2142,8 +2142,8 @@ class Job:
 
     steps   a generator that yields after each, and returns the result, or
             raises the HTTPError that is the answer
-    began   when it did, None before that
-    waiting the connections that wait for it, if they are still PREPARING
+    began   when it began; None until then
+    waiting connections that wait for it; step() drops those that have left
     """
 
     __slots__ = ("work", "key", "steps", "began", "waiting")
@@ -2194,10 +2194,10 @@ class Work:
             signature is; digests that nobody waits for any more are there as
             Jobs, half made
     fresh   other results, and when their jobs began: valid for requests that
-            arrived before that, and forgotten after this turn
+            arrived before that, and only in this turn
     to_answer   connections that can be answered: they have received
             something, or their job has ended
-    unsteady    files from which, in this turn, nothing could be made
+    unsteady    files that, in this turn, changed while a job read them
     contents, listings  Pools of what is being sent
     now     when the turn began
     rest_until  when the next password may be checked
@@ -2217,14 +2217,15 @@ class Work:
         self.now = self.rest_until = 0.0
 
     def new_turn(self, now: float) -> None:
-        """Forget what was good for the last turn alone."""
+        """Forget what was valid only in the last turn."""
         self.now = now
         self.fresh.clear()
         self.unsteady.clear()
 
     def run(self, fail: "Callable[[object, Exception], None]") -> None:
-        """Do steps until their time is over: at least one, and at most one for
-        each task.  *fail* is called with what they raise.
+        """Do a step of each task, until time is up but at least one.
+
+        *fail* is called with a task and what its step raised.
         """
         until = time.perf_counter() + self.limits.TURN_SECONDS
         for _ in range(len(self.run_queue)):
@@ -2251,7 +2252,7 @@ class Work:
             job = self.jobs.get(key)
             if job is None:
                 job = self.jobs[key] = value or Job(self, key, steps)
-                if value:   # it goes on
+                if value:   # half made: it goes on
                     self.made.drop(key)
                     self.run_queue[job] = None
             raise NotReady(job)
@@ -2260,11 +2261,11 @@ class Work:
         return value
 
     def begin(self) -> None:
-        """Let jobs begin, with the next turn: many may be asked for in one.
+        """Start the jobs that may start; they run from the next turn on.
 
-        Few that have much in memory, or a folder open, run at a time; no
-        listing begins while too many bytes of others are being sent; and
-        passwords are checked one by one, with a rest.
+        At most JOBS_MAX that have much in memory, or a folder open, run at a
+        time; a listing waits while too many bytes of others are being sent;
+        passwords are checked one by one, with a rest after each.
         """
         kinds = [key[0] for key, job in self.jobs.items()
                  if job.began is not None]
@@ -2306,7 +2307,7 @@ class Work:
             job.steps.close()
 
     def close(self) -> None:
-        """End all of them."""
+        """Close what the jobs have open."""
         for job in self.jobs.values():
             job.steps.close()
 
@@ -2343,7 +2344,7 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
     from heapq import merge
     from io import BytesIO
     runs: List[List[List[Entry]]] = [[[]], [[]]]    # folders first
-    # closing(): PyPy would close what they have open some day.
+    # closing(): without it, PyPy would leave the folder open for a while.
     with site.open(segments, {}) as folder, contextlib.closing(
             site.entries(folder, segments)) as entries:
         for entry in entries:
@@ -2394,9 +2395,9 @@ def need_scrypt(what: str) -> None:
 class Users:
     """The users in the file at *path*: only their requests are answered.
 
-    A Job verifies a password; the outcome is kept under a digest of it, keyed
-    with a secret of this process.  Hashing takes a quarter of the time at
-    most.  Raise StartError if the file is unusable.
+    A Job verifies a password; the outcome is kept under a digest of name and
+    password, keyed with a secret of this process.  Hashing takes at most a
+    quarter of the time.  Raise StartError if the file is unusable.
 
     _right, _wrong  digests of credentials that were let in, or refused
     """
@@ -2413,8 +2414,8 @@ class Users:
             raise StartError("cannot use %s, %s." % (path, exc))
         if not self._hashes:
             raise StartError("%s has no user in it." % path)
-        # A dummy hash of each cost, for users without one of that cost: so
-        # every name, known or unknown, takes the same time.
+        # One hash of each cost is made for every name, a dummy unless it is
+        # the user's own: so known and unknown names take the same time.
         self._dummies = {each.cost: PasswordHash(
             each.cost, os.urandom(16), os.urandom(32))
             for each in self._hashes.values()}
@@ -2433,7 +2434,7 @@ class Users:
         """Set the user of *request*, which comes from *address*.
 
         Raise HTTPError(400 or 401) if it may not be answered, 503 if too many
-        checks wait, *address*'s or all; NotReady while its password does.
+        checks wait; NotReady until its password has been checked.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -2482,8 +2483,8 @@ class Users:
 
 
 def unauthorized() -> HTTPError:
-    """Return the HTTPError(401) for whoever is not let in."""
-    # RFC 7617, 2 and 2.1: the charset of names and passwords.
+    """Return the HTTPError(401) for a request that is not let in."""
+    # The charset of names and passwords: RFC 7617, 2 and 2.1.
     return HTTPError(401, "This needs a user's name and password.", [
         ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
 
@@ -2499,7 +2500,7 @@ def respond(request: Request, site: Site, work: Work, now: float,
     """Return the answer to *request*; *now* is seconds since 1970.
 
     *arrived* is when it arrived, by the clock of *work*.  Raise NotReady if
-    something that takes long must be made first.
+    a Job must make something first.
     """
     for _ in range(TRIES_MAX):
         with contextlib.suppress(Changed):
@@ -2544,7 +2545,7 @@ class Responder:
     def open(self, segments: "Sequence[bytes]") -> Opened:
         """Open what is at *segments*.
 
-        With a file that is not steady, the answer is good for this turn alone.
+        With a file that is not steady, the answer is for this turn alone.
         """
         opened = self.site.open(segments, self.facts)
         opened.is_steady = opened.is_folder() or (
@@ -2555,7 +2556,7 @@ class Responder:
         return opened
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
-        """Answer with what is at *segments*; a folder's path has a *slash*."""
+        """Answer with what is at *segments*; *slash*: the path ends in one."""
         with self.open(segments) as target:
             if not target.is_folder():
                 if slash:
@@ -2689,10 +2690,7 @@ class Responder:
 
     def validators(self, opened: Opened, coding: str, compress: bool
                    ) -> "Tuple[Optional[str], Optional[int]]":
-        """Return the entity tag and the time of modification, in seconds.
-
-        None where there is none.
-        """
+        """Return the entity tag and mtime in seconds; each may be None."""
         if compress:    # then the bytes depend on zlib's version, too
             import zlib
             coding += "-" + zlib.ZLIB_RUNTIME_VERSION
@@ -2736,9 +2734,7 @@ class Responder:
 
     def digest(self, opened: Opened,
                packed: "Optional[bytes]") -> "Tuple[str, str]":
-        """Return the Repr-Digest field (RFC 9530, 3) for *packed*, or for the
-        file where that is None.
-        """
+        """Return the Repr-Digest of *packed*, or of the file (RFC 9530, 3)."""
         import base64
         value = (self.job_result(DIGEST, digest_steps, opened)
                  if packed is None else sha256(packed))
@@ -2760,7 +2756,8 @@ class Responder:
         work, query = self.work, self.request.query
         listing = Listing(segments, query, prefers_json(self.request.fields))
         name = self.request.path + "?" + query
-        self.facts[(unknown_state, self.site.root)] = False  # if this raises
+        # If the Job raised an error, that is the answer in this turn alone.
+        self.facts[(unknown_state, self.site.root)] = False
         source = work.result(
             (LISTING, name.encode("latin-1"), listing.media),
             listing_steps(self.site, segments, listing, work.listings),
@@ -2774,8 +2771,8 @@ class Responder:
                content: "Union[Content, Source]", keep: bool = True) -> Answer:
         """Return the answer, which may be sent again if *keep*.
 
-        Of a Source it sends all, which is in memory.  What is above SMALL is
-        never copied into an answer: many may have it.
+        A Source, which is in memory, is sent whole.  Bytes above SMALL become
+        one: many connections share them, and none copies them.
         """
         if isinstance(content, bytes) and len(content) > SMALL:
             content = Source(self.work.contents, content)
@@ -2812,7 +2809,7 @@ HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 # The peer, or the way to it, is gone; ConnectionError covers the others.
 GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
                   errno.ENETDOWN, errno.ENOTCONN])
-# What a file system says that cannot sendfile().
+# The errors of a file system that cannot sendfile().
 NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 
 # Something has run out; it may be there again later.
@@ -2847,8 +2844,8 @@ def send_file(sock: socket.socket, fd: int, start: int,
               count: int) -> "Optional[int]":
     """Send up to *count* bytes of *fd* from *start*; return how many.
 
-    None where that cannot be done without reading them.  Raise
-    BlockingIOError, ContentLost at the file's end, or OSError.
+    Return None if they must be read first.  Raise BlockingIOError,
+    ContentLost at the file's end, or OSError.
     """
     sent = None
     if hasattr(os, "sendfile"):
@@ -3038,9 +3035,10 @@ class Connection:
             made and sent, until the socket is full (WRITE) or input comes (0)
     buffer  bytes received and not yet answered; *checked* of them were seen
             to be the valid beginning of a head
-    queue   the requests and Answers that are being sent, in order
+    queue   the requests and Answers being sent, in order; if it is empty in
+            SENDING, the next step answers the buffer
     pieces  their bytes that are not sent yet
-    sent    bytes of the first Answer that are sent
+    sent    how many bytes of the first Answer are sent
     since   when it was last read from, or the lingering began
     began   when the time of its state began
 
@@ -3075,7 +3073,7 @@ class Connection:
     # The state.
 
     def enter(self, state: int) -> None:
-        """Go to *state*, or begin its time anew; nothing else sets it.
+        """Go to *state*, or start its time again; nothing else sets it.
 
         Raise OSError when the selector cannot watch for it.
         """
@@ -3127,7 +3125,7 @@ class Connection:
         elif self.state == HANDSHAKE:
             self.watch(READ)
         else:
-            self.watch(0)   # first the answer, then what else was sent
+            self.watch(0)   # more input waits until the answer is sent
 
     def step(self) -> bool:
         """Do one step of the run queue; return whether another can follow."""
@@ -3172,7 +3170,7 @@ class Connection:
     def wait_for_more(self, answered: bool = False) -> None:
         """Wait, in the state that fits, for the rest of a head.
 
-        *answered*: the one before it was answered, so its time begins now.
+        *answered*: a request has been answered, so the next one's time begins.
         """
         if self.buffer[:2] == b"\r\n":  # RFC 9112, 2.2: ignored
             self.buffer = EMPTY_LINES.sub(b"", self.buffer, 1)
@@ -3191,10 +3189,10 @@ class Connection:
         self.watch(READ)
 
     def has_left(self) -> bool:
-        """PREPARING: return whether the client has closed or reset, which the
-        selector does not report then.
+        """PREPARING: return whether the client has closed or reset.
 
-        One that has only closed its sending side looks the same.
+        The selector does not report that in this state.  A client that has
+        only closed its sending side looks the same.
         """
         try:
             if POLLRDHUP:   # sees it behind unread bytes, such as TLS's end
@@ -3252,11 +3250,11 @@ class Connection:
             self.enter(IDLE)
 
     def take_answers(self) -> "Queue":
-        """Return the requests in the buffer and their Answers; () where the
-        buffer has none, or it must wait.
+        """Return the requests in the buffer, with their Answers.
 
-        It stops before SMALL bytes, and after a large answer or one that
-        closes: other requests stay in the buffer until these are sent.
+        Return () if there is none, or the first must wait.  Stop before SMALL
+        bytes are exceeded, and after a large answer or one that closes: other
+        requests stay in the buffer until these are sent.
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
@@ -3311,8 +3309,8 @@ class Connection:
     def send_later(self, queue: "Queue", data: bytes, sent: int = 0) -> None:
         """Send the answers in *queue* in steps.
 
-        *data* are their bytes up to the last one's rest; *sent* bytes in all
-        are sent already.
+        *data* are their bytes, but for the last one's rest; *sent* bytes are
+        sent already.
         """
         last = queue[-1][1]     # no other has a rest
         for source in last.sources():
@@ -3340,7 +3338,7 @@ class Connection:
             sent, tried = self.send_slice(self.pieces)
         except BlockingIOError:
             sent, tried = 0, 1
-        if sent or self.loop.tls:   # within a slice no progress would show
+        if sent or self.loop.tls:   # TLS shows no progress within a slice
             self.enter(SENDING)     # its time begins anew
             self.has_sent(sent)
         if not self.queue:
@@ -3351,7 +3349,7 @@ class Connection:
         return sent == tried
 
     def send_slice(self, pieces: "Deque[Piece]") -> "Tuple[int, int]":
-        """Send a slice of *pieces*; what cannot go from a file is read first.
+        """Send a slice of *pieces*, read into memory where it has to be.
 
         Return how many bytes were sent, and how many were tried.
         """
@@ -3393,7 +3391,7 @@ class Connection:
                 source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
-        """After *last*, the final answer: wait for a request, or close."""
+        """After *last*, which is sent: wait for the next request, or close."""
         request, answer = last
         self.pieces = NO_PIECES
         if HEAD_END in self.buffer and not answer.closes:
@@ -3449,8 +3447,9 @@ class Connection:
     # Logging.
 
     def log(self, queue: "Queue", aborted: bool = False) -> None:
-        """Queue the access log lines of answers that were sent whole; if
-        *aborted*, only self.sent bytes of the first one were sent.
+        """Queue the access log lines of answers that were sent.
+
+        If *aborted*, only self.sent bytes were sent, of the first one.
         """
         loop = self.loop
         form = loop.form
@@ -3478,7 +3477,7 @@ class Connection:
 
 NO_PIECES: "Deque[Piece]" = deque()
 
-# A client that is served may go through these in any order.
+# After the handshake, a client may go through these in any order.
 SERVED = {RECEIVING, PREPARING, SENDING, IDLE, LINGERING, CLOSED}
 
 STATES = [
@@ -3537,9 +3536,9 @@ def tell_traceback() -> None:
 
 
 def has_room(fd: int, until: float = 0.0) -> bool:
-    """Return whether *fd* can take a few bytes; wait for that *until* then.
+    """Return whether *fd* can take a few bytes, after a wait if it must.
 
-    *until* is monotonic time in seconds; do not wait if it is past.
+    The wait ends at *until*, in monotonic seconds; if past, there is none.
     """
     try:
         return bool(select.select(
@@ -3606,7 +3605,7 @@ class AccessLog:
     def write(self, lines: "List[str]", until: float = 0.0) -> None:
         """Write the waiting lines, then *lines*, as far as there is room.
 
-        Wait for a reader that has stalled *until* then.
+        Wait, at most *until* then, for a reader that has stalled.
         """
         waiting = self.waiting
         if len(waiting) < LOG_BACKLOG_MAX:
@@ -3629,7 +3628,7 @@ class AccessLog:
             if not self._fails:
                 tell("the access log fails: %s" % exc.strerror)
             self._fails = True
-            # But not the end, below, of a line that has been counted.
+            # But not a "\n" (see below) that ends a line counted before.
             self._lost += waiting.count(b"\n") - waiting.startswith(b"\n")
             waiting[:] = b"" if self._at_line_end else b"\n"
         if not (waiting or self._fails):
@@ -3907,7 +3906,7 @@ class Loop:
         """Use the certificate and the users that the server has just read."""
         self.tls = self.server.tls
         self.users = self.server.users
-        # A new one: some of their users may have lost access.
+        # Anew: users of requests in the old one may have lost access.
         self.known = Cache(self.server.limits.KNOWN_MAX)
 
     def run(self) -> None:
@@ -3959,9 +3958,7 @@ class Loop:
         self._write_log()
 
     def _look_anew(self) -> None:
-        """Begin a turn: forget what was seen of the disk before the requests
-        that are to be answered now were read.
-        """
+        """Begin a turn: forget what was seen of the disk before it."""
         self.turn += 1
         self.site.new_turn()
         self.work.new_turn(self.now)
@@ -3973,7 +3970,7 @@ class Loop:
         answerable.clear()
 
     def _do(self, steps: "Iterable[Callable[[], object]]") -> None:
-        """Do *steps*; an error ends the connection whose method it is."""
+        """Do *steps*; if one raises an error, close its connection."""
         for step in steps:
             try:
                 step()
@@ -3981,7 +3978,7 @@ class Loop:
                 self._fail(getattr(step, "__self__", None), exc)
 
     def _fail(self, subject: object, exc: Exception) -> None:
-        """Handle *exc*, which a step of *subject* has raised."""
+        """Report *exc*, and abort the *subject* whose step raised it."""
         if isinstance(exc, BlockingIOError):
             return  # readiness is a hint
         if isinstance(exc, ContentLost) and isinstance(subject, Connection):
@@ -4079,11 +4076,11 @@ class Loop:
 
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
-        """Accept clients waiting at *sock*, while room is or can be made."""
+        """Accept clients at *sock*, while there is room or it can be made."""
         if self._share:
             most = min(most, self._share.allows(self._count(), self.now))
             if not most:
-                self._pause(SHARE_WAIT / 10)    # then look whether they did
+                self._pause(SHARE_WAIT / 10)    # then look again
         for accepted in range(most):
             is_full = self._spare() <= 0
             if is_full and not self._least_needed():
@@ -4122,7 +4119,7 @@ class Loop:
         self._do([connection.on_ready])
 
     def _make_room(self) -> None:
-        """Close the connection that is needed least, or wait for one."""
+        """Close the connection needed least, or wait until there is one."""
         least = self._least_needed()
         if least:
             self._do([least.abort])
@@ -4148,8 +4145,8 @@ class Loop:
         return None
 
     def _end_slow_listings(self) -> None:
-        """Close clients that take none of a listing, while others wait until
-        there is room for theirs; first those that have taken none for longest.
+        """Close clients that read nothing of their listing, if others wait for
+        room to begin theirs; first those that have read nothing for longest.
         """
         for connection in list(self.connections[SENDING]):
             if not self.work.waits_for_room():
@@ -4164,9 +4161,7 @@ class Loop:
                 self._do([connection.abort])
 
     def _pause(self, duration: float) -> None:
-        """Leave new clients waiting in the kernel, for *duration* seconds, or
-        until there is room.
-        """
+        """Accept nobody for *duration* seconds, or until there is room."""
         for sock in self.server.listeners:
             with contextlib.suppress(KeyError):     # not watched
                 self.selector.unregister(sock)
@@ -4272,7 +4267,7 @@ class Loop:
         if not request.who:
             client = self._client(connection, request)
             who = self.form.who(*client)
-            if client is connection.peer:   # another peer has another
+            if client is connection.peer:   # other peers share the Request
                 return who
             request.who = who
         return request.who
@@ -4300,7 +4295,7 @@ class Loop:
                     self._count() - len(self.connections[IDLE]))
             # From now on, answers say Connection: close.
             self.kept = Cache(server.limits.KEPT_MAX)
-            for sock in server.listeners:   # else they would be reset
+            for sock in server.listeners:   # else its clients are reset
                 self._accept(sock, LISTEN_BACKLOG)
             self._pause(DRAIN_TIMEOUT)
             server.close_listeners()
@@ -4319,7 +4314,7 @@ class Loop:
             self.wake_by(silent_until)
 
     def _end(self, states: "Iterable[int]", is_silent: bool = False) -> None:
-        """Abort the connections in *states*, or those that sent nothing."""
+        """Abort connections in *states*; *is_silent*: if they sent nothing."""
         for state in states:
             self._do([connection.abort for connection
                       in self.connections[state] if not (
@@ -4333,8 +4328,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Server:
     """A web server for one folder.  It listens from the start.
 
-    Most arguments mean what the options of these names do, see --help; names
-    of files are None for none.  The others, and what differs:
+    Most arguments mean what the options of these names do, see --help; None
+    stands for no file.  The others, and what differs:
 
     port        0 for a free one; see url
     bind        an address, a name, "unix:PATH", or several of these
@@ -4454,7 +4449,7 @@ class Server:
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        # Connections, and these files; listings in the making have theirs.
+        # For connections and these files; listings in the making are apart.
         self.descriptors_max = max(
             possible + 1, limit - reserve - JOBS_MAX * LISTING_FILES)
 
@@ -4525,7 +4520,7 @@ class Server:
 
         Safe as stop() is.
         """
-        # Where it is full, or closed, nobody sleeps.
+        # If it is full or closed, the loop does not sleep.
         with contextlib.suppress(OSError):
             self._waker.send(b"\0")
 
@@ -4544,8 +4539,8 @@ class Server:
     def handle_signals(self) -> None:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
 
-        But SIGHUP stops it if its terminal was closed: once, since the shell
-        and the kernel both send it.  Call it in the main thread.
+        But SIGHUP stops it if its terminal was closed; it counts only once,
+        since shell and kernel both send it.  Call it in the main thread.
         """
         had_terminal = os.isatty(STDERR)
 
@@ -4554,7 +4549,7 @@ class Server:
                 self._stop_at(1)
             else:
                 self.reload()
-        # The wake-up reaches select() also where the signal came just before.
+        # The wake-up also ends a select() that begins just after the signal.
         signal.set_wakeup_fd(self._waker.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
@@ -4601,9 +4596,9 @@ class Server:
                  % count)
 
     def _load_named_files(self, again: bool = False) -> None:
-        """Read the files that were named; all of them, or change nothing.
+        """Read all files that options name; if one fails, change nothing.
 
-        Raise StartError; *again* for one that is a pipe now, too.
+        Raise StartError; *again*: also for one that is no file any more.
         """
         for path in filter(None, self.named_files if again else ()):
             if not os.path.isfile(path) and os.path.exists(path):
@@ -4664,12 +4659,12 @@ def raise_descriptor_limit() -> None:
 class Share:
     """How many connections each worker has, in shared memory.
 
-    They accept from the same sockets, and whoever is awake takes what is
-    there: one of two workers took all of 64 connections that came at once.
-    (With SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and what
-    waits at a worker that dies is lost.)  So one that has more than its share
-    leaves new connections to the others for a moment; if none of them comes,
-    it takes a few.  *index* is this worker's place.
+    They accept from the same sockets, and a worker that is awake takes what
+    is there: one of two took all of 64 connections that came at once.  (With
+    SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and clients
+    that wait at a worker are lost when it dies.)  So a worker with more than
+    its share leaves new connections to the others for a moment; if none takes
+    them, it takes a few.  *index* is this worker's place.
     """
 
     ABSENT = -1     # for a place that has no worker, or a draining one
@@ -4682,7 +4677,7 @@ class Share:
         self._leaves_until = 0.0
 
     def publish(self, count: int) -> None:
-        """Let all know that the worker *index* has *count* connections."""
+        """Tell the others that the worker *index* has *count* connections."""
         self._places[self.index] = count + 1
 
     def allows(self, count: int, now: float) -> int:
@@ -4708,8 +4703,8 @@ class Supervisor:
 
     number  from 1 on; another worker that takes its place has it, too
     pid     of its process, 0 when it has ended
-    due     when it was, or another is to be, forked
-    wait    seconds from its end to the next; 0 after a good start
+    due     when it was forked, or is to be forked again
+    wait    seconds from its end to its next start; 0 after a good start
     """
 
     def __init__(self, server: Server, count: int):
@@ -4723,7 +4718,7 @@ class Supervisor:
         self._status = 0    # for exit(): 1 if a worker has not finished
 
     def run(self) -> int:
-        """Return the exit status, once a signal came and all have ended."""
+        """Run until a signal came and all have ended; return the status."""
         server = self._server
         signal.signal(signal.SIGCHLD, lambda *_: server.wake())
         while True:
@@ -4789,7 +4784,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def _work(self, signals: "List[signal.Signals]") -> None:
-        """Be a worker, until its end.  *signals* wait for its handlers."""
+        """Be a worker.  *signals* are blocked until it has its handlers."""
         status = 1
         try:
             os.close(self._pipe[1])
@@ -4803,7 +4798,7 @@ class Supervisor:
             os._exit(status)
 
     def _reap(self, worker: SimpleNamespace) -> None:
-        """See whether the *worker* has ended; say so if it is too early."""
+        """See whether the *worker* has ended; say so if it should not have."""
         ended, status = os.waitpid(worker.pid, os.WNOHANG)
         if not ended:
             return
@@ -4835,7 +4830,7 @@ def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
     try:
         return run() or 0
     finally:
-        # Python restores their defaults as it ends, and one could kill it.
+        # Python restores the default handlers as it ends: one could kill it.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         server.server_close()
@@ -4933,7 +4928,7 @@ ABOVE_0 = functools.partial(number, int, 1, 10**9, "a number above 0")
 SECONDS_ABOVE_0 = functools.partial(number, float, 1e-9, 10**9,
                                     "a number of seconds above 0")
 REPEATED = {"action": "append", "default": []}
-# What argparse needs to know of them besides.
+# What else argparse needs to know of them.
 SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, **REPEATED},
     "--bind": REPEATED,
@@ -5006,7 +5001,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
 
     Raise StartError if that fails.
     """
-    # What is imported later: the user may have no right to read it, in /root.
+    # Needed later, but perhaps where the user may not read it, as in /root.
     for module in ("base64", "datetime", "encodings.ascii",
                    "encodings.latin_1", "hashlib", "heapq", "hmac",
                    "ipaddress", "json", "mmap", "traceback", "urllib.parse",
@@ -5109,7 +5104,7 @@ def announce(server: Server) -> None:
 
 
 def make_server(args: argparse.Namespace) -> Server:
-    """Return the Server for *args*, once it has given up rights if asked to.
+    """Return the Server for *args*; become another user if asked to.
 
     Raise StartError.
     """
@@ -5161,7 +5156,7 @@ def ask_password() -> bytes:
 def hash_password() -> None:
     """Print the hash of a password, or raise StartError.
 
-    It is refused if no client could send it (RFC 7617, 2).
+    A password that no client could send is refused (RFC 7617, 2).
     """
     import base64
     need_scrypt("--hash-password")
