@@ -19,8 +19,8 @@ What it does
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
-    It opens nothing outside the folder, no name that begins with a dot
-    (/.well-known/ aside), no link out of the folder, no FIFO, device, socket.
+    Unless asked to, it opens no name that begins with a dot (/.well-known/
+    aside) and nothing outside the folder; and never a FIFO, device or socket.
 
 Options, which --help explains
     what is served         --directory, --no-listing, --dotfiles,
@@ -199,8 +199,8 @@ LINKS_MAX = 16                  # to folders, on one path: n that link to each
 JOBS_MAX = 2                    # heavy ones at a time, see Work.begin()
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
-TRIES_MAX = 10                  # of what others change meanwhile: a file that
-                                # is read, a port that was free
+TRIES_MAX = 10                  # where others interfere: a file changes while
+                                # it is read, a port that was free is taken
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
 FD_RESERVE = 32                 # descriptors for all but connections, at least
@@ -4169,7 +4169,7 @@ class Loop:
         self.wake_by(self._paused_until)
 
     def resume_accepting(self) -> None:
-        """Accept again, after a pause."""
+        """Watch the listening sockets, at the start or after a pause."""
         if self._paused_until == NEVER or self.server.stops:
             return
         self._paused_until = NEVER
@@ -4467,7 +4467,7 @@ class Server:
         self.server_close()
 
     def serve_forever(self) -> None:
-        """Serve until shutdown() or stop(); close every connection then.
+        """Serve until shutdown() or stop(), and what is in flight is finished.
 
         Where a `with` statement's thread serves already, wait for its end.
         """
@@ -4659,8 +4659,8 @@ def raise_descriptor_limit() -> None:
 class Share:
     """How many connections each worker has, in shared memory.
 
-    They accept from the same sockets, and a worker that is awake takes what
-    is there: one of two took all of 64 connections that came at once.  (With
+    Workers accept from the same sockets, and one that is awake takes what is
+    there: one of two took all of 64 connections that came at once.  (With
     SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and clients
     that wait at a worker are lost when it dies.)  So a worker with more than
     its share leaves new connections to the others for a moment; if none takes
@@ -4769,7 +4769,7 @@ class Supervisor:
     def _fork(self, worker: SimpleNamespace) -> None:
         """Start the *worker*; return in the supervisor alone."""
         worker.due = time.monotonic()
-        # The new process gets none until it has its own handlers.
+        # The new process gets no signals until it has its own handlers.
         signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
                    signal.SIGHUP]
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
