@@ -19,8 +19,8 @@ What it does
 
 What it does not do
     No method but GET (and HEAD, if asked to), no scripts, no uploads.
-    It opens nothing outside the folder, no name that begins with a dot
-    (/.well-known/ aside), no link out of the folder, no FIFO, device, socket.
+    Unless asked to, it opens no name that begins with a dot (/.well-known/
+    aside) and nothing outside the folder; and never a FIFO, device or socket.
 
 Options, which --help explains
     what is served         --directory, --no-listing, --dotfiles,
@@ -63,34 +63,35 @@ Map of the sections
     Loop, Server, Processes, Command line
 
 The path of a request
-    Loop._turn              one select(), then a step for each ready socket
+    Loop._turn              one select(), then on_ready() of each ready socket
     Loop._accept, _welcome  a client connects: a new Connection
-    Connection.receive      read into its buffer; to be answered in this turn
-    Connection.answer       from the heads in the buffer to send(); where one
-                            known head is all there is, without answer_to()
+    Connection.receive      read into its buffer; Loop._answer() comes next
+    Connection.answer       answer the heads in the buffer, and send(), with a
+                            short cut if one known head is all there is
       Loop.answer_to        the head is known, or parse_request() reads it and
                             Users.admit() lets its user in
       Loop.renewed          its Answer is kept, and the facts still hold;
       Responder.respond     if not: a new one is made from the Site's files,
       Answer.render         and turned into bytes
       NotReady              it needs the result of a Job: PREPARING, until
-                            Job.step() lets answer() begin again
+                            Job.step(), from Work.steps(), has the result and
+                            answer() begins again
     Connection.send_later   what the socket did not take at once: SENDING,
       Connection.flush      in steps, when Work.steps() comes to it
-    Connection.log_sent     its line, for AccessLog.write() after the turn
+    Connection.log          its line; Loop._write_log() writes all at the end
+                            of the turn
     Connection.next_request IDLE, or the next head, or the end
 
 Words
-    turn    one pass of Loop._turn(), or its part for clients who have just
-            connected; in each the disk is looked at anew, each path once
+    turn    one pass of Loop._turn(), or its part for new clients; each looks
+            at the disk anew, and checks a fact only once
     fact    the state of one path that an answer depends on; see Site
     known   a head that was received before, and its Request
     kept    an Answer that may be sent again as long as its facts hold
-    job     something slow to make: a digest, gzip, a listing, a password
-            check
+    job     slow work: a digest, gzip, a listing, a password check
     made    what jobs have made from files, cached
-    steady  of a file: its next change will show in its times, so what is made
-            of it now stays true until then
+    steady  a file whose next change will show in its times, so that what is
+            made from it now is right until they change
 """
 
 # Modules that not every run needs are imported where they are used, so that
@@ -145,7 +146,7 @@ REQUEST_LINE_MAX = 8 * KIB      # as nginx; RFC 9112, 3 asks for 8000 bytes
 HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
-# Seconds.  A state's limit is constant, see STATES.
+# Seconds.  A state's limit is the same for all connections, see Loop.
 REQUEST_TIMEOUT = 10            # for a TLS handshake; for a whole head
 IDLE_TIMEOUT = 120              # between requests; clients' pools keep 90
 PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
@@ -196,8 +197,8 @@ LINKS_MAX = 16                  # to folders, on one path: those that link to
 JOBS_MAX = 2                    # heavy ones of a kind at a time
 LISTING_RUN = 1000              # entries sorted at a time
 LISTING_FILES = 3               # descriptors that the making of one takes
-TRIES_MAX = 10                  # of what others change meanwhile: a file that
-                                # is read, a port that was free
+TRIES_MAX = 10                  # where others interfere: a file changes while
+                                # it is read, a port that was free is taken
 ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
 FD_RESERVE = 32                 # descriptors for all but connections, at least
@@ -218,7 +219,7 @@ RESERVED_FIELDS = frozenset(
      "date", "etag", "keep-alive", "last-modified", "location", "repr-digest",
      "trailer", "transfer-encoding", "upgrade", "vary", "www-authenticate"])
 
-# The request fields besides the target that an answer may depend on.
+# Request fields, besides Accept-Encoding, that an answer may depend on.
 SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
                     "if-modified-since", "range", "if-range", "accept",
                     "want-repr-digest")
@@ -259,8 +260,8 @@ STATUSES = {
 }
 REASONS = {status: reason for status, (reason, _) in STATUSES.items()}
 
-# Subtypes, with their suffixes where these are others.  Our own table:
-# mimetypes' answers differ between machines and versions.
+# Subtypes, and their suffixes where these differ.  Our own table: mimetypes'
+# answers differ between machines and versions.
 MEDIA_TYPES = {
     suffix: kind + "/" + subtype
     for kind, words in [
@@ -313,14 +314,14 @@ class Limits:
     *changes* maps names to new values; raise ValueError for an unknown name.
     """
 
-    TURN_SECONDS = 0.01         # in one turn, for slices of files, for digests
-                                # and the like, and for a listing, each
+    TURN_SECONDS = 0.01         # for the run queue in one turn; large answers
+                                # begin at once only this early in a turn
     KNOWN_MAX = 16 * MIB        # bytes of parsed heads that are remembered
-    KEPT_MAX = 64 * MIB         # bytes of messages kept for later turns
+    KEPT_MAX = 64 * MIB         # bytes of Answers kept for later turns
     MADE_MAX = 16 * MIB         # bytes of compressed files and digests kept
     VERIFIED_MAX = 1000         # credentials that are remembered as right, and
                                 # as many as wrong, which cannot displace them
-    CHECKS_MAX = 100            # hashes that wait to be made; then it is 503
+    CHECKS_MAX = 100            # passwords that wait for a check; then 503
     CHECKS_OF_ONE_MAX = 10      # of them, for one client's address
 
     def __init__(self, changes: "Dict[str, Any]"):
@@ -334,7 +335,7 @@ class Limits:
 
 
 class HTTPError(Exception):
-    """An error answer: *status*, *detail* for people, fields such as Allow."""
+    """An error or a redirection: *status*, *detail* for people, *fields*."""
 
     def __init__(self, status: int, detail: str,
                  fields: "Sequence[Tuple[str, str]]" = ()):
@@ -397,8 +398,8 @@ def http_date(seconds: int) -> str:
 def parse_http_date(value: str, now: float) -> "Optional[int]":
     """Return the seconds since 1970 of *value*, in any of the three forms.
 
-    None when it is no valid date.  *now*, in the same unit, tells the century
-    of a year of two digits: it is at most 50 years ahead.
+    Return None if it is no valid date.  *now*, in the same unit, tells the
+    century of a two-digit year: the date is at most 50 years ahead.
 
     >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", 1.7e9)
     784111777
@@ -492,7 +493,7 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
     """Return the content codings that the client accepts, best first.
 
     Equal weights keep the order of CODINGS; "identity" is last unless it has
-    a weight of its own.  A Range gets the identity, if that is acceptable.
+    a weight of its own.  With Range it is the only one, if acceptable.
     Source: RFC 9110, 8.4.1.3, 12.5.3.
 
     >>> acceptable_codings({"accept-encoding": "gzip, br;q=0.9"})
@@ -516,7 +517,7 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
 
 
 def media_weight(weights: "Dict[str, int]", media: str) -> int:
-    """Return the weight of type *media*, 0 for a no (RFC 9110, 12.5.1)."""
+    """Return the weight of type *media*, 0 if refused (RFC 9110, 12.5.1)."""
     # Without an Accept field everything is acceptable.
     others = weights.get("*/*", 0 if weights else 1000)
     kind = media.partition("/")[0] + "/*"
@@ -553,8 +554,8 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 class Request:
     """A request head, parsed.  Nothing else reads the head.
 
-    It is kept for later heads of the same bytes, so but for its last four
-    attributes it never changes.
+    Later heads of the same bytes get the same Request: only its last four
+    attributes ever change.
 
     line        the request line as received, latin-1
     method      "" or "HEAD" where the head could not be parsed
@@ -746,8 +747,8 @@ class Answer:
                headers: "Sequence[Tuple[str, str]]") -> "Answer":
         """Make it ready for the wire; return it.
 
-        *content_sent* is false where the request's method allows no content;
-        for the others see render_head().
+        *turn* is the present one, *content_sent* is false for HEAD; for the
+        others see render_head().
         """
         self.date = date
         self.turn = turn
@@ -784,8 +785,8 @@ def parts_length(parts: "Iterable[Part]") -> int:
                else len(part) for part in parts)
 
 
-# How the names end of fields that tell caches how long to keep an answer.
-# Some caches have their own, which they prefer to RFC 9111's (RFC 9213, 2.1).
+# Endings of the fields that tell caches how long to keep an answer.  Some
+# caches prefer fields of their own to RFC 9111's (RFC 9213, 2.1).
 FOR_CACHES = "cache-control", "expires", "surrogate-control"
 
 
@@ -827,9 +828,9 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-# A file's times tick coarsely.  Until it has been unchanged for this long, its
-# next change may leave the same times.  Till then they are no validator, and
-# nothing made from the file is kept.
+# A file's times tick coarsely: a change soon after another may not show in
+# them.  Until a file has been unchanged for this long, its times are no
+# validator, and nothing made from it outlasts the turn.
 SETTLED_NS = 50 * 10**6     # Linux ticks every 1 to 10 ms
 
 
@@ -848,8 +849,8 @@ def is_settled(status: os.stat_result, now: float) -> bool:
 def tells_change(mtime: int) -> bool:
     """Return whether *mtime*, in seconds, can be when a file really changed.
 
-    Build systems give all files one fixed time, whatever is in them: Nix 1,
-    OSTree 0, ZIP 1980, npm 1985; Bazel the first second of 2000.
+    Some build systems give every file the same time: Nix 1, OSTree 0, ZIP
+    1980, npm 1985; Bazel the first second of 2000.
 
     >>> tells_change(10**9), tells_change(1), tells_change(946684800)
     (True, False, False)
@@ -1012,7 +1013,7 @@ WINDOWS_NAME = (
 
 def path_segments(path: str,
                   windows: bool = False) -> "Tuple[List[bytes], bool]":
-    """Return the names that *path* leads through, and if it ends with "/".
+    """Return the names in *path*, and whether "/" or a dot segment ends it.
 
     It is decoded once; dot segments never lead above the root.
     Raise HTTPError(400) on a malformed escape or a NUL, and 404 on a name
@@ -1113,7 +1114,7 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
             and b"\0" not in head and b"\x1b" not in head):
         decoder = codecs.getincrementaldecoder("utf-8")()
         with contextlib.suppress(UnicodeDecodeError):
-            # The last character may continue behind *head*.
+            # The last character may continue after *head*.
             decoder.decode(head, len(head) < SMALL)
             return (kind or "text/plain") + "; charset=utf-8"
     return kind or "application/octet-stream"
@@ -1236,9 +1237,9 @@ a { color: var(--link); text-underline-offset: .2em; unicode-bidi: isolate }
 </style>
 """
 # Fixed columns: rows that come later do not move those above.  Collapsed
-# borders, or elements for the icons, would make scrolling slow.  A form for
-# each order: around its button it would hide a column's name from screen
-# readers.
+# borders, or elements for the icons, would make scrolling slow.  The forms
+# stand apart from the buttons: around a button, a form would hide the
+# column's name from screen readers.
 LISTING_START = PAGE_START + """<style>
 html { scroll-padding: 3rem 0 }
 h1 :first-child { margin-left: -.15em }
@@ -1321,8 +1322,8 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
         len(match.group(1)), match.group(1)), text), name
 
 
-# By ?sort=: a column's title, and what it sorts by, before the name.  UTC,
-# because the client's time zone is not known.
+# For each ?sort=: the column's title, and its key, which comes before the
+# name.  UTC, because the client's time zone is not known.
 COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
     ("name", ("Name", lambda entry: 0)),
     ("size", ("Size", lambda entry: entry.size or 0)),
@@ -1353,7 +1354,7 @@ class Listing:
             return "[\n", ",\n", "\n]\n"
         names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
         # Relative: a proxy may show this server's "/" at another path.
-        # Without quotes: fsspec takes what is in them for names below.
+        # Without quotes: fsspec takes quoted links for names in the folder.
         links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
                  for i, name in enumerate(names[:-1], 1)]
         up = '<tr><td><a href="../">../</a><td><td>\n' if links else ""
@@ -1454,7 +1455,7 @@ UNSAFE = re.compile(r'[^ !#-\[\]-~]')
 def escape(text: str) -> str:
     """Return *text* with all but plain ASCII written as \\xHH.
 
-    So it can neither end the line or a quoted field nor reach a terminal as
+    The result cannot end the line or a quoted field, nor reach a terminal as
     a control sequence.  *text* is latin-1.
 
     >>> escape('a"\\x1b\\n')
@@ -1485,8 +1486,8 @@ def cut(text: str, limit: int) -> str:
 
 
 NCSA = " - %(user)s [%(time)s] %(request)s %(status)d %(bytes)d"
-# The parts of a line: who asked; the request and its answer, the same for all
-# clients; how it ended.
+# The parts of a line: who asked; the request and its answer, which are the
+# same for all clients; how it ended.
 LOG_FORMS = {
     "common": ("%(address)s", NCSA + "\n", ""),
     "combined": ("%(address)s", NCSA + " %(referer)s %(user_agent)s\n", ""),
@@ -1523,7 +1524,7 @@ class LogForm:
                             "port": "null" if port is None else port}
 
     def rest(self, date: str, request: Request, status: int, size: int) -> str:
-        """Return what follows that.
+        """Return the part of a line after who().
 
         *date* is as log_date() gives it, *size* the bytes of content that
         were really sent.
@@ -1614,8 +1615,8 @@ class TrustedProxies:
         """Return the client's address and port; *peer* is a trusted proxy.
 
         Each proxy adds its client to the right of *forwarded*, the value of
-        X-Forwarded-For.  So it is read from the right, to the first that is
-        no trusted proxy, or no address: anybody may have written the rest.
+        X-Forwarded-For.  So read it from the right, to the first member that
+        is no trusted proxy, or no address: anybody may have written the rest.
         """
         client = peer
         members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
@@ -1816,10 +1817,10 @@ class Site:
     """The folder that is served, as it is on the disk at this moment.
 
     Names are opened one by one, each relative to the descriptor of its
-    folder and without following links, so that what is checked is what is
-    opened.  The states that an answer rests on go into *facts*, a dict from
-    (probe, path) to probe(path), by which holds() can tell later whether the
-    answer would be the same.
+    folder, so that what is checked is what is opened; links are followed only
+    where that is asked for.  What an answer depends on goes into *facts*, a
+    dict from (probe, path) to probe(path): while holds() finds them
+    unchanged, the answer would be the same.
     """
 
     def __init__(self, directory: "Union[str, bytes]", listing: bool = True,
@@ -1870,9 +1871,9 @@ class Site:
 
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
-        """Return bytes of the file at the path of an Opened.
+        """Return bytes of the file at *path*, which an Opened had.
 
-        Raise Changed if it cannot be read, or is not in *state* any more.
+        Raise Changed if it cannot be read, or its signature is not *state*.
         """
         with contextlib.suppress(OSError), (
                 self._walk(names_below(self.root, path), {})) as opened:
@@ -1882,9 +1883,9 @@ class Site:
 
     def entries(self, folder: Opened, segments: "Sequence[bytes]"
                 ) -> "Generator[Optional[Entry], None, None]":
-        """Yield what a listing of *folder*, which is at *segments*, shows.
+        """Yield an Entry for each name in *folder*, which is at *segments*.
 
-        It is None for a name that is not shown.  Raise as open() does.
+        Yield None for a name that is not shown.  Raise as open() does.
         """
         try:
             above = self._folders(segments, {})
@@ -1904,7 +1905,7 @@ class Site:
             raise self.failure(exc, {})
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
-        """Return the HTTPError for *exc*; make *facts* fail if it may pass."""
+        """Return the HTTPError for *exc*; if it may pass, *facts* fail."""
         status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
         if status >= 500:  # it may pass, though no file changes
             facts[(unknown_state, self.root)] = False
@@ -1935,7 +1936,7 @@ class Site:
         return found
 
     def _walk(self, segments: "Sequence[bytes]", facts: "Facts") -> Opened:
-        """Open *segments* name by name; raise OSError(ELOOP) at a link.
+        """Open *segments* name by name; OSError(ELOOP) at a link not followed.
 
         The root, which may be a link, needs no fact of its own: facts about
         names in it fail when it is replaced.  If it cannot be opened, there
@@ -2064,7 +2065,7 @@ class Source:
 
     Either *data*, all of it in memory, or *fd*, a descriptor (else -1), which
     it closes.
-    version what tells it from others; None if it is not to be shared
+    version the file's signature; None if it is not to be shared
     users   answers in flight that have it
     """
 
@@ -2118,7 +2119,7 @@ class Source:
 class Pool(dict):   # type: ignore[type-arg]
     """The Sources that are being sent, by their versions.
 
-    held    bytes of them in memory, *limit* at the most
+    held    bytes of them in memory; has_room() compares them with *limit*
     files   those that are open files
     """
 
@@ -2212,10 +2213,10 @@ class Work:
             signature is; digests that nobody waits for any more are there as
             Jobs, half made
     fresh   other results, and when their jobs began: valid for requests that
-            arrived before that, and forgotten after this turn
+            arrived before that, and only in this turn
     to_answer   connections that can be answered: they have received
             something, or their job has ended
-    unsteady    files from which, in this turn, nothing could be made
+    unsteady    files that, in this turn, changed while a job read them
     contents, listings  Pools of what is being sent
     now     when the turn began
     rest_until  when the next password may be checked
@@ -2235,7 +2236,7 @@ class Work:
         self.now = self.rest_until = 0.0
 
     def new_turn(self, now: float) -> None:
-        """Forget what was good for the last turn alone."""
+        """Forget what was valid only in the last turn."""
         self.now = now
         self.fresh.clear()
         self.unsteady.clear()
@@ -2272,11 +2273,11 @@ class Work:
         return value
 
     def begin(self) -> None:
-        """Let jobs begin, with the next turn: many may be asked for in one.
+        """Start the jobs that may start; they run from the next turn on.
 
-        Few that have much in memory, or a folder open, run at a time; no
-        listing begins while too many bytes of others are being sent; and
-        passwords are checked one by one, with a rest.
+        At most JOBS_MAX that have much in memory, or a folder open, run at a
+        time; a listing waits while too many bytes of others are being sent;
+        passwords are checked one by one, with a rest after each.
         """
         room = {DIGEST: sys.maxsize, GZIP: JOBS_MAX,
                 LISTING: JOBS_MAX if self.listings.has_room(1) else 0,
@@ -2328,7 +2329,7 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
     from heapq import merge
     from io import BytesIO
     runs: List[List[List[Entry]]] = [[[]], [[]]]    # folders first
-    # closing(): PyPy would close what they have open some day.
+    # closing(): without it, PyPy would leave the folder open for a while.
     with site.open(segments, {}) as folder, contextlib.closing(
             site.entries(folder, segments)) as entries:
         for entry in entries:
@@ -2379,11 +2380,11 @@ def need_scrypt(what: str) -> None:
 class Users:
     """The users in the file at *path*: only their requests are answered.
 
-    A Job verifies a password; the outcome is kept under a digest of it, keyed
-    with a secret of this process.  Hashing takes a quarter of the time at
-    most.  Raise StartError if the file is unusable.
+    A Job verifies a password; the outcome is kept under a digest of name and
+    password, keyed with a secret of this process.  Hashing takes at most a
+    quarter of the time.  Raise StartError if the file is unusable.
 
-    _right, _wrong  digests of verified credentials
+    _right, _wrong  digests of credentials that were let in, or refused
     """
 
     def __init__(self, path: str, limits: "Limits",
@@ -2398,8 +2399,8 @@ class Users:
             raise StartError("cannot use %s, %s." % (path, exc))
         if not self._hashes:
             raise StartError("%s has no user in it." % path)
-        # A dummy hash of each cost, for users without one of that cost: so
-        # every name, known or unknown, takes the same time.
+        # One hash of each cost is made for every name, a dummy unless it is
+        # the user's own: so known and unknown names take the same time.
         self._dummies = {each.cost: PasswordHash(
             each.cost, os.urandom(16), os.urandom(32))
             for each in self._hashes.values()}
@@ -2418,7 +2419,7 @@ class Users:
         """Set the user of *request*, which comes from *address*.
 
         Raise HTTPError(400 or 401) if it may not be answered, 503 if too many
-        checks wait, *address*'s or all; NotReady while its password does.
+        checks wait; NotReady until its password has been checked.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -2469,8 +2470,8 @@ class Users:
 
 
 def unauthorized() -> HTTPError:
-    """Return the HTTPError(401) for whoever is not let in."""
-    # RFC 7617, 2 and 2.1: the charset of names and passwords.
+    """Return the HTTPError(401) for a request that is not let in."""
+    # The charset of names and passwords: RFC 7617, 2 and 2.1.
     return HTTPError(401, "This needs a user's name and password.", [
         ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
 
@@ -2530,7 +2531,7 @@ class Responder:
     def open(self, segments: "Sequence[bytes]") -> Opened:
         """Open what is at *segments*.
 
-        With a file that is not steady, the answer is good for this turn alone.
+        With a file that is not steady, the answer is for this turn alone.
         """
         opened = self.site.open(segments, self.facts)
         opened.is_steady = opened.is_folder or (
@@ -2541,7 +2542,7 @@ class Responder:
         return opened
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
-        """Answer with what is at *segments*; a folder's path has a *slash*."""
+        """Answer with what is at *segments*; *slash*: the path ends in one."""
         with self.open(segments) as target:
             if not target.is_folder:
                 if slash:
@@ -2723,7 +2724,8 @@ class Responder:
         work, query = self.work, self.request.query
         listing = Listing(segments, query, prefers_json(self.request.fields))
         name = self.request.path + "?" + query
-        self.facts[(unknown_state, self.site.root)] = False  # if this raises
+        # If the Job raised an error, that is the answer in this turn alone.
+        self.facts[(unknown_state, self.site.root)] = False
         source = work.result(
             (LISTING, name.encode("latin-1"), listing.media),
             listing_steps(self.site, segments, listing, work.listings),
@@ -2778,7 +2780,7 @@ HAS_SENDFILE = hasattr(os, "sendfile")
 # The peer, or the way to it, is gone; ConnectionError covers the others.
 GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
                   errno.ENETDOWN, errno.ENOTCONN])
-# What a file system says that cannot sendfile().
+# The errors of a file system that cannot sendfile().
 NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 
 
@@ -2953,11 +2955,12 @@ class Connection:
     who     what its log lines begin with; "" for a trusted proxy, which
             passes on the requests of others
     events  what the selector watches for: nothing before the first read,
-            since most clients send at once.  It does not change with the
-            state, but when it reports something that is not wanted now
+            since most clients send at once.  READ stays while an answer is
+            made and sent, until the socket is full (WRITE) or input comes (0)
     buffer  bytes received and not yet answered; *checked* of them were seen
             to be the valid beginning of a head
-    queue   the requests and Answers that are being sent, in order
+    queue   the requests and Answers that are being sent, in order; if it is
+            empty in SENDING, the next step answers the buffer
     parts   their bytes that are not sent yet
     sent    bytes of the first Answer that are sent
     since   when it was last read from, or the lingering began
@@ -2994,7 +2997,7 @@ class Connection:
     # The state.
 
     def enter(self, state: int) -> None:
-        """Go to *state*, or begin its time anew; nothing else sets it.
+        """Go to *state*, or start its time again; nothing else sets it.
 
         Raise OSError when the selector cannot watch for it.
         """
@@ -3045,7 +3048,7 @@ class Connection:
         elif self.state == HANDSHAKE:
             self.watch(READ)
         else:
-            self.watch(0)   # first the answer, then what else was sent
+            self.watch(0)   # more input waits until the answer is sent
 
     def step(self) -> None:
         """Do one step of the run queue; queue the next, if it can follow."""
@@ -3090,7 +3093,7 @@ class Connection:
     def wait_for_more(self, answered: bool = False) -> None:
         """Wait, in the state that fits, for the rest of a head.
 
-        *answered*: the one before it was answered, so its time begins now.
+        *answered*: a request has been answered, so the next one's time begins.
         """
         if self.buffer:
             try:
@@ -3106,10 +3109,10 @@ class Connection:
         self.watch(READ)
 
     def has_left(self) -> bool:
-        """PREPARING: return whether the client has closed or reset, which the
-        selector does not report then.
+        """PREPARING: return whether the client has closed or reset.
 
-        One that has only closed its sending side looks the same.
+        The selector does not report that in this state.  A client that has
+        only closed its sending side looks the same.
         """
         try:
             if POLLRDHUP:   # sees it behind unread bytes, such as TLS's end
@@ -3127,8 +3130,8 @@ class Connection:
     def answer(self) -> None:
         """Answer the heads in the buffer: the one path from head to send.
 
-        What is in memory is sent at once, while the turn has time; the rest in
-        steps.
+        Small answers are sent at once, and the beginning of a large one while
+        the turn has time; the rest in steps.
         """
         loop = self.loop
         request: Any = loop.known.get(self.buffer)
@@ -3165,11 +3168,11 @@ class Connection:
             self.enter(IDLE)
 
     def take_answers(self) -> "Queue":
-        """Return the requests in the buffer and their Answers; () where the
-        buffer has none, or it must wait.
+        """Return the requests in the buffer, with their Answers.
 
-        It stops before SMALL bytes, and after a large answer or one that
-        closes: other requests stay in the buffer until these are sent.
+        Return () if there is none, or the first must wait.  Stop before SMALL
+        bytes are exceeded, and after a large answer or one that closes: other
+        requests stay in the buffer until these are sent.
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
@@ -3223,8 +3226,8 @@ class Connection:
     def send_later(self, queue: "Queue", data: bytes, sent: int = 0) -> None:
         """Send the answers in *queue* in steps.
 
-        *data* are their bytes up to the last one's rest; *sent* bytes in all
-        are sent already.
+        *data* are their bytes, but for the last one's rest; *sent* bytes are
+        sent already.
         """
         last = queue[-1][1]     # no other has a rest
         if last.source:
@@ -3316,7 +3319,7 @@ class Connection:
                 answer.source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
-        """After *last*, the final answer: wait for a request, or close."""
+        """After *last*, which is sent: wait for the next request, or close."""
         request, answer = last
         self.parts = NO_PARTS
         if HEAD_END in self.buffer and not answer.closes:
@@ -3372,8 +3375,9 @@ class Connection:
     # Logging.
 
     def log(self, queue: "Queue", aborted: bool = False) -> None:
-        """Queue the access log lines of answers that were sent whole; if
-        *aborted*, only self.sent bytes of the first one were sent.
+        """Queue the access log lines of answers that were sent.
+
+        If *aborted*, only self.sent bytes were sent, of the first one.
         """
         loop = self.loop
         form = loop.form
@@ -3456,9 +3460,9 @@ def tell_traceback() -> None:
 
 
 def has_room(fd: int, until: float = 0.0) -> bool:
-    """Return whether *fd* can take a few bytes; wait for that *until* then.
+    """Return whether *fd* can take a few bytes, after a wait if it must.
 
-    *until* is monotonic time in seconds; do not wait if it is past.
+    The wait ends at *until*, in monotonic seconds; if past, there is none.
     """
     try:
         return bool(select.select(
@@ -3525,7 +3529,7 @@ class AccessLog:
     def write(self, lines: "List[str]", until: float = 0.0) -> None:
         """Write the waiting lines, then *lines*, as far as there is room.
 
-        Wait for a reader that has stalled *until* then.
+        Wait, at most *until* then, for a reader that has stalled.
         """
         waiting = self.waiting
         if len(waiting) < LOG_BACKLOG_MAX:
@@ -3548,7 +3552,7 @@ class AccessLog:
             if not self._fails:
                 tell("the access log fails: %s" % exc.strerror)
             self._fails = True
-            # But not the end, below, of a line that has been counted.
+            # But not a "\n" (see below) that ends a line counted before.
             self._lost += waiting.count(b"\n") - waiting.startswith(b"\n")
             waiting[:] = b"" if self._at_line_end else b"\n"
         if not (waiting or self._fails):
@@ -3800,8 +3804,8 @@ class Loop:
         self.stops = False
         self.turn = 0
         # Those at which clients wait in this turn.  They are accepted at its
-        # end: by then those who were answered in it are IDLE, and can make
-        # room.
+        # end, when its requests are answered: so no client is closed to make
+        # room while its request waits.
         self._listening: List[socket.socket] = []
         self._share = share
         self._is_worker = share is not None
@@ -3865,9 +3869,7 @@ class Loop:
         self._write_log()
 
     def _look_anew(self) -> None:
-        """Begin a turn: forget what was seen of the disk before the requests
-        that are to be answered now were read.
-        """
+        """Begin a turn: forget what was seen of the disk before it."""
         self.turn += 1
         self.site.new_turn()
         self.work.new_turn(self.now)
@@ -3879,7 +3881,7 @@ class Loop:
         answerable.clear()
 
     def _do(self, steps: "Iterable[Callable[[], object]]") -> None:
-        """Do *steps*; an error ends the connection whose method it is."""
+        """Do *steps*; if one raises an error, close its connection."""
         for step in steps:
             try:
                 step()
@@ -3890,8 +3892,8 @@ class Loop:
                 if isinstance(exc, Changed):
                     tell("a file became shorter while it was sent: "
                          + escape(client.queue[0][0].line))
-                elif not isinstance(exc, OSError):
-                    tell_traceback()
+                elif not isinstance(exc, OSError) or exc.errno == errno.EBADF:
+                    tell_traceback()    # EBADF: we used a closed descriptor
                 elif not is_gone(exc):  # a file cannot be read, no memory ...
                     tell("a client is sent away: %s" % exc)
                 if isinstance(client, Connection) and client.state != CLOSED:
@@ -3984,11 +3986,11 @@ class Loop:
 
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
-        """Accept clients waiting at *sock*, while room is or can be made."""
+        """Accept clients at *sock*, while there is room or it can be made."""
         if self._share:
             most = min(most, self._share.allows(self._count(), self.now))
             if not most:
-                self._pause(SHARE_WAIT / 10)    # then look whether they did
+                self._pause(SHARE_WAIT / 10)    # then look again
         for accepted in range(most):
             files = self.work.contents.files
             is_full = self._count() >= min(
@@ -4032,7 +4034,7 @@ class Loop:
         self._do([connection.on_ready])
 
     def _make_room(self) -> None:
-        """Close the connection that is needed least, or wait for one."""
+        """Close the connection needed least, or wait until there is one."""
         least = self._least_needed()
         if least:
             self._do([least.abort])
@@ -4058,9 +4060,7 @@ class Loop:
         return None
 
     def _pause(self, duration: float) -> None:
-        """Leave new clients waiting in the kernel, for *duration* seconds, or
-        until there is room.
-        """
+        """Accept nobody for *duration* seconds, or until there is room."""
         for sock in self.server.listeners:
             with contextlib.suppress(KeyError):     # not watched
                 self.selector.unregister(sock)
@@ -4068,7 +4068,7 @@ class Loop:
         self.wake_by(self._paused_until)
 
     def resume_accepting(self) -> None:
-        """Accept again, after a pause."""
+        """Watch the listening sockets, at the start or after a pause."""
         if self._paused_until == NEVER or self.server.stops:
             return
         self._paused_until = NEVER
@@ -4162,7 +4162,7 @@ class Loop:
         if not request.who:
             client = self._client(connection, request)
             who = self.form.who(*client)
-            if client is connection.peer:   # another peer has another
+            if client is connection.peer:   # other peers share the Request
                 return who
             request.who = who
         return request.who
@@ -4191,7 +4191,7 @@ class Loop:
                      % served)
             # From now on, answers say Connection: close.
             self.kept = Cache(server.limits.KEPT_MAX)
-            for sock in server.listeners:   # else they would be reset
+            for sock in server.listeners:   # else its clients are reset
                 self._accept(sock, LISTEN_BACKLOG)
             self._pause(DRAIN_TIMEOUT)
             server.close_listeners()
@@ -4210,7 +4210,7 @@ class Loop:
             self.wake_by(silent_until)
 
     def _end(self, states: "Iterable[int]", is_silent: bool = False) -> None:
-        """Abort the connections in *states*, or those that sent nothing."""
+        """Abort connections in *states*; *is_silent*: if they sent nothing."""
         for state in states:
             self._do([connection.abort for connection
                       in self.connections[state] if not (
@@ -4224,8 +4224,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Server:
     """A web server for one folder.  It listens from the start.
 
-    Most arguments mean what the options of these names do, see --help; names
-    of files are None for none.  The others, and what differs:
+    Most arguments mean what the options of these names do, see --help; None
+    stands for no file.  The others, and what differs:
 
     port        0 for a free one; see url
     bind        an address, a name, "unix:PATH", or several of these
@@ -4345,7 +4345,7 @@ class Server:
         # that is used up, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        # Connections, and these files; listings in the making have theirs.
+        # For connections and these files; listings in the making are apart.
         self.descriptors_max = max(
             possible + 1, limit - reserve - JOBS_MAX * LISTING_FILES)
 
@@ -4363,7 +4363,7 @@ class Server:
         self.server_close()
 
     def serve_forever(self) -> None:
-        """Serve until shutdown() or stop(); close every connection then.
+        """Serve until shutdown() or stop(), and what is in flight is finished.
 
         Where a `with` statement's thread serves already, wait for its end.
         """
@@ -4375,7 +4375,7 @@ class Server:
 
     def _begin(self, share: "Optional[Share]" = None,
                parent: int = -1) -> None:
-        """Raise RuntimeError where it would serve nobody, or twice."""
+        """Make the Loop; RuntimeError if it would serve nobody, or twice."""
         if self._loop or not self.listeners:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
@@ -4416,7 +4416,7 @@ class Server:
 
         Safe as stop() is.
         """
-        # Where it is full, or closed, nobody sleeps.
+        # If it is full or closed, the loop does not sleep.
         with contextlib.suppress(OSError):
             self._waker.send(b"\0")
 
@@ -4435,8 +4435,8 @@ class Server:
     def handle_signals(self) -> None:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
 
-        But SIGHUP stops it if its terminal was closed: once, since the shell
-        and the kernel both send it.  Call it in the main thread.
+        But SIGHUP stops it if its terminal was closed; it counts only once,
+        since shell and kernel both send it.  Call it in the main thread.
         """
         self.has_terminal = os.isatty(STDERR)
 
@@ -4445,7 +4445,7 @@ class Server:
                 self._stop_at(1)
             else:
                 self.reload()
-        # The wake-up reaches select() also where the signal came just before.
+        # The wake-up also ends a select() that begins just after the signal.
         signal.set_wakeup_fd(self._waker.fileno())
         self._handles_signals = True
         for number in STOP_SIGNALS:
@@ -4473,8 +4473,8 @@ class Server:
         """Set up a new process to obey the signals of its Supervisor.
 
         Each of them counts once: a whole group of processes may get it, and
-        the Supervisor sends it, too.  It also removes the sockets' files.
-        *share* and *parent* are for the Loop.
+        the Supervisor sends it, too.  The Supervisor alone removes the files
+        of sockets.  *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
         self._close_waker()
@@ -4486,9 +4486,9 @@ class Server:
         self._begin(share, parent)
 
     def _load_named_files(self, again: bool = False) -> None:
-        """Read the files that were named; all of them, or change nothing.
+        """Read all files that options name; if one fails, change nothing.
 
-        Raise StartError; *again* for one that is a pipe now, too.
+        Raise StartError; *again*: also for one that is no file any more.
         """
         for path in filter(None, self.named_files if again else ()):
             if not os.path.isfile(path) and os.path.exists(path):
@@ -4549,12 +4549,12 @@ def raise_descriptor_limit() -> None:
 class Share:
     """How many connections each worker has, in shared memory.
 
-    They accept from the same sockets, and whoever is awake takes what is
-    there: one of two workers took all of 64 connections that came at once.
-    (With SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and what
-    waits at a worker that dies is lost.)  So one that has more than its share
-    leaves new connections to the others for a moment; if none of them comes,
-    it takes a few.  *index* is this worker's place.
+    Workers accept from the same sockets, and one that is awake takes what is
+    there: one of two took all of 64 connections that came at once.  (With
+    SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and clients
+    that wait at a worker are lost when it dies.)  So a worker with more than
+    its share leaves new connections to the others for a moment; if none takes
+    them, it takes a few.  *index* is this worker's place.
     """
 
     ABSENT = -1     # for a place that has no worker, or a draining one
@@ -4567,7 +4567,7 @@ class Share:
         self._leaves_until = 0.0
 
     def publish(self, count: int) -> None:
-        """Let all know that the worker *index* has *count* connections."""
+        """Tell the others that the worker *index* has *count* connections."""
         self._places[self.index] = count + 1
 
     def allows(self, count: int, now: float) -> int:
@@ -4593,8 +4593,8 @@ class Supervisor:
 
     number  from 1 on; another worker that takes its place has it, too
     pid     of its process, 0 when it has ended
-    due     when it was, or another is to be, forked
-    wait    seconds from its end to the next; 0 after a good start
+    due     when it was forked, or is to be forked again
+    wait    seconds from its end to its next start; 0 after a good start
     """
 
     def __init__(self, server: Server, count: int):
@@ -4608,7 +4608,7 @@ class Supervisor:
         self._status = 0    # for exit(): 1 if a worker has not finished
 
     def run(self) -> int:
-        """Return the exit status, once a signal came and all have ended."""
+        """Run until a signal came and all have ended; return the status."""
         server = self._server
         signal.signal(signal.SIGCHLD, lambda *_: server.wake())
         while True:
@@ -4659,7 +4659,7 @@ class Supervisor:
     def _fork(self, worker: SimpleNamespace) -> None:
         """Start the *worker*; return in the supervisor alone."""
         worker.due = time.monotonic()
-        # The new process gets none until it has its own handlers.
+        # The new process gets no signals until it has its own handlers.
         signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
                    signal.SIGHUP]
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -4674,7 +4674,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def _work(self, signals: "List[signal.Signals]") -> None:
-        """Be a worker, until its end.  *signals* wait for its handlers."""
+        """Be a worker.  *signals* are blocked until it has its handlers."""
         status = 1
         try:
             os.close(self._pipe[1])
@@ -4688,7 +4688,7 @@ class Supervisor:
             os._exit(status)
 
     def _reap(self, worker: SimpleNamespace) -> None:
-        """See whether the *worker* has ended; say so if it is too early."""
+        """See whether the *worker* has ended; say so if it should not have."""
         ended, status = os.waitpid(worker.pid, os.WNOHANG)
         if not ended:
             return
@@ -4720,7 +4720,7 @@ def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
     try:
         return run() or 0
     finally:
-        # Python restores their defaults as it ends, and one could kill it.
+        # Python restores the default handlers as it ends: one could kill it.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         server.server_close()
@@ -4818,7 +4818,7 @@ ABOVE_0 = functools.partial(number, int, 1, 10**9, "a number above 0")
 SECONDS_ABOVE_0 = functools.partial(number, float, 1e-9, 10**9,
                                     "a number of seconds above 0")
 REPEATED = {"action": "append", "default": []}
-# What argparse needs to know of them besides.
+# What else argparse needs to know of them.
 SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, **REPEATED},
     "--bind": REPEATED,
@@ -4891,7 +4891,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
 
     Raise StartError if that fails.
     """
-    # What is imported later: the user may have no right to read it, in /root.
+    # Needed later, but perhaps where the user may not read it, as in /root.
     for module in ("base64", "datetime", "encodings.ascii",
                    "encodings.latin_1", "hashlib", "heapq", "hmac",
                    "ipaddress", "json", "mmap", "traceback", "urllib.parse",
@@ -4994,7 +4994,7 @@ def announce(server: Server) -> None:
 
 
 def make_server(args: argparse.Namespace) -> Server:
-    """Return the Server for *args*, once it has given up rights if asked to.
+    """Return the Server for *args*; become another user if asked to.
 
     Raise StartError.
     """
@@ -5046,7 +5046,7 @@ def ask_password() -> bytes:
 def hash_password() -> None:
     """Print the hash of a password, or raise StartError.
 
-    It is refused if no client could send it (RFC 7617, 2).
+    A password that no client could send is refused (RFC 7617, 2).
     """
     import base64
     need_scrypt("--hash-password")
