@@ -93,7 +93,6 @@ import stat
 import sys
 import time
 from collections import OrderedDict, namedtuple
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
@@ -144,6 +143,7 @@ GARBAGE_SHOWN_MAX = 40          # bytes of something malformed in a message
 CENTURY = 70            # years of two digits are from 1970 to 2069
 TIME_MAX = 2**33        # seconds since 1970 that every file system takes
 NOTES_MAX = 64 * KIB    # bytes of FILE.part.json
+WRITE_BACK = 8 * MIB    # bytes of a part that go to the disk together
 NAME_MAX = 255          # bytes of a file's name, in most file systems
 DIGEST_WAIT = 600       # seconds; 200 GB and more are hashed in them
 PROGRESS_WAIT = 0.2     # seconds between two looks at the progress
@@ -2351,12 +2351,13 @@ def basic(name: str, password: str) -> str:
 OPEN_FLAGS = 0
 for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
     OPEN_FLAGS |= getattr(os, _flag, 0)
-NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-NONBLOCK = getattr(os, "O_NONBLOCK", 0)     # a FIFO must not hold us up
+NO_LINK = OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0)
+# A FIFO must not hold us up.
+READ_FLAGS = NO_LINK | getattr(os, "O_NONBLOCK", 0)
+CREATE_FLAGS = NO_LINK | os.O_RDWR | os.O_CREAT | os.O_EXCL
 WINDOWS = os.name == "nt"
 DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
     errno, "EDQUOT", errno.ENOSPC)])
-CREATE_FLAGS = OPEN_FLAGS | NOFOLLOW | os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
 class Output:
@@ -2368,7 +2369,6 @@ class Output:
     source     where it came from, see source_of(); "" for not known
     """
 
-    # Whether it can begin anew although something is written.
     is_file = False
 
     def __init__(self, fd: int, name: str) -> None:
@@ -2377,6 +2377,17 @@ class Output:
         self.written = 0
         self.validator = self.source = ""
         self.length = None  # type: Optional[int]
+
+    def begin(self, validator: str, length: "Optional[int]",
+              source: str) -> None:
+        """Begin, or begin anew, with the version that these tell of.
+
+        Raise ResponseError where that is too late, or OutputError.
+        """
+        if self.written:
+            raise ResponseError("the file changed after %d bytes of it were"
+                                " written" % self.written, TRY_AGAIN)
+        self.validator, self.length, self.source = validator, length, source
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError or ReaderGone."""
@@ -2397,41 +2408,23 @@ class Output:
                 raise not_written(self.name, exc)
             block = block[count:]
 
-    def remember(self, validator: str, length: "Optional[int]",
-                 source: str) -> None:
-        """Note which version is being written."""
-        self.validator, self.length, self.source = validator, length, source
-
-    def blocks(self) -> "Iterator[bytes]":
-        """Yield what an earlier run has written."""
-        return iter(())
-
-    def restart(self) -> None:
-        """Begin, or begin anew, for the file has changed.
-
-        Raise ResponseError where that is too late, or OutputError.
-        """
-        if self.written:
-            raise ResponseError("the file changed after %d bytes of it were"
-                                " written" % self.written, TRY_AGAIN)
-
     def finish(self, modified: str = "") -> None:
         """Complete the output, after the last block.
 
         A file's time is that of the HTTP-date *modified*, if it is one.
         """
-        self._close()
+        self.close()
 
-    def abandon(self) -> str:
-        """Give up; return what the user should know about what is left."""
-        self._close()
+    def abandon(self, keep: bool = True) -> str:
+        """Give up; return what the user should know about what is left.
+
+        Unless it is wrong: then do not *keep* it.
+        """
+        self.close()
         return ""
 
-    def destroy(self) -> None:
-        """Give up, and leave nothing, for it is wrong."""
-        self.abandon()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the descriptor."""
         if self.fd not in (-1, STDOUT, STDERR):
             fd, self.fd = self.fd, -1   # closed for good, even on an error
             try:
@@ -2445,10 +2438,12 @@ class TerminalOutput(Output):
 
     def __init__(self, fd: int, encoding: str) -> None:
         import codecs
+        import io
         super().__init__(fd, "the terminal")
         self.encoding = encoding
-        self.decoder = codecs.getincrementaldecoder("utf-8")()
-        self.held = ""          # a CR, until it is known whether LF follows
+        # It holds a CR back, until it is known whether LF follows.
+        self.decoder = io.IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder("utf-8")(), translate=False)
         self.line_open = False  # whether the cursor stands within a line
 
     def write(self, block: "Block") -> None:
@@ -2461,7 +2456,7 @@ class TerminalOutput(Output):
         self._show(b"", True)
         self.abandon()
 
-    def abandon(self) -> str:
+    def abandon(self, keep: bool = True) -> str:
         """End the line, for the message that follows."""
         if self.line_open:
             self._write(b"\n")
@@ -2470,18 +2465,17 @@ class TerminalOutput(Output):
 
     def _show(self, data: bytes, final: bool) -> None:
         try:
-            text = self.held + self.decoder.decode(data, final)
+            text = self.decoder.decode(data, final)
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
             raise OutputError("the content is binary and would upset the"
                               " terminal", "save it with -o FILE (or force it"
                               " with -o -)")
-        self.held = "\r" if text.endswith("\r") and not final else ""
-        text = safe_text(text[:len(text) - len(self.held)])
         if text:
             self.line_open = not text.endswith("\n")
-            self._write(text.encode(self.encoding, "backslashreplace"))
+            self._write(safe_text(text).encode(self.encoding,
+                                               "backslashreplace"))
 
 
 class FileOutput(Output):
@@ -2497,10 +2491,10 @@ class FileOutput(Output):
                  replace: bool = True) -> None:
         """Prepare for a part with permissions *mode* less the umask.
 
-        restart() creates it.  *resume*: or go on with the one that is there,
-        if it is noted to be one of *url*.  The part's name begins with
-        *prefix*.  *replace*: whether it may become NAME where there is one.
-        Raise OutputError when another program is writing it.
+        begin() makes it.  *resume*: or go on with the one that is there, if
+        it is noted to be one of *url*.  The part's name begins with *prefix*.
+        *replace*: whether it may become NAME where there is one.  Raise
+        OutputError when another program is writing it.
         """
         super().__init__(-1, name)
         self.mode = mode
@@ -2509,6 +2503,7 @@ class FileOutput(Output):
         self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
         self.whole = False      # whether the part has all of the content
+        self._sent = 0          # bytes of it that are on their way to the disk
         if resume:
             self._resume()
 
@@ -2516,45 +2511,29 @@ class FileOutput(Output):
         """Open the part of an earlier run, if its version is known."""
         import json
         try:
-            notes = json.loads(read_small(self.notes))
-            validator, length = notes["validator"], notes["length"]
-            source = notes["source"]
-            if (notes["url"] != self.url or not isinstance(source, str)
-                    or not isinstance(validator, str)
-                    or not is_validator(validator)
+            with open(os.open(self.notes, READ_FLAGS), "rb") as file:
+                notes = json.loads(file.read(NOTES_MAX).decode("utf-8"))
+            validator, length, source = [
+                notes[key] for key in ("validator", "length", "source")]
+            if (notes["url"] != self.url or not is_validator(validator)
                     or not isinstance(length, (int, type(None)))):
                 return
-            fd = os.open(self.part, OPEN_FLAGS | NOFOLLOW | os.O_RDWR
-                         | NONBLOCK)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return
-        state = os.fstat(fd)
-        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1 or (
-                hasattr(os, "getuid") and state.st_uid != os.getuid()):
-            os.close(fd)
-            return
-        self.fd = fd
-        self._lock()
-        super().remember(validator, length, source)
-        self.written = os.lseek(fd, 0, os.SEEK_END)
+        self.fd = open_part(self.part, self.mode, resume=True)
+        if self.fd >= 0:
+            self.written = self._sent = os.lseek(self.fd, 0, os.SEEK_END)
+            self.validator, self.length = validator, length
+            self.source = source
 
-    def _lock(self) -> None:
-        """Raise OutputError if another program writes this part."""
-        try:
-            lock_file(self.fd)
-        except BlockingIOError:
-            self._close()
-            raise self._in_use()
-
-    def _in_use(self) -> OutputError:
-        return OutputError("another program is writing %s"
-                           % printable(self.part), "wait for it")
-
-    def remember(self, validator: str, length: "Optional[int]",
-                 source: str) -> None:
-        """Note which version is being written."""
+    def begin(self, validator: str, length: "Optional[int]",
+              source: str) -> None:
+        """Begin, or begin anew, with a new file, and note its version."""
         import json
-        super().remember(validator, length, source)
+        self.close()
+        self.fd = open_part(self.part, self.mode, resume=False)
+        self.written = self._sent = 0
+        super().begin(validator, length, source)
         try:
             remove(self.notes)
             if validator:
@@ -2566,40 +2545,18 @@ class FileOutput(Output):
         except OSError as exc:
             raise not_written(self.notes, exc)
 
-    def blocks(self) -> "Iterator[bytes]":
-        """Yield what an earlier run has written."""
-        left = self.written
-        if left:
-            os.lseek(self.fd, 0, os.SEEK_SET)
-        while left:
-            try:
-                block = os.read(self.fd, min(left, RECEIVE_SIZE))
-            except OSError as exc:
-                raise not_read(self.part, exc)
-            if not block:
-                raise OutputError("%s became shorter meanwhile"
-                                  % printable(self.part), TRY_AGAIN)
-            left -= len(block)
-            yield block
-
-    def restart(self) -> None:
-        """Begin, or begin anew, for the file has changed.
-
-        With a new file: the old one may by now be another program's.
-        """
-        self._close()
+    def _write(self, block: "Block") -> None:
+        super()._write(block)
+        if self.written - self._sent < WRITE_BACK:
+            return
         try:
-            remove(self.notes)
-            with locked(self.part):
-                remove(self.part)
-            # O_EXCL: what is opened is new, nobody's link or device.
-            self.fd = os.open(self.part, CREATE_FLAGS, self.mode)
-        except BlockingIOError:
-            raise self._in_use()
-        except OSError as exc:
-            raise not_written(exc.filename, exc)
-        self._lock()
-        self.written = 0
+            # Linux begins to write it, and forgets only what is on the disk,
+            # which nothing of it is yet.
+            os.posix_fadvise(self.fd, self._sent, self.written - self._sent,
+                             os.POSIX_FADV_DONTNEED)
+        except (AttributeError, OSError):
+            pass    # a system without: it was but a hint
+        self._sent = self.written
 
     def finish(self, modified: str = "") -> None:
         """Rename the part, once all of it is on the disk."""
@@ -2611,7 +2568,7 @@ class FileOutput(Output):
                                       printable(self.part),
                                       printable(self.name)), TRY_AGAIN)
             self.whole = True
-            self._close()
+            self.close()
             mtime = http_time(modified)
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
@@ -2627,33 +2584,24 @@ class FileOutput(Output):
         except OSError as exc:
             raise not_written(self.name, exc)
 
-    def abandon(self) -> str:
+    def abandon(self, keep: bool = True) -> str:
         """Close the part; keep it if there is anything in it."""
         if self.fd < 0:
             return ("all of it is in %s" % printable(self.part)
                     if self.whole and os.path.lexists(self.part) else "")
-        size = os.fstat(self.fd).st_size
-        if not size:
-            self.destroy()
-            return ""
-        mine = self._is_mine()
-        self._close()
+        # Of a write that failed a part may be there.
+        size, mine = os.fstat(self.fd).st_size, self._is_mine()
+        self.close()
         if not mine:
             return ""
-        return "%s kept in %s" % (size_text(size), printable(self.part))
-
-    def destroy(self) -> None:
-        """Give up, and leave nothing, for it is wrong."""
-        if self.fd < 0:
-            return
-        mine = self._is_mine()
-        self._close()
+        if keep and size:
+            return "%s kept in %s" % (size_text(size), printable(self.part))
         try:
-            if mine:
-                remove(self.part)
-                remove(self.notes)
+            remove(self.part)
+            remove(self.notes)
         except OSError as exc:
             raise not_written(self.part, exc)
+        return ""
 
     def _is_mine(self) -> bool:
         """Whether the part's name still means the file that is open."""
@@ -2663,39 +2611,48 @@ class FileOutput(Output):
             return False
 
 
-def lock_file(fd: int) -> None:
-    """Raise BlockingIOError if another program has locked the file *fd*."""
-    try:
-        import fcntl
-    except ImportError:     # Windows
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        pass    # a file system without locks
+def open_part(path: str, mode: int, resume: bool) -> int:
+    """Return a descriptor of the part at *path*, locked for this program.
 
-
-@contextmanager
-def locked(path: str) -> "Iterator[None]":
-    """Hold the lock of the file at *path*, if it is one.
-
-    Raise BlockingIOError where another program holds it.
+    *resume*: of the one that is there, -1 unless it is a regular file of ours
+    with one name.  Else of a new one, with permissions *mode*: the old one
+    may have others, and without locks be still written.  Raise OutputError.
     """
     try:
-        # Windows has no locks of this kind, nor removes what is open.
-        fd = -1 if WINDOWS else os.open(path, OPEN_FLAGS | NOFOLLOW | NONBLOCK)
-    except OSError:
+        fd = os.open(path, READ_FLAGS | os.O_RDWR)
+    except OSError:     # nothing, a link, or not to be written
         fd = -1
-    if fd < 0:
-        yield
-        return
     try:
-        lock_file(fd)
-        yield
-    finally:
+        if fd >= 0:
+            lock(fd, path)
+            state = os.fstat(fd)
+            if resume and stat.S_ISREG(state.st_mode) and (
+                    state.st_nlink == 1 and state.st_uid == getattr(
+                        os, "getuid", lambda: state.st_uid)()):
+                return fd
+            os.close(fd)    # Windows does not remove what is open
+        if resume:
+            return -1
+        remove(path)
+        # O_EXCL: what is opened is new, nobody's link or device.
+        fd = os.open(path, CREATE_FLAGS, mode)
+    except OSError as exc:
+        raise not_written(path, exc)
+    lock(fd, path)
+    return fd
+
+
+def lock(fd: int, path: str) -> None:
+    """Lock the part *fd*; raise OutputError if another program has done so."""
+    try:
+        import fcntl
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(fd)
+        raise OutputError("another program is writing %s" % printable(path),
+                          "wait for it")
+    except (ImportError, OSError):
+        pass    # Windows, or a file system without locks
 
 
 def rename(old: str, new: str) -> None:
@@ -2718,18 +2675,6 @@ def remove(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
-
-
-def read_small(path: str) -> str:
-    """Return the text of the regular file *path*, of NOTES_MAX bytes.
-
-    Raise OSError, or ValueError for what is no such file.
-    """
-    fd = os.open(path, OPEN_FLAGS | NOFOLLOW | NONBLOCK | os.O_RDONLY)
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError("%s is no file" % path)
-        return file.read(NOTES_MAX).decode("utf-8")
 
 
 def part_name(name: str, prefix: str = "") -> str:
@@ -2824,7 +2769,7 @@ class Transfer:
     wanted    value of a Range field, or "" for the whole file
     retries   breaks in a row, without a byte between, that are coped with
     fields    for each request
-    hasher    for the SHA-256 of what is written, or None for a range
+    hasher    for the SHA-256 of what is written to a stream
     response  the last one that was of use
     fetched   bytes of content that have come
     """
@@ -2832,14 +2777,13 @@ class Transfer:
     def __init__(self, client: Client, url: URL, output: Output,
                  wanted: str, retries: int,
                  fields: "Sequence[Tuple[str, str]]" = ()) -> None:
-        import hashlib
         self.client = client
         self.url = url
         self.output = output
         self.wanted = wanted
         self.retries = retries
         self.fields = fields
-        self.hasher = None if wanted else hashlib.sha256()
+        self.hasher = None  # type: Any
         self.response = None  # type: Optional[Response]
         self.fetched = 0
 
@@ -2849,9 +2793,6 @@ class Transfer:
         Raise Failure, whose text then says what became of the part.
         """
         try:
-            for block in self.output.blocks():
-                if self.hasher:
-                    update(self.hasher, block)
             self.client.report.begin(self.output.written)
             proof = yield from self._fetch()
             assert self.response
@@ -2859,14 +2800,12 @@ class Transfer:
             return ", ".join(part for part in (self._as_sent(), proof) if part)
         except KeyboardInterrupt:
             raise Interrupted("interrupted", self.output.abandon())
-        except DigestError:
-            self.output.destroy()
+        except Failure as exc:
+            exc.args += (self.output.abandon(
+                keep=not isinstance(exc, DigestError)),)
             raise
         except GeneratorExit:
             self.output.abandon()
-            raise
-        except Failure as exc:
-            exc.args += (self.output.abandon(),)
             raise
 
     def _as_sent(self) -> str:
@@ -2982,9 +2921,9 @@ class Transfer:
             source = source_of(response)
             if not response.coding:
                 validator = strong_validator(response.fields)
-        self.output.restart()
-        self.output.remember(validator, planned.expected, source)
-        self.hasher = None if self.wanted else hashlib.sha256()
+        self.output.begin(validator, planned.expected, source)
+        if not (self.wanted or self.output.is_file):
+            self.hasher = hashlib.sha256()
         self.client.report.begin(0)
 
     def _selected(self, response: Response) -> int:
@@ -3020,7 +2959,9 @@ class Transfer:
                 self.output.write(block)
                 self.fetched += len(block)
                 if self.hasher:
-                    update(self.hasher, block)
+                    # As a copy, for PyPy makes one of anything but a
+                    # bytearray, which it collects too rarely.
+                    self.hasher.update(bytearray(block))
                 self.client.report.progress(self.output.written,
                                             self.output.length)
             block = yield from response.read()
@@ -3056,7 +2997,7 @@ class Transfer:
         """
         response = self.response
         assert response
-        if not self.hasher:
+        if self.wanted:
             return ""
         digest = None
         why = ""
@@ -3071,7 +3012,9 @@ class Transfer:
                 why = "not verified: %s" % exc
         if not digest:
             return why
-        if digest != self.hasher.digest():
+        if digest != (self.hasher.digest() if self.hasher else (
+                yield from digest_of(os.dup(self.output.fd),
+                                     self.output.name))):
             raise DigestError("the content is not what the server has, by its"
                               " sha-256", TRY_AGAIN)
         return "verified sha-256"
@@ -3167,7 +3110,7 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
                                % printable(name))
         return ""
     if digest:
-        same = digest == digest_of(name)
+        same = digest == (yield from digest_of(name, name))
         says += ", verified sha-256"
     else:
         mtime = http_time(answer.fields.get("last-modified", ""))
@@ -3176,24 +3119,26 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     return says if same else ""
 
 
-def digest_of(name: str) -> bytes:
-    """Return the SHA-256 of the file *name*; raise OutputError."""
+def digest_of(file: "Union[str, int]", name: str) -> "Task":
+    """Return the SHA-256 of *file*, a path or a descriptor, which is closed.
+
+    Raise OutputError, which calls it *name*.
+    """
     import hashlib
     hasher = hashlib.sha256()
+    block = bytearray(RECEIVE_SIZE)     # others make PyPy copy them
     try:
-        with open(name, "rb") as file:
-            for block in iter(lambda: file.read(RECEIVE_SIZE), b""):
-                update(hasher, block)
+        with open(file, "rb", 0) as opened:
+            opened.seek(0)
+            count = opened.readinto(block)
+            while count:
+                del block[count:]
+                hasher.update(block)
+                yield from pause(0)     # it may be a large one
+                count = opened.readinto(block)
     except OSError as exc:
         raise not_read(name, exc)
     return hasher.digest()
-
-
-def update(hasher: "Any", block: "Block") -> None:
-    """Feed *block* to *hasher*."""
-    # As a copy, for PyPy makes one of anything but a bytearray, which it
-    # collects too rarely.
-    hasher.update(bytearray(block))
 
 
 def show_error(report: Report, response: Response) -> "Task":
@@ -3564,8 +3509,9 @@ class Mirror:
             return False
         if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
             return True
-        return digest == digest_of(path) if digest else not size and (
-            mtime is None)
+        if digest:
+            return digest == (yield from digest_of(path, path))
+        return not size and mtime is None
 
     def _ask(self, client: Client, url: URL, expected: int) -> "Task":
         """Return size, time and SHA-256 of the file at *url*, or None each.
