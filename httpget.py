@@ -159,7 +159,6 @@ LISTING_WAIT = 0.01     # seconds between two looks for more to do
 DEPTH_MAX = 64          # folders in folders
 LOOP_MIN = 4            # folders on one path that list the same, and no file
 DIGEST_ASKED_MAX = MIB  # bytes that a server hashes without much delay
-INDEX = "index.html"
 
 IGNORE_UNEXPECTED_EOF = 0x80    # of OpenSSL's options; in ssl since 3.10
 GZIP = 31               # zlib's word for gzip's head and the largest window
@@ -1079,64 +1078,6 @@ def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
     return validator != "" and fields.get(name) == validator
 
 
-# How many bytes of a file are there, from which position the rest was asked
-# for (0: all of it; else the last byte that is there, see Transfer), the
-# validator of the version that is there ("": none), and that version's length
-# (None: nobody knows).
-Have = namedtuple("Have", "written asked validator length")
-
-# What is to be done with a response: APPEND to what is there, RESTART with
-# this, or ask for the file AGAIN, from its start.
-APPEND, RESTART, AGAIN = range(3)
-
-# Which of these, how many bytes of the content to skip, and how many must come
-# then, None where nobody knows.
-Plan = namedtuple("Plan", "action skip expected")
-
-
-def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
-         coded: bool, have: Have) -> Plan:
-    """Return the Plan for a response to the request that *have* tells of.
-
-    *length* is the body's, *coded* whether it has a content coding.  Raise
-    ResponseError for what was not asked for.  So two versions of a file are
-    never joined, and none is taken for whole that is not.
-    """
-    if status == 206:           # RFC 9110, 14.4 and 15.3.7
-        part = parse_content_range(fields)
-        if (not part or not have.asked or coded or part.first != have.asked
-                or length not in (None, part.size)):
-            raise other_part(fields)
-        total = have.length if part.length < 0 else part.length
-        if (not is_same_version(fields, have.validator)
-                or total != part.last + 1
-                or have.length not in (None, total)):
-            return Plan(AGAIN, 0, None)
-        return Plan(APPEND, have.written - have.asked, total - have.written)
-    if status == 416:           # RFC 9110, 15.5.17: it is shorter now
-        return Plan(AGAIN, 0, None)
-    if status not in (200, 203) and have.written:
-        raise ResponseError("the server answered %d, which is not the rest of"
-                            " the file" % status, TRY_AGAIN)
-    total = None if coded else length
-    if (have.written and not coded and have.validator != ""
-            and strong_validator(fields) == have.validator
-            and (total is None or have.length in (None, total))
-            and (total is None or total >= have.written)):
-        # RFC 9110, 14.2: a server without ranges sends all of it.
-        total = have.length if total is None else total
-        return Plan(APPEND, have.written,
-                    None if total is None else total - have.written)
-    return Plan(RESTART, 0, total)
-
-
-def other_part(fields: "Dict[str, str]") -> ResponseError:
-    """Return the error for a part that was not asked for."""
-    return ResponseError("the server sent another part of the file than it"
-                         " was asked for: '%s'" % printable(
-                             fields.get("content-range", "")))
-
-
 def parse_digest(value: str) -> "Optional[bytes]":
     """Return the SHA-256 in Repr-Digest *value*, None without one.
 
@@ -1202,7 +1143,9 @@ def local_name(name: str, windows: bool = False) -> str:
 
 # ---- Listings ---------------------------------------------------------------
 
-JSON_SPACE = re.compile("[ \t\r\n]*")
+# What stands in a JSON list before the first item, and after each.
+JSON_START = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*(\]?)[ \t\r\n]*")
+JSON_NEXT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 
 # The attributes of a page's elements that are links.
 LINKS = {"a": ("href",), "area": ("href",), "link": ("href",),
@@ -1211,34 +1154,22 @@ LINKS = {"a": ("href",), "area": ("href",), "link": ("href",),
          "audio": ("src",), "track": ("src",), "embed": ("src",),
          "object": ("data",)}
 
+# A link in a srcset, with commas behind it instead of a descriptor, or with
+# one; HTML, 4.8.4.2.1.
+SRCSET_LINK = r"([^\s,]\S*)(?:(?<=,)|[^,]*)"
+
 # "." or ".." in a path, encoded or not.
 DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
 
-class Entry:
-    """A name in a folder's listing.
-
-    name       decoded; surrogate escapes for bad UTF-8
-    size       bytes; None where the listing does not tell
-    mtime      seconds since 1970, or None
-    folders    names of the folders below this one in which it is
-    is_linked  whether it is listed itself, or is a folder of another one
-    of_page    whether only a page would name it: a picture, a script
-    """
-
-    __slots__ = ("name", "is_folder", "size", "mtime", "folders", "is_linked",
-                 "of_page")
-
-    def __init__(self, name: str, is_folder: bool,
-                 size: "Optional[int]" = None, mtime: "Optional[int]" = None,
-                 folders: "Tuple[str, ...]" = (), is_linked: bool = True,
-                 of_page: bool = False) -> None:
-        self.name = name
-        self.is_folder = is_folder
-        self.size = size
-        self.mtime = mtime
-        self.folders = folders
-        self.is_linked = is_linked
-        self.of_page = of_page
+# A name in a folder's listing, decoded, with surrogate escapes for bad UTF-8;
+# its size in bytes and mtime in seconds since 1970, None where the listing
+# does not tell; the folders below this one in which it is; whether it is
+# listed itself, or is a folder of another one; whether only a page would name
+# it: a picture, a script.
+Entry = namedtuple(
+    "Entry", "name is_folder size mtime folders is_linked of_page")
+UNKNOWN = Entry("", False, None, None, (), True, False)
+INDEX = UNKNOWN._replace(name="index.html")
 
 
 def parse_json_listing(text: str) -> "Iterator[Entry]":
@@ -1250,29 +1181,17 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
     import json
     decode = json.JSONDecoder().raw_decode
     try:
-        start = after_space(text, 0)
-        separator = "["
-        while text[start] == separator:
-            start = after_space(text, start + 1)
-            if text[start] != "]" or separator == ",":
-                item, length = decode(text[start:start + ENTRY_MAX])
-                yield json_entry(item)
-                start = after_space(text, start + length)
-            separator = ","
-        whole = text[start] == "]" and after_space(text, start + 1) == len(
-            text)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError,
-            RecursionError):
+        mark = JSON_START.match(text)  # type: Any
+        while mark.group(1) != "]":
+            start = mark.end()
+            item, length = decode(text[start:start + ENTRY_MAX])
+            yield json_entry(item)
+            mark = JSON_NEXT.match(text, start + length)
+        whole = mark.end() == len(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         whole = False
     if not whole:
         raise NoListing("this is no listing of a folder")
-
-
-def after_space(text: str, start: int) -> int:
-    """Return the position of what follows JSON's white space at *start*."""
-    match = JSON_SPACE.match(text, start)
-    assert match, "it matches nothing, too"
-    return match.end()
 
 
 def json_entry(item: "Dict[str, Any]") -> Entry:
@@ -1292,7 +1211,7 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
     mtime = http_time(str(item.get("mtime")))
     if mtime is None:           # caddy's
         mtime = timestamp(str(item.get("mod_time")))
-    return Entry(name, bool(is_folder), size, mtime)
+    return Entry(name, bool(is_folder), size, mtime, (), True, False)
 
 
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
@@ -1306,8 +1225,9 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         name = name_below(url, link, base)
         if name:
             names = [decoded(part) for part in name.rstrip("/").split("/")]
-            yield Entry(names[-1], name.endswith("/"), of_page=of_page,
-                        folders=tuple(names[:-1]))
+            yield UNKNOWN._replace(
+                name=names[-1], is_folder=name.endswith("/"),
+                folders=tuple(names[:-1]), of_page=of_page)
 
 
 def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
@@ -1326,8 +1246,11 @@ def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
                     bases.append(value)
                 elif value and name in LINKS.get(tag, ()):
                     of_page = tag not in ("a", "area")
-                    for link in (split_srcset(value) if name == "srcset"
-                                 else [value]):
+                    found = [value]
+                    if name == "srcset":
+                        found = [link.rstrip(",") for link in re.findall(
+                            SRCSET_LINK, value)]
+                    for link in found:
                         if of_page:     # a?version is a file for all that
                             link = link.partition("?")[0]
                         links[link] = links.get(link, True) and of_page
@@ -1346,25 +1269,6 @@ def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
     except ValueError:
         base = url
     return base, links
-
-
-def split_srcset(value: str) -> "Iterator[str]":
-    """Yield the links in *value*, of a srcset.
-
-    Source: HTML, 4.8.4.2.1.
-
-    >>> list(split_srcset("a.png 1x,b.png 2x, c,d"))
-    ['a.png', 'b.png', 'c,d']
-    """
-    is_link = True
-    for word in value.split():
-        comma = ","
-        if not is_link:     # but behind its comma the next one may begin
-            _, comma, word = word.partition(",")
-        link = word.strip(",")
-        if link:
-            yield link
-        is_link = comma != "" and (link == "" or word.endswith(","))
 
 
 def name_below(url: URL, link: str, base: "Optional[URL]" = None) -> str:
@@ -2369,7 +2273,8 @@ class Output:
     source     where it came from, see source_of(); "" for not known
     """
 
-    is_file = False
+    is_file = False         # which gets content as it is sent, coded or not
+    can_restart = False     # although something is written
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
@@ -2478,13 +2383,37 @@ class TerminalOutput(Output):
                                                "backslashreplace"))
 
 
+class MemoryOutput(Output):
+    """Collects a listing, of *limit* bytes at most, in data."""
+
+    can_restart = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(-1, "")
+        self.limit = limit
+        self.data = bytearray()
+
+    def begin(self, validator: str, length: "Optional[int]",
+              source: str) -> None:
+        """Begin, or begin anew."""
+        self.written = 0
+        del self.data[:]
+        super().begin(validator, length, source)
+
+    def _write(self, block: "Block") -> None:
+        if self.written + len(block) > self.limit:
+            raise ResponseError("the listing is longer than %d bytes"
+                                % self.limit)
+        self.data += block
+
+
 class FileOutput(Output):
     """Collects content in NAME.part, and renames that when it is whole.
 
     Its version is noted beside it, in NAME.part.json, for a later run.
     """
 
-    is_file = True
+    is_file = can_restart = True
 
     def __init__(self, name: str, mode: int, url: str = "",
                  resume: bool = False, prefix: str = "",
@@ -2741,24 +2670,6 @@ def not_written(name: str, exc: OSError) -> OutputError:
 
 # ---- Transfer ---------------------------------------------------------------
 
-# Who asks again when something breaks, how often, and what counts anew after:
-#
-#   a kept connection closes    Client._get_once   once, at once
-#   a file breaks off           Transfer._fetch    --retries; a new byte
-#   what is there is no part    Transfer._fetch    at once, from the start
-#   a listing breaks off, or    Mirror._do         --retries for all of the
-#     the server is gone                           copy; a job done
-
-
-def retry_delay(breaks: int, delays: "Sequence[float]") -> float:
-    """Return the seconds to wait where there were so many *breaks* before.
-
-    >>> [retry_delay(breaks, RETRY_DELAYS) for breaks in (0, 1, 9)]
-    [1, 2, 30]
-    """
-    return delays[min(breaks, len(delays) - 1)]
-
-
 class NotProved(Exception):
     """Why the content could not be compared with the server's digest."""
 
@@ -2766,23 +2677,25 @@ class NotProved(Exception):
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
-    wanted    value of a Range field, or "" for the whole file
-    retries   breaks in a row, without a byte between, that are coped with
+    options   the user's; of these wanted, the value of a Range field, and
+              retries, the breaks in a row that are coped with
     fields    for each request
+    answered  whether this server is known to answer
     hasher    for the SHA-256 of what is written to a stream
     response  the last one that was of use
     fetched   bytes of content that have come
     """
 
     def __init__(self, client: Client, url: URL, output: Output,
-                 wanted: str, retries: int,
-                 fields: "Sequence[Tuple[str, str]]" = ()) -> None:
+                 options: "Namespace",
+                 fields: "Sequence[Tuple[str, str]]" = (),
+                 answered: bool = False) -> None:
         self.client = client
         self.url = url
         self.output = output
-        self.wanted = wanted
-        self.retries = retries
+        self.options = options
         self.fields = fields
+        self.answered = answered
         self.hasher = None  # type: Any
         self.response = None  # type: Optional[Response]
         self.fetched = 0
@@ -2792,46 +2705,46 @@ class Transfer:
 
         Raise Failure, whose text then says what became of the part.
         """
+        output = self.output
         try:
-            self.client.report.begin(self.output.written)
+            self.client.report.begin(output.written)
             proof = yield from self._fetch()
             assert self.response
-            self.output.finish(self.response.fields.get("last-modified", ""))
-            return ", ".join(part for part in (self._as_sent(), proof) if part)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted", self.output.abandon())
-        except Failure as exc:
-            exc.args += (self.output.abandon(
-                keep=not isinstance(exc, DigestError)),)
+            output.finish(self.response.fields.get("last-modified", ""))
+        except BaseException as exc:
+            left = output.abandon(keep=not isinstance(exc, DigestError))
+            if isinstance(exc, KeyboardInterrupt):
+                raise Interrupted("interrupted", left)
+            if isinstance(exc, Failure):
+                exc.args += (left,)
             raise
-        except GeneratorExit:
-            self.output.abandon()
-            raise
-
-    def _as_sent(self) -> str:
-        """Return what is to be said of a file that is coded, else ""."""
-        assert self.response
-        coded = self.response.coded if self.output.is_file else ""
-        return coded and "saved as sent, " + printable(coded)
+        coded = self.response.coded if output.is_file else ""
+        return ", ".join(filter(None, [
+            coded and "saved as sent, " + printable(coded), proof]))
 
     def _fetch(self) -> "Task":
-        """Make requests until all is written; return its proof."""
+        """Make requests until all is written; return its proof.
+
+        The only place where something is asked for again, but for what was
+        asked on a kept connection that the server closes.  A break is one in
+        a row unless a new byte was written since the last one.
+        """
         breaks = 0
         most = self.output.written
         while True:
             try:
                 # The second break in a row: perhaps where a redirect led is
                 # gone.
-                if not (yield from self._attempt(stuck=breaks > 1)):
-                    continue
-                return (yield from self._prove())
+                if (yield from self._attempt(stuck=breaks > 1)):
+                    return (yield from self._prove())
             except (BrokenOff, ConnectError, Unavailable) as exc:
                 # To begin anew is no progress: that could go on for ever.
                 if self.output.written > most:
                     breaks, most = 0, self.output.written
-                if breaks == self.retries or not self._can_go_on(exc):
+                if breaks == self.options.retries or not self._can_go_on(exc):
                     raise
-                delay = retry_delay(breaks, self.client.settings.delays)
+                delays = self.client.settings.delays
+                delay = delays[min(breaks, len(delays) - 1)]
                 breaks += 1
                 self.client.report.retry(exc, delay)
                 yield from pause(delay)
@@ -2841,10 +2754,10 @@ class Transfer:
 
         Not where no answer ever began: the user may have the wrong host.
         """
-        answered = self.response is not None or isinstance(exc, BrokenOff)
-        return (answered and not self.wanted
-                and (self.output.is_file or not self.output.written
-                     or self.output.validator != ""))
+        output = self.output
+        answered = self.answered or self.response or isinstance(exc, BrokenOff)
+        return bool(answered and not self.options.wanted and (
+            output.can_restart or not output.written or output.validator))
 
     def _attempt(self, stuck: bool) -> "Task":
         """Make one request and write its content.
@@ -2856,13 +2769,14 @@ class Transfer:
         try:
             if not (response.head.success or asked and response.status == 416):
                 yield from self._refuse(response, str(url) != str(self.url))
-            planned = self._plan(response, asked)
-            if planned.action != APPEND:
-                self._begin(response, planned)
-            if planned.action == AGAIN:
+            if self.output.is_file:     # which gets it as it was sent
+                response.take_as_sent()
+            response.check_coding()
+            content = self._place(response, asked)
+            if not content:
                 return False
             self.response = response
-            yield from self._copy(response, planned.skip, planned.expected)
+            yield from self._copy(response, *content)
         finally:
             response.close()
         return True
@@ -2878,8 +2792,8 @@ class Transfer:
         fields = [*self.fields]
         asked = 0
         coding = "identity"
-        if self.wanted:
-            fields.append(("Range", self.wanted))
+        if self.options.wanted:
+            fields.append(("Range", self.options.wanted))
         elif output.written and output.validator:
             # One byte is asked for twice: of a file that is complete "N-"
             # would be a 416, which tells nothing about the version.  Where
@@ -2895,36 +2809,60 @@ class Transfer:
         fields.append(("Accept-Encoding", coding))
         return url, fields, asked
 
-    def _plan(self, response: Response, asked: int) -> Plan:
-        """Return the Plan for *response*; a file gets it as it was sent."""
-        if self.output.is_file:
-            response.take_as_sent()
-        response.check_coding()
-        if self.wanted:
-            return Plan(RESTART, 0, self._selected(response))
-        output = self.output
-        same = output.source in ("", source_of(response))
-        return plan(response.status, response.fields, response.length,
-                    response.coding is not None,
-                    Have(output.written, asked,
-                         output.validator if same else "", output.length))
+    def _place(self, response: Response,
+               asked: int) -> "Optional[Tuple[int, Optional[int]]]":
+        """Find out where the content of *response* belongs.
 
-    def _begin(self, response: Response, planned: Plan) -> None:
-        """Begin, or begin anew, as *planned*."""
-        import hashlib
-        validator = source = ""     # of a range there is no rest to ask for
-        if planned.action == AGAIN:
+        Return how many bytes of it to skip, and how many must come then, None
+        where nobody knows; or None where all must be asked for again.  The
+        output begins, or begins anew, where that is not the rest of what is
+        there.  Raise ResponseError for what was not asked for.  So two
+        versions are never joined, and none is taken for whole that is not.
+        """
+        output, fields, length = self.output, response.fields, response.length
+        known = output.source in ("", source_of(response))
+        validator = output.validator if known else ""
+        if self.options.wanted:
+            size = self._selected(response)
+            self._begin(length=size)
+            return 0, size
+        if response.status == 206:      # RFC 9110, 14.4 and 15.3.7
+            part = parse_content_range(fields)
+            if (not part or not asked or response.coding
+                    or part.first != asked or length not in (None, part.size)):
+                raise other_part(fields)
+            total = output.length if part.length < 0 else part.length
+            if (is_same_version(fields, validator) and total == part.last + 1
+                    and output.length in (None, total)):
+                return output.written - asked, total - output.written
+        if response.status in (206, 416):   # RFC 9110, 15.5.17: now shorter
             self.client.report.note(
                 "%s is not a part of what the server has; beginning anew"
-                % printable(self.output.name))
-        elif not self.wanted:
-            source = source_of(response)
-            if not response.coding:
-                validator = strong_validator(response.fields)
-        self.output.begin(validator, planned.expected, source)
-        if not (self.wanted or self.output.is_file):
-            self.hasher = hashlib.sha256()
+                % printable(output.name))
+            self._begin()
+            return None
+        if response.status not in (200, 203) and output.written:
+            raise ResponseError("the server answered %d, which is not the rest"
+                                " of the file" % response.status, TRY_AGAIN)
+        sent = "" if response.coding else strong_validator(fields)
+        if output.written and sent and sent == validator and (
+                length is None or length >= output.written
+                and output.length in (None, length)):
+            # RFC 9110, 14.2: a server without ranges sends all of it.
+            total = output.length if length is None else length
+            return output.written, total and total - output.written
+        total = None if response.coding else length
+        self._begin(sent, total, source_of(response))
+        return 0, total
+
+    def _begin(self, validator: str = "", length: "Optional[int]" = None,
+               source: str = "") -> None:
+        """Begin, or begin anew, see Output.begin()."""
+        self.output.begin(validator, length, source)
         self.client.report.begin(0)
+        if not (self.options.wanted or self.output.can_restart):
+            import hashlib
+            self.hasher = hashlib.sha256()
 
     def _selected(self, response: Response) -> int:
         """Return how many bytes the 206 for the wanted range has.
@@ -2935,7 +2873,7 @@ class Transfer:
             raise ResponseError("the server does not send ranges of this")
         part = parse_content_range(response.fields)
         if (not part or part.first < 0 or response.coding
-                or not is_selected(self.wanted, *part)
+                or not is_selected(self.options.wanted, *part)
                 or response.length not in (None, part.size)):
             raise other_part(response.fields)
         return part.size
@@ -2947,6 +2885,7 @@ class Transfer:
         Raise BrokenOff or ResponseError unless *expected* bytes come then;
         None where nobody knows how many.
         """
+        output = self.output
         count = -skip
         block = yield from response.read()
         while block:
@@ -2956,18 +2895,17 @@ class Transfer:
                                     " there are of the file")
             if count > 0:
                 block = block[max(0, len(block) - count):]
-                self.output.write(block)
+                output.write(block)
                 self.fetched += len(block)
                 if self.hasher:
                     # As a copy, for PyPy makes one of anything but a
                     # bytearray, which it collects too rarely.
                     self.hasher.update(bytearray(block))
-                self.client.report.progress(self.output.written,
-                                            self.output.length)
+                self.client.report.progress(output.written, output.length)
             block = yield from response.read()
         if count < 0 or expected is not None and count < expected:
             raise BrokenOff("the response broke off after %d bytes: it was"
-                            " shorter than it said" % self.output.written,
+                            " shorter than it said" % output.written,
                             TRY_AGAIN)
 
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
@@ -2980,11 +2918,11 @@ class Transfer:
             yield from show_error(self.client.report, response)
         else:
             yield from response.discard()
-        text = "the server answered %s for %s" % (
-            shown(response.head.lines[0].partition(b" ")[2]),
-            response.url.target)
         again = self.response and (response.status >= 500 or elsewhere)
-        error = (Unavailable if again else StatusError)(text)
+        error = (Unavailable if again else StatusError)(
+            "the server answered %s for %s" % (
+                shown(response.head.lines[0].partition(b" ")[2]),
+                response.url.target))
         error.status = response.status
         raise error
 
@@ -2997,10 +2935,9 @@ class Transfer:
         """
         response = self.response
         assert response
-        if self.wanted:
+        if self.options.wanted or not (self.hasher or self.output.is_file):
             return ""
         digest = None
-        why = ""
         if not response.coding:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
@@ -3009,12 +2946,15 @@ class Transfer:
             try:
                 digest = yield from self._ask_digest(response)
             except NotProved as exc:
-                why = "not verified: %s" % exc
+                return "not verified: %s" % exc
         if not digest:
-            return why
-        if digest != (self.hasher.digest() if self.hasher else (
-                yield from digest_of(os.dup(self.output.fd),
-                                     self.output.name))):
+            return ""
+        if self.hasher:
+            found = self.hasher.digest()
+        else:
+            found = yield from digest_of(os.dup(self.output.fd),
+                                         self.output.name)
+        if found != digest:
             raise DigestError("the content is not what the server has, by its"
                               " sha-256", TRY_AGAIN)
         return "verified sha-256"
@@ -3052,6 +2992,13 @@ class Transfer:
                 or not response.coding and answer.coded != response.coded):
             raise NotProved("it is another version by now")
         return digest if same else None     # else nobody knows
+
+
+def other_part(fields: "Dict[str, str]") -> ResponseError:
+    """Return the error for a part that was not asked for."""
+    return ResponseError("the server sent another part of the file than it"
+                         " was asked for: '%s'" % printable(
+                             fields.get("content-range", "")))
 
 
 def source_of(response: Response) -> str:
@@ -3155,6 +3102,18 @@ def show_error(report: Report, response: Response) -> "Task":
 
 # ---- Copying a folder -------------------------------------------------------
 
+class BreakReport(Report):
+    """Tells *report*, of a copy, of the breaks of one transfer only."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(quiet=True)
+        self.report = report
+
+    def retry(self, exc: Failure, delay: float) -> None:
+        """Say that a transfer goes on after a break."""
+        self.report.retry(exc, delay)
+
+
 class Mirror:
     """Copies what a server lists below a folder into a folder here.
 
@@ -3164,13 +3123,14 @@ class Mirror:
               above has the mark and the URL of this folder and those above
     below     what a page above has named in a folder: {path here: entries}
     failures  one line for each thing that could not be copied
-    breaks    in a row, of the server: until a job is done
+    lost      jobs in a row for which the server could not be reached
     """
 
-    TOP = Entry("", True)   # stands for the folder itself: nothing lists it
+    # Stands for the folder itself: nothing lists it.
+    TOP = UNKNOWN._replace(is_folder=True)
 
     def __init__(self, url: URL, folder: str, name: str, client: Client,
-                 retries: int) -> None:
+                 options: "Namespace") -> None:
         """Prepare to copy *url* as *name* in *folder*, "" for right there.
 
         *client* tells how requests are made, and for whom credentials are.
@@ -3180,7 +3140,7 @@ class Mirror:
         self.settings = client.settings
         self.report = client.report
         self.trusted = client.trusted   # not always the origin of *url*
-        self.retries = retries
+        self.options = options
         path = os.path.join(folder, name) if name else folder
         self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
         self.busy = 0           # tasks that may yet add jobs: those that they
@@ -3188,10 +3148,8 @@ class Mirror:
         self.below = {}  # type: Dict[str, List[Entry]]
         self.held = 0           # entries in it
         self.failures = []  # type: List[str]
-        self.fetched = self.unchanged = self.bytes = 0
+        self.fetched = self.unchanged = self.bytes = self.lost = 0
         self.answered = False   # whether the server has, ever
-        self.breaks = 0
-        self.until = 0.0        # when it is to be asked again
 
     def run(self) -> None:
         """Copy everything; raise Failure when something could not be."""
@@ -3216,7 +3174,7 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, Report(quiet=True), self.url)
+        client = Client(self.settings, BreakReport(self.report), self.url)
         client.trusted = self.trusted
         try:
             while self.jobs or self.busy:
@@ -3244,113 +3202,82 @@ class Mirror:
                 yield from self._folder(client, url, path, above, entry)
             else:
                 yield from self._file(client, url, path, entry)
-            self.breaks = 0
+            self.lost = 0
         except Interrupted:
             raise
         except IsFolder:
-            entry.is_folder = True
-            self.jobs.append(job)
+            self.jobs.append((*job[:3], entry._replace(is_folder=True)))
         except Failure as exc:
-            if exc.hopeless or not self.answered:
-                raise
-            if self._ask_again(job, exc):
-                yield from pause(self.until - time.monotonic())
-            elif self.breaks > self.retries + CONNECTIONS:
+            self.lost += isinstance(exc, ConnectError)
+            if self.lost == CONNECTIONS:    # nobody answers any more
                 exc.args += ("the same command goes on",)
+            if exc.hopeless or self.lost == CONNECTIONS or not (
+                    self.answered or isinstance(exc, StatusError)):
                 raise
-            else:
-                self.failures.append("%s: %s" % (url, exc))
-
-    def _ask_again(self, job: "Job", exc: Failure) -> bool:
-        """Put *job* back after *exc*, if that is a break and not the last.
-
-        Of the tasks that notice it at the same time the first counts.  For a
-        file that broke off its Transfer has asked again already.  Of those
-        after the last, which fail, only a server that is gone counts: each
-        name that waits would take a timeout more.
-        """
-        if not (isinstance(exc, ConnectError)
-                or isinstance(exc, BrokenOff) and job[3].is_folder):
-            return False
-        now = time.monotonic()
-        if now >= self.until:
-            if self.breaks >= self.retries:
-                if isinstance(exc, ConnectError):
-                    self.breaks += 1
-                return False
-            delay = retry_delay(self.breaks, self.settings.delays)
-            self.breaks += 1
-            self.until = now + delay
-            self.report.retry(exc, delay)
-        self.jobs.append(job)
-        return True
+            self.failures.append("%s: %s" % (url, exc))
 
     def _folder(self, client: Client, url: URL, path: str,
                 above: "Tuple[Tuple[int, URL], ...]",
                 folder: Entry) -> "Task":
         """Read the listing at *url*; note what is to be done for it."""
-        base, listed = url, []  # type: Tuple[URL, List[Entry]]
+        listed = []  # type: List[Entry]
         if folder.is_linked:
             try:
-                base, listed = yield from self._listing(client, url)
+                url, listed = yield from self._listing(client, url)
             except StatusError as exc:
                 if path not in self.below:
                     raise
                 self.failures.append("%s: %s" % (url, exc))
-        mark = hash(frozenset((each.name, each.folders, each.is_folder,
-                               each.size, each.mtime) for each in listed))
-        yield from self._check_loop(client, base, listed, mark, above)
+        mark = hash(frozenset(entry[:5] for entry in listed))
+        yield from self._check_loop(client, url, listed, [
+            there for its_mark, there in above if its_mark == mark])
         if path != self.folder:     # which may be a link: the user named it
             make_folder(path)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        above += ((mark, base),)
+        above += ((mark, url),)
         taken = set()  # type: Set[str]
         for name, entry in self._gather(path, listed).items():
             here = os.path.normcase(file_name(name)) if is_name(name) else ""
             if here and here not in taken:
                 taken.add(here)
-                self.jobs.append((base, path, above, entry))
+                self.jobs.append((url, path, above, entry))
             else:
                 self.failures.append("%s: it lists '%s', which %s" % (
-                    base, printable(name), "would be saved as another one"
+                    url, printable(name), "would be saved as another one"
                     if here else "is no name"))
 
-    def _check_loop(self, client: Client, base: URL, listed: "List[Entry]",
-                    mark: int, above: "Tuple[Tuple[int, URL], ...]"
-                    ) -> "Task":
+    def _check_loop(self, client: Client, url: URL, listed: "List[Entry]",
+                    same: "List[URL]") -> "Task":
         """Raise StatusError if a link has led back to a folder above.
 
-        Its listing is the same, by its *mark*, and a file in both, too.
-        Where there is no file, it takes LOOP_MIN of them on the way.
+        The folders *same* list the same, and have a file in common with this
+        one, too.  Where there is no file, it takes LOOP_MIN of them.
         """
-        same = [url for its_mark, url in above if its_mark == mark]
         if not same or not listed:
             return
-        text = "it lists the same as %s: a loop of links" % same[-1]
+        loop = StatusError("it lists the same as %s: a loop of links"
+                           % same[-1])
         for entry in listed:
             if entry.is_folder or entry.folders:
                 continue
             if None not in (entry.size, entry.mtime):
-                raise StatusError(text)
+                raise loop
+            found = []
             try:
-                found = []
-                for url in (base, same[-1]):
-                    url = entry_url(url, entry)
-                    client.allowed = partial(self._may_follow, url)
-                    found.append((yield from self._ask(client, url, 0)))
-            except IsFolder:
-                entry.is_folder = True
-            except StatusError:
-                pass
-            else:
-                if found[0] != found[1]:
-                    return
-                if found[0][0] is not None:
-                    raise StatusError(text)
+                for base in (url, same[-1]):
+                    there = entry_url(base, entry)
+                    client.allowed = partial(self._may_follow, there)
+                    found.append((yield from self._ask(client, there, 0)))
+            except StatusError:     # a folder, perhaps
+                continue
+            if found[0] != found[1]:
+                return
+            if found[0][0] is not None:
+                raise loop
         if len(same) >= LOOP_MIN - 1:
-            raise StatusError(text)
+            raise loop
 
     def _gather(self, path: str,
                 listed: "List[Entry]") -> "OrderedDict[str, Entry]":
@@ -3365,18 +3292,17 @@ class Mirror:
         entries = OrderedDict()  # type: OrderedDict[str, Entry]
         for entry in listed + named:
             if entry.folders:
-                name = entry.folders[0]
-                entry.folders = entry.folders[1:]
-                self.below.setdefault(os.path.join(path, file_name(name)),
-                                      []).append(entry)
+                name, *rest = entry.folders
+                self.below.setdefault(
+                    os.path.join(path, file_name(name)), []).append(
+                        entry._replace(folders=tuple(rest)))
                 self.held += 1
-                entry = Entry(name, True, is_linked=False)
-            known = entries.setdefault(entry.name, entry)
+                entry = self.TOP._replace(name=name, is_linked=False)
+            known = entries.get(entry.name, entry)
             if known.is_folder or entry.is_folder:
-                known.is_folder = True
-                known.is_linked = known.is_linked or entry.is_linked
-            else:
-                entries[entry.name] = entry
+                entry = known._replace(is_folder=True, is_linked=(
+                    known.is_linked or entry.is_linked))
+            entries[entry.name] = entry
         return entries
 
     def _listing(self, client: Client, url: URL) -> "Task":
@@ -3386,38 +3312,34 @@ class Mirror:
         and, where that is of another shape, as HTML.
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
-            response = yield from client.get(url, [("Accept", media)])
-            self.answered = True
+            page = MemoryOutput(LISTING_MAX)
+            transfer = Transfer(client, url, page, self.options,
+                                [("Accept", media)], self.answered)
             try:
-                if response.status != 200:
-                    raise StatusError("the server answered %d"
-                                      % response.status)
-                data = bytearray()
-                if not (yield from response.read_into(data, LISTING_MAX)):
-                    raise ResponseError("the listing is longer than %d bytes"
-                                        % LISTING_MAX)
+                yield from transfer.run()
             finally:
-                response.close()
-            text = bytes(data).decode("utf-8", "surrogateescape")
+                if transfer.response:
+                    self.answered = True
+            response = transfer.response  # type: Any
+            text = page.data.decode("utf-8", "surrogateescape")
             is_json = "json" in response.fields.get("content-type", "")
             try:
                 listed = list(islice(
                     parse_json_listing(text) if is_json else
                     parse_html_listing(text, response.url), JOBS_MAX + 1))
+                break
             except NoListing:
                 if media == "text/html":
                     raise
-                continue
-            break
         if len(listed) + len(self.jobs) + self.held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
         if not is_json and media == "text/html" or (
                 any(entry.of_page for entry in listed)
                 and not (yield from self._has_page(client, response.url))):
             listed = [entry for entry in listed if not entry.of_page]
-        elif not is_json and INDEX not in [entry.name for entry in listed
-                                           if not entry.folders]:
-            listed.append(Entry(INDEX, False))      # perhaps this page
+        elif not is_json and INDEX.name not in [
+                entry.name for entry in listed if not entry.folders]:
+            listed.append(INDEX)        # perhaps this page
         return response.url, listed
 
     def _has_page(self, client: Client, url: URL) -> "Task":
@@ -3427,7 +3349,7 @@ class Mirror:
         """
         try:
             answer = yield from client.get(
-                entry_url(url, Entry(INDEX, False)), [("Range", "bytes=0-0")])
+                entry_url(url, INDEX), [("Range", "bytes=0-0")])
         except StatusError:
             return False
         yield from answer.discard()
@@ -3474,11 +3396,11 @@ class Mirror:
             fields.append(WANT_DIGEST)
         # No name in a copy begins with a dot, so that of no part is one.
         output = FileOutput(path, mode, str(url), resume=True, prefix=".")
-        transfer = Transfer(client, url, output, "", self.retries, fields)
+        transfer = Transfer(client, url, output, self.options, fields, True)
         try:
             yield from transfer.run()
         except StatusError as exc:
-            if entry.name == INDEX and entry.size is None and (
+            if entry.name == INDEX.name and entry.size is None and (
                     exc.status == 404):
                 return      # the page was a listing
             raise
@@ -3809,7 +3731,7 @@ def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
         raise OutputError("there is no folder %s" % printable(folder))
     client.report.bar = shows_progress(options)
     top = url.with_target(url.path.rstrip("/") + "/")
-    Mirror(top, folder, copy_name(url), client, options.retries).run()
+    Mirror(top, folder, copy_name(url), client, options).run()
 
 
 def fetch_file(client: Client, word: str, url: URL,
@@ -3829,8 +3751,7 @@ def fetch_file(client: Client, word: str, url: URL,
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = shows_progress(options) and not os.isatty(output.fd)
-    transfer = Transfer(client, url, output, options.wanted or "",
-                        options.retries)
+    transfer = Transfer(client, url, output, options)
     says = run(transfer.run())
     client.report.clear()
     client.report.end(transfer.fetched, time.monotonic() - started, name,
