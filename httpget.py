@@ -1078,6 +1078,12 @@ def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
     return validator != "" and fields.get(name) == validator
 
 
+# What content is a part of: the validator of that version ("": none), its
+# length (None: nobody knows), and where it came from, see source_of().
+Whole = namedtuple("Whole", "validator length source")
+NOTHING = Whole("", None, "")
+
+
 def parse_digest(value: str) -> "Optional[bytes]":
     """Return the SHA-256 in Repr-Digest *value*, None without one.
 
@@ -2267,10 +2273,8 @@ DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
 class Output:
     """Writes content, unchanged, to a descriptor: a pipe, a device.
 
-    written    bytes of content that are there
-    validator  by which to ask for the rest of the same version, "" for none
-    length     bytes of that version, None where nobody knows
-    source     where it came from, see source_of(); "" for not known
+    written  bytes of content that are there
+    whole    that of which they are a part
     """
 
     is_file = False         # which gets content as it is sent, coded or not
@@ -2280,24 +2284,26 @@ class Output:
         self.fd = fd
         self.name = name
         self.written = 0
-        self.validator = self.source = ""
-        self.length = None  # type: Optional[int]
+        self.whole = NOTHING
 
-    def begin(self, validator: str, length: "Optional[int]",
-              source: str) -> None:
-        """Begin, or begin anew, with the version that these tell of.
+    def begin(self, whole: Whole) -> None:
+        """Begin, or begin anew, to write *whole*.
 
         Raise ResponseError where that is too late, or OutputError.
         """
         if self.written:
             raise ResponseError("the file changed after %d bytes of it were"
                                 " written" % self.written, TRY_AGAIN)
-        self.validator, self.length, self.source = validator, length, source
+        self.whole = whole
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError or ReaderGone."""
-        self._write(block)
+        self._write(self._shown(block, False))
         self.written += len(block)
+
+    def _shown(self, block: "Block", final: bool) -> "Block":
+        """Return what is to be written for *block*, the *final* one or not."""
+        return block
 
     def _write(self, block: "Block") -> None:
         while len(block):
@@ -2318,6 +2324,7 @@ class Output:
 
         A file's time is that of the HTTP-date *modified*, if it is one.
         """
+        self._write(self._shown(b"", True))
         self.close()
 
     def abandon(self, keep: bool = True) -> str:
@@ -2351,26 +2358,10 @@ class TerminalOutput(Output):
             codecs.getincrementaldecoder("utf-8")(), translate=False)
         self.line_open = False  # whether the cursor stands within a line
 
-    def write(self, block: "Block") -> None:
-        """Show *block*; raise OutputError, and show nothing, if binary."""
-        self._show(bytes(block), False)
-        self.written += len(block)
-
-    def finish(self, modified: str = "") -> None:
-        """Show what was held back, and end the line."""
-        self._show(b"", True)
-        self.abandon()
-
-    def abandon(self, keep: bool = True) -> str:
-        """End the line, for the message that follows."""
-        if self.line_open:
-            self._write(b"\n")
-            self.line_open = False
-        return ""
-
-    def _show(self, data: bytes, final: bool) -> None:
+    def _shown(self, block: "Block", final: bool) -> bytes:
+        """Return the text of *block*; raise OutputError if it is binary."""
         try:
-            text = self.decoder.decode(data, final)
+            text = self.decoder.decode(bytes(block), final)
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
@@ -2379,8 +2370,13 @@ class TerminalOutput(Output):
                               " with -o -)")
         if text:
             self.line_open = not text.endswith("\n")
-            self._write(safe_text(text).encode(self.encoding,
-                                               "backslashreplace"))
+        return safe_text(text).encode(self.encoding, "backslashreplace")
+
+    def close(self) -> None:
+        """End the line, for the message that follows."""
+        if self.line_open:
+            self._write(b"\n")
+            self.line_open = False
 
 
 class MemoryOutput(Output):
@@ -2393,18 +2389,17 @@ class MemoryOutput(Output):
         self.limit = limit
         self.data = bytearray()
 
-    def begin(self, validator: str, length: "Optional[int]",
-              source: str) -> None:
-        """Begin, or begin anew."""
-        self.written = 0
+    def begin(self, whole: Whole) -> None:
+        """Begin, or begin anew, to collect *whole*."""
         del self.data[:]
-        super().begin(validator, length, source)
+        self.written = 0
+        super().begin(whole)
 
     def _write(self, block: "Block") -> None:
-        if self.written + len(block) > self.limit:
+        self.data += block
+        if len(self.data) > self.limit:
             raise ResponseError("the listing is longer than %d bytes"
                                 % self.limit)
-        self.data += block
 
 
 class FileOutput(Output):
@@ -2431,7 +2426,7 @@ class FileOutput(Output):
         self.replace = replace
         self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
-        self.whole = False      # whether the part has all of the content
+        self.complete = False   # whether the part has all of the content
         self._sent = 0          # bytes of it that are on their way to the disk
         if resume:
             self._resume()
@@ -2442,35 +2437,30 @@ class FileOutput(Output):
         try:
             with open(os.open(self.notes, READ_FLAGS), "rb") as file:
                 notes = json.loads(file.read(NOTES_MAX).decode("utf-8"))
-            validator, length, source = [
-                notes[key] for key in ("validator", "length", "source")]
-            if (notes["url"] != self.url or not is_validator(validator)
-                    or not isinstance(length, (int, type(None)))):
+            whole = Whole(*[notes[key] for key in Whole._fields])
+            if (notes["url"] != self.url or not is_validator(whole.validator)
+                    or not isinstance(whole.length, (int, type(None)))):
                 return
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return
         self.fd = open_part(self.part, self.mode, resume=True)
         if self.fd >= 0:
+            self.whole = whole
             self.written = self._sent = os.lseek(self.fd, 0, os.SEEK_END)
-            self.validator, self.length = validator, length
-            self.source = source
 
-    def begin(self, validator: str, length: "Optional[int]",
-              source: str) -> None:
-        """Begin, or begin anew, with a new file, and note its version."""
+    def begin(self, whole: Whole) -> None:
+        """Begin, or begin anew, with a new file; note *whole* beside it."""
         import json
         self.close()
         self.fd = open_part(self.part, self.mode, resume=False)
         self.written = self._sent = 0
-        super().begin(validator, length, source)
+        super().begin(whole)
         try:
             remove(self.notes)
-            if validator:
+            if whole.validator:
                 fd = os.open(self.notes, CREATE_FLAGS, 0o600)
                 with open(fd, "w", encoding="utf-8") as file:
-                    json.dump({"url": self.url, "source": source,
-                               "validator": validator, "length": length},
-                              file)
+                    json.dump(dict(whole._asdict(), url=self.url), file)
         except OSError as exc:
             raise not_written(self.notes, exc)
 
@@ -2496,7 +2486,7 @@ class FileOutput(Output):
                                   " is left as it was" % (
                                       printable(self.part),
                                       printable(self.name)), TRY_AGAIN)
-            self.whole = True
+            self.complete = True
             self.close()
             mtime = http_time(modified)
             if mtime is not None:
@@ -2517,7 +2507,7 @@ class FileOutput(Output):
         """Close the part; keep it if there is anything in it."""
         if self.fd < 0:
             return ("all of it is in %s" % printable(self.part)
-                    if self.whole and os.path.lexists(self.part) else "")
+                    if self.complete and os.path.lexists(self.part) else "")
         # Of a write that failed a part may be there.
         size, mine = os.fstat(self.fd).st_size, self._is_mine()
         self.close()
@@ -2757,7 +2747,8 @@ class Transfer:
         output = self.output
         answered = self.answered or self.response or isinstance(exc, BrokenOff)
         return bool(answered and not self.options.wanted and (
-            output.can_restart or not output.written or output.validator))
+            output.can_restart or not output.written
+            or output.whole.validator))
 
     def _attempt(self, stuck: bool) -> "Task":
         """Make one request and write its content.
@@ -2794,14 +2785,14 @@ class Transfer:
         coding = "identity"
         if self.options.wanted:
             fields.append(("Range", self.options.wanted))
-        elif output.written and output.validator:
+        elif output.written and output.whole.validator:
             # One byte is asked for twice: of a file that is complete "N-"
             # would be a 416, which tells nothing about the version.  Where
             # it is the only one, that is no part but the whole file.
             asked = output.written - 1
             if asked:
                 fields += [("Range", "bytes=%d-" % asked),
-                           ("If-Range", output.validator)]
+                           ("If-Range", output.whole.validator)]
             if self.response and not stuck:
                 url = self.response.url
         elif not (self.client.settings.raw or output.is_file):
@@ -2820,45 +2811,47 @@ class Transfer:
         versions are never joined, and none is taken for whole that is not.
         """
         output, fields, length = self.output, response.fields, response.length
-        known = output.source in ("", source_of(response))
-        validator = output.validator if known else ""
+        whole, source = output.whole, source_of(response)
+        if whole.source not in ("", source):    # nothing else tells
+            whole = whole._replace(validator="")
         if self.options.wanted:
             size = self._selected(response)
-            self._begin(length=size)
+            self._begin(Whole("", size, ""))
             return 0, size
         if response.status == 206:      # RFC 9110, 14.4 and 15.3.7
             part = parse_content_range(fields)
             if (not part or not asked or response.coding
                     or part.first != asked or length not in (None, part.size)):
                 raise other_part(fields)
-            total = output.length if part.length < 0 else part.length
-            if (is_same_version(fields, validator) and total == part.last + 1
-                    and output.length in (None, total)):
+            total = whole.length if part.length < 0 else part.length
+            if (is_same_version(fields, whole.validator)
+                    and total == part.last + 1
+                    and whole.length in (None, total)):
                 return output.written - asked, total - output.written
         if response.status in (206, 416):   # RFC 9110, 15.5.17: now shorter
             self.client.report.note(
                 "%s is not a part of what the server has; beginning anew"
                 % printable(output.name))
-            self._begin()
+            self._begin(NOTHING)
             return None
         if response.status not in (200, 203) and output.written:
             raise ResponseError("the server answered %d, which is not the rest"
                                 " of the file" % response.status, TRY_AGAIN)
-        sent = "" if response.coding else strong_validator(fields)
-        if output.written and sent and sent == validator and (
+        sent = Whole("", None, source) if response.coding else Whole(
+            strong_validator(fields), length, source)
+        if output.written and sent.validator and (
+                sent.validator == whole.validator) and (
                 length is None or length >= output.written
-                and output.length in (None, length)):
+                and whole.length in (None, length)):
             # RFC 9110, 14.2: a server without ranges sends all of it.
-            total = output.length if length is None else length
+            total = whole.length if length is None else length
             return output.written, total and total - output.written
-        total = None if response.coding else length
-        self._begin(sent, total, source_of(response))
-        return 0, total
+        self._begin(sent)
+        return 0, sent.length
 
-    def _begin(self, validator: str = "", length: "Optional[int]" = None,
-               source: str = "") -> None:
-        """Begin, or begin anew, see Output.begin()."""
-        self.output.begin(validator, length, source)
+    def _begin(self, whole: Whole) -> None:
+        """Begin, or begin anew, to write *whole*."""
+        self.output.begin(whole)
         self.client.report.begin(0)
         if not (self.options.wanted or self.output.can_restart):
             import hashlib
@@ -2901,7 +2894,8 @@ class Transfer:
                     # As a copy, for PyPy makes one of anything but a
                     # bytearray, which it collects too rarely.
                     self.hasher.update(bytearray(block))
-                self.client.report.progress(output.written, output.length)
+                self.client.report.progress(output.written,
+                                            output.whole.length)
             block = yield from response.read()
         if count < 0 or expected is not None and count < expected:
             raise BrokenOff("the response broke off after %d bytes: it was"
@@ -2965,7 +2959,7 @@ class Transfer:
         None without one.  Raise NotProved where that cannot be known,
         DigestError or BrokenOff where this version has another length.
         """
-        validator = self.output.validator
+        validator = self.output.whole.validator
         fields = []
         if validator.startswith('"'):
             fields.append(("If-Match", validator))
