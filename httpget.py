@@ -2264,7 +2264,9 @@ for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
 NO_LINK = OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0)
 # A FIFO must not hold us up.
 READ_FLAGS = NO_LINK | getattr(os, "O_NONBLOCK", 0)
-CREATE_FLAGS = NO_LINK | os.O_RDWR | os.O_CREAT | os.O_EXCL
+# A part is written at its end, wherever it has been read.
+PART_FLAGS = READ_FLAGS | os.O_RDWR | os.O_APPEND
+CREATE_FLAGS = PART_FLAGS | os.O_CREAT | os.O_EXCL
 WINDOWS = os.name == "nt"
 DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
     errno, "EDQUOT", errno.ENOSPC)])
@@ -2538,7 +2540,7 @@ def open_part(path: str, mode: int, resume: bool) -> int:
     may have others, and without locks be still written.  Raise OutputError.
     """
     try:
-        fd = os.open(path, READ_FLAGS | os.O_RDWR)
+        fd = os.open(path, PART_FLAGS)
     except OSError:     # nothing, a link, or not to be written
         fd = -1
     try:
@@ -2931,6 +2933,10 @@ class Transfer:
         assert response
         if self.options.wanted or not (self.hasher or self.output.is_file):
             return ""
+        import hashlib
+        hasher = self.hasher or hashlib.sha256()
+        hashing = iter(()) if self.hasher else hash_file(
+            hasher, self.output.fd, self.output.name)
         digest = None
         if not response.coding:
             digest = parse_digest(response.fields.get("repr-digest", ""))
@@ -2938,17 +2944,14 @@ class Transfer:
                 response.status == 206 or "bytes" in response.fields.get(
                     "accept-ranges", "").lower()):
             try:
-                digest = yield from self._ask_digest(response)
+                # The server takes as long for its digest as we for ours.
+                digest = yield from beside(self._ask_digest(response), hashing)
             except NotProved as exc:
                 return "not verified: %s" % exc
         if not digest:
             return ""
-        if self.hasher:
-            found = self.hasher.digest()
-        else:
-            found = yield from digest_of(os.dup(self.output.fd),
-                                         self.output.name)
-        if found != digest:
+        yield from hashing
+        if digest != hasher.digest():
             raise DigestError("the content is not what the server has, by its"
                               " sha-256", TRY_AGAIN)
         return "verified sha-256"
@@ -3051,7 +3054,7 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
                                % printable(name))
         return ""
     if digest:
-        same = digest == (yield from digest_of(name, name))
+        same = digest == (yield from digest_of(name))
         says += ", verified sha-256"
     else:
         mtime = http_time(answer.fields.get("last-modified", ""))
@@ -3060,26 +3063,54 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     return says if same else ""
 
 
-def digest_of(file: "Union[str, int]", name: str) -> "Task":
-    """Return the SHA-256 of *file*, a path or a descriptor, which is closed.
-
-    Raise OutputError, which calls it *name*.
-    """
+def digest_of(name: str) -> "Task":
+    """Return the SHA-256 of the file *name*; raise OutputError."""
     import hashlib
     hasher = hashlib.sha256()
+    yield from hash_file(hasher, name, name)
+    return hasher.digest()
+
+
+def hash_file(hasher: "Any", file: "Union[str, int]", name: str) -> "Task":
+    """Feed *file*, a path or a descriptor, to *hasher*.
+
+    In steps, between which others have their turn.  Raise OutputError, which
+    calls it *name*.
+    """
     block = bytearray(RECEIVE_SIZE)     # others make PyPy copy them
     try:
-        with open(file, "rb", 0) as opened:
+        with open(file, "rb", 0, closefd=isinstance(file, str)) as opened:
             opened.seek(0)
             count = opened.readinto(block)
             while count:
                 del block[count:]
                 hasher.update(block)
-                yield from pause(0)     # it may be a large one
+                yield from pause(0)
                 count = opened.readinto(block)
     except OSError as exc:
         raise not_read(name, exc)
-    return hasher.digest()
+
+
+def beside(task: "Task", work: "Iterator[Any]") -> "Task":
+    """Return what *task* returns; while it waits, take steps of *work*."""
+    go_on, value = task.send, None  # type: Callable[[Any], Wait], Any
+    while True:
+        try:
+            wait = go_on(value)
+        except StopIteration as stop:
+            return stop.value
+        go_on, value = task.send, None
+        try:
+            for _ in work if wait[0] else ():
+                try:
+                    yield wait[0], wait[1], 0.0     # is it ready already?
+                    break
+                except socket.timeout:
+                    continue
+            else:
+                yield wait
+        except BaseException as exc:    # a timeout, or the end of us all
+            go_on, value = task.throw, exc
 
 
 def show_error(report: Report, response: Response) -> "Task":
@@ -3426,7 +3457,7 @@ class Mirror:
         if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
             return True
         if digest:
-            return digest == (yield from digest_of(path, path))
+            return digest == (yield from digest_of(path))
         return not size and mtime is None
 
     def _ask(self, client: Client, url: URL, expected: int) -> "Task":
