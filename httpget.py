@@ -93,7 +93,6 @@ import stat
 import sys
 import time
 from collections import OrderedDict, namedtuple
-from functools import partial
 from itertools import islice
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
@@ -922,34 +921,26 @@ CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
-_MONTH = "(" + "|".join(MONTHS) + ")"
+_CLOCK = "(?P<H>[0-9]{2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})"
+_MONTH = "(?P<m>%s)" % "|".join(MONTHS)
 _DAY = "(?:" + "|".join(DAYS) + ")"
 _DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 # Compiled when they are first needed: at the start it takes 2 ms.
-IMF_FIXDATE = r"%s, ([0-9]{2}) %s ([0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK)
-RFC850_DATE = r"%s, ([0-9]{2})-%s-([0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK)
-ASCTIME_DATE = r"%s %s ([0-9 ][0-9]) %s ([0-9]{4})" % (_DAY, _MONTH, _CLOCK)
+HTTP_DATES = (
+    "%s, (?P<d>[0-9]{2}) %s (?P<Y>[0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK),
+    "%s, (?P<d>[0-9]{2})-%s-(?P<Y>[0-9]{2}) %s GMT" % (
+        _DAY_L, _MONTH, _CLOCK),
+    "%s %s (?P<d>[0-9 ][0-9]) %s (?P<Y>[0-9]{4})" % (_DAY, _MONTH, _CLOCK))
 # date-time in UTC; RFC 3339, 5.6.
-TIMESTAMP = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T"
-                       r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?Z")
+TIMESTAMP = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T" + _CLOCK
+             + r"(?:\.[0-9]+)?Z")
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
 
-class ContentRange(namedtuple("ContentRange", "first last length")):
-    """Where a response's content stands in the file.
-
-    Positions are inclusive; first and last are -1 for "bytes */LENGTH", and
-    length, the file's, is -1 where it is not known.
-    """
-
-    __slots__ = ()
-
-    @property
-    def size(self) -> int:
-        """How many bytes there are from first to last."""
-        return int(self.last + 1 - self.first)
+# Where content stands in a file.  The positions are inclusive, -1 for "bytes
+# */LENGTH"; length, the file's, is -1 where it is not known.
+ContentRange = namedtuple("ContentRange", "first last length")
 
 
 def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
@@ -995,27 +986,7 @@ def http_time(value: str) -> "Optional[int]":
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
     """
-    from datetime import datetime, timezone
-    match = re.fullmatch(IMF_FIXDATE, value) or re.fullmatch(RFC850_DATE,
-                                                             value)
-    if match:
-        day, month, year, hour, minute, second = match.groups()
-    else:
-        match = re.fullmatch(ASCTIME_DATE, value)
-        if not match:
-            return None
-        month, day, hour, minute, second, year = match.groups()
-    if len(year) == 2:
-        year = ("19" if int(year) >= CENTURY else "20") + year
-    leap = int(second == "60")  # datetime knows no 60th second
-    try:
-        date = datetime(int(year), MONTHS.index(month) + 1, int(day),
-                        int(hour), int(minute), int(second) - leap,
-                        tzinfo=timezone.utc)
-    except ValueError:
-        return None
-    seconds = int(date.timestamp()) + leap
-    return seconds if abs(seconds) <= TIME_MAX else None
+    return seconds_of(value, HTTP_DATES)
 
 
 def timestamp(value: str) -> "Optional[int]":
@@ -1026,14 +997,31 @@ def timestamp(value: str) -> "Optional[int]":
     >>> timestamp("1994-11-06T08:49:37.9Z"), timestamp("soon")
     (784111777, None)
     """
+    return seconds_of(value, [TIMESTAMP])
+
+
+def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
+    """Return the seconds since 1970 of *value*, if it has such a pattern."""
     from datetime import datetime, timezone
-    if not TIMESTAMP.fullmatch(value):
+    for pattern in patterns:
+        match = re.fullmatch(pattern, value)
+        if match:
+            break
+    else:
         return None
+    year, month = match.group("Y"), match.group("m")
+    if len(year) == 2:
+        year = ("19" if int(year) >= CENTURY else "20") + year
+    if month in MONTHS:
+        month = str(MONTHS.index(month) + 1)
+    day, hour, minute, second = (int(match.group(name)) for name in "dHMS")
+    leap = int(second == 60)    # datetime knows no 60th second
     try:
-        moment = datetime.strptime(value[:19], "%Y-%m-%dT%H:%M:%S")
+        date = datetime(int(year), int(month), day, hour, minute,
+                        second - leap, tzinfo=timezone.utc)
     except ValueError:
         return None
-    seconds = int(moment.replace(tzinfo=timezone.utc).timestamp())
+    seconds = int(date.timestamp()) + leap
     return seconds if abs(seconds) <= TIME_MAX else None
 
 
@@ -1154,15 +1142,15 @@ JSON_START = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*(\]?)[ \t\r\n]*")
 JSON_NEXT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 
 # The attributes of a page's elements that are links.
-LINKS = {"a": ("href",), "area": ("href",), "link": ("href",),
+LINKS = {"base": ("href",), "a": ("href",), "area": ("href",), "link": ("href",),
          "script": ("src",), "img": ("src", "srcset"), "iframe": ("src",),
          "source": ("src", "srcset"), "video": ("src", "poster"),
          "audio": ("src",), "track": ("src",), "embed": ("src",),
          "object": ("data",)}
 
-# A link in a srcset, with commas behind it instead of a descriptor, or with
-# one; HTML, 4.8.4.2.1.
-SRCSET_LINK = r"([^\s,]\S*)(?:(?<=,)|[^,]*)"
+# A link in a srcset, and its descriptor, if no comma comes first; HTML,
+# 4.8.4.2.1.
+SRCSET_LINK = r"([^\s,](?:\S*[^\s,])?)(?:,|[^,]*)"
 
 # "." or ".." in a path, encoded or not.
 DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
@@ -1224,42 +1212,19 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     """Yield what an index page at *url* links to that is below it.
 
     Links to a parent or another origin are left out, as are those with a
-    query, by which listings sort themselves.
-    """
-    base, links = page_links(text, url)
-    for link, of_page in links.items():
-        name = name_below(url, link, base)
-        if name:
-            names = [decoded(part) for part in name.rstrip("/").split("/")]
-            yield UNKNOWN._replace(
-                name=names[-1], is_folder=name.endswith("/"),
-                folders=tuple(names[:-1]), of_page=of_page)
-
-
-def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
-    """Return (where links begin, {link: whether only a page has such a one}).
-
-    Of the page *text* at *url*; raise ResponseError for too many.
+    query, by which listings sort themselves.  Raise ResponseError for too
+    many links.
     """
     from html.parser import HTMLParser
-    links = OrderedDict()  # type: OrderedDict[str, bool]
-    bases = []
+    links = OrderedDict()  # type: OrderedDict[Tuple[str, str], None]
 
     class Parser(HTMLParser):
         def handle_starttag(self, tag: str, attrs: "Any") -> None:
             for name, value in attrs:
-                if value and tag == "base" and name == "href":
-                    bases.append(value)
-                elif value and name in LINKS.get(tag, ()):
-                    of_page = tag not in ("a", "area")
-                    found = [value]
-                    if name == "srcset":
-                        found = [link.rstrip(",") for link in re.findall(
-                            SRCSET_LINK, value)]
-                    for link in found:
-                        if of_page:     # a?version is a file for all that
-                            link = link.partition("?")[0]
-                        links[link] = links.get(link, True) and of_page
+                if value and name in LINKS.get(tag, ()):
+                    for link in (re.findall(SRCSET_LINK, value)
+                                 if name == "srcset" else [value]):
+                        links[tag, link] = None
             if len(links) > LINKS_MAX:
                 raise ResponseError("more than %d links on a page" % LINKS_MAX)
 
@@ -1270,21 +1235,31 @@ def page_links(text: str, url: URL) -> "Tuple[URL, Dict[str, bool]]":
     # Without close(), which reads what has no end again for each of its "<".
     # Python refuses to read a number of thousands of digits.
     Parser().feed(re.sub("&#[0-9]{8,}", "&#xfffd", text))
+    bases = [link for tag, link in links if tag == "base"]
     try:
         base = joined(url, bases[0].strip()) if bases else url
     except ValueError:
         base = url
-    return base, links
+    for tag, link in links:
+        of_page = tag not in ("a", "area")
+        if of_page:     # a?version is a file for all that
+            link = link.partition("?")[0]
+        name = "" if tag == "base" else name_below(url, link, base)
+        if name:
+            names = [decoded(part) for part in name.rstrip("/").split("/")]
+            yield UNKNOWN._replace(
+                name=names[-1], is_folder=name.endswith("/"),
+                folders=tuple(names[:-1]), of_page=of_page)
 
 
-def name_below(url: URL, link: str, base: "Optional[URL]" = None) -> str:
+def name_below(url: URL, link: str, base: URL) -> str:
     """Return what *link*, on the page at *url*, names below it.
 
     Encoded, with its slash for a folder; "" where it leads elsewhere.
-    Relative links begin at *base*, where that is another one.
+    Relative links begin at *base*.
     """
     try:
-        target = joined(base or url, link.strip())
+        target = joined(base, link.strip())
     except ValueError:
         return ""
     folder = url.path.rpartition("/")[0] + "/"
@@ -1920,11 +1895,12 @@ class Client:
     """Makes requests, one after another, and keeps a connection for the next.
 
     report is told of what happens.  Credentials are for the origin of *url*
-    alone.  A redirect is followed where *allowed* says so.
+    alone.  A redirect is followed where *allowed* says so, of what was asked
+    for and where it leads.
     """
 
     def __init__(self, settings: Settings, report: Report, url: URL,
-                 allowed: "Callable[[URL], bool]" = lambda _: True
+                 allowed: "Callable[[URL, URL], bool]" = lambda *_: True
                  ) -> None:
         self.settings = settings
         self.report = report
@@ -1946,6 +1922,7 @@ class Client:
         patient = aside and WANT_DIGEST in fields
         self._patient_until = time.monotonic() + DIGEST_WAIT if patient else 0
         self._waits = False
+        asked = url
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields)
             if response.status not in REDIRECTS or (
@@ -1953,7 +1930,7 @@ class Client:
                 return response
             yield from response.discard()
             url = redirected(url, response.fields["location"])
-            if not self.allowed(url):
+            if not self.allowed(asked, url):
                 raise StatusError("it leads out of the folder, to %s" % url)
             self.report.redirected(url)
         raise StatusError("more than %d redirects" % REDIRECTS_MAX)
@@ -2666,6 +2643,35 @@ class NotProved(Exception):
     """Why the content could not be compared with the server's digest."""
 
 
+def persistently(client: Client, options: "Namespace",
+                 attempt: "Callable[[int], Task]",
+                 written: "Callable[[], int]" = lambda: 0,
+                 can_go_on: "Callable[[Failure], bool]" = lambda exc: True
+                 ) -> "Task":
+    """Return what the task that attempt(BREAKS) starts returns.
+
+    After a break it starts another one, unless can_go_on(exc) denies it, or
+    it was the last in a row that the user's *options* allow.  It is the first
+    in a row where more is *written* than ever.  Nothing else asks again, but
+    for what was asked on a kept connection that the server closed.
+    """
+    breaks, most = 0, written()
+    while True:
+        try:
+            return (yield from attempt(breaks))
+        except (BrokenOff, ConnectError, Unavailable) as exc:
+            # To begin anew is no progress: that could go on for ever.
+            if written() > most:
+                breaks, most = 0, written()
+            if breaks == options.retries or not can_go_on(exc):
+                raise
+            delays = client.settings.delays
+            delay = delays[min(breaks, len(delays) - 1)]
+            breaks += 1
+            client.report.retry(exc, delay)
+            yield from pause(delay)
+
+
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
@@ -2700,7 +2706,9 @@ class Transfer:
         output = self.output
         try:
             self.client.report.begin(output.written)
-            proof = yield from self._fetch()
+            proof = yield from persistently(
+                self.client, self.options, self._fetch,
+                lambda: output.written, self._can_go_on)
             assert self.response
             output.finish(self.response.fields.get("last-modified", ""))
         except BaseException as exc:
@@ -2714,32 +2722,15 @@ class Transfer:
         return ", ".join(filter(None, [
             coded and "saved as sent, " + printable(coded), proof]))
 
-    def _fetch(self) -> "Task":
+    def _fetch(self, breaks: int) -> "Task":
         """Make requests until all is written; return its proof.
 
-        The only place where something is asked for again, but for what was
-        asked on a kept connection that the server closes.  A break is one in
-        a row unless a new byte was written since the last one.
+        After so many *breaks* in a row.
         """
-        breaks = 0
-        most = self.output.written
-        while True:
-            try:
-                # The second break in a row: perhaps where a redirect led is
-                # gone.
-                if (yield from self._attempt(stuck=breaks > 1)):
-                    return (yield from self._prove())
-            except (BrokenOff, ConnectError, Unavailable) as exc:
-                # To begin anew is no progress: that could go on for ever.
-                if self.output.written > most:
-                    breaks, most = 0, self.output.written
-                if breaks == self.options.retries or not self._can_go_on(exc):
-                    raise
-                delays = self.client.settings.delays
-                delay = delays[min(breaks, len(delays) - 1)]
-                breaks += 1
-                self.client.report.retry(exc, delay)
-                yield from pause(delay)
+        # The second one: perhaps where a redirect led is gone.
+        while not (yield from self._attempt(stuck=breaks > 1)):
+            pass
+        return (yield from self._prove())
 
     def _can_go_on(self, exc: Failure) -> bool:
         """Whether another request, after *exc*, can complete what is there.
@@ -2812,21 +2803,17 @@ class Transfer:
         there.  Raise ResponseError for what was not asked for.  So two
         versions are never joined, and none is taken for whole that is not.
         """
-        output, fields, length = self.output, response.fields, response.length
+        output, length = self.output, response.length
         whole, source = output.whole, source_of(response)
         if whole.source not in ("", source):    # nothing else tells
             whole = whole._replace(validator="")
-        if self.options.wanted:
-            size = self._selected(response)
-            self._begin(Whole("", size, ""))
-            return 0, size
-        if response.status == 206:      # RFC 9110, 14.4 and 15.3.7
-            part = parse_content_range(fields)
-            if (not part or not asked or response.coding
-                    or part.first != asked or length not in (None, part.size)):
-                raise other_part(fields)
+        if self.options.wanted or response.status == 206:
+            part = self._part(response, asked)
+            if self.options.wanted:
+                self._begin(Whole("", part.last + 1 - part.first, ""))
+                return 0, self.output.whole.length
             total = whole.length if part.length < 0 else part.length
-            if (is_same_version(fields, whole.validator)
+            if (is_same_version(response.fields, whole.validator)
                     and total == part.last + 1
                     and whole.length in (None, total)):
                 return output.written - asked, total - output.written
@@ -2840,7 +2827,7 @@ class Transfer:
             raise ResponseError("the server answered %d, which is not the rest"
                                 " of the file" % response.status, TRY_AGAIN)
         sent = Whole("", None, source) if response.coding else Whole(
-            strong_validator(fields), length, source)
+            strong_validator(response.fields), length, source)
         if output.written and sent.validator and (
                 sent.validator == whole.validator) and (
                 length is None or length >= output.written
@@ -2859,19 +2846,24 @@ class Transfer:
             import hashlib
             self.hasher = hashlib.sha256()
 
-    def _selected(self, response: Response) -> int:
-        """Return how many bytes the 206 for the wanted range has.
+    def _part(self, response: Response, asked: int) -> ContentRange:
+        """Return which part of the file *response* has.
 
-        Raise ResponseError unless it is one.
+        Raise ResponseError unless it is the one that was asked for.
+        Source: RFC 9110, 14.4 and 15.3.7.
         """
+        wanted = self.options.wanted
         if response.status != 206:
             raise ResponseError("the server does not send ranges of this")
         part = parse_content_range(response.fields)
         if (not part or part.first < 0 or response.coding
-                or not is_selected(self.options.wanted, *part)
-                or response.length not in (None, part.size)):
-            raise other_part(response.fields)
-        return part.size
+                or response.length not in (None, part.last + 1 - part.first)
+                or not (is_selected(wanted, *part) if wanted
+                        else asked and part.first == asked)):
+            raise ResponseError("the server sent another part of the file than"
+                                " it was asked for: '%s'" % printable(
+                                    response.fields.get("content-range", "")))
+        return part
 
     def _copy(self, response: Response, skip: int,
               expected: "Optional[int]") -> "Task":
@@ -2989,13 +2981,6 @@ class Transfer:
                 or not response.coding and answer.coded != response.coded):
             raise NotProved("it is another version by now")
         return digest if same else None     # else nobody knows
-
-
-def other_part(fields: "Dict[str, str]") -> ResponseError:
-    """Return the error for a part that was not asked for."""
-    return ResponseError("the server sent another part of the file than it"
-                         " was asked for: '%s'" % printable(
-                             fields.get("content-range", "")))
 
 
 def source_of(response: Response) -> str:
@@ -3199,7 +3184,8 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, BreakReport(self.report), self.url)
+        client = Client(self.settings, BreakReport(self.report), self.url,
+                        self._may_follow)
         client.trusted = self.trusted
         try:
             while self.jobs or self.busy:
@@ -3221,7 +3207,6 @@ class Mirror:
         if entry is not self.TOP:
             url = entry_url(url, entry)
             path = os.path.join(path, file_name(entry.name))
-        client.allowed = partial(self._may_follow, url)
         try:
             if entry.is_folder:
                 yield from self._folder(client, url, path, above, entry)
@@ -3292,9 +3277,8 @@ class Mirror:
             found = []
             try:
                 for base in (url, same[-1]):
-                    there = entry_url(base, entry)
-                    client.allowed = partial(self._may_follow, there)
-                    found.append((yield from self._ask(client, there, 0)))
+                    found.append((yield from self._ask(
+                        client, entry_url(base, entry), 0)))
             except StatusError:     # a folder, perhaps
                 continue
             if found[0] != found[1]:
@@ -3358,13 +3342,13 @@ class Mirror:
                     raise
         if len(listed) + len(self.jobs) + self.held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
-        if not is_json and media == "text/html" or (
-                any(entry.of_page for entry in listed)
-                and not (yield from self._has_page(client, response.url))):
-            listed = [entry for entry in listed if not entry.of_page]
-        elif not is_json and INDEX.name not in [
-                entry.name for entry in listed if not entry.folders]:
-            listed.append(INDEX)        # perhaps this page
+        if not is_json:
+            # What is listed as JSON, too, is no page.
+            is_page = media != "text/html"
+            if is_page and any(entry.of_page for entry in listed):
+                is_page = yield from self._has_page(client, response.url)
+            listed = [entry for entry in listed
+                      if is_page or not entry.of_page] + [INDEX] * is_page
         return response.url, listed
 
     def _has_page(self, client: Client, url: URL) -> "Task":
@@ -3373,12 +3357,20 @@ class Mirror:
         Then its pictures are part of the folder, not of the server.
         """
         try:
-            answer = yield from client.get(
-                entry_url(url, INDEX), [("Range", "bytes=0-0")])
+            answer = yield from self._get_byte(client, entry_url(url, INDEX))
         except StatusError:
             return False
-        yield from answer.discard()
         return answer.status in (200, 206, 416)
+
+    def _get_byte(self, client: Client, url: URL,
+                  *fields: "Tuple[str, str]") -> "Task":
+        """Return the answer to a GET for one byte of *url*."""
+        answer = yield from persistently(
+            client, self.options, lambda _: client.get(url, [
+                ("Range", "bytes=0-0"), ("Accept-Encoding", "identity"),
+                *fields]))
+        yield from answer.discard()
+        return answer
 
     def _may_follow(self, asked: URL, url: URL) -> bool:
         """Whether *url* is in the folder that is copied.
@@ -3425,8 +3417,7 @@ class Mirror:
         try:
             yield from transfer.run()
         except StatusError as exc:
-            if entry.name == INDEX.name and entry.size is None and (
-                    exc.status == 404):
+            if entry == INDEX and exc.status == 404:
                 return      # the page was a listing
             raise
         assert transfer.response
@@ -3466,11 +3457,8 @@ class Mirror:
         By a GET for one byte: not every server answers HEAD.  The digest is
         asked for where the file is small, if it has the *expected* size.
         """
-        fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
-        if expected <= DIGEST_ASKED_MAX:
-            fields.append(WANT_DIGEST)
-        answer = yield from client.get(url, fields)
-        yield from answer.discard()
+        answer = yield from self._get_byte(
+            client, url, *[WANT_DIGEST] * (expected <= DIGEST_ASKED_MAX))
         part = parse_content_range(answer.fields)
         size = None
         if answer.status == 416:    # there is no first byte
