@@ -2428,23 +2428,21 @@ class FileOutput(Output):
             self.written = self._sent = os.lseek(self.fd, 0, os.SEEK_END)
 
     def begin(self, whole: Whole) -> None:
-        """Begin, or begin anew, with a new file; note *whole* beside it."""
-        import json
+        """Begin, or begin anew, to write *whole* to a new file."""
         self.close()
         self.fd = open_part(self.part, self.mode, resume=False)
         self.written = self._sent = 0
         super().begin(whole)
-        try:
-            remove(self.notes)
-            if whole.validator:
-                fd = os.open(self.notes, CREATE_FLAGS, 0o600)
-                with open(fd, "w", encoding="utf-8") as file:
-                    json.dump(dict(whole._asdict(), url=self.url), file)
-        except OSError as exc:
-            raise not_written(self.notes, exc)
+        self._note(None)
 
-    def _write(self, block: "Block") -> None:
-        super()._write(block)
+    def write(self, block: "Block") -> None:
+        """Write all of *block*; raise OutputError."""
+        first = not self.written
+        super().write(block)
+        # What comes in one block needs no notes: in a copy of many small
+        # files they would take a third of the time.
+        if first and self.written != self.whole.length:
+            self._note(self.whole)
         if self.written - self._sent < WRITE_BACK:
             return
         try:
@@ -2455,6 +2453,18 @@ class FileOutput(Output):
         except (AttributeError, OSError):
             pass    # a system without: it was but a hint
         self._sent = self.written
+
+    def _note(self, whole: "Optional[Whole]") -> None:
+        """Note that the part is one of *whole*, None for of nothing."""
+        import json
+        try:
+            remove(self.notes)
+            if whole and whole.validator:
+                fd = os.open(self.notes, CREATE_FLAGS, 0o600)
+                with open(fd, "w", encoding="utf-8") as file:
+                    json.dump(dict(whole._asdict(), url=self.url), file)
+        except OSError as exc:
+            raise not_written(self.notes, exc)
 
     def finish(self, modified: str = "") -> None:
         """Rename the part, once all of it is on the disk."""
