@@ -2389,18 +2389,16 @@ class FileOutput(Output):
 
     is_file = can_restart = True
 
-    def __init__(self, name: str, mode: int, url: str = "",
-                 resume: bool = False, prefix: str = "",
-                 replace: bool = True) -> None:
-        """Prepare for a part with permissions *mode* less the umask.
+    def __init__(self, name: str, url: str, resume: bool,
+                 replace: bool = True, prefix: str = "") -> None:
+        """Prepare for a part, whose name begins with *prefix*.
 
         begin() makes it.  *resume*: or go on with the one that is there, if
-        it is noted to be one of *url*.  The part's name begins with *prefix*.
-        *replace*: whether it may become NAME where there is one.  Raise
-        OutputError when another program is writing it.
+        it is noted to be one of *url*.  *replace*: whether it may become NAME
+        where there is one.  Raise OutputError when another program is writing
+        it.
         """
         super().__init__(-1, name)
-        self.mode = mode
         self.url = url
         self.replace = replace
         self.part = part_name(name, prefix)
@@ -2422,7 +2420,7 @@ class FileOutput(Output):
                 return
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return
-        self.fd = open_part(self.part, self.mode, resume=True)
+        self.fd = open_part(self.part)
         if self.fd >= 0:
             self.whole = whole
             self.written = self._sent = os.lseek(self.fd, 0, os.SEEK_END)
@@ -2430,7 +2428,7 @@ class FileOutput(Output):
     def begin(self, whole: Whole) -> None:
         """Begin, or begin anew, to write *whole* to a new file."""
         self.close()
-        self.fd = open_part(self.part, self.mode, resume=False)
+        self.fd = open_part(self.part, self.name)
         self.written = self._sent = 0
         super().begin(whole)
         self._note(None)
@@ -2456,10 +2454,10 @@ class FileOutput(Output):
 
     def _note(self, whole: "Optional[Whole]") -> None:
         """Note that the part is one of *whole*, None for of nothing."""
-        import json
         try:
             remove(self.notes)
             if whole and whole.validator:
+                import json
                 fd = os.open(self.notes, CREATE_FLAGS, 0o600)
                 with open(fd, "w", encoding="utf-8") as file:
                     json.dump(dict(whole._asdict(), url=self.url), file)
@@ -2519,12 +2517,13 @@ class FileOutput(Output):
             return False
 
 
-def open_part(path: str, mode: int, resume: bool) -> int:
+def open_part(path: str, name: str = "") -> int:
     """Return a descriptor of the part at *path*, locked for this program.
 
-    *resume*: of the one that is there, -1 unless it is a regular file of ours
-    with one name.  Else of a new one, with permissions *mode*: the old one
-    may have others, and without locks be still written.  Raise OutputError.
+    Of the one that is there, -1 unless it is a regular file of ours with one
+    name; or, for the file *name*, of a new one.  The old one may have other
+    permissions, and be still written where there are no locks.  Raise
+    OutputError.
     """
     try:
         fd = os.open(path, PART_FLAGS)
@@ -2534,16 +2533,16 @@ def open_part(path: str, mode: int, resume: bool) -> int:
         if fd >= 0:
             lock(fd, path)
             state = os.fstat(fd)
-            if resume and stat.S_ISREG(state.st_mode) and (
+            if not name and stat.S_ISREG(state.st_mode) and (
                     state.st_nlink == 1 and state.st_uid == getattr(
                         os, "getuid", lambda: state.st_uid)()):
                 return fd
             os.close(fd)    # Windows does not remove what is open
-        if resume:
+        if not name:
             return -1
         remove(path)
         # O_EXCL: what is opened is new, nobody's link or device.
-        fd = os.open(path, CREATE_FLAGS, mode)
+        fd = os.open(path, CREATE_FLAGS, permissions(name))
     except OSError as exc:
         raise not_written(path, exc)
     lock(fd, path)
@@ -2618,18 +2617,21 @@ def open_output(name: "Optional[str]", url: str, resume: bool,
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
     except FileNotFoundError:
-        return FileOutput(name, 0o666, url, resume, replace=replace)
+        return FileOutput(name, url, resume, replace)
     except OSError as exc:
         raise not_written(name, exc)
     if sys.stdout is not None and os.path.samestat(state, os.fstat(STDOUT)):
         # As /dev/stdout, whose link must not be replaced.
         return Output(STDOUT, name)
-    return FileOutput(name, permissions(state), url, resume, replace=replace)
+    return FileOutput(name, url, resume, replace)
 
 
-def permissions(state: os.stat_result) -> int:
-    """Return those of a file that is replaced: the private stays private."""
-    return stat.S_IMODE(state.st_mode) & 0o777
+def permissions(name: str) -> int:
+    """Return those for a new file *name*: the private stays private."""
+    try:
+        return stat.S_IMODE(os.stat(name).st_mode) & 0o777
+    except OSError:
+        return 0o666
 
 
 def not_read(name: str, exc: OSError) -> OutputError:
@@ -3157,9 +3159,8 @@ class Mirror:
         """
         self.url = url
         self.folder = folder
-        self.settings = client.settings
+        self.client = client
         self.report = client.report
-        self.trusted = client.trusted   # not always the origin of *url*
         self.options = options
         path = os.path.join(folder, name) if name else folder
         self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
@@ -3194,9 +3195,9 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, BreakReport(self.report), self.url,
-                        self._may_follow)
-        client.trusted = self.trusted
+        client = Client(self.client.settings, BreakReport(self.report),
+                        self.url, self._may_follow)
+        client.trusted = self.client.trusted    # not always of this origin
         try:
             while self.jobs or self.busy:
                 if not self.jobs:
@@ -3400,29 +3401,14 @@ class Mirror:
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":
         """Copy one file, unless the copy that is there is as new."""
-        mode = 0o666
-        try:
-            state = os.lstat(path)
-        except FileNotFoundError:
-            pass
-        except OSError as exc:
-            raise not_written(path, exc)
-        else:
-            is_file = stat.S_ISREG(state.st_mode)
-            # Of a folder that is there the server may tell that it is one.
-            current = (is_file or stat.S_ISDIR(state.st_mode)) and (
-                yield from self._is_current(client, url, entry, path, state))
-            if not is_file:
-                raise OutputError("%s is there and no file" % printable(path))
-            if current:
-                self.unchanged += 1
-                return
-            mode = permissions(state)
+        if (yield from self._is_current(client, url, entry, path)):
+            self.unchanged += 1
+            return
         fields = []  # type: Fields
         if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
             fields.append(WANT_DIGEST)
         # No name in a copy begins with a dot, so that of no part is one.
-        output = FileOutput(path, mode, str(url), resume=True, prefix=".")
+        output = FileOutput(path, str(url), resume=True, prefix=".")
         transfer = Transfer(client, url, output, self.options, fields, True)
         try:
             yield from transfer.run()
@@ -3443,16 +3429,26 @@ class Mirror:
                 raise not_written(path, exc)
 
     def _is_current(self, client: Client, url: URL, entry: Entry,
-                    path: str, state: os.stat_result) -> "Task":
+                    path: str) -> "Task":
         """Return whether the file that is there has the same size and time.
 
         The server is asked for what the listing does not tell of them.  A
-        digest counts, too: some times say nothing, and are not sent.
+        digest counts, too: some times say nothing, and are not sent.  Raise
+        OutputError for what is no file, though of a folder the server may
+        tell first that it has one, too.
         """
+        try:
+            state = os.lstat(path)
+        except OSError:     # not there, or out of reach
+            return False
+        is_file = stat.S_ISREG(state.st_mode)
         size, mtime, digest = entry.size, entry.mtime, None
-        if size is None or size == state.st_size and mtime is None:
+        if (size is None or size == state.st_size and mtime is None) and (
+                is_file or stat.S_ISDIR(state.st_mode)):
             size, mtime, digest = yield from self._ask(client, url,
                                                        state.st_size)
+        if not is_file:
+            raise OutputError("%s is there and no file" % printable(path))
         if size != state.st_size:
             return False
         if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
