@@ -68,10 +68,10 @@ Licence: MIT
 
 The way of one file
     main -> fetch_all -> fetch_file, which prepares by open_output
-    -> Transfer.run -> _fetch -> _attempt, which asks by _next_request
+    -> Transfer.run -> persistently -> _attempt, which asks by _next_request
     -> Client.get -> _get_once -> _exchange -> Response, and then goes on by
-    -> _plan, _begin, and _copy, from Response.read to Output.write;
-    back in _fetch -> _prove; back in run -> FileOutput.finish, which renames
+    -> _place and _copy, from Response.read to Output.write; then -> _prove;
+    back in run -> FileOutput.finish, which renames
     From Transfer.run on these are tasks: generators, which the function run()
     drives; see Tasks.
 
@@ -2719,7 +2719,7 @@ class Transfer:
         try:
             self.client.report.begin(output.written)
             proof = yield from persistently(
-                self.client, self.options, self._fetch,
+                self.client, self.options, self._attempt,
                 lambda: output.written, self._can_go_on)
             assert self.response
             output.finish(self.response.fields.get("last-modified", ""))
@@ -2734,16 +2734,6 @@ class Transfer:
         return ", ".join(filter(None, [
             coded and "saved as sent, " + printable(coded), proof]))
 
-    def _fetch(self, breaks: int) -> "Task":
-        """Make requests until all is written; return its proof.
-
-        After so many *breaks* in a row.
-        """
-        # The second one: perhaps where a redirect led is gone.
-        while not (yield from self._attempt(stuck=breaks > 1)):
-            pass
-        return (yield from self._prove())
-
     def _can_go_on(self, exc: Failure) -> bool:
         """Whether another request, after *exc*, can complete what is there.
 
@@ -2755,12 +2745,13 @@ class Transfer:
             output.can_restart or not output.written
             or output.whole.validator))
 
-    def _attempt(self, stuck: bool) -> "Task":
-        """Make one request and write its content.
+    def _attempt(self, breaks: int) -> "Task":
+        """Make one request, write its content, and return its proof.
 
-        Return whether all is there now; else another one must be made.
+        After so many *breaks* in a row.  The second one: perhaps where a
+        redirect led is gone.
         """
-        url, fields, asked = self._next_request(stuck)
+        url, fields, asked = self._next_request(stuck=breaks > 1)
         response = yield from self.client.get(url, fields)
         try:
             if not (response.head.success or asked and response.status == 416):
@@ -2769,13 +2760,14 @@ class Transfer:
                 response.take_as_sent()
             response.check_coding()
             content = self._place(response, asked)
-            if not content:
-                return False
-            self.response = response
-            yield from self._copy(response, *content)
+            if content:
+                self.response = response
+                yield from self._copy(response, *content)
         finally:
             response.close()
-        return True
+        if content:
+            return (yield from self._prove())
+        return (yield from self._attempt(breaks))   # which asks for all of it
 
     def _next_request(self, stuck: bool) -> "Tuple[URL, Fields, int]":
         """Return where to ask, with which fields, and from which position.
