@@ -937,7 +937,6 @@ TIMESTAMP = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T" + _CLOCK
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
-
 # Where content stands in a file.  The positions are inclusive, -1 for "bytes
 # */LENGTH"; length, the file's, is -1 where it is not known.
 ContentRange = namedtuple("ContentRange", "first last length")
@@ -1142,11 +1141,11 @@ JSON_START = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*(\]?)[ \t\r\n]*")
 JSON_NEXT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 
 # The attributes of a page's elements that are links.
-LINKS = {"base": ("href",), "a": ("href",), "area": ("href",), "link": ("href",),
-         "script": ("src",), "img": ("src", "srcset"), "iframe": ("src",),
-         "source": ("src", "srcset"), "video": ("src", "poster"),
-         "audio": ("src",), "track": ("src",), "embed": ("src",),
-         "object": ("data",)}
+LINKS = {"base": ("href",), "a": ("href",), "area": ("href",),
+         "link": ("href",), "script": ("src",), "iframe": ("src",),
+         "img": ("src", "srcset"), "source": ("src", "srcset"),
+         "video": ("src", "poster"), "audio": ("src",), "track": ("src",),
+         "embed": ("src",), "object": ("data",)}
 
 # A link in a srcset, and its descriptor, if no comma comes first; HTML,
 # 4.8.4.2.1.
@@ -3117,15 +3116,18 @@ def show_error(report: Report, response: Response) -> "Task":
 # ---- Copying a folder -------------------------------------------------------
 
 class BreakReport(Report):
-    """Tells *report*, of a copy, of the breaks of one transfer only."""
+    """Tells *report*, of a copy, only of the breaks of its transfers."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(quiet=True)
         self.report = report
+        self.said = ("", 0.0)
 
     def retry(self, exc: Failure, delay: float) -> None:
-        """Say that a transfer goes on after a break."""
-        self.report.retry(exc, delay)
+        """Say that transfers go on after a break, once for all of them."""
+        if self.said != (exc.args[0], delay):
+            self.said = (exc.args[0], delay)
+            self.report.retry(exc, delay)
 
 
 class Mirror:
@@ -3153,6 +3155,7 @@ class Mirror:
         self.folder = folder
         self.client = client
         self.report = client.report
+        self.breaks = BreakReport(self.report)
         self.options = options
         path = os.path.join(folder, name) if name else folder
         self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
@@ -3187,8 +3190,8 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.client.settings, BreakReport(self.report),
-                        self.url, self._may_follow)
+        client = Client(self.client.settings, self.breaks, self.url,
+                        self._may_follow)
         client.trusted = self.client.trusted    # not always of this origin
         try:
             while self.jobs or self.busy:
