@@ -932,8 +932,8 @@ HTTP_DATES = (
         _DAY_L, _MONTH, _CLOCK),
     "%s %s (?P<d>[0-9 ][0-9]) %s (?P<Y>[0-9]{4})" % (_DAY, _MONTH, _CLOCK))
 # date-time in UTC; RFC 3339, 5.6.
-TIMESTAMP = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T" + _CLOCK
-             + r"(?:\.[0-9]+)?Z")
+TIMESTAMPS = ["(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
+              r"(?:\.[0-9]+)?Z" % _CLOCK]
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -977,30 +977,17 @@ def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
                                     else last == int(stop))
 
 
-def http_time(value: str) -> "Optional[int]":
+def http_time(value: str,
+              patterns: "Sequence[str]" = HTTP_DATES) -> "Optional[int]":
     """Return the seconds since 1970 of HTTP-date *value*, None if it is none.
 
-    Source: RFC 9110, 5.6.7.
+    Or of a date of other *patterns*.  Source: RFC 9110, 5.6.7.
 
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
+    >>> http_time("1994-11-06T08:49:37.9Z", TIMESTAMPS)
+    784111777
     """
-    return seconds_of(value, HTTP_DATES)
-
-
-def timestamp(value: str) -> "Optional[int]":
-    """Return the whole seconds since 1970 of RFC 3339's *value* in UTC.
-
-    None where it is none.
-
-    >>> timestamp("1994-11-06T08:49:37.9Z"), timestamp("soon")
-    (784111777, None)
-    """
-    return seconds_of(value, [TIMESTAMP])
-
-
-def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
-    """Return the seconds since 1970 of *value*, if it has such a pattern."""
     from datetime import datetime, timezone
     for pattern in patterns:
         match = re.fullmatch(pattern, value)
@@ -1203,7 +1190,7 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
         size = None
     mtime = http_time(str(item.get("mtime")))
     if mtime is None:           # caddy's
-        mtime = timestamp(str(item.get("mod_time")))
+        mtime = http_time(str(item.get("mod_time")), TIMESTAMPS)
     return Entry(name, bool(is_folder), size, mtime, (), True, False)
 
 
@@ -2326,11 +2313,10 @@ class Output:
 class TerminalOutput(Output):
     """Shows content that is text, with control characters escaped."""
 
-    def __init__(self, fd: int, encoding: str) -> None:
+    def __init__(self) -> None:
         import codecs
         import io
-        super().__init__(fd, "the terminal")
-        self.encoding = encoding
+        super().__init__(STDOUT, "the terminal")
         # It holds a CR back, until it is known whether LF follows.
         self.decoder = io.IncrementalNewlineDecoder(
             codecs.getincrementaldecoder("utf-8")(), translate=False)
@@ -2348,7 +2334,8 @@ class TerminalOutput(Output):
                               " with -o -)")
         if text:
             self.line_open = not text.endswith("\n")
-        return safe_text(text).encode(self.encoding, "backslashreplace")
+        return safe_text(text).encode(sys.stdout.encoding or "utf-8",
+                                      "backslashreplace")
 
     def close(self) -> None:
         """End the line, for the message that follows."""
@@ -2606,7 +2593,7 @@ def open_output(name: "Optional[str]", url: str, resume: bool,
         if sys.stdout is None:
             raise OutputError("standard output is closed", "use -o FILE")
         if name is None and os.isatty(STDOUT):
-            return TerminalOutput(STDOUT, sys.stdout.encoding or "utf-8")
+            return TerminalOutput()
         return Output(STDOUT, "standard output")
     try:
         state = os.stat(name)
@@ -2631,12 +2618,6 @@ def permissions(name: str) -> int:
         return stat.S_IMODE(os.stat(name).st_mode) & 0o777
     except OSError:
         return 0o666
-
-
-def not_read(name: str, exc: OSError) -> OutputError:
-    """Return the error that says that *name* could not be read."""
-    return OutputError("could not read %s: %s" % (printable(name),
-                                                  reason_of(exc)))
 
 
 def not_written(name: str, exc: OSError) -> OutputError:
@@ -3076,7 +3057,8 @@ def hash_file(hasher: "Any", file: "Union[str, int]", name: str) -> "Task":
                 yield from pause(0)
                 count = opened.readinto(block)
     except OSError as exc:
-        raise not_read(name, exc)
+        raise OutputError("could not read %s: %s" % (
+            printable(name), reason_of(exc)))
 
 
 def beside(task: "Task", work: "Iterator[Any]") -> "Task":
