@@ -2519,9 +2519,9 @@ def open_part(path: str, name: str = "") -> int:
         if fd >= 0:
             lock(fd, path)
             state = os.fstat(fd)
-            if not name and stat.S_ISREG(state.st_mode) and (
-                    state.st_nlink == 1 and state.st_uid == getattr(
-                        os, "getuid", lambda: state.st_uid)()):
+            ours = not hasattr(os, "getuid") or state.st_uid == os.getuid()
+            if (not name and ours and stat.S_ISREG(state.st_mode)
+                    and state.st_nlink == 1):
                 return fd
             os.close(fd)    # Windows does not remove what is open
         if not name:
