@@ -184,81 +184,38 @@ IS_IT_A_SERVER = "is this a web server?"
 class Failure(Exception):
     """Why the content was not fetched, in one line for the user.
 
-    The first argument says what happened, the others what can be done about
-    it and what is left.
+    args      what happened, what can be done about it, and what is left
+    status    the program's exit status for it
+    again     whether another request may do better
+    hopeless  whether no other file would fare better
     """
 
-    exit_status = 1
-    hopeless = False        # whether no other file would fare better
+    code = 0                # the server's status, where that is the reason
+
+    def __init__(self, text: str, advice: str = "", status: int = 1,
+                 again: bool = False) -> None:
+        super().__init__(text, advice)
+        self.status = status
+        self.again = again
+        self.hopeless = status > 5      # nobody is there, or wants more
 
     def __str__(self) -> str:
         return "; ".join(part for part in self.args if part)
 
 
-class StatusError(Failure):
-    """A status that is not 2xx, a redirect refused, or not all of a folder."""
+# What to raise; for the status of each see "Exit status" above.
+StatusError = partial(Failure, status=1)
+UsageError = partial(Failure, status=2)
+ConnectError = partial(Failure, status=3, again=True)
+ResponseError = partial(Failure, status=4)
+BrokenOff = partial(Failure, status=4, again=True)
+OutputError = partial(Failure, status=5)
+Interrupted = partial(Failure, status=130)
+ReaderGone = partial(Failure, "nobody reads the output", status=141)
 
-    status = 0              # the server's, where that is the reason
 
-
-class IsFolder(StatusError):
+class IsFolder(Failure):
     """A redirect leads to the folder by the name that was asked for."""
-
-
-class Unavailable(StatusError):
-    """One after which another request may do better."""
-
-
-class ConnectError(Failure):
-    """No connection, or one on which no byte of a response came."""
-
-    exit_status = 3
-
-
-class ResponseError(Failure):
-    """The response is malformed, or it ended too early."""
-
-    exit_status = 4
-
-
-class NoDigest(ConnectError):
-    """The server was asked for a digest, and has no answer to that."""
-
-
-class BrokenOff(ResponseError):
-    """The response ended too early."""
-
-
-class NoListing(ResponseError):
-    """The JSON is no listing of a folder."""
-
-
-class DigestError(ResponseError):
-    """The content is not what the server has."""
-
-
-class UsageError(Failure):
-    """The user has not said all that is needed."""
-
-    exit_status = 2
-
-
-class OutputError(Failure):
-    """The content could not be written."""
-
-    exit_status = 5
-
-
-class Interrupted(Failure):
-    """Ctrl-C."""
-
-    exit_status = 130
-
-
-class ReaderGone(Failure):
-    """Nobody reads the output any more; not worth a message."""
-
-    exit_status = 141
 
 
 # ---- Target -----------------------------------------------------------------
@@ -542,7 +499,7 @@ def checked_field(text: str) -> "Tuple[str, str]":
     """Return (name, value) of the field *text*, or raise ValueError."""
     try:
         (value,) = parse_fields([text.encode("latin-1")]).values()
-    except (ResponseError, UnicodeEncodeError):
+    except (Failure, UnicodeEncodeError):
         # The value may be a secret.
         raise ValueError("field '%s' is not 'Name: value'"
                          % printable(text.partition(":")[0]))
@@ -694,7 +651,7 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
     return {name: ", ".join(values) for name, values in fields.items()}
 
 
-def malformed(what: str, data: bytes) -> ResponseError:
+def malformed(what: str, data: bytes) -> Failure:
     """Return the error that says that *what*, which is *data*, is wrong."""
     more = "..." if len(data) > GARBAGE_SHOWN_MAX else ""
     return ResponseError("malformed response: bad %s '%s'%s" % (
@@ -1130,7 +1087,7 @@ def plan(status: int, fields: "Dict[str, str]", length: "Optional[int]",
     return Plan(RESTART, 0, total)
 
 
-def other_part(fields: "Dict[str, str]") -> ResponseError:
+def other_part(fields: "Dict[str, str]") -> Failure:
     """Return the error for a part that was not asked for."""
     return ResponseError("the server sent another part of the file than it"
                          " was asked for: '%s'" % printable(
@@ -1245,7 +1202,7 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
     """Yield the entries of a listing as nginx's or caddy's JSON has it.
 
     One at a time: all together take fifty times what the text does.  Raise
-    NoListing when it is none.
+    ResponseError when it is none.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1265,7 +1222,7 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
             RecursionError):
         whole = False
     if not whole:
-        raise NoListing("this is no listing of a folder")
+        raise ResponseError("this is no listing of a folder")
 
 
 def after_space(text: str, start: int) -> int:
@@ -2055,11 +2012,11 @@ class Client:
             connection, kept = yield from self._connection(url)
             try:
                 return (yield from self._exchange(connection, url, request))
-            except ConnectError:
+            except Failure as exc:
                 connection.close()
                 # What was kept the server may close at any time, even as the
                 # request is on its way.  The next one is new.
-                if not kept or connection.stalled:
+                if exc.status != 3 or not kept or connection.stalled:
                     raise
             except BaseException:
                 connection.close()
@@ -2110,12 +2067,12 @@ class Client:
 
         Only for a digest, which may take minutes to make.  One byte that
         comes on a second connection shows that the server is there.  Raise
-        NoDigest when it is not, or took too long.
+        ConnectError when it is not, or took too long.
         """
         if not self._patient_until:
             return False
         if time.monotonic() >= self._patient_until:
-            raise NoDigest("no digest from the server within %d s"
+            raise ConnectError("no digest from the server within %d s"
                            % DIGEST_WAIT)
         if not self._waits:
             self.report.note("Waiting for the server's digest")
@@ -2128,7 +2085,7 @@ class Client:
             response.close()
         except Failure as exc:
             if not connection.has_input():      # or it was busy with this
-                raise NoDigest("the server does not answer any more: %s"
+                raise ConnectError("the server does not answer any more: %s"
                                % exc.args[0])
         finally:
             other.close()
@@ -2546,7 +2503,7 @@ class FileOutput(Output):
             self._close()
             raise self._in_use()
 
-    def _in_use(self) -> OutputError:
+    def _in_use(self) -> Failure:
         return OutputError("another program is writing %s"
                            % printable(self.part), "wait for it")
 
@@ -2779,13 +2736,13 @@ def permissions(state: os.stat_result) -> int:
     return stat.S_IMODE(state.st_mode) & 0o777
 
 
-def not_read(name: str, exc: OSError) -> OutputError:
+def not_read(name: str, exc: OSError) -> Failure:
     """Return the error that says that *name* could not be read."""
     return OutputError("could not read %s: %s" % (printable(name),
                                                   reason_of(exc)))
 
 
-def not_written(name: str, exc: OSError) -> OutputError:
+def not_written(name: str, exc: OSError) -> Failure:
     """Return the error that says that *name* could not be written."""
     error = OutputError(
         "could not write %s: %s" % (printable(name), reason_of(exc)),
@@ -2859,9 +2816,6 @@ class Transfer:
             return ", ".join(part for part in (self._as_sent(), proof) if part)
         except KeyboardInterrupt:
             raise Interrupted("interrupted", self.output.abandon())
-        except DigestError:
-            self.output.destroy()
-            raise
         except GeneratorExit:
             self.output.abandon()
             raise
@@ -2886,11 +2840,12 @@ class Transfer:
                 if not (yield from self._attempt(stuck=breaks > 1)):
                     continue
                 return (yield from self._prove())
-            except (BrokenOff, ConnectError, Unavailable) as exc:
+            except Failure as exc:
                 # To begin anew is no progress: that could go on for ever.
                 if self.output.written > most:
                     breaks, most = 0, self.output.written
-                if breaks == self.retries or not self._can_go_on(exc):
+                if breaks == self.retries or not (
+                        exc.again and self._can_go_on(exc)):
                     raise
                 delay = retry_delay(breaks, self.client.settings.delays)
                 breaks += 1
@@ -2902,7 +2857,7 @@ class Transfer:
 
         Not where no answer ever began: the user may have the wrong host.
         """
-        answered = self.response is not None or isinstance(exc, BrokenOff)
+        answered = self.response is not None or exc.status == 4
         return (answered and not self.wanted
                 and (self.output.is_file or not self.output.written
                      or self.output.validator != ""))
@@ -3032,8 +2987,8 @@ class Transfer:
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
         """Show the content of an error, and raise the StatusError for it.
 
-        It is Unavailable where another request may do better: of a server in
-        trouble, or of the one to which an earlier redirect led (*elsewhere*).
+        Another request may do better: of a server in trouble, or of another
+        one than that to which an earlier redirect led (*elsewhere*).
         """
         if self.client.report.verbose:
             yield from show_error(self.client.report, response)
@@ -3042,16 +2997,16 @@ class Transfer:
         text = "the server answered %s for %s" % (
             shown(response.head.lines[0].partition(b" ")[2]),
             response.url.target)
-        again = self.response and (response.status >= 500 or elsewhere)
-        error = (Unavailable if again else StatusError)(text)
-        error.status = response.status
+        error = StatusError(text, again=self.response is not None and (
+            response.status >= 500 or elsewhere))
+        error.code = response.status
         raise error
 
     def _prove(self) -> "Task":
         """Compare with the server's digest, where it has one.
 
         Return "verified sha-256", "not verified" and why, or "" where the
-        server gives none; raise DigestError, or BrokenOff where the file
+        server gives none; raise ResponseError, or BrokenOff where the file
         turns out to be longer.
         """
         response = self.response
@@ -3072,15 +3027,16 @@ class Transfer:
         if not digest:
             return why
         if digest != self.hasher.digest():
-            raise DigestError("the content is not what the server has, by its"
-                              " sha-256", TRY_AGAIN)
+            self.output.destroy()
+            raise ResponseError("the content is not what the server has, by"
+                                " its sha-256", TRY_AGAIN)
         return "verified sha-256"
 
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte.
 
         None without one.  Raise NotProved where that cannot be known,
-        DigestError or BrokenOff where this version has another length.
+        ResponseError or BrokenOff where this version has another length.
         """
         validator = self.output.validator
         fields = []
@@ -3096,8 +3052,9 @@ class Transfer:
         written = self.output.written
         if length != written and is_same_version(answer.fields, validator):
             if length < written:
-                raise DigestError("the content is not what the server has:"
-                                  " %d bytes, not %d" % (written, length))
+                self.output.destroy()
+                raise ResponseError("the content is not what the server has:"
+                                    " %d bytes, not %d" % (written, length))
             raise BrokenOff("the response broke off after %d of %d bytes"
                             " without a sign" % (written, length), TRY_AGAIN)
         # Gzip made on the way out has an ETag of its own; this is not coded.
@@ -3123,14 +3080,14 @@ def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
     """Ask for one byte of *url*, with *fields*; see WANT_DIGEST.
 
     Return (the response, the file's length or None, its SHA-256 or None).
-    Raise Failure, NoDigest among them.
+    Raise Failure.
     """
     answer = yield from client.get(url, [
         *fields, ("Range", "bytes=0-0"), ("Accept-Encoding", "identity")],
         aside=True)
     yield from answer.discard()
     if answer.status not in (200, 206, 416) and WANT_DIGEST in fields:
-        raise NoDigest("the server answered %d to the question for its digest"
+        raise ConnectError("the server answered %d to the question for its digest"
                        % answer.status)
     length = None
     part = parse_content_range(answer.fields)
@@ -3157,7 +3114,9 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     try:
         answer, length, digest = yield from ask_version(client, url,
                                                         [WANT_DIGEST])
-    except (ConnectError, BrokenOff) as exc:
+    except Failure as exc:
+        if not exc.again:
+            raise
         says += ", not verified: %s" % exc.args[0]
     if length is None:      # perhaps only for want of its digest
         answer, length, digest = yield from ask_version(client, url, [])
@@ -3203,7 +3162,7 @@ def show_error(report: Report, response: Response) -> "Task":
     try:
         if not (yield from response.read_into(data, ERROR_SHOWN_MAX)):
             note = "(and more)"
-    except ResponseError as exc:    # the status is the news, not this
+    except Failure as exc:      # the status is the news, not this
         note = "(%s)" % exc
     report.error_content(bytes(data[:ERROR_SHOWN_MAX]), note)
 
@@ -3253,12 +3212,14 @@ class Mirror:
         started = time.monotonic()
         try:
             run(*[self._work() for _ in range(CONNECTIONS)])
-        except (Interrupted, KeyboardInterrupt):
+        except (Failure, KeyboardInterrupt) as exc:
+            if isinstance(exc, Failure) and exc.status != 130:
+                raise
             raise Interrupted(
                 "interrupted", "%s %s copied, and what has come of others"
-                " is kept" % (counted(self.fetched, "file"),
-                              "is" if self.fetched == 1 else "are"),
-                "the same command goes on")
+                " is kept; the same command goes on" % (
+                    counted(self.fetched, "file"),
+                    "is" if self.fetched == 1 else "are"))
         finally:
             self.report.clear()
             for line in self.failures:
@@ -3300,8 +3261,6 @@ class Mirror:
             else:
                 yield from self._file(client, url, path, entry)
             self.breaks = 0
-        except Interrupted:
-            raise
         except IsFolder:
             entry.is_folder = True
             self.jobs.append(job)
@@ -3324,13 +3283,12 @@ class Mirror:
         after the last, which fail, only a server that is gone counts: each
         name that waits would take a timeout more.
         """
-        if not (isinstance(exc, ConnectError)
-                or isinstance(exc, BrokenOff) and job[3].is_folder):
+        if not exc.again or exc.status != 3 and not job[3].is_folder:
             return False
         now = time.monotonic()
         if now >= self.until:
             if self.breaks >= self.retries:
-                if isinstance(exc, ConnectError):
+                if exc.status == 3:
                     self.breaks += 1
                 return False
             delay = retry_delay(self.breaks, self.settings.delays)
@@ -3348,8 +3306,8 @@ class Mirror:
         if folder.is_linked:
             try:
                 base, listed = yield from self._listing(client, url)
-            except StatusError as exc:
-                if path not in self.below:
+            except Failure as exc:
+                if exc.status != 1 or path not in self.below:
                     raise
                 self.failures.append("%s: %s" % (url, exc))
         mark = hash(frozenset((each.name, each.folders, each.is_folder,
@@ -3397,8 +3355,9 @@ class Mirror:
                     found.append((yield from self._ask(client, url, 0)))
             except IsFolder:
                 entry.is_folder = True
-            except StatusError:
-                pass
+            except Failure as exc:
+                if exc.status != 1:
+                    raise
             else:
                 if found[0] != found[1]:
                     return
@@ -3459,7 +3418,7 @@ class Mirror:
                 listed = list(islice(
                     parse_json_listing(text) if is_json else
                     parse_html_listing(text, response.url), JOBS_MAX + 1))
-            except NoListing:
+            except Failure:     # of another shape
                 if media == "text/html":
                     raise
                 continue
@@ -3483,7 +3442,9 @@ class Mirror:
         try:
             answer = yield from client.get(
                 entry_url(url, Entry(INDEX, False)), [("Range", "bytes=0-0")])
-        except StatusError:
+        except Failure as exc:
+            if exc.status != 1:
+                raise
             return False
         yield from answer.discard()
         return answer.status in (200, 206, 416)
@@ -3532,9 +3493,9 @@ class Mirror:
         transfer = Transfer(client, url, output, "", self.retries, fields)
         try:
             yield from transfer.run()
-        except StatusError as exc:
+        except Failure as exc:
             if entry.name == INDEX and entry.size is None and (
-                    exc.status == 404):
+                    exc.code == 404):
                 return      # the page was a listing
             raise
         assert transfer.response
@@ -3927,8 +3888,7 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
                     copy_folder(client, url, options)
                 else:
                     fetch_file(client, word, url, options)
-            except (StatusError, ConnectError, ResponseError,
-                    OutputError) as exc:
+            except Failure as exc:
                 report.clear()
                 if exc.hopeless or len(options.urls) == 1:
                     raise
@@ -3990,19 +3950,18 @@ def main(argv: "Optional[Sequence[str]]" = None,
         sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
         return fetch_all(parse_or_exit(argv), delays)
-    except ReaderGone as exc:
-        return exc.exit_status
     except Failure as exc:
-        say("httpget.py: %s" % exc)
-        return exc.exit_status
+        if exc.status != 141:   # nobody is there to read it
+            say("httpget.py: %s" % exc)
+        return exc.status
     except OSError as exc:
         if exc.errno not in EXHAUSTED:
             raise
         say("httpget.py: %s; close other programs" % reason_of(exc))
-        return OutputError.exit_status
+        return 5
     except KeyboardInterrupt:
         say("httpget.py: interrupted")
-        return Interrupted.exit_status
+        return 130
 
 
 if __name__ == "__main__":
