@@ -2293,6 +2293,32 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     return response
 
 
+# The response to the question below, the file's length, None where that does
+# not tell, and its SHA-256, None where there is none.
+Version = namedtuple("Version", "answer length digest")
+
+
+def version_of(client: Client, url: URL, digest: bool) -> "Task":
+    """Return the Version of *url* that the server has now; raise Failure.
+
+    By a GET for one byte: not every server answers HEAD.  *digest*: ask for
+    its SHA-256, for which the server may take longer than one timeout.
+    """
+    fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
+    if digest:
+        fields.append(WANT_DIGEST)
+    answer = yield from client.get(url, fields, aside=True)
+    yield from answer.discard()
+    part = parse_content_range(answer.fields)
+    length = None
+    if answer.status == 200:
+        length = answer.length
+    elif answer.status in (206, 416) and part and part.length >= 0:
+        length = part.length    # 416: there is no first byte
+    return Version(answer, length,
+                   parse_digest(answer.fields.get("repr-digest", "")))
+
+
 def basic(name: str, password: str) -> str:
     """Return the Authorization value for Basic (RFC 7617, 2)."""
     import base64
@@ -3039,14 +3065,14 @@ class Transfer:
         ResponseError or BrokenOff where this version has another length.
         """
         validator = self.output.validator
-        fields = []
-        if validator.startswith('"'):
-            fields.append(("If-Match", validator))
         try:
-            answer, length, digest = yield from ask_version(
-                self.client, response.url, [WANT_DIGEST, *fields])
+            answer, length, digest = yield from version_of(
+                self.client, response.url, True)
         except Failure as exc:  # the content is there; only the proof is not
             raise NotProved(exc.args[0])
+        if answer.status not in (200, 206, 416):
+            raise NotProved("the server answered %d to the question for its"
+                            " digest" % answer.status)
         if answer.status == 200 or length is None:
             return None
         written = self.output.written
@@ -3076,28 +3102,6 @@ def source_of(response: Response) -> str:
     return " ".join([str(response.url), response.coded]).rstrip()
 
 
-def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
-    """Ask for one byte of *url*, with *fields*; see WANT_DIGEST.
-
-    Return (the response, the file's length or None, its SHA-256 or None).
-    Raise Failure.
-    """
-    answer = yield from client.get(url, [
-        *fields, ("Range", "bytes=0-0"), ("Accept-Encoding", "identity")],
-        aside=True)
-    yield from answer.discard()
-    if answer.status not in (200, 206, 416) and WANT_DIGEST in fields:
-        raise ConnectError("the server answered %d to the question for its digest"
-                       % answer.status)
-    length = None
-    part = parse_content_range(answer.fields)
-    if answer.status in (206, 416) and part and part.length >= 0:
-        length = part.length    # 416: there is no first byte
-    elif answer.status == 200:
-        length = answer.length
-    return answer, length, parse_digest(answer.fields.get("repr-digest", ""))
-
-
 def is_complete(client: Client, url: URL, name: str) -> "Task":
     """Return "complete already" if file *name*, without a part, is *url*'s.
 
@@ -3112,14 +3116,15 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         return ""
     length, says = None, "complete already"
     try:
-        answer, length, digest = yield from ask_version(client, url,
-                                                        [WANT_DIGEST])
+        answer, length, digest = yield from version_of(client, url, True)
+        why = "the server answered %d" % answer.status
     except Failure as exc:
         if not exc.again:
             raise
-        says += ", not verified: %s" % exc.args[0]
+        why = exc.args[0]
     if length is None:      # perhaps only for want of its digest
-        answer, length, digest = yield from ask_version(client, url, [])
+        says += ", not verified: " + why
+        answer, length, digest = yield from version_of(client, url, False)
     if length is None or length != state.st_size:
         if length is not None and length < state.st_size:
             client.report.note("%s is longer than what the server has"
@@ -3531,24 +3536,14 @@ class Mirror:
     def _ask(self, client: Client, url: URL, expected: int) -> "Task":
         """Return size, time and SHA-256 of the file at *url*, or None each.
 
-        By a GET for one byte: not every server answers HEAD.  The digest is
-        asked for where the file is small, if it has the *expected* size.
+        The digest is asked for where the file is small, if it has the
+        *expected* size.
         """
-        fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
-        if expected <= DIGEST_ASKED_MAX:
-            fields.append(WANT_DIGEST)
-        answer = yield from client.get(url, fields)
-        yield from answer.discard()
-        part = parse_content_range(answer.fields)
-        size = None
+        answer, size, digest = yield from version_of(
+            client, url, expected <= DIGEST_ASKED_MAX)
         if answer.status == 416:    # there is no first byte
             size = 0
-        elif part and answer.status == 206:
-            size = part.length
-        elif answer.status == 200:  # coded or not: it is saved as it is sent
-            size = answer.length
-        return (size, http_time(answer.fields.get("last-modified", "")),
-                parse_digest(answer.fields.get("repr-digest", "")))
+        return size, http_time(answer.fields.get("last-modified", "")), digest
 
 
 def is_name(text: str) -> bool:
