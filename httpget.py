@@ -1583,6 +1583,7 @@ def write_stderr(text: str) -> None:
 # reading a listing hold up all of them.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+NO_WAIT = None, 0, 0.0  # type: Wait
 
 
 def run(*tasks: "Task") -> "Any":
@@ -1591,98 +1592,63 @@ def run(*tasks: "Task") -> "Any":
     A Wait is (socket, READ or WRITE, deadline): the task goes on when the
     socket is ready, or has a socket.timeout thrown in at the deadline, a
     monotonic time.  Without a socket it goes on then.  What a task raises is
-    raised here, once the others are closed; KeyboardInterrupt is thrown into
-    all.
+    raised here, and the others are closed; KeyboardInterrupt is thrown into
+    the first.
     """
-    loop = Loop(tasks)
+    waits = OrderedDict.fromkeys(tasks, NO_WAIT)
+    result = None
     try:
-        while loop.waits:
-            loop.turn()
+        with selectors.DefaultSelector() as selector:
+            while waits:
+                for task, exc in due(selector, waits):
+                    old = waits.pop(task)
+                    try:
+                        waits[task] = (task.throw(exc) if exc
+                                       else task.send(None))
+                    except StopIteration as stop:
+                        if task is tasks[0]:
+                            result = stop.value
+                    watch(selector, task, old, waits.get(task, NO_WAIT))
     except KeyboardInterrupt as interrupt:
-        loop.interrupt(interrupt)
+        tasks[0].throw(interrupt)
         raise
     finally:
-        loop.close()
-    return loop.results.get(tasks[0])
-
-
-class Loop:
-    """The tasks that run() runs.
-
-    waits    what each waits for; those that have ended are gone
-    results  what those that have ended returned
-    """
-
-    def __init__(self, tasks: "Sequence[Task]") -> None:
-        self.selector = selectors.DefaultSelector()
-        self.waits = OrderedDict()  # type: OrderedDict[Task, Wait]
-        self.results = {}  # type: Dict[Task, Any]
-        self.watched = {}  # type: Dict[Task, Tuple[socket.socket, int]]
-        for task in tasks:
-            self.waits[task] = None, 0, 0.0
-
-    def turn(self) -> None:
-        """Wait until a task can go on, and let all that can do so."""
-        deadline = min(deadline for _, _, deadline in self.waits.values())
-        # It knows no wait without end, nor of many years.
-        ready = self.selector.select(
-            min(max(0, deadline - time.monotonic()), TIMEOUT_MAX))
-        going = [key.data for key, _ in ready]
-        now = time.monotonic()
-        for task, (sock, _, deadline) in list(self.waits.items()):
-            if task in going or deadline <= now and not sock:
-                self.resume(task, None)
-            elif deadline <= now:
-                self.resume(task, socket.timeout("timed out"))
-
-    def resume(self, task: "Task", exc: "Optional[BaseException]") -> None:
-        """Let *task* go on until it waits again, or ends."""
-        try:
-            wait = task.throw(exc) if exc else task.send(None)
-        except StopIteration as stop:
-            self.results[task] = stop.value
-            wait = None
-        if wait:
-            self.waits[task] = wait
-        else:
-            del self.waits[task]
-        self.watch(task, wait)
-
-    def watch(self, task: "Task", wait: "Optional[Wait]") -> None:
-        """Let the selector look for what *task* waits for.
-
-        What it waits for again stays registered: most of the time nothing
-        is to be done.
-        """
-        old = self.watched.get(task)
-        new = (wait[0], wait[1]) if wait and wait[0] else None
-        if new == old:
-            return
-        if old:
-            self.selector.unregister(old[0])
-            del self.watched[task]
-        if new:
-            self.selector.register(new[0], new[1], task)
-            self.watched[task] = new
-
-    def interrupt(self, exc: KeyboardInterrupt) -> None:
-        """Throw *exc* into all tasks; raise what the first makes of it."""
-        first = None  # type: Optional[Failure]
-        for task in list(self.waits):
-            try:
-                task.throw(exc)
-            except (KeyboardInterrupt, StopIteration):
-                pass
-            except Failure as failure:
-                first = first or failure
-        if first:
-            raise first
-
-    def close(self) -> None:
-        """Close what is left of the tasks."""
-        for task in list(self.waits):
+        for task in waits:
             task.close()
-        self.selector.close()
+    return result
+
+
+def due(selector: selectors.BaseSelector, waits: "Dict[Task, Wait]"
+        ) -> "Iterator[Tuple[Task, Optional[Exception]]]":
+    """Yield each of the tasks that can go on, and what to throw into it.
+
+    There may be none yet.
+    """
+    deadline = min(deadline for _, _, deadline in waits.values())
+    # It knows no wait without end, nor of many years.
+    events = selector.select(min(max(0, deadline - time.monotonic()),
+                                 TIMEOUT_MAX))
+    ready = [key.data for key, _ in events]
+    now = time.monotonic()
+    for task, (sock, _, deadline) in list(waits.items()):
+        if task in ready or deadline <= now and not sock:
+            yield task, None
+        elif deadline <= now:
+            yield task, socket.timeout("timed out")
+
+
+def watch(selector: selectors.BaseSelector, task: "Task", old: "Wait",
+          new: "Wait") -> None:
+    """Let *selector* look for what *task* waits for now.
+
+    What it waits for again stays registered: most of the time nothing is to
+    be done.
+    """
+    if new[:2] != old[:2]:
+        if old[0]:
+            selector.unregister(old[0])
+        if new[0]:
+            selector.register(new[0], new[1], task)
 
 
 def pause(seconds: float) -> "Task":
