@@ -76,9 +76,8 @@ The way of one file
     drives; see Tasks.
 
 Map of the sections
-    Limits and vocabulary, Target, Request, Response head, Body length,
-    Body decoders, What is there already, File names, Listings,
-    Display
+    Limits and vocabulary, Target, Request, Response head, Chunks and
+    gzip, What is there already, File names, Listings, Display
     - up to here pure: no socket, no file, no clock -
     Report, Tasks, Connection, Exchange, Output, Transfer,
     Copying a folder, Command line
@@ -166,7 +165,7 @@ GZIP = 31               # zlib's word for gzip's head and the largest window
 
 # What body_length returns besides a number of bytes.
 CHUNKED = -1
-UNTIL_CLOSE = -2
+UNTIL_CLOSE = 2**60     # more than a Content-Length has
 
 # The fields that are shown without -v.
 MAIN_FIELDS = (b"content-type", b"content-length", b"last-modified", b"etag",
@@ -554,30 +553,23 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
-class Head:
-    """The head of a response."""
+class Head(namedtuple("Head", "status reason fields lines")):
+    """The head of a response.
 
-    __slots__ = ("fields", "lines", "reason", "status")
+    status  100 to 999
+    reason  "" where there is none
+    fields  by names in lower case
+    lines   as received, the status line first
+    """
 
-    def __init__(self, status: int, reason: str, fields: "Dict[str, str]",
-                 lines: "List[bytes]") -> None:
-        self.status = status    # 100 to 999
-        self.reason = reason    # "" where there is none
-        self.fields = fields    # by names in lower case
-        self.lines = lines      # as received, the status line first
-
-    @property
-    def interim(self) -> bool:
-        """Whether the final response is still to come (1xx)."""
-        return self.status < 200
+    __slots__ = ()
 
     @property
     def success(self) -> bool:
         """Whether the content is what was asked for (2xx)."""
-        return 200 <= self.status < 300
+        return self.status in range(200, 300)
 
     @property
     def persistent(self) -> bool:
@@ -589,47 +581,24 @@ class Head:
         return "close" not in options
 
 
-def head_length(data: "Union[bytes, bytearray]", searched: int) -> int:
-    """Return how many bytes of *data* are the head, or 0 for not yet known.
-
-    The empty line at its end is counted.  The first *searched* bytes were
-    looked at before, so a head that drips in costs no more than any other.
-    Raise ResponseError for what will never be a head: no HTTP/1.x, a line
-    that ends in a bare LF, more than HEAD_MAX bytes.
-    Source: RFC 9112, 2.1 and 2.2.
-
-    >>> head_length(b"HTTP/1.1 204 \\r\\n\\r\\nmore", 0)
-    17
-    >>> head_length(b"HTTP/1.1 204 \\r\\n\\r", 0)
-    0
-    """
-    start = bytes(data[:GARBAGE_SHOWN_MAX])
-    if not (start.startswith(HTTP_1) or HTTP_1.startswith(start)):
+def check_start(data: bytes) -> None:
+    """Raise ResponseError when a response of HTTP/1 does not begin so."""
+    if not (data.startswith(HTTP_1) or HTTP_1.startswith(data)):
         raise ResponseError("the answer is not HTTP/1, it begins with '%s'"
-                            % shown(start))
-    end = data.find(b"\r\n\r\n", max(0, searched - 3))
-    stop = len(data) if end < 0 else end + 4
-    if BARE_LF.search(data, searched, stop):
-        raise ResponseError("malformed response: a line of its head does not"
-                            " end with CR LF")
-    if stop > HEAD_MAX:
-        raise ResponseError("the response head is longer than %d bytes"
-                            % HEAD_MAX)
-    return 0 if end < 0 else stop
+                            % shown(data[:GARBAGE_SHOWN_MAX]))
 
 
-def parse_head(data: bytes) -> Head:
-    """Return the Head in *data*, which ends with the empty line.
+def parse_head(lines: "List[bytes]") -> Head:
+    """Return the Head in *lines*; raise ResponseError when it is malformed.
 
-    Raise ResponseError when it is malformed.  Source: RFC 9112, 4 and 5.
+    Source: RFC 9112, 4 and 5.
     """
-    lines = data[:-4].split(b"\r\n")
+    check_start(lines[0])
     match = STATUS_LINE.fullmatch(lines[0])
     if not match:
         raise malformed("status line", lines[0])
     reason = (match.group(2) or b"").decode("latin-1")
-    fields = parse_fields(lines[1:])
-    return Head(int(match.group(1)), reason, fields, lines)
+    return Head(int(match.group(1)), reason, parse_fields(lines[1:]), lines)
 
 
 def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
@@ -657,8 +626,6 @@ def malformed(what: str, data: bytes) -> Failure:
     return ResponseError("malformed response: bad %s '%s'%s" % (
         what, shown(data[:GARBAGE_SHOWN_MAX]), more))
 
-
-# ---- Body length ------------------------------------------------------------
 
 def body_length(status: int, fields: "Dict[str, str]") -> int:
     """Return the length of a response's body: bytes, CHUNKED or UNTIL_CLOSE.
@@ -692,181 +659,52 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     return int(value)
 
 
-# ---- Body decoders ----------------------------------------------------------
-
-class PlainDecoder:
-    """Takes the content out of a body without a transfer coding.
-
-    *length* is in bytes; None means until the connection closes.  A decoder
-    is fed bytes, in pieces of any size, until it is `done`.
-    """
-
-    def __init__(self, length: "Optional[int]") -> None:
-        self.length = length
-        self.count = 0          # bytes of content so far
-        self.done = length == 0
-        self.excess = False     # whether bytes came after the end
-
-    def decode(self, data: memoryview) -> "Block":
-        """Return the content in *data*; what is beyond its end is left."""
-        if self.length is not None:
-            self.excess = len(data) > self.length - self.count
-            data = data[:self.length - self.count]
-        self.count += len(data)
-        self.done = self.count == self.length
-        return data
-
-    def close(self) -> bool:
-        """Take note that the connection was closed; return self.done."""
-        self.done = self.done or self.length is None
-        return self.done
-
-
-# What a ChunkedDecoder waits for.
-SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
+# ---- Chunks and gzip --------------------------------------------------------
 
 # chunk-size [ chunk-ext ]; RFC 9112, 7.1.  Extensions are skipped.
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[\t ]*(?:;[^\x00-\x08\x0a-\x1f"
                         rb"\x7f]*)?" % CHUNK_DIGITS)
+# The end of a chunk, and the size of another one that is not the last.
+NEXT_CHUNK = re.compile(rb"\r\n(?!0+[\t \r])([0-9A-Fa-f]{1,%d})[\t ]*\r\n"
+                        % CHUNK_DIGITS)
 
 
-class ChunkedDecoder:
-    """Takes the content out of a chunked body.  Source: RFC 9112, 7.1.
-
-    Trailer fields are checked and dropped.
-
-    >>> decoder = ChunkedDecoder()
-    >>> decoder.decode(b"5;x=y\\r\\nhello\\r\\n0\\r\\n\\r\\n"), decoder.done
-    (b'hello', True)
-    """
-
-    length = None   # nobody knows it beforehand
-
-    def __init__(self) -> None:
-        self.count = 0          # bytes of content so far
-        self.state = SIZE
-        self.excess = False     # whether bytes came after the end
-        self.left = 0           # bytes of this chunk still to come
-        self.line = b""         # the beginning of a line
-        self.room = {SIZE: CHUNK_LINE_MAX, DATA_END: 2,
-                     TRAILER: TRAILERS_MAX}     # bytes that a line may have
-
-    @property
-    def done(self) -> bool:
-        """Whether the last chunk and the trailers have been read."""
-        return self.state == DONE
-
-    def decode(self, data: "Block") -> bytes:
-        """Return the content in *data*; what is beyond its end is left.
-
-        Raise ResponseError when the chunks are malformed.
-        """
-        data = bytes(data)
-        content = []
-        start = 0
-        while start < len(data) and self.state != DONE:
-            if self.state == DATA:
-                piece = data[start:start + self.left]
-                content.append(piece)
-                start += len(piece)
-                self.left -= len(piece)
-                if not self.left:
-                    self.state = DATA_END
-            else:
-                start = self._read_line(data, start)
-        self.excess = start < len(data)
-        block = b"".join(content)
-        self.count += len(block)
-        return block
-
-    def close(self) -> bool:
-        """Take note that the connection was closed; return self.done."""
-        return self.done
-
-    def _read_line(self, data: bytes, start: int) -> int:
-        """Take a line, or the beginning of one; return where it stops."""
-        end = data.find(b"\n", start)
-        stop = len(data) if end < 0 else end + 1
-        room = self.room[self.state]
-        # Checked before joining, so that drips do not add up beyond it.
-        if len(self.line) + stop - start > room:
-            raise malformed("chunk", self.line + data[start:start + room])
-        self.line += data[start:stop]
-        if end >= 0:
-            line, self.line = self.line, b""
-            if not line.endswith(b"\r\n"):
-                raise malformed("line among the chunks", line)
-            self._take_line(line[:-2])
-        return stop
-
-    def _take_line(self, line: bytes) -> None:
-        """Do what the whole *line*, without its CR LF, says."""
-        if self.state == SIZE:
-            match = CHUNK_SIZE.fullmatch(line)
-            if not match:
-                raise malformed("chunk size", line)
-            self.left = int(match.group(1), 16)
-            self.state = DATA if self.left else TRAILER
-        elif self.state == DATA_END:    # its room is for an empty line only
-            self.state = SIZE
-        elif line:
-            parse_fields([line])
-            self.room[TRAILER] -= len(line) + 2
-        else:
-            self.state = DONE
-
-
-def make_decoder(length: int) -> "Union[PlainDecoder, ChunkedDecoder]":
-    """Return the decoder for *length*, which body_length returned."""
-    if length == CHUNKED:
-        return ChunkedDecoder()
-    return PlainDecoder(None if length == UNTIL_CLOSE else length)
-
-
-class GzipDecoder:
+class Gunzip:
     """Takes the content out of gzip (RFC 9110, 8.4.1.3; RFC 1952)."""
 
     def __init__(self) -> None:
         import zlib
-        self._zlib = zlib
-        self._unpacker = zlib.decompressobj(GZIP)
-        self._held = b""        # fed, but not yet decoded
-        self._fed = 0           # bytes that came in, and that went out
-        self._count = 0
+        self.zlib = zlib
+        self.member = zlib.decompressobj(GZIP)
+        self.fed = self.count = 0       # bytes that came in, and went out
 
-    def feed(self, data: "Block") -> None:
-        """Take *data*; more() then gives the content."""
-        self._fed += len(data)
-        self._held += bytes(data)
+    def decode(self, data: "Block") -> "Iterator[bytes]":
+        """Yield the content of *data*, which is b"" at the end.
 
-    def more(self) -> bytes:
-        """Return some of the content, b"" where more is to be fed first.
-
-        Raise ResponseError when it is malformed, or grows beyond measure.
+        Raise ResponseError when it is malformed, or grows beyond measure,
+        and BrokenOff when that was not all of it.
         """
-        block = b""
-        while not block:
-            if self._unpacker.eof and self._held:   # another member follows
-                self._unpacker = self._zlib.decompressobj(GZIP)
+        at_end = not data
+        self.fed += len(data)
+        block = b"?"
+        while data or block:
+            if self.member.eof and data:        # another member follows
+                self.member = self.zlib.decompressobj(GZIP)
             try:
-                block = self._unpacker.decompress(self._held, EXPANDED_BLOCK)
-            except self._zlib.error:
+                block = self.member.decompress(data, EXPANDED_BLOCK)
+            except self.zlib.error:
                 raise ResponseError("malformed response: bad gzip coding",
                                     "--raw saves it as it is")
-            self._held = (self._unpacker.unused_data if self._unpacker.eof
-                          else self._unpacker.unconsumed_tail)
-            if not self._held:
-                break
-        self._count += len(block)
-        if self._count > max(EXPANSION_FREE, EXPANSION_MAX * self._fed):
-            raise ResponseError("the content expands to more than %d times"
-                                " what was sent" % EXPANSION_MAX,
-                                "--raw saves it as it is")
-        return block
-
-    def end(self) -> None:
-        """All was fed: raise BrokenOff unless that was all of it."""
-        if self._fed and not self._unpacker.eof:
+            data = (self.member.unused_data if self.member.eof
+                    else self.member.unconsumed_tail)
+            self.count += len(block)
+            if self.count > max(EXPANSION_FREE, EXPANSION_MAX * self.fed):
+                raise ResponseError("the content expands to more than %d times"
+                                    " what was sent" % EXPANSION_MAX,
+                                    "--raw saves it as it is")
+            if block:
+                yield block
+        if at_end and self.fed and not self.member.eof:
             raise BrokenOff("the response broke off in its gzip coding",
                             TRY_AGAIN)
 
@@ -1488,7 +1326,7 @@ class Report:
         if self.verbose:
             for line in head.lines:
                 self.note("< " + shown(line))
-        elif not (head.interim or self.aside):
+        elif head.status >= 200 and not self.aside:
             self.note(shown(head.lines[0]))
             for line in head.lines[1:]:
                 if line.partition(b":")[0].lower() in MAIN_FIELDS:
@@ -1658,10 +1496,6 @@ def pause(seconds: float) -> "Task":
 
 # ---- Connection -------------------------------------------------------------
 
-class ConnectionLost(Exception):
-    """The connection stalled or broke; the text says how."""
-
-
 class Connection:
     """A connection to a server, and what has been read from it."""
 
@@ -1670,11 +1504,15 @@ class Connection:
         self.sock = sock
         self.origin = origin    # see URL.origin
         self.timeout = timeout  # seconds, see Settings
+        # The monotonic time at which all waits end.  None: each has a timeout
+        # of its own; a record of TLS, of up to 16 KiB, may need several.
+        self.deadline = None  # type: Optional[float]
         self.heard = False      # whether any byte has come since a request
-        self.stalled = False    # whether one was waited for in vain
         self.taken = 0          # bytes read since others had their turn
-        self.buffer = memoryview(bytearray(RECEIVE_SIZE))
-        self.pending = self.buffer[:0]      # read, but not yet taken
+        # What has been read but not taken is from start to stop.
+        self.data = bytearray(RECEIVE_SIZE)
+        self.view = memoryview(self.data)
+        self.start = self.stop = 0
 
     def close(self) -> None:
         """Close the connection."""
@@ -1682,21 +1520,30 @@ class Connection:
 
     def has_input(self) -> bool:
         """Return whether something came that nobody asked for, or its end."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.sock, READ)
-            return bool(selector.select(0))
+        try:
+            # Not by a method of TLS, which cannot peek.
+            socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def reason(self, exc: OSError) -> str:
+        """Return what *exc*, of this connection, means to the user."""
+        if isinstance(exc, socket.timeout):
+            return "waited %g s in vain (--timeout)" % self.timeout
+        return reason_of(exc)
 
     def due(self) -> float:
         """Return the monotonic time until which something must happen."""
         return time.monotonic() + self.timeout
 
-    def when_ready(self, deadline: "Optional[float]", event: int,
-                   call: "Callable[..., Any]", *args: object) -> "Task":
+    def when_ready(self, event: int, call: "Callable[..., Any]",
+                   *args: object) -> "Task":
         """Return call(*args), as soon as it need not wait for the socket.
 
-        Raise OSError, or socket.timeout where that is not before *deadline*.
-        With None each wait for the socket has a timeout of its own: a record
-        of TLS, of up to 16 KiB, may need several.
+        Raise OSError, or socket.timeout where that takes too long.
         """
         while True:
             try:
@@ -1705,82 +1552,93 @@ class Connection:
                 awaited = event_of(exc, event)
                 if not awaited:
                     raise
-            yield self.sock, awaited, deadline or self.due()
+            yield self.sock, awaited, self.deadline or self.due()
 
     def send(self, data: bytes) -> "Task":
-        """Send all of *data*, or raise ConnectionLost."""
+        """Send all of *data*, a request; raise OSError."""
         self.heard = False
-        try:
-            while data:
-                count = yield from self.when_ready(None, WRITE,
-                                                   self.sock.send, data)
-                data = data[count:]
-        except OSError as exc:
-            raise ConnectionLost("could not send the request: %s"
-                                 % self._lost(exc))
+        self.deadline = None
+        while data:
+            count = yield from self.when_ready(WRITE, self.sock.send, data)
+            data = data[count:]
 
-    def receive(self, deadline: "Optional[float]") -> "Task":
-        """Return the next bytes, which stay valid until the next call.
-
-        Nothing means that the server closed the connection.  Raise
-        ConnectionLost when it breaks, or nothing comes before *deadline*; see
-        when_ready().
-        """
-        if self.pending:
-            data, self.pending = self.pending, self.buffer[:0]
-            return data
+    def fill(self, may_end: bool = False) -> "Task":
+        """Read more; raise OSError, also at the end, unless it *may_end*."""
         if self.taken >= TURN_SIZE:     # one that is always ready never waits
             self.taken = 0
             yield from pause(0)
-        try:
-            count = yield from self.when_ready(
-                deadline, READ, self.sock.recv_into, self.buffer)
-        except OSError as exc:
-            raise self._lost(exc)
+        if self.start == self.stop:
+            self.start = self.stop = 0
+        elif self.stop == RECEIVE_SIZE:     # the beginning of a line
+            rest = bytes(self.view[self.start:])
+            self.start, self.stop = 0, len(rest)
+            self.view[:self.stop] = rest
+        count = yield from self.when_ready(READ, self.sock.recv_into,
+                                           self.view[self.stop:])
+        if not count and not may_end:
+            raise ConnectionError("the server closed the connection")
         self.heard = self.heard or count > 0
         self.taken += count
-        return self.buffer[:count]
+        self.stop += count
 
-    def _lost(self, exc: OSError) -> ConnectionLost:
-        self.stalled = isinstance(exc, socket.timeout)
-        return ConnectionLost(
-            "waited %g s in vain (--timeout)" % self.timeout if self.stalled
-            else reason_of(exc))
+    def take(self, limit: int) -> memoryview:
+        """Return what was read, of at most *limit* bytes; see block()."""
+        start = self.start
+        self.start = min(start + limit, self.stop)
+        return self.view[start:self.start]
 
-    def receive_head(self, patience: "Callable[[], Task]") -> "Task":
-        """Return the next head, with the empty line at its end.
+    def block(self, limit: int, may_end: bool = False) -> "Task":
+        """Return the next bytes, at most *limit*; b"" is the end: see fill().
 
-        All of it must come within one timeout after its first bytes: those
-        that drip would add up to hours.  Raise ConnectError when no byte
-        comes, ResponseError when it breaks off or cannot be a head.  After
-        each timeout without a byte *patience*, a task, tells whether to wait
-        for another.
+        They stay valid until more is read.
         """
-        data = bytearray()
-        length = 0
-        deadline = None  # type: Optional[float]
-        while not length:
-            try:
-                block = yield from self.receive(deadline)
-            except ConnectionLost as exc:
-                if self.stalled and not data and (yield from patience()):
-                    continue
-                raise self._no_head(str(exc))
-            if not block:
-                raise self._no_head("the server closed the connection")
-            if not data:
-                deadline = self.due()
-            searched = len(data)
-            data += block
-            length = head_length(data, searched)
-        self.pending = memoryview(bytes(data[length:]))
-        return bytes(data[:length])
+        if self.start == self.stop:
+            yield from self.fill(may_end)
+        return self.take(limit)
 
-    def _no_head(self, reason: str) -> Failure:
-        if self.heard:
-            return BrokenOff("the response broke off in its head: %s" % reason,
-                             TRY_AGAIN)
-        return ConnectError("no response: %s" % reason, IS_IT_A_SERVER)
+    def line(self, limit: int, what: str) -> "Task":
+        """Return the next line, of *what*, without its CR LF.
+
+        Raise OSError, or ResponseError for another end, or none within
+        *limit* bytes, which are fewer than RECEIVE_SIZE.
+        """
+        searched = 0
+        while True:
+            end = 1 + self.data.find(b"\n", self.start + searched, self.stop)
+            searched = (end or self.stop) - self.start
+            if searched > limit:
+                raise ResponseError("malformed response: its %s is too long"
+                                    % what)
+            if end:
+                break
+            yield from self.fill()
+        line = bytes(self.take(searched))
+        if not line.endswith(b"\r\n"):
+            raise ResponseError("malformed response: a line of its %s does not"
+                                " end with CR LF" % what)
+        return line[:-2]
+
+    def lines(self, limit: int, what: str) -> "Task":
+        """Return the lines before an empty one, of *limit* bytes together."""
+        lines = []
+        line = yield from self.line(limit, what)
+        while line:
+            lines.append(line)
+            limit -= len(line) + 2
+            line = yield from self.line(limit, what)
+        return lines
+
+    def head(self) -> "Task":
+        """Return the next Head, whose first bytes are there.
+
+        All of it must come within one timeout: drips would add up to hours.
+        Raise OSError, or ResponseError when it is malformed.
+        """
+        check_start(bytes(self.view[self.start:self.stop]))
+        self.deadline = self.due()
+        lines = yield from self.lines(HEAD_MAX, "head")
+        self.deadline = None
+        return parse_head(lines)
 
 
 def event_of(exc: OSError, event: int) -> int:
@@ -1855,9 +1713,9 @@ def start_tls(connection: Connection, host: str,
         connection.sock, server_hostname=host.partition("%")[0],
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
     connection.sock = sock
+    connection.deadline = connection.due()
     try:
-        yield from connection.when_ready(connection.due(), READ,
-                                         sock.do_handshake)
+        yield from connection.when_ready(READ, sock.do_handshake)
     except OSError:     # among them CertificateError, from Python 3.7 on
         raise
     except ValueError as exc:   # what that was in 3.6
@@ -1944,8 +1802,7 @@ class Client:
         self.trusted = url.origin
         self.allowed = allowed
         self._idle = None  # type: Optional[Connection]
-        self._patient_until = 0.0   # a monotonic time; see _is_alive()
-        self._waits = False         # whether the user was told so
+        self._patient_until = 0.0   # a monotonic time; see _await_head()
 
     def get(self, url: URL, fields: "Fields",
             aside: bool = False) -> "Task":
@@ -1958,7 +1815,6 @@ class Client:
         self.report.aside = aside
         patient = aside and WANT_DIGEST in fields
         self._patient_until = time.monotonic() + DIGEST_WAIT if patient else 0
-        self._waits = False
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields)
             if response.status not in REDIRECTS or (
@@ -1978,12 +1834,13 @@ class Client:
             connection, kept = yield from self._connection(url)
             try:
                 return (yield from self._exchange(connection, url, request))
-            except Failure as exc:
+            except OSError as exc:
                 connection.close()
                 # What was kept the server may close at any time, even as the
                 # request is on its way.  The next one is new.
-                if exc.status != 3 or not kept or connection.stalled:
-                    raise
+                if connection.heard or not kept or isinstance(
+                        exc, socket.timeout):
+                    raise no_head(connection, exc)
             except BaseException:
                 connection.close()
                 raise
@@ -2013,36 +1870,45 @@ class Client:
                   request: bytes) -> "Task":
         """Send *request*; return the Response, after the interim ones."""
         self.report.request(request)
-        try:
-            yield from connection.send(request)
-        except ConnectionLost as exc:
-            raise ConnectError(str(exc), IS_IT_A_SERVER)
+        yield from connection.send(request)
         for _ in range(INTERIM_MAX + 1):
-            head = parse_head((yield from connection.receive_head(
-                lambda: self._is_alive(connection, url))))
+            yield from self._await_head(connection, url)
+            head = yield from connection.head()
             self.report.head(head)
-            if not head.interim:
+            if head.status >= 200:
                 return Response(self, connection, url, head)
             if head.status == 101:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
         raise ResponseError("more than %d interim responses" % INTERIM_MAX)
 
-    def _is_alive(self, connection: Connection, url: URL) -> "Task":
-        """Return whether to wait on for what was asked for on *connection*.
+    def _await_head(self, connection: Connection, url: URL) -> "Task":
+        """Wait for the first bytes of a head, or raise OSError.
 
-        Only for a digest, which may take minutes to make.  One byte that
-        comes on a second connection shows that the server is there.  Raise
-        ConnectError when it is not, or took too long.
+        For those that come with a digest, which may take minutes to make, as
+        long as the server is alive.
         """
-        if not self._patient_until:
-            return False
+        waited = False
+        while connection.start == connection.stop:
+            try:
+                yield from connection.fill()
+            except socket.timeout:
+                if not self._patient_until:
+                    raise
+                if not waited:
+                    self.report.note("Waiting for the server's digest")
+                waited = True
+                yield from self._check_alive(connection, url)
+
+    def _check_alive(self, connection: Connection, url: URL) -> "Task":
+        """Raise ConnectError unless to wait on for a digest makes sense.
+
+        One byte that comes on a second connection shows that the server is
+        there.
+        """
         if time.monotonic() >= self._patient_until:
             raise ConnectError("no digest from the server within %d s"
-                           % DIGEST_WAIT)
-        if not self._waits:
-            self.report.note("Waiting for the server's digest")
-        self._waits = True
+                               % DIGEST_WAIT)
         other = Client(self.settings, Report(quiet=True), url)
         other.trusted = self.trusted
         try:
@@ -2052,10 +1918,9 @@ class Client:
         except Failure as exc:
             if not connection.has_input():      # or it was busy with this
                 raise ConnectError("the server does not answer any more: %s"
-                               % exc.args[0])
+                                   % exc.args[0])
         finally:
             other.close()
-        return True
 
     def keep(self, connection: Connection) -> None:
         """Take back *connection*, for the next request."""
@@ -2075,7 +1940,9 @@ class Response:
     status, reason, fields   as in Head
     url                      where it came from, after redirects
     length                   bytes of the body, None where nobody knows
+    count                    bytes of it that have come
     coded                    the content coding it came in, "" for none
+    as_sent                  whether the content is given in that coding
     """
 
     def __init__(self, client: Client, connection: Connection, url: URL,
@@ -2084,28 +1951,33 @@ class Response:
         self.connection = connection
         self.url = url
         self.head = head
-        self.status = head.status
-        self.reason = head.reason
-        self.fields = head.fields
-        self.decoder = make_decoder(body_length(head.status, head.fields))
-        self.length = self.decoder.length
-        coding = head.fields.get("content-encoding", "").strip().lower()
+        self.status, self.reason, self.fields, _ = head
+        self.framing = body_length(self.status, self.fields)
+        self.length = self.framing if (
+            0 <= self.framing < UNTIL_CLOSE) else None
+        self.count = 0
+        # Bytes that come without more framing; with CHUNKED, of a chunk.
+        self.left = max(0, self.framing)
+        coding = self.fields.get("content-encoding", "").strip().lower()
         self.coded = "" if coding == "identity" else coding
-        self.coding = None  # type: Optional[GzipDecoder]
-        if coding in ("gzip", "x-gzip"):
-            self.coding = GzipDecoder()
-        self._unknown = self.coded not in ("", "gzip", "x-gzip")
-        if client.settings.raw:
-            self.take_as_sent()
-        self._ended = False
+        self.as_sent = client.settings.raw
+        self._gunzip = None  # type: Optional[Gunzip]
+        self._content = iter(())  # type: Iterator[bytes]
+        self._ended = False     # whether all of the body has come
         self._failure = None  # type: Optional[Failure]
-        if self.decoder.done:
+        if self.length == 0:
             self._end()
 
     @property
-    def count(self) -> int:
-        """How many bytes of the body have come."""
-        return self.decoder.count
+    def decoded(self) -> bool:
+        """Whether the content is given without its coding."""
+        return self.coded != "" and not self.as_sent
+
+    def check_coding(self) -> None:
+        """Raise ResponseError for a content coding that cannot be decoded."""
+        if self.decoded and self.coded not in ("gzip", "x-gzip"):
+            raise ResponseError("unknown content coding '%s'" % printable(
+                self.fields["content-encoding"]), "--raw saves it as it is")
 
     def read(self) -> "Task":
         """Return the next block of the content, b"" at its end.
@@ -2114,31 +1986,25 @@ class Response:
         the content is malformed, or BrokenOff, with the number of bytes so
         far, when it ends too early.
         """
-        self.check_coding()
-        while True:
-            if self.coding:
-                content = self.coding.more()
-                if content:
-                    return content
-            if self._ended:
-                if self.coding:
-                    self.coding.end()
-                return b""
-            block = yield from self._read_body()
-            if self.coding:
-                self.coding.feed(block)
-            elif block:
-                return block
-
-    def take_as_sent(self) -> None:
-        """Do not decode the content, whatever its coding."""
-        self.coding, self._unknown = None, False
-
-    def check_coding(self) -> None:
-        """Raise ResponseError for a content coding that cannot be decoded."""
-        if self._unknown:
-            raise ResponseError("unknown content coding '%s'" % printable(
-                self.fields["content-encoding"]), "--raw saves it as it is")
+        if self._failure:   # it is no end, however often one asks
+            raise self._failure
+        try:
+            self.check_coding()
+            return (yield from (self._decode() if self.decoded
+                                else self._receive()))
+        except OSError as exc:
+            failure = BrokenOff("the response broke off after %d%s bytes: %s"
+                                % (self.count, "" if self.length is None
+                                   else " of %d" % self.length,
+                                   self.connection.reason(exc)), TRY_AGAIN)
+        except Failure as exc:
+            failure = exc
+        except BaseException:
+            self.close()
+            raise
+        self._failure = failure
+        self.close()
+        raise failure
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
@@ -2154,60 +2020,89 @@ class Response:
             block = yield from self.read()
         return True
 
-    def _read_body(self, deadline: "Optional[float]" = None) -> "Task":
-        """Return the next block of the body, b"" where it only ended.
+    def _decode(self) -> "Task":
+        """Return the next block of content in gzip, b"" at its end."""
+        self._gunzip = self._gunzip or Gunzip()
+        content = next(self._content, b"")
+        while not content:
+            block = yield from self._receive()
+            self._content = self._gunzip.decode(block)
+            content = next(self._content, b"")
+            if not block:
+                break
+        return content
 
-        For *deadline* see Connection.when_ready().
+    def _receive(self) -> "Task":
+        """Return the next block of the body, b"" at its end.
+
+        Raise OSError, or ResponseError where it is malformed.
         """
-        decoder = self.decoder
-        if self._failure:   # it is no end, however often one asks
-            raise self._failure
-        try:
-            data = yield from self.connection.receive(deadline)
-            block = decoder.decode(data) if data else b""
-            if not data and not decoder.close():
-                raise ConnectionLost("the server closed the connection")
-        except ConnectionLost as exc:
-            self.connection.close()
-            total = "" if self.length is None else " of %d" % self.length
-            self._failure = BrokenOff(
-                "the response broke off after %d%s bytes: %s" % (
-                    self.count, total, exc), TRY_AGAIN)
-            raise self._failure
-        except Failure as exc:
-            self.connection.close()
-            self._failure = exc
-            raise
-        except BaseException:
-            self.close()
-            raise
-        if decoder.done:
+        if self._ended:
+            return b""
+        if self.framing == CHUNKED:
+            block = yield from self._receive_chunks()
+        else:
+            block = yield from self.connection.block(
+                self.left, self.framing == UNTIL_CLOSE)
+            self.left -= len(block)
+        self.count += len(block)
+        if not block or self.count == self.length:
             self._end()
         return block
 
+    def _receive_chunks(self) -> "Task":
+        """Return the content of one or more chunks, b"" after the last.
+
+        Trailer fields are checked and dropped.  Source: RFC 9112, 7.1.
+        """
+        connection = self.connection
+        if not self.left:
+            if self.count:      # the end of the last one
+                yield from connection.line(2, "chunk")
+            line = yield from connection.line(CHUNK_LINE_MAX, "chunk size")
+            match = CHUNK_SIZE.fullmatch(line)
+            if not match:
+                raise malformed("chunk size", line)
+            self.left = int(match.group(1), 16)
+        if not self.left:
+            parse_fields((yield from connection.lines(TRAILERS_MAX,
+                                                      "trailer")))
+            return b""
+        content = [bytes((yield from connection.block(self.left)))]
+        self.left -= len(content[0])
+        while not self.left:    # small ones, as far as they are there
+            match = NEXT_CHUNK.match(connection.data, connection.start,
+                                     connection.stop)
+            if not match:
+                break
+            connection.start = match.end()
+            self.left = int(match.group(1), 16)
+            content.append(bytes(connection.take(self.left)))
+            self.left -= len(content[-1])
+        return b"".join(content)
+
     def _end(self) -> None:
-        """All of the body is read: leave the connection to the next."""
+        """All of the body has come: leave the connection to the next."""
         self._ended = True
-        delimited = self.length is not None or self.head.fields.get(
-            "transfer-encoding")
-        if (delimited and self.head.persistent and not self.decoder.excess
-                and not self.connection.pending):
-            self.client.keep(self.connection)
+        connection = self.connection
+        if (self.framing != UNTIL_CLOSE and self.head.persistent
+                and connection.start == connection.stop):
+            self.client.keep(connection)
         else:
-            self.connection.close()
+            connection.close()
 
     def discard(self) -> "Task":
         """Read what is left, if that is little; else close the connection."""
-        seconds = min(DISCARD_WAIT, self.connection.timeout)
-        deadline = time.monotonic() + seconds
-        while not self._ended:
-            if self.count > DISCARD_MAX or (self.length or 0) > DISCARD_MAX:
-                self.close()
-                return
-            try:
-                yield from self._read_body(deadline)
-            except Failure:
-                return
+        self.connection.deadline = time.monotonic() + min(
+            DISCARD_WAIT, self.connection.timeout)
+        try:
+            while not self._ended and max(
+                    self.count, self.length or 0) <= DISCARD_MAX:
+                yield from self._receive()
+        except (OSError, Failure):
+            pass
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Read no more of it."""
@@ -2283,6 +2178,15 @@ def version_of(client: Client, url: URL, digest: bool) -> "Task":
         length = part.length    # 416: there is no first byte
     return Version(answer, length,
                    parse_digest(answer.fields.get("repr-digest", "")))
+
+
+def no_head(connection: Connection, exc: OSError) -> Failure:
+    """Return the error that says that no head came on *connection*."""
+    reason = connection.reason(exc)
+    if connection.heard:
+        return BrokenOff("the response broke off in its head: %s" % reason,
+                         TRY_AGAIN)
+    return ConnectError("no response: %s" % reason, IS_IT_A_SERVER)
 
 
 def basic(name: str, password: str) -> str:
@@ -2906,14 +2810,14 @@ class Transfer:
     def _plan(self, response: Response, asked: int) -> Plan:
         """Return the Plan for *response*; a file gets it as it was sent."""
         if self.output.is_file:
-            response.take_as_sent()
+            response.as_sent = True
         response.check_coding()
         if self.wanted:
             return Plan(RESTART, 0, self._selected(response))
         output = self.output
         same = output.source in ("", source_of(response))
         return plan(response.status, response.fields, response.length,
-                    response.coding is not None,
+                    response.decoded,
                     Have(output.written, asked,
                          output.validator if same else "", output.length))
 
@@ -2927,7 +2831,7 @@ class Transfer:
                 % printable(self.output.name))
         elif not self.wanted:
             source = source_of(response)
-            if not response.coding:
+            if not response.decoded:
                 validator = strong_validator(response.fields)
         self.output.restart()
         self.output.remember(validator, planned.expected, source)
@@ -2942,7 +2846,7 @@ class Transfer:
         if response.status != 206:
             raise ResponseError("the server does not send ranges of this")
         part = parse_content_range(response.fields)
-        if (not part or part.first < 0 or response.coding
+        if (not part or part.first < 0 or response.decoded
                 or not is_selected(self.wanted, *part)
                 or response.length not in (None, part.size)):
             raise other_part(response.fields)
@@ -3007,7 +2911,7 @@ class Transfer:
             return ""
         digest = None
         why = ""
-        if not response.coding:
+        if not response.decoded:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
@@ -3050,12 +2954,12 @@ class Transfer:
             raise BrokenOff("the response broke off after %d of %d bytes"
                             " without a sign" % (written, length), TRY_AGAIN)
         # Gzip made on the way out has an ETag of its own; this is not coded.
-        names = ["last-modified"] if response.coding else [
+        names = ["last-modified"] if response.decoded else [
             "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
         if (length != written or not all(same)
-                or not response.coding and answer.coded != response.coded):
+                or not response.decoded and answer.coded != response.coded):
             raise NotProved("it is another version by now")
         return digest if same else None     # else nobody knows
 
