@@ -1735,33 +1735,19 @@ def reason_of(exc: OSError) -> str:
 # ---- Exchange ---------------------------------------------------------------
 
 class Settings:
-    """How requests are made: what holds for all of them.
+    """How requests are made: what holds for all of them."""
 
-    timeout   seconds to connect, for a head, and between bytes; None for
-              no limit
-    family    of addresses, 0 for any
-    fields    (name, value) pairs for every request
-    user      (name, password), or None
-    cafile    certificates to trust in place of the system's
-    insecure  trust any certificate
-    raw       take content as it is, without content coding
-    delays    seconds to wait after each break in a row; the last one stays
-    """
+    timeout = TIMEOUT       # seconds to connect, for a head, between bytes
+    family = 0              # of addresses; 0 is any
+    fields = ()  # type: Sequence[Tuple[str, str]] # names, values
+    user = None  # type: Optional[Tuple[str, str]] # name, password
+    cafile = None  # type: Optional[str] # in place of the system's
+    insecure = False        # whether to trust any certificate
+    raw = False             # whether to take content as it is coded
+    delays = RETRY_DELAYS  # type: Sequence[float] # after each break
 
-    def __init__(self, timeout: "Optional[float]" = TIMEOUT, family: int = 0,
-                 fields: "Sequence[Tuple[str, str]]" = (),
-                 user: "Optional[Tuple[str, str]]" = None,
-                 cafile: "Optional[str]" = None, insecure: bool = False,
-                 raw: bool = False,
-                 delays: "Sequence[float]" = RETRY_DELAYS) -> None:
-        self.delays = delays
-        self.timeout = float("inf") if timeout is None else timeout
-        self.family = family
-        self.fields = fields
-        self.user = user
-        self.cafile = cafile
-        self.insecure = insecure
-        self.raw = raw
+    def __init__(self, **settings: "Any") -> None:
+        self.__dict__.update(settings)
         self._context = None  # type: Optional[ssl.SSLContext]
 
     def tls_context(self) -> "ssl.SSLContext":
@@ -1790,17 +1776,16 @@ class Settings:
 class Client:
     """Makes requests, one after another, and keeps a connection for the next.
 
-    report is told of what happens.  Credentials are for the origin of *url*
+    report is told of what happens.  Credentials are for the *trusted* origin
     alone.  A redirect is followed where *allowed* says so.
     """
 
-    def __init__(self, settings: Settings, report: Report, url: URL,
-                 allowed: "Callable[[URL], bool]" = lambda _: True
-                 ) -> None:
+    def __init__(self, settings: Settings, report: Report,
+                 trusted: "Tuple[str, str, int]") -> None:
         self.settings = settings
         self.report = report
-        self.trusted = url.origin
-        self.allowed = allowed
+        self.trusted = trusted
+        self.allowed = lambda _: True  # type: Callable[[URL], bool]
         self._idle = None  # type: Optional[Connection]
         self._patient_until = 0.0   # a monotonic time; see _await_head()
 
@@ -1909,8 +1894,7 @@ class Client:
         if time.monotonic() >= self._patient_until:
             raise ConnectError("no digest from the server within %d s"
                                % DIGEST_WAIT)
-        other = Client(self.settings, Report(quiet=True), url)
-        other.trusted = self.trusted
+        other = Client(self.settings, Report(quiet=True), self.trusted)
         try:
             response = yield from other._get_once(
                 url, [("Range", "bytes=0-0")])
@@ -2144,8 +2128,10 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     for name, value in fields:
         checked_field("%s: %s" % (name, value))
     where = parse_url(url)
-    client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
-                    Report(quiet=True), where)
+    settings = Settings(
+        timeout=float("inf") if timeout is None else timeout, fields=fields,
+        user=user, cafile=cafile, insecure=insecure, raw=raw)
+    client = Client(settings, Report(quiet=True), where.origin)
     try:
         response = run(client.get(where, []))  # type: Response
     except BaseException:   # what a redirect came by was kept
@@ -3107,8 +3093,7 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.settings, Report(quiet=True), self.url)
-        client.trusted = self.trusted
+        client = Client(self.settings, Report(quiet=True), self.trusted)
         try:
             while self.jobs or self.busy:
                 if not self.jobs:
@@ -3742,9 +3727,11 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     user = None
     if options.auth:
         user = options.auth, password_of(options.auth)
-    settings = Settings(options.timeout, options.family, options.fields, user,
-                        options.cafile, options.insecure, options.raw, delays)
-    client = Client(settings, report, options.urls[0][1])
+    settings = Settings(
+        timeout=options.timeout, family=options.family, fields=options.fields,
+        user=user, cafile=options.cafile, insecure=options.insecure,
+        raw=options.raw, delays=delays)
+    client = Client(settings, report, options.urls[0][1].origin)
     status = 0
     try:
         for word, url in options.urls:
