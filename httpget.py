@@ -1294,12 +1294,6 @@ class Report:
         self._shown = 0         # characters of the progress line
         # When it is to be shown again; what is quick needs none.
         self._due = time.monotonic() + PROGRESS_WAIT
-        self.begin(0)
-
-    def begin(self, count: int) -> None:
-        """A transfer begins, with *count* bytes that are there."""
-        self._began = time.monotonic()
-        self._before = count
 
     def connected(self, url: URL, sock: socket.socket) -> None:
         """Say where the connection goes, and from where."""
@@ -1332,46 +1326,24 @@ class Report:
                 if line.partition(b":")[0].lower() in MAIN_FIELDS:
                     self.note(shown(line))
 
-    def redirected(self, url: URL) -> None:
-        """Say where a redirect leads."""
-        self.note("Redirected to %s" % printable(str(url)))
-
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that a transfer goes on after a break."""
         self.note("%s; going on in %g s" % (exc.args[0], delay))
 
-    def error_content(self, data: bytes, note: str) -> None:
-        """Show the beginning of an error's content."""
-        text = data.decode("utf-8", "backslashreplace")
-        for line in (safe_text(text).rstrip("\n"), note):
-            if line:
-                self.note(line)
-
-    def progress(self, count: int, length: "Optional[int]") -> None:
-        """Show on the terminal how far a transfer is."""
-        if self._is_due():
-            self._line(progress_text(count, length, count - self._before,
-                                     time.monotonic() - self._began))
-
-    def copied(self, fetched: int, unchanged: int, count: int) -> None:
-        """Show on the terminal how far the copying of a folder is."""
-        if self._is_due():
-            self._line("%s, %s; %d unchanged" % (
-                counted(fetched, "file"), size_text(count), unchanged))
-
-    def _is_due(self) -> bool:
-        return self.bar and time.monotonic() >= self._due
-
-    def _line(self, text: str) -> None:
-        self._due = time.monotonic() + PROGRESS_WAIT
+    def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
+        """Show text(*values) on the terminal, if it is time for that."""
+        now = time.monotonic()
+        if not self.bar or now < self._due:
+            return
+        self._due = now + PROGRESS_WAIT
         try:
             columns = os.get_terminal_size(STDERR).columns
         except OSError:
             columns = 0
         # What went on in the next line would stay there.
-        text = text[:(columns or COLUMNS) - 1]
-        write_stderr("\r" + text.ljust(self._shown))
-        self._shown = len(text)
+        line = text(*values)[:(columns or COLUMNS) - 1]
+        write_stderr("\r" + line.ljust(self._shown))
+        self._shown = len(line)
 
     def clear(self) -> None:
         """Take the progress off the terminal."""
@@ -1809,7 +1781,7 @@ class Client:
             url = redirected(url, response.fields["location"])
             if not self.allowed(url):
                 raise StatusError("it leads out of the folder, to %s" % url)
-            self.report.redirected(url)
+            self.report.note("Redirected to %s" % printable(str(url)))
         raise StatusError("more than %d redirects" % REDIRECTS_MAX)
 
     def _get_once(self, url: URL, fields: "Fields") -> "Task":
@@ -2681,6 +2653,7 @@ class Transfer:
         self.hasher = None if wanted else hashlib.sha256()
         self.response = None  # type: Optional[Response]
         self.fetched = 0
+        self.started = 0.0      # when it began to come
 
     def run(self) -> "Task":
         """Write the content; return what is to be said of it.
@@ -2691,7 +2664,7 @@ class Transfer:
             for block in self.output.blocks():
                 if self.hasher:
                     update(self.hasher, block)
-            self.client.report.begin(self.output.written)
+            self.started = time.monotonic()
             proof = yield from self._fetch()
             assert self.response
             self.output.finish(self.response.fields.get("last-modified", ""))
@@ -2822,7 +2795,6 @@ class Transfer:
         self.output.restart()
         self.output.remember(validator, planned.expected, source)
         self.hasher = None if self.wanted else hashlib.sha256()
-        self.client.report.begin(0)
 
     def _selected(self, response: Response) -> int:
         """Return how many bytes the 206 for the wanted range has.
@@ -2858,8 +2830,9 @@ class Transfer:
                 self.fetched += len(block)
                 if self.hasher:
                     update(self.hasher, block)
-                self.client.report.progress(self.output.written,
-                                            self.output.length)
+                self.client.report.progress(
+                    progress_text, self.output.written, self.output.length,
+                    self.fetched, time.monotonic() - self.started)
             block = yield from response.read()
         if count < 0 or expected is not None and count < expected:
             raise BrokenOff("the response broke off after %d bytes: it was"
@@ -3025,7 +2998,10 @@ def show_error(report: Report, response: Response) -> "Task":
             note = "(and more)"
     except Failure as exc:      # the status is the news, not this
         note = "(%s)" % exc
-    report.error_content(bytes(data[:ERROR_SHOWN_MAX]), note)
+    text = data[:ERROR_SHOWN_MAX].decode("utf-8", "backslashreplace")
+    for line in (safe_text(text).rstrip("\n"), note):
+        if line:
+            report.note(line)
 
 
 # ---- Copying a folder -------------------------------------------------------
@@ -3104,9 +3080,14 @@ class Mirror:
                     yield from self._do(client, self.jobs.pop())
                 finally:
                     self.busy -= 1
-                self.report.copied(self.fetched, self.unchanged, self.bytes)
+                self.report.progress(self._so_far)
         finally:
             client.close()
+
+    def _so_far(self) -> str:
+        return "%s, %s; %d unchanged" % (
+            counted(self.fetched, "file"), size_text(self.bytes),
+            self.unchanged)
 
     def _do(self, client: Client, job: "Job") -> "Task":
         """Do *job*, or note why it could not be done."""
