@@ -1486,6 +1486,7 @@ class Connection:
         self.view = memoryview(self.data)
         self.start = self.stop = 0
 
+        self.idle = False       # whether it is left for another request
     def close(self) -> None:
         """Close the connection."""
         self.sock.close()
@@ -1528,7 +1529,7 @@ class Connection:
 
     def send(self, data: bytes) -> "Task":
         """Send all of *data*, a request; raise OSError."""
-        self.heard = False
+        self.heard = self.idle = False
         self.deadline = None
         while data:
             count = yield from self.when_ready(WRITE, self.sock.send, data)
@@ -1758,7 +1759,7 @@ class Client:
         self.report = report
         self.trusted = trusted
         self.allowed = lambda _: True  # type: Callable[[URL], bool]
-        self._idle = None  # type: Optional[Connection]
+        self._last = None  # type: Optional[Connection]
         self._patient_until = 0.0   # a monotonic time; see _await_head()
 
     def get(self, url: URL, fields: "Fields",
@@ -1814,14 +1815,14 @@ class Client:
 
     def _connection(self, url: URL) -> "Task":
         """Return a connection for *url*, and whether it was kept."""
-        connection, self._idle = self._idle, None
-        if connection:
-            if connection.origin == url.origin and not connection.has_input():
-                return connection, True
-            connection.close()
-        connection = yield from connect(url, self.settings)
-        self.report.connected(url, connection.sock)
-        return connection, False
+        last = self._last
+        if (last and last.idle and last.origin == url.origin
+                and not last.has_input()):
+            return last, True
+        self.close()
+        self._last = yield from connect(url, self.settings)
+        self.report.connected(url, self._last.sock)
+        return self._last, False
 
     def _exchange(self, connection: Connection, url: URL,
                   request: bytes) -> "Task":
@@ -1833,7 +1834,7 @@ class Client:
             head = yield from connection.head()
             self.report.head(head)
             if head.status >= 200:
-                return Response(self, connection, url, head)
+                return Response(connection, url, head, self.settings.raw)
             if head.status == 101:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
@@ -1878,16 +1879,10 @@ class Client:
         finally:
             other.close()
 
-    def keep(self, connection: Connection) -> None:
-        """Take back *connection*, for the next request."""
-        self.close()
-        self._idle = connection
-
     def close(self) -> None:
-        """Close the connection that waits for another request."""
-        if self._idle:
-            self._idle.close()
-            self._idle = None
+        """Close the connection."""
+        if self._last:
+            self._last.close()
 
 
 class Response:
@@ -1901,9 +1896,8 @@ class Response:
     as_sent                  whether the content is given in that coding
     """
 
-    def __init__(self, client: Client, connection: Connection, url: URL,
-                 head: Head) -> None:
-        self.client = client
+    def __init__(self, connection: Connection, url: URL, head: Head,
+                 as_sent: bool) -> None:
         self.connection = connection
         self.url = url
         self.head = head
@@ -1916,7 +1910,7 @@ class Response:
         self.left = max(0, self.framing)
         coding = self.fields.get("content-encoding", "").strip().lower()
         self.coded = "" if coding == "identity" else coding
-        self.as_sent = client.settings.raw
+        self.as_sent = as_sent
         self._gunzip = None  # type: Optional[Gunzip]
         self._content = iter(())  # type: Iterator[bytes]
         self._ended = False     # whether all of the body has come
@@ -2040,12 +2034,11 @@ class Response:
     def _end(self) -> None:
         """All of the body has come: leave the connection to the next."""
         self._ended = True
-        connection = self.connection
-        if (self.framing != UNTIL_CLOSE and self.head.persistent
-                and connection.start == connection.stop):
-            self.client.keep(connection)
-        else:
-            connection.close()
+        self.connection.idle = (
+            self.framing != UNTIL_CLOSE and self.head.persistent
+            and self.connection.start == self.connection.stop)
+        if not self.connection.idle:
+            self.connection.close()
 
     def discard(self) -> "Task":
         """Read what is left, if that is little; else close the connection."""
@@ -2074,7 +2067,7 @@ class Response:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-        self.client.close()
+        self.connection.close()
 
     def __iter__(self) -> "Iterator[bytes]":
         block = run(self.read())
