@@ -1468,6 +1468,13 @@ def pause(seconds: float) -> "Task":
 
 # ---- Connection -------------------------------------------------------------
 
+# Errors that say what to wait for, 0 for what is to be done: TLS may have to
+# read where it is to write, and the other way round.  By name, for ssl is
+# loaded only where it is needed.
+NOT_READY = {"BlockingIOError": 0, "SSLWantReadError": READ,
+             "SSLWantWriteError": WRITE}
+
+
 class Connection:
     """A connection to a server, and what has been read from it."""
 
@@ -1479,6 +1486,7 @@ class Connection:
         # The monotonic time at which all waits end.  None: each has a timeout
         # of its own; a record of TLS, of up to 16 KiB, may need several.
         self.deadline = None  # type: Optional[float]
+        self.idle = False       # whether it is left for another request
         self.heard = False      # whether any byte has come since a request
         self.taken = 0          # bytes read since others had their turn
         # What has been read but not taken is from start to stop.
@@ -1486,7 +1494,6 @@ class Connection:
         self.view = memoryview(self.data)
         self.start = self.stop = 0
 
-        self.idle = False       # whether it is left for another request
     def close(self) -> None:
         """Close the connection."""
         self.sock.close()
@@ -1522,10 +1529,10 @@ class Connection:
             try:
                 return call(*args)
             except OSError as exc:
-                awaited = event_of(exc, event)
-                if not awaited:
+                awaited = NOT_READY.get(type(exc).__name__)
+                if awaited is None:
                     raise
-            yield self.sock, awaited, self.deadline or self.due()
+            yield self.sock, awaited or event, self.deadline or self.due()
 
     def send(self, data: bytes) -> "Task":
         """Send all of *data*, a request; raise OSError."""
@@ -1614,22 +1621,6 @@ class Connection:
         return parse_head(lines)
 
 
-def event_of(exc: OSError, event: int) -> int:
-    """Return what to wait for after *exc*: 0 for nothing, it is an error.
-
-    *event* is what a plain socket waits for.  TLS may have to read where it
-    is to write, and the other way round.
-    """
-    if isinstance(exc, BlockingIOError):
-        return event
-    ssl = sys.modules.get("ssl")    # loaded only where it is needed
-    if ssl and isinstance(exc, ssl.SSLWantReadError):
-        return READ
-    if ssl and isinstance(exc, ssl.SSLWantWriteError):
-        return WRITE
-    return 0
-
-
 def connect(url: URL, settings: "Settings") -> "Task":
     """Return a Connection to the first address of *url* that accepts.
 
@@ -1643,40 +1634,39 @@ def connect(url: URL, settings: "Settings") -> "Task":
         raise ConnectError("no address for host '%s': %s" % (
             url.host, reason_of(exc)), "check the name")
     failures = []
-    for family, kind, protocol, _, address in found:
+    for address in found:
         try:
-            sock = socket.socket(family, kind, protocol)
-        except OSError as exc:      # a family that this system lacks
-            failures.append("%s: %s" % (address[0], reason_of(exc)))
-            continue
-        connection = Connection(sock, url.origin, settings.timeout)
-        try:
-            sock.setblocking(False)
-            yield from connect_to(connection, address)
-            if url.scheme == "https":
-                yield from start_tls(connection, url.host, settings)
-            return connection
+            return (yield from open_connection(address, url, settings))
         except OSError as exc:
-            failures.append("%s: %s" % (address[0], reason_of(exc)))
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
+            failures.append("%s: %s" % (address[4][0], reason_of(exc)))
     raise ConnectError("could not connect to %s port %d (%s)" % (
         url.host, url.port, ", ".join(failures)),
         "is the server running there?")
 
 
-def connect_to(connection: Connection, address: "Any") -> "Task":
-    """Connect the socket of *connection* to *address*, or raise OSError."""
-    sock = connection.sock
+def open_connection(found: "Any", url: URL, settings: "Settings") -> "Task":
+    """Return a Connection to an address that getaddrinfo() has *found*.
+
+    Raise OSError, also for a family that this system lacks.
+    """
+    family, kind, protocol, _, address = found
+    sock = socket.socket(family, kind, protocol)
+    connection = Connection(sock, url.origin, settings.timeout)
     try:
-        sock.connect(address)
-    except BlockingIOError:
-        yield sock, WRITE, connection.due()
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
+        sock.setblocking(False)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            yield sock, WRITE, connection.due()
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+        if url.scheme == "https":
+            yield from start_tls(connection, url.host, settings)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def start_tls(connection: Connection, host: str,
@@ -1747,7 +1737,7 @@ class Settings:
 
 
 class Client:
-    """Makes requests, one after another, and keeps a connection for the next.
+    """Makes requests, one after another, over one connection if it can.
 
     report is told of what happens.  Credentials are for the *trusted* origin
     alone.  A redirect is followed where *allowed* says so.
@@ -3701,10 +3691,7 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     user = None
     if options.auth:
         user = options.auth, password_of(options.auth)
-    settings = Settings(
-        timeout=options.timeout, family=options.family, fields=options.fields,
-        user=user, cafile=options.cafile, insecure=options.insecure,
-        raw=options.raw, delays=delays)
+    settings = Settings(user=user, delays=delays, **vars(options))
     client = Client(settings, report, options.urls[0][1].origin)
     status = 0
     try:
