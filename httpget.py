@@ -76,10 +76,10 @@ The way of one file
     drives; see Tasks.
 
 Map of the sections
-    Limits and vocabulary, Target, Request, Response head, Chunks and
-    gzip, What is there already, File names, Listings, Display
+    Limits and vocabulary, Target, Request, Response head,
+    What is there already, File names, Listings, Display
     - up to here pure: no socket, no file, no clock -
-    Report, Tasks, Connection, Exchange, Output, Transfer,
+    Report, Tasks, Connection, Body, Exchange, Output, Transfer,
     Copying a folder, Command line
 """
 
@@ -657,56 +657,6 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     if values or not re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
         raise malformed("Content-Length", length.encode("latin-1"))
     return int(value)
-
-
-# ---- Chunks and gzip --------------------------------------------------------
-
-# chunk-size [ chunk-ext ]; RFC 9112, 7.1.  Extensions are skipped.
-CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[\t ]*(?:;[^\x00-\x08\x0a-\x1f"
-                        rb"\x7f]*)?" % CHUNK_DIGITS)
-# The end of a chunk, and the size of another one that is not the last.
-NEXT_CHUNK = re.compile(rb"\r\n(?!0+[\t \r])([0-9A-Fa-f]{1,%d})[\t ]*\r\n"
-                        % CHUNK_DIGITS)
-
-
-class Gunzip:
-    """Takes the content out of gzip (RFC 9110, 8.4.1.3; RFC 1952)."""
-
-    def __init__(self) -> None:
-        import zlib
-        self.zlib = zlib
-        self.member = zlib.decompressobj(GZIP)
-        self.fed = self.count = 0       # bytes that came in, and went out
-
-    def decode(self, data: "Block") -> "Iterator[bytes]":
-        """Yield the content of *data*, which is b"" at the end.
-
-        Raise ResponseError when it is malformed, or grows beyond measure,
-        and BrokenOff when that was not all of it.
-        """
-        at_end = not data
-        self.fed += len(data)
-        block = b"?"
-        while data or block:
-            if self.member.eof and data:        # another member follows
-                self.member = self.zlib.decompressobj(GZIP)
-            try:
-                block = self.member.decompress(data, EXPANDED_BLOCK)
-            except self.zlib.error:
-                raise ResponseError("malformed response: bad gzip coding",
-                                    "--raw saves it as it is")
-            data = (self.member.unused_data if self.member.eof
-                    else self.member.unconsumed_tail)
-            self.count += len(block)
-            if self.count > max(EXPANSION_FREE, EXPANSION_MAX * self.fed):
-                raise ResponseError("the content expands to more than %d times"
-                                    " what was sent" % EXPANSION_MAX,
-                                    "--raw saves it as it is")
-            if block:
-                yield block
-        if at_end and self.fed and not self.member.eof:
-            raise BrokenOff("the response broke off in its gzip coding",
-                            TRY_AGAIN)
 
 
 # ---- What is there already --------------------------------------------------
@@ -1695,6 +1645,96 @@ def reason_of(exc: OSError) -> str:
     return exc.strerror or str(exc) or type(exc).__name__
 
 
+# ---- Body -------------------------------------------------------------------
+
+# What takes the content out of a body is a generator: of blocks that stay
+# valid until the next, and, where it has to wait between them, of Waits.
+
+# chunk-size [ chunk-ext ]; RFC 9112, 7.1.  Extensions are skipped.
+CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[\t ]*(?:;[^\x00-\x08\x0a-\x1f"
+                        rb"\x7f]*)?" % CHUNK_DIGITS)
+# The end of a chunk, and the size of another one that is not the last.
+NEXT_CHUNK = re.compile(rb"\r\n(?!0+[\t \r])([0-9A-Fa-f]{1,%d})[\t ]*\r\n"
+                        % CHUNK_DIGITS)
+
+
+def read_plain(connection: Connection, length: int) -> "Iterator[Any]":
+    """Yield *length* bytes, or UNTIL_CLOSE; raise OSError without them."""
+    may_end = length == UNTIL_CLOSE
+    while length:
+        block = yield from connection.block(length, may_end)
+        if not block:
+            return
+        length -= len(block)
+        yield block
+
+
+def read_chunks(connection: Connection) -> "Iterator[Any]":
+    """Yield the content of chunks; drop their trailer (RFC 9112, 7.1).
+
+    Raise OSError where they break off, ResponseError for malformed ones.
+    """
+    while True:
+        line = yield from connection.line(CHUNK_LINE_MAX, "chunk size")
+        match = CHUNK_SIZE.fullmatch(line)
+        if not match:
+            raise malformed("chunk size", line)
+        left = int(match.group(1), 16)
+        if not left:
+            break
+        while left:
+            content = [bytes((yield from connection.block(left)))]
+            left -= len(content[0])
+            while not left:     # small ones behind it that are there already
+                match = NEXT_CHUNK.match(connection.data, connection.start,
+                                         connection.stop)
+                if not match:
+                    break
+                connection.start = match.end()
+                left = int(match.group(1), 16)
+                content.append(bytes(connection.take(left)))
+                left -= len(content[-1])
+            yield b"".join(content)
+        yield from connection.line(2, "chunk")
+    parse_fields((yield from connection.lines(TRAILERS_MAX, "trailer")))
+
+
+def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
+    """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952).
+
+    Raise ResponseError when it is malformed, or grows beyond measure, and
+    BrokenOff when it is not whole.
+    """
+    import zlib
+    advice = "--raw saves it as it is"
+    member = zlib.decompressobj(GZIP)
+    fed = count = 0
+    for data in blocks:
+        if isinstance(data, tuple):     # a Wait
+            yield data
+            continue
+        fed += len(data)
+        block = b""
+        while data or block:
+            if member.eof and data:     # another member follows
+                member = zlib.decompressobj(GZIP)
+            try:
+                block = member.decompress(data, EXPANDED_BLOCK)
+            except zlib.error:
+                raise ResponseError("malformed response: bad gzip coding",
+                                    advice)
+            data = (member.unused_data if member.eof
+                    else member.unconsumed_tail)
+            count += len(block)
+            if count > max(EXPANSION_FREE, EXPANSION_MAX * fed):
+                raise ResponseError("the content expands to more than %d times"
+                                    " what was sent" % EXPANSION_MAX, advice)
+            if block:
+                yield block
+    if fed and not member.eof:
+        raise BrokenOff("the response broke off in its gzip coding", TRY_AGAIN)
+
+
 # ---- Exchange ---------------------------------------------------------------
 
 class Settings:
@@ -1892,21 +1932,16 @@ class Response:
         self.url = url
         self.head = head
         self.status, self.reason, self.fields, _ = head
-        self.framing = body_length(self.status, self.fields)
-        self.length = self.framing if (
-            0 <= self.framing < UNTIL_CLOSE) else None
+        length = body_length(self.status, self.fields)
+        self.length = length if 0 <= length < UNTIL_CLOSE else None
         self.count = 0
-        # Bytes that come without more framing; with CHUNKED, of a chunk.
-        self.left = max(0, self.framing)
         coding = self.fields.get("content-encoding", "").strip().lower()
         self.coded = "" if coding == "identity" else coding
         self.as_sent = as_sent
-        self._gunzip = None  # type: Optional[Gunzip]
-        self._content = iter(())  # type: Iterator[bytes]
+        self._body = self._receive(length)
+        self._content = None  # type: Optional[Iterator[Any]]
         self._ended = False     # whether all of the body has come
         self._failure = None  # type: Optional[Failure]
-        if self.length == 0:
-            self._end()
 
     @property
     def decoded(self) -> bool:
@@ -1930,8 +1965,14 @@ class Response:
             raise self._failure
         try:
             self.check_coding()
-            return (yield from (self._decode() if self.decoded
-                                else self._receive()))
+            if not self._content:
+                self._content = (gunzip(self._body) if self.decoded
+                                 else self._body)
+            for block in self._content:
+                if not isinstance(block, tuple):
+                    return block
+                yield block     # a Wait
+            return b""
         except OSError as exc:
             failure = BrokenOff("the response broke off after %d%s bytes: %s"
                                 % (self.count, "" if self.length is None
@@ -1960,84 +2001,31 @@ class Response:
             block = yield from self.read()
         return True
 
-    def _decode(self) -> "Task":
-        """Return the next block of content in gzip, b"" at its end."""
-        self._gunzip = self._gunzip or Gunzip()
-        content = next(self._content, b"")
-        while not content:
-            block = yield from self._receive()
-            self._content = self._gunzip.decode(block)
-            content = next(self._content, b"")
-            if not block:
-                break
-        return content
-
-    def _receive(self) -> "Task":
-        """Return the next block of the body, b"" at its end.
-
-        Raise OSError, or ResponseError where it is malformed.
-        """
-        if self._ended:
-            return b""
-        if self.framing == CHUNKED:
-            block = yield from self._receive_chunks()
-        else:
-            block = yield from self.connection.block(
-                self.left, self.framing == UNTIL_CLOSE)
-            self.left -= len(block)
-        self.count += len(block)
-        if not block or self.count == self.length:
-            self._end()
-        return block
-
-    def _receive_chunks(self) -> "Task":
-        """Return the content of one or more chunks, b"" after the last.
-
-        Trailer fields are checked and dropped.  Source: RFC 9112, 7.1.
-        """
+    def _receive(self, length: int) -> "Iterator[Any]":
+        """Yield the blocks of the body, whose *length* body_length() told."""
         connection = self.connection
-        if not self.left:
-            if self.count:      # the end of the last one
-                yield from connection.line(2, "chunk")
-            line = yield from connection.line(CHUNK_LINE_MAX, "chunk size")
-            match = CHUNK_SIZE.fullmatch(line)
-            if not match:
-                raise malformed("chunk size", line)
-            self.left = int(match.group(1), 16)
-        if not self.left:
-            parse_fields((yield from connection.lines(TRAILERS_MAX,
-                                                      "trailer")))
-            return b""
-        content = [bytes((yield from connection.block(self.left)))]
-        self.left -= len(content[0])
-        while not self.left:    # small ones, as far as they are there
-            match = NEXT_CHUNK.match(connection.data, connection.start,
-                                     connection.stop)
-            if not match:
-                break
-            connection.start = match.end()
-            self.left = int(match.group(1), 16)
-            content.append(bytes(connection.take(self.left)))
-            self.left -= len(content[-1])
-        return b"".join(content)
-
-    def _end(self) -> None:
-        """All of the body has come: leave the connection to the next."""
+        for block in (read_chunks(connection) if length == CHUNKED
+                      else read_plain(connection, length)):
+            if not isinstance(block, tuple):
+                self.count += len(block)
+            yield block
         self._ended = True
-        self.connection.idle = (
-            self.framing != UNTIL_CLOSE and self.head.persistent
-            and self.connection.start == self.connection.stop)
-        if not self.connection.idle:
-            self.connection.close()
+        connection.idle = (length != UNTIL_CLOSE and self.head.persistent
+                           and connection.start == connection.stop)
+        if not connection.idle:
+            connection.close()
 
     def discard(self) -> "Task":
         """Read what is left, if that is little; else close the connection."""
         self.connection.deadline = time.monotonic() + min(
             DISCARD_WAIT, self.connection.timeout)
         try:
-            while not self._ended and max(
-                    self.count, self.length or 0) <= DISCARD_MAX:
-                yield from self._receive()
+            if (self.length or 0) <= DISCARD_MAX:
+                for block in self._body:
+                    if isinstance(block, tuple):
+                        yield block
+                    elif self.count > DISCARD_MAX:
+                        break
         except (OSError, Failure):
             pass
         finally:
