@@ -1550,21 +1550,24 @@ class Connection:
 
     def lines(self, limit: int, what: str) -> "Task":
         """Return the lines before an empty one, of *limit* bytes together."""
-        lines = []
-        line = yield from self.line(limit, what)
-        while line:
+        lines = []  # type: List[bytes]
+        while True:
+            line = yield from self.line(limit, what)
+            if not line:
+                return lines
             lines.append(line)
             limit -= len(line) + 2
-            line = yield from self.line(limit, what)
-        return lines
 
     def head(self) -> "Task":
-        """Return the next Head, whose first bytes are there.
+        """Return the next Head.
 
-        All of it must come within one timeout: drips would add up to hours.
-        Raise OSError, or ResponseError when it is malformed.
+        After its first bytes all of it must come within one timeout: drips
+        would add up to hours.  Raise OSError, or ResponseError when it is
+        malformed.
         """
-        check_start(bytes(self.view[self.start:self.stop]))
+        if self.start == self.stop:
+            yield from self.fill()
+        check_start(bytes(self.view[self.start:self.stop][:GARBAGE_SHOWN_MAX]))
         self.deadline = self.due()
         lines = yield from self.lines(HEAD_MAX, "head")
         self.deadline = None
@@ -1790,7 +1793,7 @@ class Client:
         self.trusted = trusted
         self.allowed = lambda _: True  # type: Callable[[URL], bool]
         self._last = None  # type: Optional[Connection]
-        self._patient_until = 0.0   # a monotonic time; see _await_head()
+        self._patient_until = 0.0   # a monotonic time; see _await_digest()
 
     def get(self, url: URL, fields: "Fields",
             aside: bool = False) -> "Task":
@@ -1801,8 +1804,9 @@ class Client:
         Failure.
         """
         self.report.aside = aside
-        patient = aside and WANT_DIGEST in fields
-        self._patient_until = time.monotonic() + DIGEST_WAIT if patient else 0
+        self._patient_until = 0
+        if aside and WANT_DIGEST in fields:
+            self._patient_until = time.monotonic() + DIGEST_WAIT
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields)
             if response.status not in REDIRECTS or (
@@ -1824,11 +1828,15 @@ class Client:
                 return (yield from self._exchange(connection, url, request))
             except OSError as exc:
                 connection.close()
+                reason = connection.reason(exc)
+                if connection.heard:
+                    raise BrokenOff("the response broke off in its head: %s"
+                                    % reason, TRY_AGAIN)
                 # What was kept the server may close at any time, even as the
                 # request is on its way.  The next one is new.
-                if connection.heard or not kept or isinstance(
-                        exc, socket.timeout):
-                    raise no_head(connection, exc)
+                if not kept or isinstance(exc, socket.timeout):
+                    raise ConnectError("no response: %s" % reason,
+                                       IS_IT_A_SERVER)
             except BaseException:
                 connection.close()
                 raise
@@ -1860,7 +1868,8 @@ class Client:
         self.report.request(request)
         yield from connection.send(request)
         for _ in range(INTERIM_MAX + 1):
-            yield from self._await_head(connection, url)
+            if self._patient_until:
+                yield from self._await_digest(connection, url)
             head = yield from connection.head()
             self.report.head(head)
             if head.status >= 200:
@@ -1870,22 +1879,19 @@ class Client:
                                     " though nobody asked for it")
         raise ResponseError("more than %d interim responses" % INTERIM_MAX)
 
-    def _await_head(self, connection: Connection, url: URL) -> "Task":
-        """Wait for the first bytes of a head, or raise OSError.
+    def _await_digest(self, connection: Connection, url: URL) -> "Task":
+        """Wait for the first bytes of a head, as long as the server is alive.
 
-        For those that come with a digest, which may take minutes to make, as
-        long as the server is alive.
+        To make a digest may take minutes.
         """
-        waited = False
+        noted = False
         while connection.start == connection.stop:
             try:
                 yield from connection.fill()
             except socket.timeout:
-                if not self._patient_until:
-                    raise
-                if not waited:
+                if not noted:
                     self.report.note("Waiting for the server's digest")
-                waited = True
+                noted = True
                 yield from self._check_alive(connection, url)
 
     def _check_alive(self, connection: Connection, url: URL) -> "Task":
@@ -2064,9 +2070,10 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
         with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
             content = b"".join(response)
 
-    For the arguments see Settings.  Any status is returned, redirects are
-    followed.  Raise ValueError for what is no URL, Failure when there is no
-    proper response; so does the iteration.
+    For the arguments see Settings; without a *timeout* there is no limit.
+    Any status is returned, redirects are followed.  Raise ValueError for what
+    is no URL, and Failure, which has the program's exit status, when there is
+    no proper response; so does the iteration.
     """
     for name, value in fields:
         checked_field("%s: %s" % (name, value))
@@ -2107,15 +2114,6 @@ def version_of(client: Client, url: URL, digest: bool) -> "Task":
         length = part.length    # 416: there is no first byte
     return Version(answer, length,
                    parse_digest(answer.fields.get("repr-digest", "")))
-
-
-def no_head(connection: Connection, exc: OSError) -> Failure:
-    """Return the error that says that no head came on *connection*."""
-    reason = connection.reason(exc)
-    if connection.heard:
-        return BrokenOff("the response broke off in its head: %s" % reason,
-                         TRY_AGAIN)
-    return ConnectError("no response: %s" % reason, IS_IT_A_SERVER)
 
 
 def basic(name: str, password: str) -> str:
