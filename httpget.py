@@ -92,7 +92,7 @@ import stat
 import sys
 import time
 from collections import OrderedDict, namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 
@@ -1905,9 +1905,7 @@ class Client:
                                % DIGEST_WAIT)
         other = Client(self.settings, Report(quiet=True), self.trusted)
         try:
-            response = yield from other._get_once(
-                url, [("Range", "bytes=0-0")])
-            response.close()
+            yield from other._get_once(url, [("Range", "bytes=0-0")])
         except Failure as exc:
             if not connection.has_input():      # or it was busy with this
                 raise ConnectError("the server does not answer any more: %s"
@@ -1999,13 +1997,11 @@ class Response:
         It ends with the block that makes *data* longer than *limit* bytes.
         Raise ResponseError as read() does; what had come is in *data*.
         """
-        block = yield from self.read()
-        while block:
-            data += block
-            if len(data) > limit:
-                return False
+        while True:
             block = yield from self.read()
-        return True
+            data += block
+            if not block or len(data) > limit:
+                return not block
 
     def _receive(self, length: int) -> "Iterator[Any]":
         """Yield the blocks of the body, whose *length* body_length() told."""
@@ -2023,19 +2019,13 @@ class Response:
 
     def discard(self) -> "Task":
         """Read what is left, if that is little; else close the connection."""
-        self.connection.deadline = time.monotonic() + min(
-            DISCARD_WAIT, self.connection.timeout)
-        try:
-            if (self.length or 0) <= DISCARD_MAX:
-                for block in self._body:
-                    if isinstance(block, tuple):
-                        yield block
-                    elif self.count > DISCARD_MAX:
-                        break
-        except (OSError, Failure):
-            pass
-        finally:
-            self.close()
+        if (self.length or 0) <= DISCARD_MAX:
+            self.connection.deadline = time.monotonic() + min(
+                DISCARD_WAIT, self.connection.timeout)
+            self.as_sent = True
+            with suppress(Failure):
+                yield from self.read_into(bytearray(), DISCARD_MAX)
+        self.close()
 
     def close(self) -> None:
         """Read no more of it."""
