@@ -95,6 +95,7 @@ from collections import OrderedDict, namedtuple
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from types import SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
+    Settings = Union[Namespace, SimpleNamespace]    # see fetch()
     Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
 
 __version__ = "1.0"
@@ -1432,7 +1434,7 @@ class Connection:
                  origin: "Tuple[str, str, int]", timeout: float) -> None:
         self.sock = sock
         self.origin = origin    # see URL.origin
-        self.timeout = timeout  # seconds, see Settings
+        self.timeout = timeout  # seconds
         # The monotonic time at which all waits end.  None: each has a timeout
         # of its own; a record of TLS, of up to 16 KiB, may need several.
         self.deadline = None  # type: Optional[float]
@@ -1622,10 +1624,34 @@ def open_connection(found: "Any", url: URL, settings: "Settings") -> "Task":
     return connection
 
 
+def tls_context(settings: "Settings") -> "ssl.SSLContext":
+    """Return the context for all connections by TLS.
+
+    Raise ConnectError when the certificates cannot be read.
+    """
+    context = settings.context  # type: Optional[ssl.SSLContext]
+    if context is None:
+        try:
+            import ssl
+            context = ssl.create_default_context(cafile=settings.cafile)
+        except ImportError:
+            raise ConnectError("this Python has no TLS", "use http")
+        except OSError as exc:
+            raise ConnectError("could not read the certificates in %s: %s" % (
+                printable(str(settings.cafile)), reason_of(exc)))
+        # Python 3.8 to 3.10 take the end of a connection for that of TLS.
+        context.options &= ~IGNORE_UNEXPECTED_EOF
+        if settings.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        settings.context = context
+    return context
+
+
 def start_tls(connection: Connection, host: str,
               settings: "Settings") -> "Task":
     """Begin TLS on *connection*, or raise OSError."""
-    sock = settings.tls_context().wrap_socket(
+    sock = tls_context(settings).wrap_socket(
         connection.sock, server_hostname=host.partition("%")[0],
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
     connection.sock = sock
@@ -1740,53 +1766,15 @@ def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
 
 # ---- Exchange ---------------------------------------------------------------
 
-class Settings:
-    """How requests are made: what holds for all of them."""
-
-    timeout = TIMEOUT       # seconds to connect, for a head, between bytes
-    family = 0              # of addresses; 0 is any
-    fields = ()  # type: Sequence[Tuple[str, str]] # names, values
-    user = None  # type: Optional[Tuple[str, str]] # name, password
-    cafile = None  # type: Optional[str] # in place of the system's
-    insecure = False        # whether to trust any certificate
-    raw = False             # whether to take content as it is coded
-    delays = RETRY_DELAYS  # type: Sequence[float] # after each break
-
-    def __init__(self, **settings: "Any") -> None:
-        self.__dict__.update(settings)
-        self._context = None  # type: Optional[ssl.SSLContext]
-
-    def tls_context(self) -> "ssl.SSLContext":
-        """Return the context for all connections by TLS.
-
-        Raise ConnectError when the certificates cannot be read.
-        """
-        if self._context is None:
-            try:
-                import ssl
-                self._context = ssl.create_default_context(cafile=self.cafile)
-                # Python 3.8 to 3.10 take the end of a connection for TLS's.
-                self._context.options &= ~IGNORE_UNEXPECTED_EOF
-            except ImportError:
-                raise ConnectError("this Python has no TLS", "use http")
-            except OSError as exc:
-                raise ConnectError("could not read the certificates in %s: %s"
-                                   % (printable(str(self.cafile)),
-                                      reason_of(exc)))
-            if self.insecure:
-                self._context.check_hostname = False
-                self._context.verify_mode = ssl.CERT_NONE
-        return self._context
-
-
 class Client:
     """Makes requests, one after another, over one connection if it can.
 
-    report is told of what happens.  Credentials are for the *trusted* origin
-    alone.  A redirect is followed where *allowed* says so.
+    *settings* are as fetch() makes them.  *report* is told of what happens.
+    Credentials are for the *trusted* origin alone.  A redirect is followed
+    where *allowed* says so.
     """
 
-    def __init__(self, settings: Settings, report: Report,
+    def __init__(self, settings: "Settings", report: Report,
                  trusted: "Tuple[str, str, int]") -> None:
         self.settings = settings
         self.report = report
@@ -2060,17 +2048,22 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
         with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
             content = b"".join(response)
 
-    For the arguments see Settings; without a *timeout* there is no limit.
-    Any status is returned, redirects are followed.  Raise ValueError for what
-    is no URL, and Failure, which has the program's exit status, when there is
-    no proper response; so does the iteration.
+    *timeout*: seconds to connect, for a head, and between bytes; None is
+    without limit.  *fields*: (name, value) pairs for the request.  *user*:
+    (name, password).  *cafile*: certificates to trust in place of the
+    system's; *insecure*: trust any.  *raw*: content is not decoded.  Any
+    status is returned, redirects are followed.
+
+    Raise ValueError for what is no URL, and Failure, which has the program's
+    exit status, when there is no proper response; so does the iteration.
     """
     for name, value in fields:
         checked_field("%s: %s" % (name, value))
     where = parse_url(url)
-    settings = Settings(
-        timeout=float("inf") if timeout is None else timeout, fields=fields,
-        user=user, cafile=cafile, insecure=insecure, raw=raw)
+    settings = SimpleNamespace(
+        timeout=float("inf") if timeout is None else timeout, family=0,
+        fields=fields, user=user, cafile=cafile, insecure=insecure, raw=raw,
+        context=None)
     client = Client(settings, Report(quiet=True), where.origin)
     try:
         response = run(client.get(where, []))  # type: Response
@@ -3664,11 +3657,11 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     Raise Failure when the only file was not fetched, or none could be.
     """
     report = Report(options.verbose, options.quiet)
-    user = None
+    options.delays = delays
+    options.user = options.context = None
     if options.auth:
-        user = options.auth, password_of(options.auth)
-    settings = Settings(user=user, delays=delays, **vars(options))
-    client = Client(settings, report, options.urls[0][1].origin)
+        options.user = options.auth, password_of(options.auth)
+    client = Client(options, report, options.urls[0][1].origin)
     status = 0
     try:
         for word, url in options.urls:
