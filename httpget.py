@@ -557,30 +557,10 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class Head(namedtuple("Head", "status reason fields lines")):
-    """The head of a response.
-
-    status  100 to 999
-    reason  "" where there is none
-    fields  by names in lower case
-    lines   as received, the status line first
-    """
-
-    __slots__ = ()
-
-    @property
-    def success(self) -> bool:
-        """Whether the content is what was asked for (2xx)."""
-        return self.status in range(200, 300)
-
-    @property
-    def persistent(self) -> bool:
-        """Whether the connection stays for another request (9112, 9.3)."""
-        options = [option.strip(" \t") for option in self.fields.get(
-            "connection", "").lower().split(",")]
-        if self.lines[0].startswith(b"HTTP/1.0"):
-            return "keep-alive" in options
-        return "close" not in options
+# The head of a response: its status, 100 to 999; its reason, "" where there is
+# none; its fields, by names in lower case; and its lines as received, the
+# status line first.
+Head = namedtuple("Head", "status reason fields lines")
 
 
 def check_start(data: bytes) -> None:
@@ -659,6 +639,15 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     if values or not re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
         raise malformed("Content-Length", length.encode("latin-1"))
     return int(value)
+
+
+def is_persistent(head: Head) -> bool:
+    """Return whether the connection stays for another request (9112, 9.3)."""
+    options = [option.strip(" \t") for option in head.fields.get(
+        "connection", "").lower().split(",")]
+    if head.lines[0].startswith(b"HTTP/1.0"):
+        return "keep-alive" in options
+    return "close" not in options
 
 
 # ---- What is there already --------------------------------------------------
@@ -2000,7 +1989,7 @@ class Response:
                 self.count += len(block)
             yield block
         self._ended = True
-        connection.idle = (length != UNTIL_CLOSE and self.head.persistent
+        connection.idle = (length != UNTIL_CLOSE and is_persistent(self.head)
                            and connection.start == connection.stop)
         if not connection.idle:
             connection.close()
@@ -2677,7 +2666,8 @@ class Transfer:
         url, fields, asked = self._next_request(stuck)
         response = yield from self.client.get(url, fields)
         try:
-            if not (response.head.success or asked and response.status == 416):
+            if response.status // 100 != 2 and not (
+                    asked and response.status == 416):
                 yield from self._refuse(response, str(url) != str(self.url))
             planned = self._plan(response, asked)
             if planned.action != APPEND:
