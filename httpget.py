@@ -1364,7 +1364,7 @@ def run(*tasks: "Task") -> "Any":
         tasks[0].throw(interrupt)
         raise
     finally:
-        for task in waits:
+        for task in tasks:
             task.close()
     return result
 
