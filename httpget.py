@@ -1954,19 +1954,22 @@ class Response:
                     return block
                 yield block     # a Wait
             return b""
-        except OSError as exc:
-            failure = BrokenOff("the response broke off after %d%s bytes: %s"
-                                % (self.count, "" if self.length is None
-                                   else " of %d" % self.length,
-                                   self.connection.reason(exc)), TRY_AGAIN)
-        except Failure as exc:
-            failure = exc
-        except BaseException:
-            self.close()
-            raise
-        self._failure = failure
+        except BaseException as exc:
+            raise self._failed(exc)
+
+    def _failed(self, exc: BaseException) -> BaseException:
+        """Read no more, because of *exc*; return what is to be raised."""
+        if isinstance(exc, OSError):
+            exc = BrokenOff("the response broke off after %d%s bytes: %s" % (
+                self.count, "" if self.length is None
+                else " of %d" % self.length,
+                self.connection.reason(exc)), TRY_AGAIN)
+        if isinstance(exc, Failure):
+            # A copy: the traceback of what is raised refers to this response.
+            self._failure = Failure(exc.args[0], exc.args[1], exc.status,
+                                    exc.again)
         self.close()
-        raise failure
+        return exc
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
@@ -1980,7 +1983,7 @@ class Response:
             if not block or len(data) > limit:
                 return not block
 
-    def _receive(self, length: int) -> "Iterator[Any]":
+    def _receive(self, length: int) -> "Generator[Any, None, None]":
         """Yield the blocks of the body, whose *length* body_length() told."""
         connection = self.connection
         for block in (read_chunks(connection) if length == CHUNKED
@@ -2009,6 +2012,7 @@ class Response:
         if not self._ended:
             self._failure = self._failure or BrokenOff(
                 "the response was closed")
+            self._body.close()      # which refers to this one
             self.connection.close()
 
     # For those who import this file; see fetch().
