@@ -76,11 +76,10 @@ The way of one file
     drives; see Tasks.
 
 Map of the sections
-    Limits and vocabulary, Target, Request, Response head, Body length,
-    Body decoders, What is there already, File names, Listings,
-    Display
+    Limits and vocabulary, Target, Request, Response head,
+    What is there already, File names, Listings, Display
     - up to here pure: no socket, no file, no clock -
-    Report, Tasks, Connection, Exchange, Output, Transfer,
+    Report, Tasks, Connection, Body, Exchange, Output, Transfer,
     Copying a folder, Command line
 """
 
@@ -93,7 +92,10 @@ import stat
 import sys
 import time
 from collections import OrderedDict, namedtuple
+from contextlib import suppress
+from functools import partial
 from itertools import islice
+from types import SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
+    Settings = Union[Namespace, SimpleNamespace]    # see fetch()
     Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
 
 __version__ = "1.0"
@@ -164,7 +167,7 @@ GZIP = 31               # zlib's word for gzip's head and the largest window
 
 # What body_length returns besides a number of bytes.
 CHUNKED = -1
-UNTIL_CLOSE = -2
+UNTIL_CLOSE = 2**60     # more than a Content-Length has
 
 # The fields that are shown without -v.
 MAIN_FIELDS = (b"content-type", b"content-length", b"last-modified", b"etag",
@@ -182,81 +185,38 @@ IS_IT_A_SERVER = "is this a web server?"
 class Failure(Exception):
     """Why the content was not fetched, in one line for the user.
 
-    The first argument says what happened, the others what can be done about
-    it and what is left.
+    args      what happened, what can be done about it, and what is left
+    status    the program's exit status for it
+    again     whether another request may do better
+    hopeless  whether no other file would fare better
     """
 
-    exit_status = 1
-    hopeless = False        # whether no other file would fare better
+    code = 0                # the server's status, where that is the reason
+
+    def __init__(self, text: str, advice: str = "", status: int = 1,
+                 again: bool = False) -> None:
+        super().__init__(text, advice)
+        self.status = status
+        self.again = again
+        self.hopeless = status > 5      # nobody is there, or wants more
 
     def __str__(self) -> str:
         return "; ".join(part for part in self.args if part)
 
 
-class StatusError(Failure):
-    """A status that is not 2xx, a redirect refused, or not all of a folder."""
+# What to raise; for the status of each see "Exit status" above.
+StatusError = partial(Failure, status=1)
+UsageError = partial(Failure, status=2)
+ConnectError = partial(Failure, status=3, again=True)
+ResponseError = partial(Failure, status=4)
+BrokenOff = partial(Failure, status=4, again=True)
+OutputError = partial(Failure, status=5)
+Interrupted = partial(Failure, status=130)
+ReaderGone = partial(Failure, "nobody reads the output", status=141)
 
-    status = 0              # the server's, where that is the reason
 
-
-class IsFolder(StatusError):
+class IsFolder(Failure):
     """A redirect leads to the folder by the name that was asked for."""
-
-
-class Unavailable(StatusError):
-    """One after which another request may do better."""
-
-
-class ConnectError(Failure):
-    """No connection, or one on which no byte of a response came."""
-
-    exit_status = 3
-
-
-class ResponseError(Failure):
-    """The response is malformed, or it ended too early."""
-
-    exit_status = 4
-
-
-class NoDigest(ConnectError):
-    """The server was asked for a digest, and has no answer to that."""
-
-
-class BrokenOff(ResponseError):
-    """The response ended too early."""
-
-
-class NoListing(ResponseError):
-    """The JSON is no listing of a folder."""
-
-
-class DigestError(ResponseError):
-    """The content is not what the server has."""
-
-
-class UsageError(Failure):
-    """The user has not said all that is needed."""
-
-    exit_status = 2
-
-
-class OutputError(Failure):
-    """The content could not be written."""
-
-    exit_status = 5
-
-
-class Interrupted(Failure):
-    """Ctrl-C."""
-
-    exit_status = 130
-
-
-class ReaderGone(Failure):
-    """Nobody reads the output any more; not worth a message."""
-
-    exit_status = 141
 
 
 # ---- Target -----------------------------------------------------------------
@@ -540,7 +500,7 @@ def checked_field(text: str) -> "Tuple[str, str]":
     """Return (name, value) of the field *text*, or raise ValueError."""
     try:
         (value,) = parse_fields([text.encode("latin-1")]).values()
-    except (ResponseError, UnicodeEncodeError):
+    except (Failure, UnicodeEncodeError):
         # The value may be a secret.
         raise ValueError("field '%s' is not 'Name: value'"
                          % printable(text.partition(":")[0]))
@@ -595,82 +555,32 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
-class Head:
-    """The head of a response."""
-
-    __slots__ = ("fields", "lines", "reason", "status")
-
-    def __init__(self, status: int, reason: str, fields: "Dict[str, str]",
-                 lines: "List[bytes]") -> None:
-        self.status = status    # 100 to 999
-        self.reason = reason    # "" where there is none
-        self.fields = fields    # by names in lower case
-        self.lines = lines      # as received, the status line first
-
-    @property
-    def interim(self) -> bool:
-        """Whether the final response is still to come (1xx)."""
-        return self.status < 200
-
-    @property
-    def success(self) -> bool:
-        """Whether the content is what was asked for (2xx)."""
-        return 200 <= self.status < 300
-
-    @property
-    def persistent(self) -> bool:
-        """Whether the connection stays for another request (9112, 9.3)."""
-        options = [option.strip(" \t") for option in self.fields.get(
-            "connection", "").lower().split(",")]
-        if self.lines[0].startswith(b"HTTP/1.0"):
-            return "keep-alive" in options
-        return "close" not in options
+# The head of a response: its status, 100 to 999; its reason, "" where there is
+# none; its fields, by names in lower case; and its lines as received, the
+# status line first.
+Head = namedtuple("Head", "status reason fields lines")
 
 
-def head_length(data: "Union[bytes, bytearray]", searched: int) -> int:
-    """Return how many bytes of *data* are the head, or 0 for not yet known.
-
-    The empty line at its end is counted.  The first *searched* bytes were
-    looked at before, so a head that drips in costs no more than any other.
-    Raise ResponseError for what will never be a head: no HTTP/1.x, a line
-    that ends in a bare LF, more than HEAD_MAX bytes.
-    Source: RFC 9112, 2.1 and 2.2.
-
-    >>> head_length(b"HTTP/1.1 204 \\r\\n\\r\\nmore", 0)
-    17
-    >>> head_length(b"HTTP/1.1 204 \\r\\n\\r", 0)
-    0
-    """
-    start = bytes(data[:GARBAGE_SHOWN_MAX])
-    if not (start.startswith(HTTP_1) or HTTP_1.startswith(start)):
+def check_start(data: bytes) -> None:
+    """Raise ResponseError when a response of HTTP/1 does not begin so."""
+    if not (data.startswith(HTTP_1) or HTTP_1.startswith(data)):
         raise ResponseError("the answer is not HTTP/1, it begins with '%s'"
-                            % shown(start))
-    end = data.find(b"\r\n\r\n", max(0, searched - 3))
-    stop = len(data) if end < 0 else end + 4
-    if BARE_LF.search(data, searched, stop):
-        raise ResponseError("malformed response: a line of its head does not"
-                            " end with CR LF")
-    if stop > HEAD_MAX:
-        raise ResponseError("the response head is longer than %d bytes"
-                            % HEAD_MAX)
-    return 0 if end < 0 else stop
+                            % shown(data[:GARBAGE_SHOWN_MAX]))
 
 
-def parse_head(data: bytes) -> Head:
-    """Return the Head in *data*, which ends with the empty line.
+def parse_head(lines: "List[bytes]") -> Head:
+    """Return the Head in *lines*; raise ResponseError when it is malformed.
 
-    Raise ResponseError when it is malformed.  Source: RFC 9112, 4 and 5.
+    Source: RFC 9112, 4 and 5.
     """
-    lines = data[:-4].split(b"\r\n")
+    check_start(lines[0])
     match = STATUS_LINE.fullmatch(lines[0])
     if not match:
         raise malformed("status line", lines[0])
     reason = (match.group(2) or b"").decode("latin-1")
-    fields = parse_fields(lines[1:])
-    return Head(int(match.group(1)), reason, fields, lines)
+    return Head(int(match.group(1)), reason, parse_fields(lines[1:]), lines)
 
 
 def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
@@ -692,14 +602,12 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
     return {name: ", ".join(values) for name, values in fields.items()}
 
 
-def malformed(what: str, data: bytes) -> ResponseError:
+def malformed(what: str, data: bytes) -> Failure:
     """Return the error that says that *what*, which is *data*, is wrong."""
     more = "..." if len(data) > GARBAGE_SHOWN_MAX else ""
     return ResponseError("malformed response: bad %s '%s'%s" % (
         what, shown(data[:GARBAGE_SHOWN_MAX]), more))
 
-
-# ---- Body length ------------------------------------------------------------
 
 def body_length(status: int, fields: "Dict[str, str]") -> int:
     """Return the length of a response's body: bytes, CHUNKED or UNTIL_CLOSE.
@@ -733,183 +641,13 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     return int(value)
 
 
-# ---- Body decoders ----------------------------------------------------------
-
-class PlainDecoder:
-    """Takes the content out of a body without a transfer coding.
-
-    *length* is in bytes; None means until the connection closes.  A decoder
-    is fed bytes, in pieces of any size, until it is `done`.
-    """
-
-    def __init__(self, length: "Optional[int]") -> None:
-        self.length = length
-        self.count = 0          # bytes of content so far
-        self.done = length == 0
-        self.excess = False     # whether bytes came after the end
-
-    def decode(self, data: memoryview) -> "Block":
-        """Return the content in *data*; what is beyond its end is left."""
-        if self.length is not None:
-            self.excess = len(data) > self.length - self.count
-            data = data[:self.length - self.count]
-        self.count += len(data)
-        self.done = self.count == self.length
-        return data
-
-    def close(self) -> bool:
-        """Take note that the connection was closed; return self.done."""
-        self.done = self.done or self.length is None
-        return self.done
-
-
-# What a ChunkedDecoder waits for.
-SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
-
-# chunk-size [ chunk-ext ]; RFC 9112, 7.1.  Extensions are skipped.
-CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[\t ]*(?:;[^\x00-\x08\x0a-\x1f"
-                        rb"\x7f]*)?" % CHUNK_DIGITS)
-
-
-class ChunkedDecoder:
-    """Takes the content out of a chunked body.  Source: RFC 9112, 7.1.
-
-    Trailer fields are checked and dropped.
-
-    >>> decoder = ChunkedDecoder()
-    >>> decoder.decode(b"5;x=y\\r\\nhello\\r\\n0\\r\\n\\r\\n"), decoder.done
-    (b'hello', True)
-    """
-
-    length = None   # nobody knows it beforehand
-
-    def __init__(self) -> None:
-        self.count = 0          # bytes of content so far
-        self.state = SIZE
-        self.excess = False     # whether bytes came after the end
-        self.left = 0           # bytes of this chunk still to come
-        self.line = b""         # the beginning of a line
-        self.room = {SIZE: CHUNK_LINE_MAX, DATA_END: 2,
-                     TRAILER: TRAILERS_MAX}     # bytes that a line may have
-
-    @property
-    def done(self) -> bool:
-        """Whether the last chunk and the trailers have been read."""
-        return self.state == DONE
-
-    def decode(self, data: "Block") -> bytes:
-        """Return the content in *data*; what is beyond its end is left.
-
-        Raise ResponseError when the chunks are malformed.
-        """
-        data = bytes(data)
-        content = []
-        start = 0
-        while start < len(data) and self.state != DONE:
-            if self.state == DATA:
-                piece = data[start:start + self.left]
-                content.append(piece)
-                start += len(piece)
-                self.left -= len(piece)
-                if not self.left:
-                    self.state = DATA_END
-            else:
-                start = self._read_line(data, start)
-        self.excess = start < len(data)
-        block = b"".join(content)
-        self.count += len(block)
-        return block
-
-    def close(self) -> bool:
-        """Take note that the connection was closed; return self.done."""
-        return self.done
-
-    def _read_line(self, data: bytes, start: int) -> int:
-        """Take a line, or the beginning of one; return where it stops."""
-        end = data.find(b"\n", start)
-        stop = len(data) if end < 0 else end + 1
-        room = self.room[self.state]
-        # Checked before joining, so that drips do not add up beyond it.
-        if len(self.line) + stop - start > room:
-            raise malformed("chunk", self.line + data[start:start + room])
-        self.line += data[start:stop]
-        if end >= 0:
-            line, self.line = self.line, b""
-            if not line.endswith(b"\r\n"):
-                raise malformed("line among the chunks", line)
-            self._take_line(line[:-2])
-        return stop
-
-    def _take_line(self, line: bytes) -> None:
-        """Do what the whole *line*, without its CR LF, says."""
-        if self.state == SIZE:
-            match = CHUNK_SIZE.fullmatch(line)
-            if not match:
-                raise malformed("chunk size", line)
-            self.left = int(match.group(1), 16)
-            self.state = DATA if self.left else TRAILER
-        elif self.state == DATA_END:    # its room is for an empty line only
-            self.state = SIZE
-        elif line:
-            parse_fields([line])
-            self.room[TRAILER] -= len(line) + 2
-        else:
-            self.state = DONE
-
-
-def make_decoder(length: int) -> "Union[PlainDecoder, ChunkedDecoder]":
-    """Return the decoder for *length*, which body_length returned."""
-    if length == CHUNKED:
-        return ChunkedDecoder()
-    return PlainDecoder(None if length == UNTIL_CLOSE else length)
-
-
-class GzipDecoder:
-    """Takes the content out of gzip (RFC 9110, 8.4.1.3; RFC 1952)."""
-
-    def __init__(self) -> None:
-        import zlib
-        self._zlib = zlib
-        self._unpacker = zlib.decompressobj(GZIP)
-        self._held = b""        # fed, but not yet decoded
-        self._fed = 0           # bytes that came in, and that went out
-        self._count = 0
-
-    def feed(self, data: "Block") -> None:
-        """Take *data*; more() then gives the content."""
-        self._fed += len(data)
-        self._held += bytes(data)
-
-    def more(self) -> bytes:
-        """Return some of the content, b"" where more is to be fed first.
-
-        Raise ResponseError when it is malformed, or grows beyond measure.
-        """
-        block = b""
-        while not block:
-            if self._unpacker.eof and self._held:   # another member follows
-                self._unpacker = self._zlib.decompressobj(GZIP)
-            try:
-                block = self._unpacker.decompress(self._held, EXPANDED_BLOCK)
-            except self._zlib.error:
-                raise ResponseError("malformed response: bad gzip coding",
-                                    "--raw saves it as it is")
-            self._held = (self._unpacker.unused_data if self._unpacker.eof
-                          else self._unpacker.unconsumed_tail)
-            if not self._held:
-                break
-        self._count += len(block)
-        if self._count > max(EXPANSION_FREE, EXPANSION_MAX * self._fed):
-            raise ResponseError("the content expands to more than %d times"
-                                " what was sent" % EXPANSION_MAX,
-                                "--raw saves it as it is")
-        return block
-
-    def end(self) -> None:
-        """All was fed: raise BrokenOff unless that was all of it."""
-        if self._fed and not self._unpacker.eof:
-            raise BrokenOff("the response broke off in its gzip coding",
-                            TRY_AGAIN)
+def is_persistent(head: Head) -> bool:
+    """Return whether the connection stays for another request (9112, 9.3)."""
+    options = [option.strip(" \t") for option in head.fields.get(
+        "connection", "").lower().split(",")]
+    if head.lines[0].startswith(b"HTTP/1.0"):
+        return "keep-alive" in options
+    return "close" not in options
 
 
 # ---- What is there already --------------------------------------------------
@@ -1156,7 +894,7 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
     """Yield the entries of a listing as nginx's or caddy's JSON has it.
 
     One at a time: all together take fifty times what the text does.  Raise
-    NoListing when it is none.
+    ResponseError when it is none.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1171,7 +909,7 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         whole = False
     if not whole:
-        raise NoListing("this is no listing of a folder")
+        raise ResponseError("this is no listing of a folder")
 
 
 def json_entry(item: "Dict[str, Any]") -> Entry:
@@ -1370,12 +1108,6 @@ class Report:
         self._shown = 0         # characters of the progress line
         # When it is to be shown again; what is quick needs none.
         self._due = time.monotonic() + PROGRESS_WAIT
-        self.begin(0)
-
-    def begin(self, count: int) -> None:
-        """A transfer begins, with *count* bytes that are there."""
-        self._began = time.monotonic()
-        self._before = count
 
     def connected(self, url: URL, sock: socket.socket) -> None:
         """Say where the connection goes, and from where."""
@@ -1402,52 +1134,30 @@ class Report:
         if self.verbose:
             for line in head.lines:
                 self.note("< " + shown(line))
-        elif not (head.interim or self.aside):
+        elif head.status >= 200 and not self.aside:
             self.note(shown(head.lines[0]))
             for line in head.lines[1:]:
                 if line.partition(b":")[0].lower() in MAIN_FIELDS:
                     self.note(shown(line))
 
-    def redirected(self, url: URL) -> None:
-        """Say where a redirect leads."""
-        self.note("Redirected to %s" % printable(str(url)))
-
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that a transfer goes on after a break."""
         self.note("%s; going on in %g s" % (exc.args[0], delay))
 
-    def error_content(self, data: bytes, note: str) -> None:
-        """Show the beginning of an error's content."""
-        text = data.decode("utf-8", "backslashreplace")
-        for line in (safe_text(text).rstrip("\n"), note):
-            if line:
-                self.note(line)
-
-    def progress(self, count: int, length: "Optional[int]") -> None:
-        """Show on the terminal how far a transfer is."""
-        if self._is_due():
-            self._line(progress_text(count, length, count - self._before,
-                                     time.monotonic() - self._began))
-
-    def copied(self, fetched: int, unchanged: int, count: int) -> None:
-        """Show on the terminal how far the copying of a folder is."""
-        if self._is_due():
-            self._line("%s, %s; %d unchanged" % (
-                counted(fetched, "file"), size_text(count), unchanged))
-
-    def _is_due(self) -> bool:
-        return self.bar and time.monotonic() >= self._due
-
-    def _line(self, text: str) -> None:
-        self._due = time.monotonic() + PROGRESS_WAIT
+    def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
+        """Show text(*values) on the terminal, if it is time for that."""
+        now = time.monotonic()
+        if not self.bar or now < self._due:
+            return
+        self._due = now + PROGRESS_WAIT
         try:
             columns = os.get_terminal_size(STDERR).columns
         except OSError:
             columns = 0
         # What went on in the next line would stay there.
-        text = text[:(columns or COLUMNS) - 1]
-        write_stderr("\r" + text.ljust(self._shown))
-        self._shown = len(text)
+        line = text(*values)[:(columns or COLUMNS) - 1]
+        write_stderr("\r" + line.ljust(self._shown))
+        self._shown = len(line)
 
     def clear(self) -> None:
         """Take the progress off the terminal."""
@@ -1497,6 +1207,7 @@ def write_stderr(text: str) -> None:
 # reading a listing hold up all of them.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+NO_WAIT = None, 0, 0.0  # type: Wait
 
 
 def run(*tasks: "Task") -> "Any":
@@ -1505,98 +1216,63 @@ def run(*tasks: "Task") -> "Any":
     A Wait is (socket, READ or WRITE, deadline): the task goes on when the
     socket is ready, or has a socket.timeout thrown in at the deadline, a
     monotonic time.  Without a socket it goes on then.  What a task raises is
-    raised here, once the others are closed; KeyboardInterrupt is thrown into
-    all.
+    raised here, and the others are closed; KeyboardInterrupt is thrown into
+    the first.
     """
-    loop = Loop(tasks)
+    waits = OrderedDict.fromkeys(tasks, NO_WAIT)
+    result = None
     try:
-        while loop.waits:
-            loop.turn()
+        with selectors.DefaultSelector() as selector:
+            while waits:
+                for task, exc in due(selector, waits):
+                    old = waits.pop(task)
+                    try:
+                        waits[task] = (task.throw(exc) if exc
+                                       else task.send(None))
+                    except StopIteration as stop:
+                        if task is tasks[0]:
+                            result = stop.value
+                    watch(selector, task, old, waits.get(task, NO_WAIT))
     except KeyboardInterrupt as interrupt:
-        loop.interrupt(interrupt)
+        tasks[0].throw(interrupt)
         raise
     finally:
-        loop.close()
-    return loop.results.get(tasks[0])
-
-
-class Loop:
-    """The tasks that run() runs.
-
-    waits    what each waits for; those that have ended are gone
-    results  what those that have ended returned
-    """
-
-    def __init__(self, tasks: "Sequence[Task]") -> None:
-        self.selector = selectors.DefaultSelector()
-        self.waits = OrderedDict()  # type: OrderedDict[Task, Wait]
-        self.results = {}  # type: Dict[Task, Any]
-        self.watched = {}  # type: Dict[Task, Tuple[socket.socket, int]]
         for task in tasks:
-            self.waits[task] = None, 0, 0.0
-
-    def turn(self) -> None:
-        """Wait until a task can go on, and let all that can do so."""
-        deadline = min(deadline for _, _, deadline in self.waits.values())
-        # It knows no wait without end, nor of many years.
-        ready = self.selector.select(
-            min(max(0, deadline - time.monotonic()), TIMEOUT_MAX))
-        going = [key.data for key, _ in ready]
-        now = time.monotonic()
-        for task, (sock, _, deadline) in list(self.waits.items()):
-            if task in going or deadline <= now and not sock:
-                self.resume(task, None)
-            elif deadline <= now:
-                self.resume(task, socket.timeout("timed out"))
-
-    def resume(self, task: "Task", exc: "Optional[BaseException]") -> None:
-        """Let *task* go on until it waits again, or ends."""
-        try:
-            wait = task.throw(exc) if exc else task.send(None)
-        except StopIteration as stop:
-            self.results[task] = stop.value
-            wait = None
-        if wait:
-            self.waits[task] = wait
-        else:
-            del self.waits[task]
-        self.watch(task, wait)
-
-    def watch(self, task: "Task", wait: "Optional[Wait]") -> None:
-        """Let the selector look for what *task* waits for.
-
-        What it waits for again stays registered: most of the time nothing
-        is to be done.
-        """
-        old = self.watched.get(task)
-        new = (wait[0], wait[1]) if wait and wait[0] else None
-        if new == old:
-            return
-        if old:
-            self.selector.unregister(old[0])
-            del self.watched[task]
-        if new:
-            self.selector.register(new[0], new[1], task)
-            self.watched[task] = new
-
-    def interrupt(self, exc: KeyboardInterrupt) -> None:
-        """Throw *exc* into all tasks; raise what the first makes of it."""
-        first = None  # type: Optional[Failure]
-        for task in list(self.waits):
-            try:
-                task.throw(exc)
-            except (KeyboardInterrupt, StopIteration):
-                pass
-            except Failure as failure:
-                first = first or failure
-        if first:
-            raise first
-
-    def close(self) -> None:
-        """Close what is left of the tasks."""
-        for task in list(self.waits):
             task.close()
-        self.selector.close()
+    return result
+
+
+def due(selector: selectors.BaseSelector, waits: "Dict[Task, Wait]"
+        ) -> "Iterator[Tuple[Task, Optional[Exception]]]":
+    """Yield each of the tasks that can go on, and what to throw into it.
+
+    There may be none yet.
+    """
+    deadline = min(deadline for _, _, deadline in waits.values())
+    # It knows no wait without end, nor of many years.
+    events = selector.select(min(max(0, deadline - time.monotonic()),
+                                 TIMEOUT_MAX))
+    ready = [key.data for key, _ in events]
+    now = time.monotonic()
+    for task, (sock, _, deadline) in list(waits.items()):
+        if task in ready or deadline <= now and not sock:
+            yield task, None
+        elif deadline <= now:
+            yield task, socket.timeout("timed out")
+
+
+def watch(selector: selectors.BaseSelector, task: "Task", old: "Wait",
+          new: "Wait") -> None:
+    """Let *selector* look for what *task* waits for now.
+
+    What it waits for again stays registered: most of the time nothing is to
+    be done.
+    """
+    if new[:2] != old[:2]:
+        if old[0]:
+            selector.unregister(old[0])
+        if new[0]:
+            selector.register(new[0], new[1], task)
 
 
 def pause(seconds: float) -> "Task":
@@ -1606,8 +1282,11 @@ def pause(seconds: float) -> "Task":
 
 # ---- Connection -------------------------------------------------------------
 
-class ConnectionLost(Exception):
-    """The connection stalled or broke; the text says how."""
+# Errors that say what to wait for, 0 for what is to be done: TLS may have to
+# read where it is to write, and the other way round.  By name, for ssl is
+# loaded only where it is needed.
+NOT_READY = {"BlockingIOError": 0, "SSLWantReadError": READ,
+             "SSLWantWriteError": WRITE}
 
 
 class Connection:
@@ -1617,12 +1296,17 @@ class Connection:
                  origin: "Tuple[str, str, int]", timeout: float) -> None:
         self.sock = sock
         self.origin = origin    # see URL.origin
-        self.timeout = timeout  # seconds, see Settings
+        self.timeout = timeout  # seconds
+        # The monotonic time at which all waits end.  None: each has a timeout
+        # of its own; a record of TLS, of up to 16 KiB, may need several.
+        self.deadline = None  # type: Optional[float]
+        self.idle = False       # whether it is left for another request
         self.heard = False      # whether any byte has come since a request
-        self.stalled = False    # whether one was waited for in vain
         self.taken = 0          # bytes read since others had their turn
-        self.buffer = memoryview(bytearray(RECEIVE_SIZE))
-        self.pending = self.buffer[:0]      # read, but not yet taken
+        # What has been read but not taken is from start to stop.
+        self.data = bytearray(RECEIVE_SIZE)
+        self.view = memoryview(self.data)
+        self.start = self.stop = 0
 
     def close(self) -> None:
         """Close the connection."""
@@ -1630,121 +1314,128 @@ class Connection:
 
     def has_input(self) -> bool:
         """Return whether something came that nobody asked for, or its end."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.sock, READ)
-            return bool(selector.select(0))
+        try:
+            # Not by a method of TLS, which cannot peek.
+            socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def reason(self, exc: OSError) -> str:
+        """Return what *exc*, of this connection, means to the user."""
+        if isinstance(exc, socket.timeout):
+            return "waited %g s in vain (--timeout)" % self.timeout
+        return reason_of(exc)
 
     def due(self) -> float:
         """Return the monotonic time until which something must happen."""
         return time.monotonic() + self.timeout
 
-    def when_ready(self, deadline: "Optional[float]", event: int,
-                   call: "Callable[..., Any]", *args: object) -> "Task":
+    def when_ready(self, event: int, call: "Callable[..., Any]",
+                   *args: object) -> "Task":
         """Return call(*args), as soon as it need not wait for the socket.
 
-        Raise OSError, or socket.timeout where that is not before *deadline*.
-        With None each wait for the socket has a timeout of its own: a record
-        of TLS, of up to 16 KiB, may need several.
+        Raise OSError, or socket.timeout where that takes too long.
         """
         while True:
             try:
                 return call(*args)
             except OSError as exc:
-                awaited = event_of(exc, event)
-                if not awaited:
+                awaited = NOT_READY.get(type(exc).__name__)
+                if awaited is None:
                     raise
-            yield self.sock, awaited, deadline or self.due()
+            yield self.sock, awaited or event, self.deadline or self.due()
 
     def send(self, data: bytes) -> "Task":
-        """Send all of *data*, or raise ConnectionLost."""
-        self.heard = False
-        try:
-            while data:
-                count = yield from self.when_ready(None, WRITE,
-                                                   self.sock.send, data)
-                data = data[count:]
-        except OSError as exc:
-            raise ConnectionLost("could not send the request: %s"
-                                 % self._lost(exc))
+        """Send all of *data*, a request; raise OSError."""
+        self.heard = self.idle = False
+        self.deadline = None
+        while data:
+            count = yield from self.when_ready(WRITE, self.sock.send, data)
+            data = data[count:]
 
-    def receive(self, deadline: "Optional[float]") -> "Task":
-        """Return the next bytes, which stay valid until the next call.
-
-        Nothing means that the server closed the connection.  Raise
-        ConnectionLost when it breaks, or nothing comes before *deadline*; see
-        when_ready().
-        """
-        if self.pending:
-            data, self.pending = self.pending, self.buffer[:0]
-            return data
+    def fill(self, may_end: bool = False) -> "Task":
+        """Read more; raise OSError, also at the end, unless it *may_end*."""
         if self.taken >= TURN_SIZE:     # one that is always ready never waits
             self.taken = 0
             yield from pause(0)
-        try:
-            count = yield from self.when_ready(
-                deadline, READ, self.sock.recv_into, self.buffer)
-        except OSError as exc:
-            raise self._lost(exc)
+        if self.start == self.stop:
+            self.start = self.stop = 0
+        elif self.stop == RECEIVE_SIZE:     # the beginning of a line
+            rest = bytes(self.view[self.start:])
+            self.start, self.stop = 0, len(rest)
+            self.view[:self.stop] = rest
+        count = yield from self.when_ready(READ, self.sock.recv_into,
+                                           self.view[self.stop:])
+        if not count and not may_end:
+            raise ConnectionError("the server closed the connection")
         self.heard = self.heard or count > 0
         self.taken += count
-        return self.buffer[:count]
+        self.stop += count
 
-    def _lost(self, exc: OSError) -> ConnectionLost:
-        self.stalled = isinstance(exc, socket.timeout)
-        return ConnectionLost(
-            "waited %g s in vain (--timeout)" % self.timeout if self.stalled
-            else reason_of(exc))
+    def take(self, limit: int) -> memoryview:
+        """Return what was read, of at most *limit* bytes; see block()."""
+        start = self.start
+        self.start = min(start + limit, self.stop)
+        return self.view[start:self.start]
 
-    def receive_head(self, patience: "Callable[[], Task]") -> "Task":
-        """Return the next head, with the empty line at its end.
+    def block(self, limit: int, may_end: bool = False) -> "Task":
+        """Return the next bytes, at most *limit*; b"" is the end: see fill().
 
-        All of it must come within one timeout after its first bytes: those
-        that drip would add up to hours.  Raise ConnectError when no byte
-        comes, ResponseError when it breaks off or cannot be a head.  After
-        each timeout without a byte *patience*, a task, tells whether to wait
-        for another.
+        They stay valid until more is read.
         """
-        data = bytearray()
-        length = 0
-        deadline = None  # type: Optional[float]
-        while not length:
-            try:
-                block = yield from self.receive(deadline)
-            except ConnectionLost as exc:
-                if self.stalled and not data and (yield from patience()):
-                    continue
-                raise self._no_head(str(exc))
-            if not block:
-                raise self._no_head("the server closed the connection")
-            if not data:
-                deadline = self.due()
-            searched = len(data)
-            data += block
-            length = head_length(data, searched)
-        self.pending = memoryview(bytes(data[length:]))
-        return bytes(data[:length])
+        if self.start == self.stop:
+            yield from self.fill(may_end)
+        return self.take(limit)
 
-    def _no_head(self, reason: str) -> Failure:
-        if self.heard:
-            return BrokenOff("the response broke off in its head: %s" % reason,
-                             TRY_AGAIN)
-        return ConnectError("no response: %s" % reason, IS_IT_A_SERVER)
+    def line(self, limit: int, what: str) -> "Task":
+        """Return the next line, of *what*, without its CR LF.
 
+        Raise OSError, or ResponseError for another end, or none within
+        *limit* bytes, which are fewer than RECEIVE_SIZE.
+        """
+        searched = 0
+        while True:
+            end = 1 + self.data.find(b"\n", self.start + searched, self.stop)
+            searched = (end or self.stop) - self.start
+            if searched > limit:
+                raise ResponseError("malformed response: its %s is too long"
+                                    % what)
+            if end:
+                break
+            yield from self.fill()
+        line = bytes(self.take(searched))
+        if not line.endswith(b"\r\n"):
+            raise ResponseError("malformed response: a line of its %s does not"
+                                " end with CR LF" % what)
+        return line[:-2]
 
-def event_of(exc: OSError, event: int) -> int:
-    """Return what to wait for after *exc*: 0 for nothing, it is an error.
+    def lines(self, limit: int, what: str) -> "Task":
+        """Return the lines before an empty one, of *limit* bytes together."""
+        lines = []  # type: List[bytes]
+        while True:
+            line = yield from self.line(limit, what)
+            if not line:
+                return lines
+            lines.append(line)
+            limit -= len(line) + 2
 
-    *event* is what a plain socket waits for.  TLS may have to read where it
-    is to write, and the other way round.
-    """
-    if isinstance(exc, BlockingIOError):
-        return event
-    ssl = sys.modules.get("ssl")    # loaded only where it is needed
-    if ssl and isinstance(exc, ssl.SSLWantReadError):
-        return READ
-    if ssl and isinstance(exc, ssl.SSLWantWriteError):
-        return WRITE
-    return 0
+    def head(self) -> "Task":
+        """Return the next Head.
+
+        After its first bytes all of it must come within one timeout: drips
+        would add up to hours.  Raise OSError, or ResponseError when it is
+        malformed.
+        """
+        if self.start == self.stop:
+            yield from self.fill()
+        check_start(bytes(self.view[self.start:self.stop][:GARBAGE_SHOWN_MAX]))
+        self.deadline = self.due()
+        lines = yield from self.lines(HEAD_MAX, "head")
+        self.deadline = None
+        return parse_head(lines)
 
 
 def connect(url: URL, settings: "Settings") -> "Task":
@@ -1760,52 +1451,75 @@ def connect(url: URL, settings: "Settings") -> "Task":
         raise ConnectError("no address for host '%s': %s" % (
             url.host, reason_of(exc)), "check the name")
     failures = []
-    for family, kind, protocol, _, address in found:
+    for address in found:
         try:
-            sock = socket.socket(family, kind, protocol)
-        except OSError as exc:      # a family that this system lacks
-            failures.append("%s: %s" % (address[0], reason_of(exc)))
-            continue
-        connection = Connection(sock, url.origin, settings.timeout)
-        try:
-            sock.setblocking(False)
-            yield from connect_to(connection, address)
-            if url.scheme == "https":
-                yield from start_tls(connection, url.host, settings)
-            return connection
+            return (yield from open_connection(address, url, settings))
         except OSError as exc:
-            failures.append("%s: %s" % (address[0], reason_of(exc)))
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
+            failures.append("%s: %s" % (address[4][0], reason_of(exc)))
     raise ConnectError("could not connect to %s port %d (%s)" % (
         url.host, url.port, ", ".join(failures)),
         "is the server running there?")
 
 
-def connect_to(connection: Connection, address: "Any") -> "Task":
-    """Connect the socket of *connection* to *address*, or raise OSError."""
-    sock = connection.sock
+def open_connection(found: "Any", url: URL, settings: "Settings") -> "Task":
+    """Return a Connection to an address that getaddrinfo() has *found*.
+
+    Raise OSError, also for a family that this system lacks.
+    """
+    family, kind, protocol, _, address = found
+    sock = socket.socket(family, kind, protocol)
+    connection = Connection(sock, url.origin, settings.timeout)
     try:
-        sock.connect(address)
-    except BlockingIOError:
-        yield sock, WRITE, connection.due()
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
+        sock.setblocking(False)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            yield sock, WRITE, connection.due()
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+        if url.scheme == "https":
+            yield from start_tls(connection, url.host, settings)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def tls_context(settings: "Settings") -> "ssl.SSLContext":
+    """Return the context for all connections by TLS.
+
+    Raise ConnectError when the certificates cannot be read.
+    """
+    context = settings.context  # type: Optional[ssl.SSLContext]
+    if context is None:
+        try:
+            import ssl
+            context = ssl.create_default_context(cafile=settings.cafile)
+        except ImportError:
+            raise ConnectError("this Python has no TLS", "use http")
+        except OSError as exc:
+            raise ConnectError("could not read the certificates in %s: %s" % (
+                printable(str(settings.cafile)), reason_of(exc)))
+        # Python 3.8 to 3.10 take the end of a connection for that of TLS.
+        context.options &= ~IGNORE_UNEXPECTED_EOF
+        if settings.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        settings.context = context
+    return context
 
 
 def start_tls(connection: Connection, host: str,
               settings: "Settings") -> "Task":
     """Begin TLS on *connection*, or raise OSError."""
-    sock = settings.tls_context().wrap_socket(
+    sock = tls_context(settings).wrap_socket(
         connection.sock, server_hostname=host.partition("%")[0],
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
     connection.sock = sock
+    connection.deadline = connection.due()
     try:
-        yield from connection.when_ready(connection.due(), READ,
-                                         sock.do_handshake)
+        yield from connection.when_ready(READ, sock.do_handshake)
     except OSError:     # among them CertificateError, from Python 3.7 on
         raise
     except ValueError as exc:   # what that was in 3.6
@@ -1822,79 +1536,114 @@ def reason_of(exc: OSError) -> str:
     return exc.strerror or str(exc) or type(exc).__name__
 
 
+# ---- Body -------------------------------------------------------------------
+
+# What takes the content out of a body is a generator: of blocks that stay
+# valid until the next, and, where it has to wait between them, of Waits.
+
+# chunk-size [ chunk-ext ]; RFC 9112, 7.1.  Extensions are skipped.
+CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[\t ]*(?:;[^\x00-\x08\x0a-\x1f"
+                        rb"\x7f]*)?" % CHUNK_DIGITS)
+# The end of a chunk, and the size of another one that is not the last.
+NEXT_CHUNK = re.compile(rb"\r\n(?!0+[\t \r])([0-9A-Fa-f]{1,%d})[\t ]*\r\n"
+                        % CHUNK_DIGITS)
+
+
+def read_plain(connection: Connection, length: int) -> "Iterator[Any]":
+    """Yield *length* bytes, or UNTIL_CLOSE; raise OSError without them."""
+    may_end = length == UNTIL_CLOSE
+    while length:
+        block = yield from connection.block(length, may_end)
+        if not block:
+            return
+        length -= len(block)
+        yield block
+
+
+def read_chunks(connection: Connection) -> "Iterator[Any]":
+    """Yield the content of chunks; drop their trailer (RFC 9112, 7.1).
+
+    Raise OSError where they break off, ResponseError for malformed ones.
+    """
+    while True:
+        line = yield from connection.line(CHUNK_LINE_MAX, "chunk size")
+        match = CHUNK_SIZE.fullmatch(line)
+        if not match:
+            raise malformed("chunk size", line)
+        left = int(match.group(1), 16)
+        if not left:
+            break
+        while left:
+            content = [bytes((yield from connection.block(left)))]
+            left -= len(content[0])
+            while not left:     # small ones behind it that are there already
+                match = NEXT_CHUNK.match(connection.data, connection.start,
+                                         connection.stop)
+                if not match:
+                    break
+                connection.start = match.end()
+                left = int(match.group(1), 16)
+                content.append(bytes(connection.take(left)))
+                left -= len(content[-1])
+            yield b"".join(content)
+        yield from connection.line(2, "chunk")
+    parse_fields((yield from connection.lines(TRAILERS_MAX, "trailer")))
+
+
+def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
+    """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952).
+
+    Raise ResponseError when it is malformed, or grows beyond measure, and
+    BrokenOff when it is not whole.
+    """
+    import zlib
+    advice = "--raw saves it as it is"
+    member = zlib.decompressobj(GZIP)
+    fed = count = 0
+    for data in blocks:
+        if isinstance(data, tuple):     # a Wait
+            yield data
+            continue
+        fed += len(data)
+        block = b""
+        while data or block:
+            if member.eof and data:     # another member follows
+                member = zlib.decompressobj(GZIP)
+            try:
+                block = member.decompress(data, EXPANDED_BLOCK)
+            except zlib.error:
+                raise ResponseError("malformed response: bad gzip coding",
+                                    advice)
+            data = (member.unused_data if member.eof
+                    else member.unconsumed_tail)
+            count += len(block)
+            if count > max(EXPANSION_FREE, EXPANSION_MAX * fed):
+                raise ResponseError("the content expands to more than %d times"
+                                    " what was sent" % EXPANSION_MAX, advice)
+            if block:
+                yield block
+    if fed and not member.eof:
+        raise BrokenOff("the response broke off in its gzip coding", TRY_AGAIN)
+
+
 # ---- Exchange ---------------------------------------------------------------
 
-class Settings:
-    """How requests are made: what holds for all of them.
-
-    timeout   seconds to connect, for a head, and between bytes; None for
-              no limit
-    family    of addresses, 0 for any
-    fields    (name, value) pairs for every request
-    user      (name, password), or None
-    cafile    certificates to trust in place of the system's
-    insecure  trust any certificate
-    raw       take content as it is, without content coding
-    delays    seconds to wait after each break in a row; the last one stays
-    """
-
-    def __init__(self, timeout: "Optional[float]" = TIMEOUT, family: int = 0,
-                 fields: "Sequence[Tuple[str, str]]" = (),
-                 user: "Optional[Tuple[str, str]]" = None,
-                 cafile: "Optional[str]" = None, insecure: bool = False,
-                 raw: bool = False,
-                 delays: "Sequence[float]" = RETRY_DELAYS) -> None:
-        self.delays = delays
-        self.timeout = float("inf") if timeout is None else timeout
-        self.family = family
-        self.fields = fields
-        self.user = user
-        self.cafile = cafile
-        self.insecure = insecure
-        self.raw = raw
-        self._context = None  # type: Optional[ssl.SSLContext]
-
-    def tls_context(self) -> "ssl.SSLContext":
-        """Return the context for all connections by TLS.
-
-        Raise ConnectError when the certificates cannot be read.
-        """
-        if self._context is None:
-            try:
-                import ssl
-                self._context = ssl.create_default_context(cafile=self.cafile)
-                # Python 3.8 to 3.10 take the end of a connection for TLS's.
-                self._context.options &= ~IGNORE_UNEXPECTED_EOF
-            except ImportError:
-                raise ConnectError("this Python has no TLS", "use http")
-            except OSError as exc:
-                raise ConnectError("could not read the certificates in %s: %s"
-                                   % (printable(str(self.cafile)),
-                                      reason_of(exc)))
-            if self.insecure:
-                self._context.check_hostname = False
-                self._context.verify_mode = ssl.CERT_NONE
-        return self._context
-
-
 class Client:
-    """Makes requests, one after another, and keeps a connection for the next.
+    """Makes requests, one after another, over one connection if it can.
 
-    report is told of what happens.  Credentials are for the origin of *url*
-    alone.  A redirect is followed where *allowed* says so, of what was asked
-    for and where it leads.
+    *settings* are as fetch() makes them.  *report* is told of what happens.
+    Credentials are for the *trusted* origin alone.  A redirect is followed
+    where *allowed* says so, of what was asked for and where it leads.
     """
 
-    def __init__(self, settings: Settings, report: Report, url: URL,
-                 allowed: "Callable[[URL, URL], bool]" = lambda *_: True
-                 ) -> None:
+    def __init__(self, settings: "Settings", report: Report,
+                 trusted: "Tuple[str, str, int]") -> None:
         self.settings = settings
         self.report = report
-        self.trusted = url.origin
-        self.allowed = allowed
-        self._idle = None  # type: Optional[Connection]
-        self._patient_until = 0.0   # a monotonic time; see _is_alive()
-        self._waits = False         # whether the user was told so
+        self.trusted = trusted
+        self.allowed = lambda *_: True  # type: Callable[[URL, URL], bool]
+        self._last = None  # type: Optional[Connection]
+        self._patient_until = 0.0   # a monotonic time; see _await_digest()
 
     def get(self, url: URL, fields: "Fields",
             aside: bool = False) -> "Task":
@@ -1905,9 +1654,9 @@ class Client:
         Failure.
         """
         self.report.aside = aside
-        patient = aside and WANT_DIGEST in fields
-        self._patient_until = time.monotonic() + DIGEST_WAIT if patient else 0
-        self._waits = False
+        self._patient_until = 0
+        if aside and WANT_DIGEST in fields:
+            self._patient_until = time.monotonic() + DIGEST_WAIT
         asked = url
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields)
@@ -1918,7 +1667,7 @@ class Client:
             url = redirected(url, response.fields["location"])
             if not self.allowed(asked, url):
                 raise StatusError("it leads out of the folder, to %s" % url)
-            self.report.redirected(url)
+            self.report.note("Redirected to %s" % printable(str(url)))
         raise StatusError("more than %d redirects" % REDIRECTS_MAX)
 
     def _get_once(self, url: URL, fields: "Fields") -> "Task":
@@ -1928,12 +1677,17 @@ class Client:
             connection, kept = yield from self._connection(url)
             try:
                 return (yield from self._exchange(connection, url, request))
-            except ConnectError:
+            except OSError as exc:
                 connection.close()
+                reason = connection.reason(exc)
+                if connection.heard:
+                    raise BrokenOff("the response broke off in its head: %s"
+                                    % reason, TRY_AGAIN)
                 # What was kept the server may close at any time, even as the
                 # request is on its way.  The next one is new.
-                if not kept or connection.stalled:
-                    raise
+                if not kept or isinstance(exc, socket.timeout):
+                    raise ConnectError("no response: %s" % reason,
+                                       IS_IT_A_SERVER)
             except BaseException:
                 connection.close()
                 raise
@@ -1950,73 +1704,70 @@ class Client:
 
     def _connection(self, url: URL) -> "Task":
         """Return a connection for *url*, and whether it was kept."""
-        connection, self._idle = self._idle, None
-        if connection:
-            if connection.origin == url.origin and not connection.has_input():
-                return connection, True
-            connection.close()
-        connection = yield from connect(url, self.settings)
-        self.report.connected(url, connection.sock)
-        return connection, False
+        last = self._last
+        if (last and last.idle and last.origin == url.origin
+                and not last.has_input()):
+            return last, True
+        self.close()
+        self._last = yield from connect(url, self.settings)
+        self.report.connected(url, self._last.sock)
+        return self._last, False
 
     def _exchange(self, connection: Connection, url: URL,
                   request: bytes) -> "Task":
         """Send *request*; return the Response, after the interim ones."""
         self.report.request(request)
-        try:
-            yield from connection.send(request)
-        except ConnectionLost as exc:
-            raise ConnectError(str(exc), IS_IT_A_SERVER)
+        yield from connection.send(request)
         for _ in range(INTERIM_MAX + 1):
-            head = parse_head((yield from connection.receive_head(
-                lambda: self._is_alive(connection, url))))
+            if self._patient_until:
+                yield from self._await_digest(connection, url)
+            head = yield from connection.head()
             self.report.head(head)
-            if not head.interim:
-                return Response(self, connection, url, head)
+            if head.status >= 200:
+                return Response(connection, url, head, self.settings.raw)
             if head.status == 101:
                 raise ResponseError("the server switched to another protocol,"
                                     " though nobody asked for it")
         raise ResponseError("more than %d interim responses" % INTERIM_MAX)
 
-    def _is_alive(self, connection: Connection, url: URL) -> "Task":
-        """Return whether to wait on for what was asked for on *connection*.
+    def _await_digest(self, connection: Connection, url: URL) -> "Task":
+        """Wait for the first bytes of a head, as long as the server is alive.
 
-        Only for a digest, which may take minutes to make.  One byte that
-        comes on a second connection shows that the server is there.  Raise
-        NoDigest when it is not, or took too long.
+        To make a digest may take minutes.
         """
-        if not self._patient_until:
-            return False
+        noted = False
+        while connection.start == connection.stop:
+            try:
+                yield from connection.fill()
+            except socket.timeout:
+                if not noted:
+                    self.report.note("Waiting for the server's digest")
+                noted = True
+                yield from self._check_alive(connection, url)
+
+    def _check_alive(self, connection: Connection, url: URL) -> "Task":
+        """Raise ConnectError unless to wait on for a digest makes sense.
+
+        One byte that comes on a second connection shows that the server is
+        there.
+        """
         if time.monotonic() >= self._patient_until:
-            raise NoDigest("no digest from the server within %d s"
-                           % DIGEST_WAIT)
-        if not self._waits:
-            self.report.note("Waiting for the server's digest")
-        self._waits = True
-        other = Client(self.settings, Report(quiet=True), url)
-        other.trusted = self.trusted
+            raise ConnectError("no digest from the server within %d s"
+                               % DIGEST_WAIT)
+        other = Client(self.settings, Report(quiet=True), self.trusted)
         try:
-            response = yield from other._get_once(
-                url, [("Range", "bytes=0-0")])
-            response.close()
+            yield from other._get_once(url, [("Range", "bytes=0-0")])
         except Failure as exc:
             if not connection.has_input():      # or it was busy with this
-                raise NoDigest("the server does not answer any more: %s"
-                               % exc.args[0])
+                raise ConnectError("the server does not answer any more: %s"
+                                   % exc.args[0])
         finally:
             other.close()
-        return True
-
-    def keep(self, connection: Connection) -> None:
-        """Take back *connection*, for the next request."""
-        self.close()
-        self._idle = connection
 
     def close(self) -> None:
-        """Close the connection that waits for another request."""
-        if self._idle:
-            self._idle.close()
-            self._idle = None
+        """Close the connection."""
+        if self._last:
+            self._last.close()
 
 
 class Response:
@@ -2025,37 +1776,38 @@ class Response:
     status, reason, fields   as in Head
     url                      where it came from, after redirects
     length                   bytes of the body, None where nobody knows
+    count                    bytes of it that have come
     coded                    the content coding it came in, "" for none
+    as_sent                  whether the content is given in that coding
     """
 
-    def __init__(self, client: Client, connection: Connection, url: URL,
-                 head: Head) -> None:
-        self.client = client
+    def __init__(self, connection: Connection, url: URL, head: Head,
+                 as_sent: bool) -> None:
         self.connection = connection
         self.url = url
         self.head = head
-        self.status = head.status
-        self.reason = head.reason
-        self.fields = head.fields
-        self.decoder = make_decoder(body_length(head.status, head.fields))
-        self.length = self.decoder.length
-        coding = head.fields.get("content-encoding", "").strip().lower()
+        self.status, self.reason, self.fields, _ = head
+        length = body_length(self.status, self.fields)
+        self.length = length if 0 <= length < UNTIL_CLOSE else None
+        self.count = 0
+        coding = self.fields.get("content-encoding", "").strip().lower()
         self.coded = "" if coding == "identity" else coding
-        self.coding = None  # type: Optional[GzipDecoder]
-        if coding in ("gzip", "x-gzip"):
-            self.coding = GzipDecoder()
-        self._unknown = self.coded not in ("", "gzip", "x-gzip")
-        if client.settings.raw:
-            self.take_as_sent()
-        self._ended = False
+        self.as_sent = as_sent
+        self._body = self._receive(length)
+        self._content = None  # type: Optional[Iterator[Any]]
+        self._ended = False     # whether all of the body has come
         self._failure = None  # type: Optional[Failure]
-        if self.decoder.done:
-            self._end()
 
     @property
-    def count(self) -> int:
-        """How many bytes of the body have come."""
-        return self.decoder.count
+    def decoded(self) -> bool:
+        """Whether the content is given without its coding."""
+        return self.coded != "" and not self.as_sent
+
+    def check_coding(self) -> None:
+        """Raise ResponseError for a content coding that cannot be decoded."""
+        if self.decoded and self.coded not in ("gzip", "x-gzip"):
+            raise ResponseError("unknown content coding '%s'" % printable(
+                self.fields["content-encoding"]), "--raw saves it as it is")
 
     def read(self) -> "Task":
         """Return the next block of the content, b"" at its end.
@@ -2064,31 +1816,34 @@ class Response:
         the content is malformed, or BrokenOff, with the number of bytes so
         far, when it ends too early.
         """
-        self.check_coding()
-        while True:
-            if self.coding:
-                content = self.coding.more()
-                if content:
-                    return content
-            if self._ended:
-                if self.coding:
-                    self.coding.end()
-                return b""
-            block = yield from self._read_body()
-            if self.coding:
-                self.coding.feed(block)
-            elif block:
-                return block
+        if self._failure:   # it is no end, however often one asks
+            raise self._failure
+        try:
+            self.check_coding()
+            if not self._content:
+                self._content = (gunzip(self._body) if self.decoded
+                                 else self._body)
+            for block in self._content:
+                if not isinstance(block, tuple):
+                    return block
+                yield block     # a Wait
+            return b""
+        except BaseException as exc:
+            raise self._failed(exc)
 
-    def take_as_sent(self) -> None:
-        """Do not decode the content, whatever its coding."""
-        self.coding, self._unknown = None, False
-
-    def check_coding(self) -> None:
-        """Raise ResponseError for a content coding that cannot be decoded."""
-        if self._unknown:
-            raise ResponseError("unknown content coding '%s'" % printable(
-                self.fields["content-encoding"]), "--raw saves it as it is")
+    def _failed(self, exc: BaseException) -> BaseException:
+        """Read no more, because of *exc*; return what is to be raised."""
+        if isinstance(exc, OSError):
+            exc = BrokenOff("the response broke off after %d%s bytes: %s" % (
+                self.count, "" if self.length is None
+                else " of %d" % self.length,
+                self.connection.reason(exc)), TRY_AGAIN)
+        if isinstance(exc, Failure):
+            # A copy: the traceback of what is raised refers to this response.
+            self._failure = Failure(exc.args[0], exc.args[1], exc.status,
+                                    exc.again)
+        self.close()
+        return exc
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
@@ -2096,74 +1851,42 @@ class Response:
         It ends with the block that makes *data* longer than *limit* bytes.
         Raise ResponseError as read() does; what had come is in *data*.
         """
-        block = yield from self.read()
-        while block:
-            data += block
-            if len(data) > limit:
-                return False
+        while True:
             block = yield from self.read()
-        return True
+            data += block
+            if not block or len(data) > limit:
+                return not block
 
-    def _read_body(self, deadline: "Optional[float]" = None) -> "Task":
-        """Return the next block of the body, b"" where it only ended.
-
-        For *deadline* see Connection.when_ready().
-        """
-        decoder = self.decoder
-        if self._failure:   # it is no end, however often one asks
-            raise self._failure
-        try:
-            data = yield from self.connection.receive(deadline)
-            block = decoder.decode(data) if data else b""
-            if not data and not decoder.close():
-                raise ConnectionLost("the server closed the connection")
-        except ConnectionLost as exc:
-            self.connection.close()
-            total = "" if self.length is None else " of %d" % self.length
-            self._failure = BrokenOff(
-                "the response broke off after %d%s bytes: %s" % (
-                    self.count, total, exc), TRY_AGAIN)
-            raise self._failure
-        except Failure as exc:
-            self.connection.close()
-            self._failure = exc
-            raise
-        except BaseException:
-            self.close()
-            raise
-        if decoder.done:
-            self._end()
-        return block
-
-    def _end(self) -> None:
-        """All of the body is read: leave the connection to the next."""
+    def _receive(self, length: int) -> "Generator[Any, None, None]":
+        """Yield the blocks of the body, whose *length* body_length() told."""
+        connection = self.connection
+        for block in (read_chunks(connection) if length == CHUNKED
+                      else read_plain(connection, length)):
+            if not isinstance(block, tuple):
+                self.count += len(block)
+            yield block
         self._ended = True
-        delimited = self.length is not None or self.head.fields.get(
-            "transfer-encoding")
-        if (delimited and self.head.persistent and not self.decoder.excess
-                and not self.connection.pending):
-            self.client.keep(self.connection)
-        else:
-            self.connection.close()
+        connection.idle = (length != UNTIL_CLOSE and is_persistent(self.head)
+                           and connection.start == connection.stop)
+        if not connection.idle:
+            connection.close()
 
     def discard(self) -> "Task":
         """Read what is left, if that is little; else close the connection."""
-        seconds = min(DISCARD_WAIT, self.connection.timeout)
-        deadline = time.monotonic() + seconds
-        while not self._ended:
-            if self.count > DISCARD_MAX or (self.length or 0) > DISCARD_MAX:
-                self.close()
-                return
-            try:
-                yield from self._read_body(deadline)
-            except Failure:
-                return
+        if (self.length or 0) <= DISCARD_MAX:
+            self.connection.deadline = time.monotonic() + min(
+                DISCARD_WAIT, self.connection.timeout)
+            self.as_sent = True
+            with suppress(Failure):
+                yield from self.read_into(bytearray(), DISCARD_MAX)
+        self.close()
 
     def close(self) -> None:
         """Read no more of it."""
         if not self._ended:
             self._failure = self._failure or BrokenOff(
                 "the response was closed")
+            self._body.close()      # which refers to this one
             self.connection.close()
 
     # For those who import this file; see fetch().
@@ -2173,7 +1896,7 @@ class Response:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-        self.client.close()
+        self.connection.close()
 
     def __iter__(self) -> "Iterator[bytes]":
         block = run(self.read())
@@ -2192,21 +1915,55 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
         with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
             content = b"".join(response)
 
-    For the arguments see Settings.  Any status is returned, redirects are
-    followed.  Raise ValueError for what is no URL, Failure when there is no
-    proper response; so does the iteration.
+    *timeout*: seconds to connect, for a head, and between bytes; None is
+    without limit.  *fields*: (name, value) pairs for the request.  *user*:
+    (name, password).  *cafile*: certificates to trust in place of the
+    system's; *insecure*: trust any.  *raw*: content is not decoded.  Any
+    status is returned, redirects are followed.
+
+    Raise ValueError for what is no URL, and Failure, which has the program's
+    exit status, when there is no proper response; so does the iteration.
     """
     for name, value in fields:
         checked_field("%s: %s" % (name, value))
     where = parse_url(url)
-    client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
-                    Report(quiet=True), where)
+    settings = SimpleNamespace(
+        timeout=float("inf") if timeout is None else timeout, family=0,
+        fields=fields, user=user, cafile=cafile, insecure=insecure, raw=raw,
+        context=None)
+    client = Client(settings, Report(quiet=True), where.origin)
     try:
         response = run(client.get(where, []))  # type: Response
     except BaseException:   # what a redirect came by was kept
         client.close()
         raise
     return response
+
+
+# The response to the question below, the file's length, None where that does
+# not tell, and its SHA-256, None where there is none.
+Version = namedtuple("Version", "answer length digest")
+
+
+def version_of(client: Client, url: URL, digest: bool) -> "Task":
+    """Return the Version of *url* that the server has now; raise Failure.
+
+    By a GET for one byte: not every server answers HEAD.  *digest*: ask for
+    its SHA-256, for which the server may take longer than one timeout.
+    """
+    fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
+    if digest:
+        fields.append(WANT_DIGEST)
+    answer = yield from client.get(url, fields, aside=True)
+    yield from answer.discard()
+    part = parse_content_range(answer.fields)
+    length = None
+    if answer.status == 200:
+        length = answer.length
+    elif answer.status in (206, 416) and part and part.length >= 0:
+        length = part.length    # 416: there is no first byte
+    return Version(answer, length,
+                   parse_digest(answer.fields.get("repr-digest", "")))
 
 
 def basic(name: str, password: str) -> str:
@@ -2620,7 +2377,7 @@ def permissions(name: str) -> int:
         return 0o666
 
 
-def not_written(name: str, exc: OSError) -> OutputError:
+def not_written(name: str, exc: OSError) -> Failure:
     """Return the error that says that *name* could not be written."""
     error = OutputError(
         "could not write %s: %s" % (printable(name), reason_of(exc)),
@@ -2651,11 +2408,12 @@ def persistently(client: Client, options: "Namespace",
     while True:
         try:
             return (yield from attempt(breaks))
-        except (BrokenOff, ConnectError, Unavailable) as exc:
+        except Failure as exc:
             # To begin anew is no progress: that could go on for ever.
             if written() > most:
                 breaks, most = 0, written()
-            if breaks == options.retries or not can_go_on(exc):
+            if breaks == options.retries or not (
+                    exc.again and can_go_on(exc)):
                 raise
             delays = client.settings.delays
             delay = delays[min(breaks, len(delays) - 1)]
@@ -2689,6 +2447,7 @@ class Transfer:
         self.hasher = None  # type: Any
         self.response = None  # type: Optional[Response]
         self.fetched = 0
+        self.started = 0.0      # when it began to come
 
     def run(self) -> "Task":
         """Write the content; return what is to be said of it.
@@ -2697,14 +2456,14 @@ class Transfer:
         """
         output = self.output
         try:
-            self.client.report.begin(output.written)
+            self.started = time.monotonic()
             proof = yield from persistently(
                 self.client, self.options, self._attempt,
                 lambda: output.written, self._can_go_on)
             assert self.response
             output.finish(self.response.fields.get("last-modified", ""))
         except BaseException as exc:
-            left = output.abandon(keep=not isinstance(exc, DigestError))
+            left = output.abandon()
             if isinstance(exc, KeyboardInterrupt):
                 raise Interrupted("interrupted", left)
             if isinstance(exc, Failure):
@@ -2720,7 +2479,7 @@ class Transfer:
         Not where no answer ever began: the user may have the wrong host.
         """
         output = self.output
-        answered = self.answered or self.response or isinstance(exc, BrokenOff)
+        answered = self.answered or self.response or exc.status == 4
         return bool(answered and not self.options.wanted and (
             output.can_restart or not output.written
             or output.whole.validator))
@@ -2734,10 +2493,11 @@ class Transfer:
         url, fields, asked = self._next_request(stuck=breaks > 1)
         response = yield from self.client.get(url, fields)
         try:
-            if not (response.head.success or asked and response.status == 416):
+            if response.status // 100 != 2 and not (
+                    asked and response.status == 416):
                 yield from self._refuse(response, str(url) != str(self.url))
             if self.output.is_file:     # which gets it as it was sent
-                response.take_as_sent()
+                response.as_sent = True
             response.check_coding()
             content = self._place(response, asked)
             if content:
@@ -2810,7 +2570,7 @@ class Transfer:
         if response.status not in (200, 203) and output.written:
             raise ResponseError("the server answered %d, which is not the rest"
                                 " of the file" % response.status, TRY_AGAIN)
-        sent = Whole("", None, source) if response.coding else Whole(
+        sent = Whole("", None, source) if response.decoded else Whole(
             strong_validator(response.fields), length, source)
         if output.written and sent.validator and (
                 sent.validator == whole.validator) and (
@@ -2825,7 +2585,6 @@ class Transfer:
     def _begin(self, whole: Whole) -> None:
         """Begin, or begin anew, to write *whole*."""
         self.output.begin(whole)
-        self.client.report.begin(0)
         if not (self.options.wanted or self.output.can_restart):
             import hashlib
             self.hasher = hashlib.sha256()
@@ -2840,7 +2599,7 @@ class Transfer:
         if response.status != 206:
             raise ResponseError("the server does not send ranges of this")
         part = parse_content_range(response.fields)
-        if (not part or part.first < 0 or response.coding
+        if (not part or part.first < 0 or response.decoded
                 or response.length not in (None, part.last + 1 - part.first)
                 or not (is_selected(wanted, *part) if wanted
                         else asked and part.first == asked)):
@@ -2872,8 +2631,9 @@ class Transfer:
                     # As a copy, for PyPy makes one of anything but a
                     # bytearray, which it collects too rarely.
                     self.hasher.update(bytearray(block))
-                self.client.report.progress(output.written,
-                                            output.whole.length)
+                self.client.report.progress(
+                    progress_text, output.written, output.whole.length,
+                    self.fetched, time.monotonic() - self.started)
             block = yield from response.read()
         if count < 0 or expected is not None and count < expected:
             raise BrokenOff("the response broke off after %d bytes: it was"
@@ -2883,26 +2643,26 @@ class Transfer:
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
         """Show the content of an error, and raise the StatusError for it.
 
-        It is Unavailable where another request may do better: of a server in
-        trouble, or of the one to which an earlier redirect led (*elsewhere*).
+        Another request may do better: of a server in trouble, or of another
+        one than that to which an earlier redirect led (*elsewhere*).
         """
         if self.client.report.verbose:
             yield from show_error(self.client.report, response)
         else:
             yield from response.discard()
-        again = self.response and (response.status >= 500 or elsewhere)
-        error = (Unavailable if again else StatusError)(
-            "the server answered %s for %s" % (
-                shown(response.head.lines[0].partition(b" ")[2]),
-                response.url.target))
-        error.status = response.status
+        text = "the server answered %s for %s" % (
+            shown(response.head.lines[0].partition(b" ")[2]),
+            response.url.target)
+        error = StatusError(text, again=self.response is not None and (
+            response.status >= 500 or elsewhere))
+        error.code = response.status
         raise error
 
     def _prove(self) -> "Task":
         """Compare with the server's digest, where it has one.
 
         Return "verified sha-256", "not verified" and why, or "" where the
-        server gives none; raise DigestError, or BrokenOff where the file
+        server gives none; raise ResponseError, or BrokenOff where the file
         turns out to be longer.
         """
         response = self.response
@@ -2914,7 +2674,7 @@ class Transfer:
         hashing = iter(()) if self.hasher else hash_file(
             hasher, self.output.fd, self.output.name)
         digest = None
-        if not response.coding:
+        if not response.decoded:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
@@ -2928,41 +2688,43 @@ class Transfer:
             return ""
         yield from hashing
         if digest != hasher.digest():
-            raise DigestError("the content is not what the server has, by its"
-                              " sha-256", TRY_AGAIN)
+            self.output.abandon(keep=False)
+            raise ResponseError("the content is not what the server has, by"
+                                " its sha-256", TRY_AGAIN)
         return "verified sha-256"
 
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte.
 
         None without one.  Raise NotProved where that cannot be known,
-        DigestError or BrokenOff where this version has another length.
+        ResponseError or BrokenOff where this version has another length.
         """
         validator = self.output.whole.validator
-        fields = []
-        if validator.startswith('"'):
-            fields.append(("If-Match", validator))
         try:
-            answer, length, digest = yield from ask_version(
-                self.client, response.url, [WANT_DIGEST, *fields])
+            answer, length, digest = yield from version_of(
+                self.client, response.url, True)
         except Failure as exc:  # the content is there; only the proof is not
             raise NotProved(exc.args[0])
+        if answer.status not in (200, 206, 416):
+            raise NotProved("the server answered %d to the question for its"
+                            " digest" % answer.status)
         if answer.status == 200 or length is None:
             return None
         written = self.output.written
         if length != written and is_same_version(answer.fields, validator):
             if length < written:
-                raise DigestError("the content is not what the server has:"
-                                  " %d bytes, not %d" % (written, length))
+                self.output.abandon(keep=False)
+                raise ResponseError("the content is not what the server has:"
+                                    " %d bytes, not %d" % (written, length))
             raise BrokenOff("the response broke off after %d of %d bytes"
                             " without a sign" % (written, length), TRY_AGAIN)
         # Gzip made on the way out has an ETag of its own; this is not coded.
-        names = ["last-modified"] if response.coding else [
+        names = ["last-modified"] if response.decoded else [
             "last-modified", "etag"]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
         if (length != written or not all(same)
-                or not response.coding and answer.coded != response.coded):
+                or not response.decoded and answer.coded != response.coded):
             raise NotProved("it is another version by now")
         return digest if same else None     # else nobody knows
 
@@ -2973,28 +2735,6 @@ def source_of(response: Response) -> str:
     Careless servers give the same entity tag to all codings.
     """
     return " ".join([str(response.url), response.coded]).rstrip()
-
-
-def ask_version(client: Client, url: URL, fields: "Fields") -> "Task":
-    """Ask for one byte of *url*, with *fields*; see WANT_DIGEST.
-
-    Return (the response, the file's length or None, its SHA-256 or None).
-    Raise Failure, NoDigest among them.
-    """
-    answer = yield from client.get(url, [
-        *fields, ("Range", "bytes=0-0"), ("Accept-Encoding", "identity")],
-        aside=True)
-    yield from answer.discard()
-    if answer.status not in (200, 206, 416) and WANT_DIGEST in fields:
-        raise NoDigest("the server answered %d to the question for its digest"
-                       % answer.status)
-    length = None
-    part = parse_content_range(answer.fields)
-    if answer.status in (206, 416) and part and part.length >= 0:
-        length = part.length    # 416: there is no first byte
-    elif answer.status == 200:
-        length = answer.length
-    return answer, length, parse_digest(answer.fields.get("repr-digest", ""))
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
@@ -3011,12 +2751,15 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         return ""
     length, says = None, "complete already"
     try:
-        answer, length, digest = yield from ask_version(client, url,
-                                                        [WANT_DIGEST])
-    except (ConnectError, BrokenOff) as exc:
-        says += ", not verified: %s" % exc.args[0]
+        answer, length, digest = yield from version_of(client, url, True)
+        why = "the server answered %d" % answer.status
+    except Failure as exc:
+        if not exc.again:
+            raise
+        why = exc.args[0]
     if length is None:      # perhaps only for want of its digest
-        answer, length, digest = yield from ask_version(client, url, [])
+        says += ", not verified: " + why
+        answer, length, digest = yield from version_of(client, url, False)
     if length is None or length != state.st_size:
         if length is not None and length < state.st_size:
             client.report.note("%s is longer than what the server has"
@@ -3090,9 +2833,12 @@ def show_error(report: Report, response: Response) -> "Task":
     try:
         if not (yield from response.read_into(data, ERROR_SHOWN_MAX)):
             note = "(and more)"
-    except ResponseError as exc:    # the status is the news, not this
+    except Failure as exc:      # the status is the news, not this
         note = "(%s)" % exc
-    report.error_content(bytes(data[:ERROR_SHOWN_MAX]), note)
+    text = data[:ERROR_SHOWN_MAX].decode("utf-8", "backslashreplace")
+    for line in (safe_text(text).rstrip("\n"), note):
+        if line:
+            report.note(line)
 
 
 # ---- Copying a folder -------------------------------------------------------
@@ -3154,12 +2900,14 @@ class Mirror:
         started = time.monotonic()
         try:
             run(*[self._work() for _ in range(CONNECTIONS)])
-        except (Interrupted, KeyboardInterrupt):
+        except (Failure, KeyboardInterrupt) as exc:
+            if isinstance(exc, Failure) and exc.status != 130:
+                raise
             raise Interrupted(
                 "interrupted", "%s %s copied, and what has come of others"
-                " is kept" % (counted(self.fetched, "file"),
-                              "is" if self.fetched == 1 else "are"),
-                "the same command goes on")
+                " is kept; the same command goes on" % (
+                    counted(self.fetched, "file"),
+                    "is" if self.fetched == 1 else "are"))
         finally:
             self.report.clear()
             for line in self.failures:
@@ -3172,9 +2920,9 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.client.settings, self.breaks, self.url,
-                        self._may_follow)
-        client.trusted = self.client.trusted    # not always of this origin
+        client = Client(self.client.settings, self.breaks,
+                        self.client.trusted)
+        client.allowed = self._may_follow
         try:
             while self.jobs or self.busy:
                 if not self.jobs:
@@ -3185,9 +2933,14 @@ class Mirror:
                     yield from self._do(client, self.jobs.pop())
                 finally:
                     self.busy -= 1
-                self.report.copied(self.fetched, self.unchanged, self.bytes)
+                self.report.progress(self._so_far)
         finally:
             client.close()
+
+    def _so_far(self) -> str:
+        return "%s, %s; %d unchanged" % (
+            counted(self.fetched, "file"), size_text(self.bytes),
+            self.unchanged)
 
     def _do(self, client: Client, job: "Job") -> "Task":
         """Do *job*, or note why it could not be done."""
@@ -3201,16 +2954,14 @@ class Mirror:
             else:
                 yield from self._file(client, url, path, entry)
             self.lost = 0
-        except Interrupted:
-            raise
         except IsFolder:
             self.jobs.append((*job[:3], entry._replace(is_folder=True)))
         except Failure as exc:
-            self.lost += isinstance(exc, ConnectError)
+            self.lost += exc.status == 3
             if self.lost == CONNECTIONS:    # nobody answers any more
                 exc.args += ("the same command goes on",)
             if exc.hopeless or self.lost == CONNECTIONS or not (
-                    self.answered or isinstance(exc, StatusError)):
+                    self.answered or exc.status == 1):
                 raise
             self.failures.append("%s: %s" % (url, exc))
 
@@ -3222,8 +2973,8 @@ class Mirror:
         if folder.is_linked:
             try:
                 url, listed = yield from self._listing(client, url)
-            except StatusError as exc:
-                if path not in self.below:
+            except Failure as exc:
+                if exc.status != 1 or path not in self.below:
                     raise
                 self.failures.append("%s: %s" % (url, exc))
         mark = hash(frozenset(entry[:5] for entry in listed))
@@ -3267,8 +3018,10 @@ class Mirror:
                 for base in (url, same[-1]):
                     found.append((yield from self._ask(
                         client, entry_url(base, entry), 0)))
-            except StatusError:     # a folder, perhaps
-                continue
+            except Failure as exc:
+                if exc.status != 1:
+                    raise
+                continue        # a folder, perhaps
             if found[0] != found[1]:
                 return
             if found[0][0] is not None:
@@ -3325,7 +3078,7 @@ class Mirror:
                     parse_json_listing(text) if is_json else
                     parse_html_listing(text, response.url), JOBS_MAX + 1))
                 break
-            except NoListing:
+            except Failure:     # of another shape
                 if media == "text/html":
                     raise
         if len(listed) + len(self.jobs) + self.held > JOBS_MAX:
@@ -3345,20 +3098,18 @@ class Mirror:
         Then its pictures are part of the folder, not of the server.
         """
         try:
-            answer = yield from self._get_byte(client, entry_url(url, INDEX))
-        except StatusError:
+            answer = yield from self._version_of(
+                client, entry_url(url, INDEX), False)
+        except Failure as exc:
+            if exc.status != 1:
+                raise
             return False
-        return answer.status in (200, 206, 416)
+        return answer[0].status in (200, 206, 416)
 
-    def _get_byte(self, client: Client, url: URL,
-                  *fields: "Tuple[str, str]") -> "Task":
-        """Return the answer to a GET for one byte of *url*."""
-        answer = yield from persistently(
-            client, self.options, lambda _: client.get(url, [
-                ("Range", "bytes=0-0"), ("Accept-Encoding", "identity"),
-                *fields]))
-        yield from answer.discard()
-        return answer
+    def _version_of(self, client: Client, url: URL, digest: bool) -> "Task":
+        """Return version_of() these, for which it is asked persistently."""
+        return (yield from persistently(
+            client, self.options, lambda _: version_of(client, url, digest)))
 
     def _may_follow(self, asked: URL, url: URL) -> bool:
         """Whether *url* is in the folder that is copied.
@@ -3389,8 +3140,8 @@ class Mirror:
         transfer = Transfer(client, url, output, self.options, fields, True)
         try:
             yield from transfer.run()
-        except StatusError as exc:
-            if entry == INDEX and exc.status == 404:
+        except Failure as exc:
+            if entry == INDEX and exc.code == 404:
                 return      # the page was a listing
             raise
         assert transfer.response
@@ -3437,21 +3188,14 @@ class Mirror:
     def _ask(self, client: Client, url: URL, expected: int) -> "Task":
         """Return size, time and SHA-256 of the file at *url*, or None each.
 
-        By a GET for one byte: not every server answers HEAD.  The digest is
-        asked for where the file is small, if it has the *expected* size.
+        The digest is asked for where the file is small, if it has the
+        *expected* size.
         """
-        answer = yield from self._get_byte(
-            client, url, *[WANT_DIGEST] * (expected <= DIGEST_ASKED_MAX))
-        part = parse_content_range(answer.fields)
-        size = None
+        answer, size, digest = yield from self._version_of(
+            client, url, expected <= DIGEST_ASKED_MAX)
         if answer.status == 416:    # there is no first byte
             size = 0
-        elif part and answer.status == 206:
-            size = part.length
-        elif answer.status == 200:  # coded or not: it is saved as it is sent
-            size = answer.length
-        return (size, http_time(answer.fields.get("last-modified", "")),
-                parse_digest(answer.fields.get("repr-digest", "")))
+        return size, http_time(answer.fields.get("last-modified", "")), digest
 
 
 def is_name(text: str) -> bool:
@@ -3776,12 +3520,11 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     Raise Failure when the only file was not fetched, or none could be.
     """
     report = Report(options.verbose, options.quiet)
-    user = None
+    options.delays = delays
+    options.user = options.context = None
     if options.auth:
-        user = options.auth, password_of(options.auth)
-    settings = Settings(options.timeout, options.family, options.fields, user,
-                        options.cafile, options.insecure, options.raw, delays)
-    client = Client(settings, report, options.urls[0][1])
+        options.user = options.auth, password_of(options.auth)
+    client = Client(options, report, options.urls[0][1].origin)
     status = 0
     try:
         for word, url in options.urls:
@@ -3790,8 +3533,7 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
                     copy_folder(client, url, options)
                 else:
                     fetch_file(client, word, url, options)
-            except (StatusError, ConnectError, ResponseError,
-                    OutputError) as exc:
+            except Failure as exc:
                 report.clear()
                 if exc.hopeless or len(options.urls) == 1:
                     raise
@@ -3853,19 +3595,18 @@ def main(argv: "Optional[Sequence[str]]" = None,
         sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
         return fetch_all(parse_or_exit(argv), delays)
-    except ReaderGone as exc:
-        return exc.exit_status
     except Failure as exc:
-        say("httpget.py: %s" % exc)
-        return exc.exit_status
+        if exc.status != 141:   # nobody is there to read it
+            say("httpget.py: %s" % exc)
+        return exc.status
     except OSError as exc:
         if exc.errno not in EXHAUSTED:
             raise
         say("httpget.py: %s; close other programs" % reason_of(exc))
-        return OutputError.exit_status
+        return 5
     except KeyboardInterrupt:
         say("httpget.py: interrupted")
-        return Interrupted.exit_status
+        return 130
 
 
 if __name__ == "__main__":
