@@ -670,8 +670,8 @@ HTTP_DATES = (
         _DAY_L, _MONTH, _CLOCK),
     "%s %s (?P<d>[0-9 ][0-9]) %s (?P<Y>[0-9]{4})" % (_DAY, _MONTH, _CLOCK))
 # date-time in UTC; RFC 3339, 5.6.
-TIMESTAMPS = ["(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
-              r"(?:\.[0-9]+)?Z" % _CLOCK]
+TIMESTAMP = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
+             r"(?:\.[0-9]+)?Z" % _CLOCK)
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -715,17 +715,30 @@ def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
                                     else last == int(stop))
 
 
-def http_time(value: str,
-              patterns: "Sequence[str]" = HTTP_DATES) -> "Optional[int]":
+def http_time(value: str) -> "Optional[int]":
     """Return the seconds since 1970 of HTTP-date *value*, None if it is none.
 
-    Or of a date of other *patterns*.  Source: RFC 9110, 5.6.7.
+    Source: RFC 9110, 5.6.7.
 
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
-    >>> http_time("1994-11-06T08:49:37.9Z", TIMESTAMPS)
-    784111777
     """
+    return seconds_of(value, HTTP_DATES)
+
+
+def timestamp(value: str) -> "Optional[int]":
+    """Return the whole seconds since 1970 of RFC 3339's *value* in UTC.
+
+    None where it is none.
+
+    >>> timestamp("1994-11-06T08:49:37.9Z"), timestamp("soon")
+    (784111777, None)
+    """
+    return seconds_of(value, [TIMESTAMP])
+
+
+def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
+    """Return the seconds since 1970 of *value*, if it has such a pattern."""
     from datetime import datetime, timezone
     for pattern in patterns:
         match = re.fullmatch(pattern, value)
@@ -928,7 +941,7 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
         size = None
     mtime = http_time(str(item.get("mtime")))
     if mtime is None:           # caddy's
-        mtime = http_time(str(item.get("mod_time")), TIMESTAMPS)
+        mtime = timestamp(str(item.get("mod_time")))
     return Entry(name, bool(is_folder), size, mtime, (), True, False)
 
 

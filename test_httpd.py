@@ -2163,7 +2163,7 @@ PURE = {
         ([{"content-range": value} for value in (
             "bytes 5-4/10", "bytes 0-10/10", "bytes=0-4/10", "bytes 0-4",
             "bytes +0-4/10", "bytes 0-4/10, bytes 5-6/10")], None, "no")],
-    lambda text: httpget.http_time(text, httpget.TIMESTAMPS): [
+    httpget.timestamp: [
         (["1994-11-06T08:49:37Z", "1994-11-06T08:49:37.9Z"], MODIFIED, "UTC"),
         (["x", "1994-11-06T08:49:37+01:00", "1994-02-31T08:49:37Z",
           "9994-11-06T08:49:37Z"], None, "none")],
