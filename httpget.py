@@ -528,25 +528,14 @@ RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
 
 
 def parse_field(text: str) -> "Tuple[str, str]":
-    """Return (name, value) of the field *text*, "Name: value".
-
-    Raise ValueError when it is none, or one that is not for users to set.
-    """
-    name, value = checked_field(text)
-    if name.lower() in OWN_FIELDS:
-        raise ValueError("%s is not to be set by -H" % printable(name))
-    return name, value
-
-
-def checked_field(text: str) -> "Tuple[str, str]":
-    """Return (name, value) of the field *text*, or raise ValueError."""
+    """Return (name, value) of *text*, "Name: value", or raise ValueError."""
+    name = text.partition(":")[0]
     try:
         (value,) = parse_fields([text.encode("latin-1")]).values()
     except (ResponseError, UnicodeEncodeError):
         # The value may be a secret.
-        raise ValueError("field '%s' is not 'Name: value'"
-                         % printable(text.partition(":")[0]))
-    return text.partition(":")[0], value
+        raise ValueError("field '%s' is not 'Name: value'" % printable(name))
+    return name, value
 
 
 def parse_range(text: str) -> str:
@@ -2324,7 +2313,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     proper response; so does the iteration.
     """
     for name, value in fields:
-        checked_field("%s: %s" % (name, value))
+        parse_field("%s: %s" % (name, value))
     where = parse_url(url)
     client = Client(Settings(timeout, 0, fields, user, cafile, insecure, raw),
                     Report(quiet=True), where)
@@ -3621,7 +3610,12 @@ def make_folder(path: str) -> None:
 EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
                        errno.ENOMEM])
 
-DESCRIPTION = """\
+USAGE = """\
+httpget.py [options] [host] [port] [file ...]
+       httpget.py [options] URL ..."""
+
+# make_parser() finds the options in it.
+HELP = """\
 Fetch files over HTTP.
 
   host   name or address (default: %s)
@@ -3629,9 +3623,39 @@ Fetch files over HTTP.
   file   name, in which ?, # and %% stand for themselves; several, too
          (default: /, the server's choice)
   URL    in place of the three, with its own escapes; several, too
-""" % (HOST, PORT)
 
-EXAMPLES = """\
+options:
+  -h, --help         show this help message and exit
+  --version          show program's version number and exit
+
+where to:
+  -o FILE            save as FILE, by FILE.part renamed when whole; - is
+                     standard output, for binary content too
+  -O                 save under the last part of the name you gave
+  -P DIR             folder for -O and -r (default: this one)
+  --force            let -O replace a file that is there
+  -c                 go on with FILE.part, if the file is still the same
+  -r                 copy the folder and all that is in it
+
+how:
+  -H 'NAME: VALUE'   field for every request; repeatable
+  --range RANGE      these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0
+  --raw              do not ask for gzip, nor decode what is shown
+  --retries N        breaks in a row to cope with (default: %d)
+  --timeout SECONDS  to connect, for a head, and between bytes (default: %g)
+  --auth USER        user for HTTP Basic; the password is asked for, or in
+                     HTTPGET_PASSWORD
+  --tls              HTTPS (with host and port)
+  --cafile FILE      certificates to trust, instead of the system's
+  --insecure         trust any certificate: anyone in between can read and
+                     write
+  -4                 IPv4 only
+  -6                 IPv6 only
+
+what is shown:
+  -v                 show the request and all fields of the response
+  -q                 show nothing but one line for an error
+
 examples:
   python3 httpget.py                                   show what 127.0.0.1
                                                        has at port 8080
@@ -3640,184 +3664,97 @@ examples:
   python3 httpget.py -c -O https://example.org/a.iso   go on with it
   python3 httpget.py -r -P copy 192.0.2.7 8080 photos  copy a folder
   python3 httpget.py example.org 80 a.tar | tar x      use it in a pipe
-"""
+""" % (HOST, PORT, RETRIES, TIMEOUT)
+
+# The names of options whose own would tell too little.
+NAMES = {"-o": "output", "-O": "remote_name", "-P": "folder", "-c": "resume",
+         "-r": "recursive", "-H": "fields", "--range": "wanted",
+         "-4": "ipv4", "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
+TYPES = {"N": int, "SECONDS": float}    # by what an option takes
+
+# What is not allowed: an option, or what check_options() says of them, with
+# any of the others, or without all of them; and why.
+WITH, WITHOUT = True, False
+NOT_ALLOWED = [
+    ("empty", WITHOUT, "", "-o, -P, --cafile and --auth: each needs a value"),
+    ("bad_timeout", WITHOUT, "", "--timeout is a number of seconds from more"
+     " than 0 to %d" % TIMEOUT_MAX),
+    ("bad_retries", WITHOUT, "", "--retries is no number below 0"),
+    ("own_field", WITHOUT, "",
+     "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
+    ("two_hosts", WITHOUT, "", "Host is to be set once"),
+    ("colon", WITHOUT, "", "the user of --auth has no colon; the password is"
+     + " asked for, or in HTTPGET_PASSWORD"),
+    ("ipv4", WITH, "ipv6", "-4 is not allowed with -6"),
+    ("verbose", WITH, "quiet", "-v is not allowed with -q"),
+    ("output", WITH, "remote_name", "-o and -O both name a file"),
+    ("to_file", WITH, "several",
+     "-o names one file, but there are several; use -O"),
+    ("folder", WITHOUT, "remote_name recursive", "-P is for -O and -r"),
+    ("force", WITHOUT, "remote_name", "--force is for -O"),
+    ("tls", WITH, "plain_url",
+     "--tls is for host and port; write https:// in a URL"),
+    ("resume", WITHOUT, "to_file remote_name", "-c needs -o FILE or -O"),
+    ("wanted", WITH, "resume recursive", "--range does not go with -c or -r"),
+    ("recursive", WITH, "output remote_name",
+     "-r takes names from the server; use -P DIR"),
+    ("recursive", WITH, "verbose",
+     "-v shows one request at a time; not with -r"),
+]
 
 
-def make_parsers() -> "Tuple[ArgumentParser, ArgumentParser]":
-    """Return the parser of the options alone and the one of everything.
-
-    A single one would not find a second word behind an option, as in
-    "host -v 80": argparse takes all optional words from the first group.
-    """
+def make_parser() -> "ArgumentParser":
+    """Return the parser of the options in HELP."""
     import argparse
-    usage = ("httpget.py [options] [host] [port] [file ...]\n"
-             "       httpget.py [options] URL ...")
-    first = argparse.ArgumentParser("httpget.py", usage, add_help=False)
     parser = argparse.ArgumentParser(
-        "httpget.py", usage, epilog=EXAMPLES, description=DESCRIPTION,
+        "httpget.py", USAGE, description=HELP, add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    # Not by parents=, which loses the groups of options that exclude others.
-    add_options(first)
-    add_options(parser)
-    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    return first, parser
-
-
-def add_options(parser: "ArgumentParser") -> None:
-    """Give *parser* all options but --help."""
-    parser.add_argument("--version", action="version",
-                        version="httpget.py " + __version__)
-    add = parser.add_argument_group("where to").add_argument
-    add("-o", dest="output", metavar="FILE",
-        help="save as FILE, by FILE.part renamed when whole; - is standard"
-        " output, for binary content too")
-    add("-O", dest="remote_name", action="store_true",
-        help="save under the last part of the name you gave")
-    add("-P", dest="folder", metavar="DIR",
-        help="folder for -O and -r (default: this one)")
-    add("--force", action="store_true",
-        help="let -O replace a file that is there")
-    add("-c", dest="resume", action="store_true",
-        help="go on with FILE.part, if the file is still the same")
-    add("-r", dest="recursive", action="store_true",
-        help="copy the folder and all that is in it")
-    how = parser.add_argument_group("how")
-    add = how.add_argument
-    add("-H", dest="fields", action="append", default=[],
-        metavar="'NAME: VALUE'", help="field for every request; repeatable")
-    add("--range", dest="wanted", metavar="RANGE",
-        help="these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0")
-    add("--raw", action="store_true",
-        help="do not ask for gzip, nor decode what is shown")
-    add("--retries", metavar="N", default=str(RETRIES),
-        help="breaks in a row to cope with (default: %d)" % RETRIES)
-    add("--timeout", metavar="SECONDS", default=str(TIMEOUT),
-        help="to connect, for a head, and between bytes (default: %g)"
-        % TIMEOUT)
-    add("--auth", metavar="USER", help="user for HTTP Basic; the password is"
-        " asked for, or in HTTPGET_PASSWORD")
-    add("--tls", action="store_true", help="HTTPS (with host and port)")
-    add("--cafile", metavar="FILE",
-        help="certificates to trust, instead of the system's")
-    add("--insecure", action="store_true",
-        help="trust any certificate: anyone in between can read and write")
-    family = how.add_mutually_exclusive_group()
-    family.add_argument("-4", dest="family", action="store_const",
-                        const=socket.AF_INET, default=0, help="IPv4 only")
-    family.add_argument("-6", dest="family", action="store_const",
-                        const=socket.AF_INET6, help="IPv6 only")
-    noise = parser.add_argument_group(
-        "what is shown").add_mutually_exclusive_group()
-    noise.add_argument("-v", dest="verbose", action="store_true",
-                       help="show the request and all fields of the response")
-    noise.add_argument("-q", dest="quiet", action="store_true",
-                       help="show nothing but one line for an error")
-
-
-def copy_name(url: URL) -> str:
-    """Return the name of a copy of the folder *url*, "" for that of "/"."""
-    return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
-
-
-def refuse_abbreviations(parser: "ArgumentParser",
-                         argv: "Sequence[str]") -> None:
-    """Exit with a message where a long option in *argv* is abbreviated.
-
-    allow_abbrev=False would do it, but before Python 3.8 refuses "-cO", too.
-    """
-    from itertools import takewhile
-    words = [word for word in takewhile("--".__ne__, argv)
-             if word.startswith("--")]
-    known = re.findall("--[a-z][a-z-]*", parser.format_help()) if words else []
-    for word in words:
-        name = word.partition("=")[0]
-        if name not in known and any(n.startswith(name) for n in known):
-            parser.error("unrecognized arguments: %s" % word)
+    add = partial(parser.add_argument, help=argparse.SUPPRESS)
+    add("-h", "--help", action="help")
+    add("--version", action="version", version="httpget.py " + __version__)
+    for option, takes in re.findall(
+            "(?m)^  (--?[A-Za-z0-9]+)(?: (.*?))?  ", HELP):
+        if option == "--version":
+            continue
+        name = NAMES.get(option, option.strip("-"))
+        if takes:
+            add(option, dest=name, type=TYPES.get(takes, str),
+                action="append" if name == "fields" else "store")
+        else:
+            add(option, dest=name, action="store_true")
+    parser.set_defaults(fields=[], retries=RETRIES, timeout=TIMEOUT)
+    return parser
 
 
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or exit with a message."""
-    first, parser = make_parsers()
+    from itertools import takewhile
+    parser = make_parser()
     argv = sys.argv[1:] if argv is None else argv
-    refuse_abbreviations(parser, argv)
+    # Not by allow_abbrev=False, which before Python 3.8 refuses "-cO", too.
+    for word in takewhile("--".__ne__, argv):
+        if re.match("--[^=]", word) and not re.search(
+                " %s\\s" % re.escape(word.partition("=")[0]), HELP):
+            parser.error("unrecognized arguments: %s" % word)
     # argparse would take the "-5" behind "--range" for an option.
     line = "".join("\0" + word for word in argv)
     line = line.replace("\0--range\0-", "\0--range=-")
-    known, words = first.parse_known_args(line.split("\0")[1:])
-    options = parser.parse_args(words, known)
+    # The options first, then what is left: argparse takes all words from the
+    # first place that has any, and would not find the 80 in "host -v 80".
+    options, words = parser.parse_known_args(line.split("\0")[1:])
+    parser.add_argument("words", nargs="*")
+    parser.parse_args(words, options)
     try:
         options.urls = parse_words(options.words, options.tls)
-        options.timeout = parse_timeout(options.timeout)
-        options.fields = [parse_field(text) for text in options.fields]
+        # Before Python 3.13 argparse takes the "--" in "-o--" for [].
+        options.fields = [parse_field(text or "") for text in options.fields]
         if options.wanted is not None:
-            options.wanted = parse_range(options.wanted)
-        if not re.fullmatch("[0-9]{1,9}", options.retries):
-            raise ValueError("--retries '%s' is not a number"
-                             % printable(options.retries))
-        options.retries = int(options.retries)
-        check_combination(options)
+            options.wanted = parse_range(options.wanted or "")
+        check_options(options)
+        check_names(options)
     except ValueError as exc:
         parser.error(str(exc))
     return options
-
-
-def check_combination(options: "Namespace") -> None:
-    """Raise ValueError for options that do not go together."""
-    if [name.lower() for name, _ in options.fields].count("host") > 1:
-        raise ValueError("Host is to be set once")
-    for option, value in (("-o", options.output), ("-P", options.folder),
-                          ("--cafile", options.cafile),
-                          ("--auth", options.auth)):
-        if value == "":     # it would count as not given
-            raise ValueError("%s needs a value" % option)
-    if options.output and options.remote_name:
-        raise ValueError("-o and -O both name a file")
-    if options.output not in (None, "-") and len(options.urls) > 1:
-        raise ValueError("-o names one file, but there are several; use -O")
-    if options.folder is not None and not (options.remote_name
-                                           or options.recursive):
-        raise ValueError("-P is for -O and -r")
-    if options.force and not options.remote_name:
-        raise ValueError("--force is for -O")
-    if options.tls and any(url.scheme == "http" for _, url in options.urls):
-        raise ValueError("--tls is for host and port; write https:// in a"
-                         " URL")
-    if options.resume and options.output in (None, "-") and not (
-            options.remote_name):
-        raise ValueError("-c needs -o FILE or -O")
-    if options.wanted and (options.resume or options.recursive):
-        raise ValueError("--range does not go with -c or -r")
-    if options.recursive and (options.output or options.remote_name):
-        raise ValueError("-r takes names from the server; use -P DIR")
-    if options.recursive and options.verbose:
-        raise ValueError("-v shows one request at a time; not with -r")
-    if options.auth and ":" in options.auth:    # RFC 7617, 2
-        raise ValueError("the user of --auth has no colon; the password is"
-                         " asked for, or in HTTPGET_PASSWORD")
-    if options.remote_name:
-        for word, _ in options.urls:
-            if not safe_name(word):
-                raise ValueError("'%s' ends with no name for -O; use -o FILE"
-                                 % printable(word))
-    check_names(options)
-
-
-def check_names(options: "Namespace") -> None:
-    """Raise ValueError where two files would be saved as the same one."""
-    names = []  # type: List[str]
-    for word, url in options.urls:
-        if options.remote_name:
-            name = safe_name(word)
-            part = part_name(name)
-            names += [name, part, part + NOTES_SUFFIX]
-        elif options.recursive:
-            names.append(copy_name(url))
-    seen = set()  # type: Set[str]
-    for name in names:
-        if name in seen:
-            raise ValueError("two of these would be saved as '%s'"
-                             % printable(name or "."))
-        seen.add(name)
 
 
 def parse_words(words: "Sequence[str]",
@@ -3839,21 +3776,47 @@ def parse_words(words: "Sequence[str]",
             for name in words[2:] or ["/"]]
 
 
-def parse_timeout(text: str) -> float:
-    """Return the seconds *text*, more than 0, or raise ValueError."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if 0 < seconds <= TIMEOUT_MAX:      # false for a NaN
-        return seconds
-    raise ValueError("timeout '%s' is not a number of seconds from more than"
-                     " 0 to %d" % (printable(text), TIMEOUT_MAX))
+def check_options(options: "Namespace") -> None:
+    """Raise ValueError for options that are not allowed, or not together."""
+    names = [name.lower() for name, _ in options.fields]
+    facts = dict(
+        vars(options),
+        empty=any(value in ("", "--", []) for value in (
+            options.output, options.folder, options.cafile, options.auth)),
+        bad_timeout=not 0 < options.timeout <= TIMEOUT_MAX,     # or a NaN
+        bad_retries=options.retries < 0,
+        own_field=OWN_FIELDS.intersection(names),
+        two_hosts=names.count("host") > 1,
+        colon=":" in (options.auth or ""),      # RFC 7617, 2
+        to_file=options.output not in (None, "-"),
+        several=len(options.urls) > 1,
+        plain_url=any(url.scheme == "http" for _, url in options.urls))
+    for given, together, others, why in NOT_ALLOWED:
+        if facts[given] and together == any(map(facts.get, others.split())):
+            raise ValueError(why)
 
 
-def shows_progress(options: "Namespace") -> bool:
-    """Return whether the user is to see how far it is."""
-    return not options.quiet and os.isatty(STDERR)
+def check_names(options: "Namespace") -> None:
+    """Raise ValueError unless each file has a name, and one of its own."""
+    seen = set()  # type: Set[str]
+    for word, url in options.urls:
+        names = [copy_name(url)] if options.recursive else []
+        if options.remote_name:
+            name = safe_name(word)
+            if not name:
+                raise ValueError("'%s' ends with no name for -O; use -o FILE"
+                                 % printable(word))
+            part = part_name(name)
+            names = [name, part, part + NOTES_SUFFIX]
+        for name in seen.intersection(names):
+            raise ValueError("two of these would be saved as '%s'"
+                             % printable(name or "."))
+        seen.update(names)
+
+
+def copy_name(url: URL) -> str:
+    """Return the name of a copy of the folder *url*, "" for that of "/"."""
+    return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
 
 
 def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
@@ -3861,7 +3824,7 @@ def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
     folder = options.folder or "."
     if not os.path.isdir(folder):
         raise OutputError("there is no folder %s" % printable(folder))
-    client.report.bar = shows_progress(options)
+    client.report.bar = options.progress
     top = url.with_target(url.path.rstrip("/") + "/")
     Mirror(top, folder, copy_name(url), client, options.retries).run()
 
@@ -3882,7 +3845,7 @@ def fetch_file(client: Client, word: str, url: URL,
                           "--force replaces it")
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
-    client.report.bar = shows_progress(options) and not os.isatty(output.fd)
+    client.report.bar = options.progress and not os.isatty(output.fd)
     transfer = Transfer(client, url, output, options.wanted or "",
                         options.retries)
     says = run(transfer.run())
@@ -3913,10 +3876,11 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     Raise Failure when the only file was not fetched, or none could be.
     """
     report = Report(options.verbose, options.quiet)
-    user = None
-    if options.auth:
-        user = options.auth, password_of(options.auth)
-    settings = Settings(options.timeout, options.family, options.fields, user,
+    options.progress = not options.quiet and os.isatty(STDERR)
+    user = options.auth and (options.auth, password_of(options.auth))
+    family = (socket.AF_INET if options.ipv4 else
+              socket.AF_INET6 if options.ipv6 else 0)
+    settings = Settings(options.timeout, family, options.fields, user,
                         options.cafile, options.insecure, options.raw, delays)
     client = Client(settings, report, options.urls[0][1])
     status = 0
@@ -3956,26 +3920,23 @@ def fill_standard_descriptors() -> None:
             return
 
 
-def stdout_lost(exc: OSError) -> Failure:
-    """Return the error that says that what --help printed was not taken."""
-    # Python tries again at its exit, and would complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-    if isinstance(exc, BrokenPipeError):
-        return ReaderGone()
-    return not_written("standard output", exc)
+def read_command_line(argv: "Optional[Sequence[str]]") -> "Namespace":
+    """Return the options in *argv*, or raise SystemExit.
 
-
-def parse_or_exit(argv: "Optional[Sequence[str]]") -> "Namespace":
-    """Return the options in *argv*, or raise SystemExit or Failure."""
+    Raise Failure where the text of --help cannot be written.
+    """
     try:
         try:
             return parse_arguments(argv)
-        except SystemExit:
+        finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-            raise
     except OSError as exc:
-        raise stdout_lost(exc)
+        # Python tries again at its exit, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        if isinstance(exc, BrokenPipeError):
+            raise ReaderGone()
+        raise not_written("standard output", exc)
 
 
 def main(argv: "Optional[Sequence[str]]" = None,
@@ -3989,7 +3950,7 @@ def main(argv: "Optional[Sequence[str]]" = None,
     if sys.stderr is None:      # so that nobody has to ask
         sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
-        return fetch_all(parse_or_exit(argv), delays)
+        return fetch_all(read_command_line(argv), delays)
     except ReaderGone as exc:
         return exc.exit_status
     except Failure as exc:
