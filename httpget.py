@@ -100,7 +100,7 @@ from itertools import islice
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
     import ssl
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser
     from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
                         Iterator, List, Optional, Sequence, Tuple, Union)
     from typing import Set  # noqa: F401 - in type comments
@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
+    Options = Any       # Settings, with all that the command line adds
     Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
 
 __version__ = "1.0"
@@ -3722,11 +3723,11 @@ def make_parser() -> "ArgumentParser":
                 action="append" if name == "fields" else "store")
         else:
             add(option, dest=name, action="store_true")
-    parser.set_defaults(fields=[], retries=RETRIES, timeout=TIMEOUT)
+    parser.set_defaults(retries=RETRIES)
     return parser
 
 
-def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
+def parse_arguments(argv: "Optional[Sequence[str]]") -> "Options":
     """Return the options in *argv*, or exit with a message."""
     from itertools import takewhile
     parser = make_parser()
@@ -3741,7 +3742,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     line = line.replace("\0--range\0-", "\0--range=-")
     # The options first, then what is left: argparse takes all words from the
     # first place that has any, and would not find the 80 in "host -v 80".
-    options, words = parser.parse_known_args(line.split("\0")[1:])
+    options = Settings(fields=[])  # type: Options
+    _, words = parser.parse_known_args(line.split("\0")[1:], options)
     parser.add_argument("words", nargs="*")
     parser.parse_args(words, options)
     try:
@@ -3750,6 +3752,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         options.fields = [parse_field(text or "") for text in options.fields]
         if options.wanted is not None:
             options.wanted = parse_range(options.wanted or "")
+        options.family = (socket.AF_INET if options.ipv4 else
+                          socket.AF_INET6 if options.ipv6 else 0)
         check_options(options)
         check_names(options)
     except ValueError as exc:
@@ -3776,7 +3780,7 @@ def parse_words(words: "Sequence[str]",
             for name in words[2:] or ["/"]]
 
 
-def check_options(options: "Namespace") -> None:
+def check_options(options: "Options") -> None:
     """Raise ValueError for options that are not allowed, or not together."""
     names = [name.lower() for name, _ in options.fields]
     facts = dict(
@@ -3796,7 +3800,7 @@ def check_options(options: "Namespace") -> None:
             raise ValueError(why)
 
 
-def check_names(options: "Namespace") -> None:
+def check_names(options: "Options") -> None:
     """Raise ValueError unless each file has a name, and one of its own."""
     seen = set()  # type: Set[str]
     for word, url in options.urls:
@@ -3819,7 +3823,7 @@ def copy_name(url: URL) -> str:
     return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
 
 
-def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
+def copy_folder(client: Client, url: URL, options: "Options") -> None:
     """Copy one folder; raise Failure."""
     folder = options.folder or "."
     if not os.path.isdir(folder):
@@ -3830,7 +3834,7 @@ def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
 
 
 def fetch_file(client: Client, word: str, url: URL,
-               options: "Namespace") -> None:
+               options: "Options") -> None:
     """Fetch one file, which the user calls *word*; raise Failure."""
     name = options.output
     if options.remote_name:
@@ -3870,19 +3874,17 @@ def password_of(user: str) -> str:
     return password
 
 
-def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
+def fetch_all(options: "Options", delays: "Sequence[float]") -> int:
     """Do what *options* ask for; return the exit status.
 
     Raise Failure when the only file was not fetched, or none could be.
     """
     report = Report(options.verbose, options.quiet)
     options.progress = not options.quiet and os.isatty(STDERR)
-    user = options.auth and (options.auth, password_of(options.auth))
-    family = (socket.AF_INET if options.ipv4 else
-              socket.AF_INET6 if options.ipv6 else 0)
-    settings = Settings(options.timeout, family, options.fields, user,
-                        options.cafile, options.insecure, options.raw, delays)
-    client = Client(settings, report, options.urls[0][1])
+    options.delays = delays
+    if options.auth:
+        options.user = options.auth, password_of(options.auth)
+    client = Client(options, report, options.urls[0][1])
     status = 0
     try:
         for word, url in options.urls:
@@ -3920,7 +3922,7 @@ def fill_standard_descriptors() -> None:
             return
 
 
-def read_command_line(argv: "Optional[Sequence[str]]") -> "Namespace":
+def read_command_line(argv: "Optional[Sequence[str]]") -> "Options":
     """Return the options in *argv*, or raise SystemExit.
 
     Raise Failure where the text of --help cannot be written.
