@@ -4,6 +4,7 @@
     python3 httpget.py [options] [host] [port] [file ...]
     python3 httpget.py [options] URL ...
 
+HOST:PORT may stand in place of host and port, HOST:PORT/PATH of a URL.
 Fetches files from a web server and writes them to standard output, byte for
 byte; what happened on the way goes to standard error.  Without arguments it
 asks 127.0.0.1, port 8080, for /, the server's default file.  Needs Python
@@ -285,6 +286,8 @@ IPV6 = re.compile(r"(\[)?([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*"
 REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(//[^/?#]*)?"
                        r"([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?")    # host, port
+# HOST:PORT and what may follow: a URL but for its scheme.
+ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^]:/?#[]+):[0-9]+([/?#].*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
 # pchar without pct-encoded, and "/"; RFC 3986, 3.3.
@@ -362,12 +365,13 @@ def parse_host(text: str) -> str:
             host = text.encode("idna").decode("ascii")
         except UnicodeError:
             host = ""
-    # The resolver would take a number alone for an IPv4 address.
+    # The resolver would take a number alone for an IPv4 address.  What stands
+    # before an "@" may be a password.
     if (len(host) > HOST_NAME_MAX or host.isdigit()
             or not HOST_NAME.fullmatch(host)):
         raise ValueError("'%s' is not a host name or an address; write host,"
                          " port and file as three words, or a URL"
-                         % printable(text))
+                         % printable(text[max(0, text.rfind("@")):]))
     return host
 
 
@@ -3623,7 +3627,8 @@ Fetch files over HTTP.
   port   default: %d
   file   name, in which ?, # and %% stand for themselves; several, too
          (default: /, the server's choice)
-  URL    in place of the three, with its own escapes; several, too
+  URL    in place of the three, with its own escapes; several, too.
+         HOST:PORT will do in place of host and port, HOST:PORT/PATH for a URL
 
 options:
   -h, --help         show this help message and exit
@@ -3660,7 +3665,7 @@ what is shown:
 examples:
   python3 httpget.py                                   show what 127.0.0.1
                                                        has at port 8080
-  python3 httpget.py ::1 9000 docs/notes.txt           show a file
+  python3 httpget.py localhost:9000/docs/notes.txt     show a file
   python3 httpget.py -O example.org 80 a.iso           save a file as a.iso
   python3 httpget.py -c -O https://example.org/a.iso   go on with it
   python3 httpget.py -r -P copy 192.0.2.7 8080 photos  copy a folder
@@ -3765,19 +3770,36 @@ def parse_words(words: "Sequence[str]",
                 tls: bool = False) -> "List[Tuple[str, URL]]":
     """Return what is to be fetched: the user's word for it, and its URL.
 
-    Raise ValueError.
+    Raise ValueError, also where a word behind HOST:PORT, in place of a file,
+    may be a port or another server.
 
     >>> [str(url) for _, url in parse_words(["h", "81", "a b", "c"])]
     ['http://h:81/a%20b', 'http://h:81/c']
+    >>> [str(url) for _, url in parse_words(["h:81/a%20b", "https://h/c?d"])]
+    ['http://h:81/a%20b', 'https://h/c?d']
     """
-    if words and "://" in words[0]:
-        return [(re.split("[?#]", word)[0].partition("://")[2].partition("/")
-                 [2], parse_url(word)) for word in words]
-    host = parse_host(words[0] if words else HOST)
-    port = parse_port(words[1] if len(words) > 1 else str(PORT))
-    return [(name, URL("https" if tls else "http", host, port,
-                       request_target(name)))
-            for name in words[2:] or ["/"]]
+    scheme = "https" if tls else "http"
+    first = words[0] if words else HOST
+    address = ADDRESS.fullmatch(first)
+    if "://" in first or address and address.group(1):
+        urls = [scheme + "://" + word if ADDRESS.fullmatch(word) else word
+                for word in words]
+        return [(re.split("[?#]", url)[0].partition("://")[2].partition("/")
+                 [2], parse_url(url)) for url in urls]
+    if address:
+        names = words[1:]
+        for name in names:
+            if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
+                raise ValueError("'%s' after '%s' may be a file or not; write"
+                                 " it as a URL" % tuple(
+                                     map(printable, (name, first))))
+        host, port = parse_authority(first, PORT)
+    else:
+        names = words[2:]
+        host = parse_host(first)
+        port = parse_port(words[1] if len(words) > 1 else str(PORT))
+    return [(name, URL(scheme, host, port, request_target(name)))
+            for name in names or ["/"]]
 
 
 def check_options(options: "Options") -> None:

@@ -2135,6 +2135,13 @@ PURE = {
     lambda url: httpget.redirected(httpget.parse_url(url), "b").host: [
         (["http://[fe80::1%25e]:81/", "http://[fe80::1%e]/"], "fe80::1%e",
          "the zone is kept")],
+    lambda line: " ".join(str(url) for _, url in httpget.parse_arguments(
+            line.split()).urls): [
+        ("h:81", "http://h:81/", "host:port"),
+        ("[::1]:81 a? b", "http://[::1]:81/a%3F http://[::1]:81/b", "files"),
+        ("h:81/a?b [::1]:82/ http://g/", "http://h:81/a?b http://[::1]:82/ "
+         "http://g/", "URLs, but for http://"),
+        ("--tls 192.0.2.1:81", "https://192.0.2.1:81/", "TLS")],
     httpget.parse_range: [
         ("0-0", "bytes=0-0", "one byte"), ("-5", "bytes=-5", "the last"),
         ("9" * 18 + "-", "bytes=" + "9" * 18 + "-", "the most digits"),
@@ -2420,8 +2427,11 @@ def test_memory_is_flat(here, start, piece, end, options):
 @table("line, words", spread([
     ("a/b", "host", "host"), ("", "host", "empty host"),
     ("h 0", "port '0'", "port"), ("h 80 a\nb", "control", "name of the file"),
-    ("http://h/ x", "not a URL", "a name after a URL"),
+    (["http://h/ x", "h:1/a b"], "not a URL", "a name after a URL"),
     ("http://me:secret@h/", "user", "user in the URL"),
+    (["me:secret@h", "me@h:80"], "'@h' is not a host", "user before a host"),
+    (["h:80 80 a", "h:80 x g:80", "h:80 http://h/"], "may be", "of a server?"),
+    (["h:99999", "h:0/a"], "port '", "no port"), ("h:", "'h:' is", "none"),
     ("https://fa\xdf.de/", "write it as xn--", "two names for one"),
     (["-O h 80", "-O h 80 a/.."], "no name", "-O without a name"),
     (["-O -o x", "-P d h", "-c h", "-c -o -", "--force -r h", "-r -o x",
