@@ -103,7 +103,8 @@ if TYPE_CHECKING:
     import ssl
     from argparse import ArgumentParser
     from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
-                        Iterator, List, Optional, Sequence, Tuple, Union)
+                        Iterator, List, Mapping, Optional, Sequence, Tuple,
+                        Union)
     from typing import Set  # noqa: F401 - in type comments
     Block = Union[bytes, memoryview]
     Fields = List[Tuple[str, str]]      # names and values, in order
@@ -120,6 +121,7 @@ KIB, MIB = 1024, 1024 * 1024
 
 HOST = "127.0.0.1"
 PORT = 8080             # as httpd.py
+PROXY_PORT = 1080       # where none is given, as curl's
 
 TIMEOUT = 30.0          # seconds to connect, for a head, between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
@@ -290,6 +292,13 @@ AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?")    # host, port
 ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^]:/?#[]+):[0-9]+([/?#].*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
+# A proxy, and the value of Proxy-Authorization for it, "" for none.
+Proxy = namedtuple("Proxy", "url authorization")
+# Not HTTP_PROXY: it is what a CGI program gets of a request's field "Proxy".
+PROXY_VARIABLES = {
+    "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
+    "https": ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")}
+
 # pchar without pct-encoded, and "/"; RFC 3986, 3.3.
 PATH_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                        b"0123456789-._~!$&'()*+,;=:@/")
@@ -327,21 +336,25 @@ class URL:
         return self.scheme, self.host, self.port
 
     @property
-    def authority(self) -> str:
-        """The value of the Host field.
+    def host_and_port(self) -> str:
+        """The request target of CONNECT (RFC 9112, 3.2.3).
 
-        A zone means something on this machine only and is left out.
-        Source: RFC 9110, 7.2; RFC 6874, 4.
+        A zone means something on this machine only and is left out; RFC
+        6874, 4.
+        """
+        host = self.host.partition("%")[0]
+        return "%s:%d" % ("[%s]" % host if ":" in host else host, self.port)
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host field (RFC 9110, 7.2).
 
         >>> URL("http", "fe80::1%eth0", 8080, "/").authority
         '[fe80::1]:8080'
         """
-        host = self.host.partition("%")[0]
-        if ":" in host:
-            host = "[%s]" % host
         if self.port == DEFAULT_PORTS[self.scheme]:
-            return host
-        return "%s:%d" % (host, self.port)
+            return self.host_and_port.rpartition(":")[0]
+        return self.host_and_port
 
 
 def parse_host(text: str) -> str:
@@ -457,6 +470,64 @@ def parse_url(text: str) -> URL:
                percent_encode((path or "/") + query, TARGET_BYTES))
 
 
+def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
+    """Return the proxy that *url* is asked for by, None for none.
+
+    *environ* is like os.environ.  Raise ValueError, without what may be a
+    password, for a proxy that is no http://HOST:PORT.  All is as curl has
+    it, but that loopback is never asked for by a proxy.
+
+    >>> str(proxy_for(parse_url("http://h/"), {"all_proxy": "p:3128"}).url)
+    'http://p:3128/'
+    """
+    name = next(filter(environ.get, PROXY_VARIABLES[url.scheme]), "")
+    if not name or is_direct(url.host, environ.get("no_proxy") or environ.get(
+            "NO_PROXY", "")):
+        return None
+    scheme, _, rest = environ[name].rpartition("://")
+    user, _, where = rest.rpartition("@")
+    try:
+        if scheme.lower() not in ("", "http"):
+            raise ValueError
+        host, port = parse_authority(re.split("[/?#]", where)[0], PROXY_PORT)
+    except ValueError:
+        raise ValueError("the proxy in %s is not http://HOST:PORT, and others"
+                         " are not supported; unset it, or set no_proxy"
+                         % name)
+    return Proxy(URL("http", host, port, "/"), user and basic(
+        *map(decoded, user.partition(":")[::2])))
+
+
+def is_direct(host: str, no_proxy: str) -> bool:
+    """Return whether *host* is asked for without a proxy, by *no_proxy*.
+
+    That is "*", or domains with or without a dot before them, addresses, and
+    networks, between commas or spaces.
+
+    >>> is_direct("a.b.de", "c.de, .b.de"), is_direct("::1", "")
+    (True, True)
+    """
+    from ipaddress import ip_address, ip_network
+    if no_proxy == "*":
+        return True
+    words = no_proxy.lower().replace(",", " ").split()
+    try:    # inet_aton() takes 127.1, too, as the resolver does
+        address = ip_address(host.partition("%")[0] if ":" in host
+                             else socket.inet_aton(host))
+    except (OSError, ValueError):
+        name = "." + host.lower().rstrip(".")
+        return any(name.endswith("." + word.strip("."))
+                   for word in [*words, "localhost"])   # RFC 6761, 6.3
+    address = getattr(address, "ipv4_mapped", None) or address
+
+    def is_within(word: str) -> bool:
+        try:
+            return address in ip_network(word, strict=False)
+        except ValueError:      # a domain
+            return False
+    return address.is_loopback or any(map(is_within, words))
+
+
 def redirected(url: URL, location: str) -> URL:
     """Return where *location*, of a redirect from *url*, leads.
 
@@ -561,22 +632,51 @@ def parse_range(text: str) -> str:
 
 
 def render_request(url: URL, fields: "Fields",
-                   user_fields: "Sequence[Tuple[str, str]]") -> bytes:
+                   user_fields: "Sequence[Tuple[str, str]]",
+                   proxy: "Optional[Proxy]" = None) -> bytes:
     """Return the head of a request for *url*, with *fields* of ours.
 
     They replace what every request says, and *user_fields* replace both.
+    *proxy*: the one that it is sent to; none is where there is a tunnel.
     Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
+
+    >>> proxy = Proxy(URL("http", "p", 3128, "/"), "Basic dTpw")
+    >>> render_request(parse_url("http://h/a"), [], [], proxy).split()[:5]
+    [b'GET', b'http://h/a', b'HTTP/1.1', b'Host:', b'h']
     """
     ours = OrderedDict([("Host", url.authority),
                         ("User-Agent", "httpget.py/" + __version__),
                         ("Accept", "*/*")])
     ours.update(fields)
+    if proxy and proxy.authorization:
+        ours["Proxy-Authorization"] = proxy.authorization
     said = {name.lower() for name, _ in user_fields}
     rest = [field for field in ours.items() if field[0].lower() not in said]
     rest.extend(user_fields)
     rest.sort(key=lambda field: field[0].lower() != "host")
-    lines = ["GET %s HTTP/1.1" % url.target]
-    lines += ["%s: %s" % field for field in rest]
+    return render_head("GET", str(url) if proxy else url.target, rest)
+
+
+def render_connect(url: URL, proxy: Proxy) -> bytes:
+    """Return the head that asks *proxy* for a tunnel to the host of *url*.
+
+    Source: RFC 9110, 9.3.6.
+
+    >>> proxy = Proxy(URL("http", "p", 3128, "/"), "Basic dTpw")
+    >>> render_connect(parse_url("https://h/a"), proxy).split()[:5]
+    [b'CONNECT', b'h:443', b'HTTP/1.1', b'Host:', b'h:443']
+    """
+    fields = [("Host", url.host_and_port),
+              ("User-Agent", "httpget.py/" + __version__)]
+    if proxy.authorization:
+        fields.append(("Proxy-Authorization", proxy.authorization))
+    return render_head("CONNECT", url.host_and_port, fields)
+
+
+def render_head(method: str, target: str, fields: "Fields") -> bytes:
+    """Return the head of a request."""
+    lines = ["%s %s HTTP/1.1" % (method, target)]
+    lines += ["%s: %s" % field for field in fields]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 

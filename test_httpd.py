@@ -2062,7 +2062,8 @@ def parsed(function, *args):
     try:
         return function(*args)
     except (ValueError, httpget.Failure) as exc:
-        assert str(exc) and httpget.printable(str(exc)) == str(exc)
+        said = str(exc)
+        assert httpget.printable(said) == said != "" and "secret" not in said
         return None
 
 
@@ -2139,9 +2140,29 @@ PURE = {
             line.split()).urls): [
         ("h:81", "http://h:81/", "host:port"),
         ("[::1]:81 a? b", "http://[::1]:81/a%3F http://[::1]:81/b", "files"),
-        ("h:81/a?b [::1]:82/ http://g/", "http://h:81/a?b http://[::1]:82/ "
-         "http://g/", "URLs, but for http://"),
-        ("--tls 192.0.2.1:81", "https://192.0.2.1:81/", "TLS")],
+        ("--tls h:81/a?b [::1]:82/ https://g/",
+         "https://h:81/a?b https://[::1]:82/ https://g/", "URLs")],
+    lambda line: " ".join(map(str, httpget.proxy_for(httpget.parse_url(
+            line.split()[0]), dict(each.split("=") for each in line.split()[
+                1:])) or ["none"])): [
+        (["http://h http_proxy=http://p/x", "https://h HTTPS_PROXY=p all_proxy"
+          "=q", "http://h all_proxy=p ALL_PROXY=q http_proxy= no_proxy=",
+          "https://h https_proxy=p HTTPS_PROXY=q"], "http://p:1080/ ", "one"),
+        ("http://h http_proxy=HTTP://u%40:p%2f@[::1]:81",
+         "http://[::1]:81/ Basic dUA6cC8=", "a user"),
+        (["http://h HTTP_PROXY=p https_proxy=p", "https://h http_proxy=p",
+          "http://h all_proxy=p no_proxy=h NO_PROXY="], "none", "not for it"),
+        (["http://h http_proxy=" + each for each in (
+            "socks5://p", "https://p:1", "secret:80:1", "u:secret@p:x", "//",
+            "http://", "u:secret@")], None, "refused")],
+    lambda line: httpget.is_direct(*line.split(" ", 1)): [
+        (["h *", "h.de h.de", "a.h.DE g,H.de.", "a.h.de. x, .h.de", "::2 ::2",
+          "10.2.3.4 10.0.0.0/8", "10.2.3.4 10.2.3.4", "fe80::1%e fe80::/10",
+          "localhost ", "a.localhost ", "127.9.9.9 ", "127.1 ", "::1 ",
+          "::ffff:127.0.0.1 ", "::ffff:10.1.1.1 10.1.1.1"], True, "direct"),
+        (["h ", "h x,*", "gh.de h.de", "h.de a.h.de", "h.de h.de:80", "h .",
+          "10.2.3.4 10.3.0.0/16", "10.2.3.4 3.4", "10.2.3.4 ::/0", "h ::/0",
+          "localhost.de "], False, "by the proxy")],
     httpget.parse_range: [
         ("0-0", "bytes=0-0", "one byte"), ("-5", "bytes=-5", "the last"),
         ("9" * 18 + "-", "bytes=" + "9" * 18 + "-", "the most digits"),
@@ -5993,12 +6014,14 @@ tls_password_file= auth_file= limits= clock= wrap=
     unparsed_request received; wants_digest fields""", httpget: """\
     __version__; BrokenOff; ConnectError; CONNECTIONS; Failure
     fetch url * fields= timeout= user= cafile= insecure= raw=
-    http_time value; is_name text; joined url reference
+    http_time value; is_direct host no_proxy; is_name text
+    joined url reference
     local_name name windows=; main argv= delays=; parse_arguments argv
     parse_content_range fields; parse_digest value; parse_field text
     parse_host text; parse_html_listing text url; parse_json_listing text
     parse_port text; parse_range text; parse_url text; printable text
-    redirected url location; request_target name; ResponseError
+    proxy_for url environ; redirected url location; request_target name
+    ResponseError
     safe_name text; strong_validator fields; timestamp value
     URL scheme host port target; without_dots path"""}
 
