@@ -3812,28 +3812,26 @@ NOT_ALLOWED = [
 def make_parser() -> "ArgumentParser":
     """Return the parser of the options in HELP."""
     import argparse
-    parser = argparse.ArgumentParser(
-        "httpget.py", USAGE, description=HELP, add_help=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = partial(parser.add_argument, help=argparse.SUPPRESS)
-    add("-h", "--help", action="help")
-    add("--version", action="version", version="httpget.py " + __version__)
-    for option, takes in re.findall(
-            "(?m)^  (--?[A-Za-z0-9]+)(?: (.*?))?  ", HELP):
-        if option == "--version":
-            continue
-        name = NAMES.get(option, option.strip("-"))
-        if takes:
-            add(option, dest=name, type=TYPES.get(takes, str),
-                action="append" if name == "fields" else "store")
+    parser = argparse.ArgumentParser("httpget.py", USAGE, add_help=False)
+    for names, takes in re.findall(
+            "(?m)^  ((?:-h, )?--?[A-Za-z0-9]+)(?: (.*?))?  ", HELP):
+        *_, name = names.split(", ")
+        add = partial(parser.add_argument, *names.split(", "),
+                      dest=NAMES.get(name, name.strip("-")))
+        if not takes:
+            add(action="store_true")
         else:
-            add(option, dest=name, action="store_true")
+            add(type=TYPES.get(takes, str),
+                action="append" if name == "-H" else "store")
     parser.set_defaults(retries=RETRIES)
     return parser
 
 
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Options":
-    """Return the options in *argv*, or exit with a message."""
+    """Return the options in *argv*, or raise SystemExit.
+
+    Raise Failure where what --help prints cannot be written.
+    """
     from itertools import takewhile
     parser = make_parser()
     argv = sys.argv[1:] if argv is None else argv
@@ -3851,6 +3849,11 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Options":
     _, words = parser.parse_known_args(line.split("\0")[1:], options)
     parser.add_argument("words", nargs="*")
     parser.parse_args(words, options)
+    if options.help or options.version:
+        text = ("httpget.py %s\n" % __version__ if options.version else
+                "usage: %s\n\n%s" % (USAGE, HELP))
+        Output(STDOUT, "standard output").write(text.encode("ascii"))
+        raise SystemExit(0)
     try:
         options.urls = parse_words(options.words, options.tls)
         # Before Python 3.13 argparse takes the "--" in "-o--" for [].
@@ -4044,25 +4047,6 @@ def fill_standard_descriptors() -> None:
             return
 
 
-def read_command_line(argv: "Optional[Sequence[str]]") -> "Options":
-    """Return the options in *argv*, or raise SystemExit.
-
-    Raise Failure where the text of --help cannot be written.
-    """
-    try:
-        try:
-            return parse_arguments(argv)
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except OSError as exc:
-        # Python tries again at its exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-        if isinstance(exc, BrokenPipeError):
-            raise ReaderGone()
-        raise not_written("standard output", exc)
-
-
 def main(argv: "Optional[Sequence[str]]" = None,
          delays: "Sequence[float]" = RETRY_DELAYS) -> int:
     """Run the program with arguments *argv*; return its exit status.
@@ -4074,7 +4058,7 @@ def main(argv: "Optional[Sequence[str]]" = None,
     if sys.stderr is None:      # so that nobody has to ask
         sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
-        return fetch_all(read_command_line(argv), delays)
+        return fetch_all(parse_arguments(argv), delays)
     except ReaderGone as exc:
         return exc.exit_status
     except Failure as exc:
