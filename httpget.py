@@ -1503,8 +1503,7 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f"
 
 def escape(char: str) -> str:
     r"""Return *char* as \xHH or, above U+00FF, as \u{H...}."""
-    code = ord(char)
-    return "\\x%02x" % code if code < 256 else "\\u{%x}" % code
+    return ("\\x%02x" if char <= "\xff" else "\\u{%x}") % ord(char)
 
 
 def printable(text: str) -> str:
@@ -1528,15 +1527,6 @@ def safe_text(text: str) -> str:
                       text.replace("\r\n", "\n"))
 
 
-def join_address(address: "Tuple[object, ...]") -> str:
-    """Return a socket address as text: address and port.
-
-    >>> join_address(("::1", 80, 0, 0))
-    '::1 port 80'
-    """
-    return "%s port %s" % (address[0], address[1])
-
-
 def counted(count: int, noun: str) -> str:
     """Return so many of *noun*, as "1 file" or "2 files"."""
     return "%d %s%s" % (count, noun, "" if count == 1 else "s")
@@ -1550,12 +1540,11 @@ def size_text(count: float) -> str:
     """
     if count < KIB:
         return counted(int(count), "byte")
-    units = ["KiB", "MiB", "GiB", "TiB"]
-    count /= KIB
-    while count >= KIB and len(units) > 1:
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
         count /= KIB
-        del units[0]
-    return "%.1f %s" % (count, units[0])
+        if count < KIB:
+            break
+    return "%.1f %s" % (count, unit)
 
 
 def progress_text(count: int, length: "Optional[int]", new: int,
@@ -1572,8 +1561,7 @@ def progress_text(count: int, length: "Optional[int]", new: int,
             100 * count // length, size_text(count), size_text(length),
             size_text(rate))
         if rate > 0:
-            left = int((length - count) / rate)
-            text += "  %d:%02d left" % divmod(left, 60)
+            text += "  %d:%02d left" % divmod(int((length - count) / rate), 60)
     return text
 
 
@@ -1607,8 +1595,8 @@ class Report:
         except OSError:     # gone already; sending will say so
             return
         version = getattr(sock, "version", None)    # of TLS
-        self.note("Connected to %s, address %s, from %s%s" % (
-            url.host, join_address(peer), join_address(own),
+        self.note("Connected to %s, address %s port %s, from %s port %s%s" % (
+            url.host, *peer[:2], *own[:2],
             ", " + version() if version else ""))
 
     def request(self, data: bytes) -> None:
