@@ -4,29 +4,26 @@
     python3 httpget.py [options] [host] [port] [file ...]
     python3 httpget.py [options] URL ...
 
-HOST:PORT may stand in place of host and port, HOST:PORT/PATH of a URL.
 Fetches files from a web server and writes them to standard output, byte for
 byte; what happened on the way goes to standard error.  Without arguments it
 asks 127.0.0.1, port 8080, for /, the server's default file.  Needs Python
 3.6 or newer and nothing else; copy the file and run it.
 
 What it does
-    GET requests, by HTTP/1.1, over TLS where asked to (--tls, https://).
-    host is a name or an address, IPv6 with or without brackets; all its
-    addresses are tried in turn.  file is a name: ?, #, %, spaces and letters
-    beyond ASCII in it are encoded on the wire.  A URL is taken as it is.
-    Only the content of a success (2xx) is written.  To a terminal only text
-    is, with control characters escaped; "-o -" writes it unchanged.
-    Redirects are followed.
+    GET requests by HTTP/1.1, over TLS where asked to (--tls, https://).
+    host is a name or an address, whose addresses are tried in turn.  file is
+    a name: ?, #, % and what is not ASCII are encoded in the request; a URL
+    is taken as it is.  HOST:PORT stands for host and port, HOST:PORT/PATH
+    for a URL.  Redirects are followed.  Only the content of a success (2xx)
+    is written, to a terminal only text, with control characters escaped
+    ("-o -" writes all of it, and unchanged).
 
-    With -o FILE or -O the content is collected, as it was sent, in FILE.part,
-    which becomes FILE only when it is whole and on the disk.  An interrupted
-    transfer resumes automatically, and with -c in a later run, as long as
-    the file is the same; two versions are never joined.  Where the server
-    gives a digest (Repr-Digest), what was saved is compared with it.
-
-    With -r a folder is copied, by the listings that the server gives; what
-    has not changed since is left alone.
+    With -o FILE or -O it is collected, as it was sent, in FILE.part, which
+    becomes FILE only when it is whole and on the disk.  An interrupted
+    transfer resumes automatically, and with -c in a later run; versions are
+    never joined.  What was saved is compared with the server's digest
+    (Repr-Digest), where it gives one.  -r copies a folder by the listings
+    that the server gives, and leaves alone what has not changed since.
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
@@ -68,21 +65,15 @@ In a program
 Licence: MIT
 
 The way of one file
-    main -> fetch_all -> fetch_file, which prepares by open_output
-    -> Transfer.run -> _fetch -> _attempt, which asks by _next_request
-    -> Client.get -> _get_once -> _exchange -> Response, and then goes on by
-    -> _plan, _begin, and _copy, from Response.read to Output.write;
-    back in _fetch -> _prove; back in run -> FileOutput.finish, which renames
-    From Transfer.run on these are tasks: generators, which the function run()
-    drives; see Tasks.
+    main, fetch_all, fetch_file, Transfer.run, Client.get, Response.read,
+    Output.write; from Transfer.run on all that waits is a task, see Tasks.
 
 Map of the sections
     Limits and vocabulary, Target, Request, Response head, Body length,
-    Body decoders, What is there already, File names, Listings,
-    Display
+    Body decoders, What is there already, File names, Listings, Display
     - up to here pure: no socket, no file, no clock -
-    Report, Tasks, Connection, Exchange, Output, Transfer,
-    Copying a folder, Command line
+    Report, Tasks, Connection, Exchange, Output, Transfer, Copying a folder,
+    Command line
 """
 
 import errno
