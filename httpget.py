@@ -40,8 +40,8 @@ Limits
     A head of 64 KiB, 64 interim (1xx) responses, chunk sizes of 16 digits,
     10 redirects, gzip content of 100 times its coded size, listings of
     16 MiB and 200,000 names, folders 64 deep; 30 s to connect to each
-    address, for a head, and between bytes (--timeout); 5 breaks in a row
-    (--retries); 10 minutes for a digest.  Content has no limit, and memory
+    address, for a head, and between bytes (--timeout); 5 retries in a
+    row (--retries); 10 minutes for a digest.  Content has no limit, and memory
     stays the same whatever its size.
 
 Exit status
@@ -3719,14 +3719,14 @@ where to:
   -O                 save under the last part of the name you gave
   -P DIR             folder for -O and -r (default: this one)
   --force            let -O replace a file that is there
-  -c                 go on with FILE.part, if the file is still the same
+  -c                 resume FILE.part, if the file is still the same
   -r                 copy the folder and all that is in it
 
 how:
   -H 'NAME: VALUE'   field for every request; repeatable
   --range RANGE      these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0
   --raw              do not ask for gzip, nor decode what is shown
-  --retries N        breaks in a row to cope with (default: %d)
+  --retries N        retries in a row without progress (default: %d)
   --timeout SECONDS  to connect, for a head, and between bytes (default: %g)
   --auth USER        user for HTTP Basic; the password is asked for, or in
                      HTTPGET_PASSWORD
@@ -3746,7 +3746,7 @@ examples:
                                                        has at port 8080
   python3 httpget.py localhost:9000/docs/notes.txt     show a file
   python3 httpget.py -O example.org 80 a.iso           save a file as a.iso
-  python3 httpget.py -c -O https://example.org/a.iso   go on with it
+  python3 httpget.py -c -O https://example.org/a.iso   resume it
   python3 httpget.py -r -P copy 192.0.2.7 8080 photos  copy a folder
   python3 httpget.py example.org 80 a.tar | tar x      use it in a pipe
 """ % (HOST, PORT, RETRIES, TIMEOUT)

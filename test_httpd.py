@@ -6533,7 +6533,7 @@ def test_exit_statuses(module):
     (httpget, ["heads of at most N KiB", "KiB, N interim", "",
                "At most N redirects", "gzip of at most N times",
                "listings of N MiB", "and N names", "", "between bytes | N |",
-               "to cope with | N |", "up to N minutes"])],
+               "not one byte | N |", "up to N minutes"])],
     ids=["httpd", "get"])
 def test_limits_of_docstring_and_readme(module, rows):
     numbers = re.findall(r"\b[0-9]+(?:,[0-9]{3})*\b",
