@@ -3866,21 +3866,20 @@ def parse_words(words: "Sequence[str]",
     if "://" in first or address and address.group(1):
         urls = [scheme + "://" + word if ADDRESS.fullmatch(word) else word
                 for word in words]
-        return [(re.split("[?#]", url)[0].partition("://")[2].partition("/")
-                 [2], parse_url(url)) for url in urls]
-    if address:
+        return [(REFERENCE.findall(url)[0][2][1:], parse_url(url))
+                for url in urls]
+    if not address:
+        names = words[2:]
+        top = URL(scheme, parse_host(first),
+                  parse_port(words[1]) if len(words) > 1 else PORT, "/")
+    else:
         names = words[1:]
+        top = parse_url(scheme + "://" + first)
         for name in names:
             if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
-                raise ValueError("'%s' after '%s' may be a file or not; write"
-                                 " it as a URL" % tuple(
-                                     map(printable, (name, first))))
-        host, port = parse_authority(first, PORT)
-    else:
-        names = words[2:]
-        host = parse_host(first)
-        port = parse_port(words[1] if len(words) > 1 else str(PORT))
-    return [(name, URL(scheme, host, port, request_target(name)))
+                raise ValueError("'%s' after HOST:PORT may be a file or not;"
+                                 " write it as a URL" % printable(name))
+    return [(name, top.with_target(request_target(name)))
             for name in names or ["/"]]
 
 
