@@ -3757,34 +3757,23 @@ NAMES = {"-o": "output", "-O": "remote_name", "-P": "folder", "-c": "resume",
          "-4": "ipv4", "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
 TYPES = {"N": int, "SECONDS": float}    # by what an option takes
 
-# What is not allowed: an option, or what check_options() says of them, with
-# any of the others, or without all of them; and why.
+# What does not go together: an option, or what check_combinations() calls so,
+# with any of the others, or without all of them; and why.
 WITH, WITHOUT = True, False
-NOT_ALLOWED = [
-    ("empty", WITHOUT, "", "-o, -P, --cafile and --auth: each needs a value"),
-    ("bad_timeout", WITHOUT, "", "--timeout is a number of seconds from more"
-     " than 0 to %d" % TIMEOUT_MAX),
-    ("bad_retries", WITHOUT, "", "--retries is no number below 0"),
-    ("own_field", WITHOUT, "",
-     "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
-    ("two_hosts", WITHOUT, "", "Host is to be set once"),
-    ("colon", WITHOUT, "", "the user of --auth has no colon; the password is"
-     + " asked for, or in HTTPGET_PASSWORD"),
-    ("ipv4", WITH, "ipv6", "-4 is not allowed with -6"),
-    ("verbose", WITH, "quiet", "-v is not allowed with -q"),
-    ("output", WITH, "remote_name", "-o and -O both name a file"),
-    ("to_file", WITH, "several",
+NOT_TOGETHER = [
+    ("-4", WITH, "-6", "-4 is not allowed with -6"),
+    ("-v", WITH, "-q", "-v is not allowed with -q"),
+    ("-o", WITH, "-O", "-o and -O both name a file"),
+    ("FILE", WITH, "several",
      "-o names one file, but there are several; use -O"),
-    ("folder", WITHOUT, "remote_name recursive", "-P is for -O and -r"),
-    ("force", WITHOUT, "remote_name", "--force is for -O"),
-    ("tls", WITH, "plain_url",
+    ("-P", WITHOUT, "-O -r", "-P is for -O and -r"),
+    ("--force", WITHOUT, "-O", "--force is for -O"),
+    ("--tls", WITH, "http://",
      "--tls is for host and port; write https:// in a URL"),
-    ("resume", WITHOUT, "to_file remote_name", "-c needs -o FILE or -O"),
-    ("wanted", WITH, "resume recursive", "--range does not go with -c or -r"),
-    ("recursive", WITH, "output remote_name",
-     "-r takes names from the server; use -P DIR"),
-    ("recursive", WITH, "verbose",
-     "-v shows one request at a time; not with -r"),
+    ("-c", WITHOUT, "FILE -O", "-c needs -o FILE or -O"),
+    ("--range", WITH, "-c -r", "--range does not go with -c or -r"),
+    ("-r", WITH, "-o -O", "-r takes names from the server; use -P DIR"),
+    ("-r", WITH, "-v", "-v shows one request at a time; not with -r"),
 ]
 
 
@@ -3841,7 +3830,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Options":
             options.wanted = parse_range(options.wanted or "")
         options.family = (socket.AF_INET if options.ipv4 else
                           socket.AF_INET6 if options.ipv6 else 0)
-        check_options(options)
+        check_values(options)
+        check_combinations(options)
         check_names(options)
     except ValueError as exc:
         parser.error(str(exc))
@@ -3883,23 +3873,37 @@ def parse_words(words: "Sequence[str]",
             for name in names or ["/"]]
 
 
-def check_options(options: "Options") -> None:
-    """Raise ValueError for options that are not allowed, or not together."""
-    names = [name.lower() for name, _ in options.fields]
-    facts = dict(
-        vars(options),
-        empty=any(value in ("", "--", []) for value in (
-            options.output, options.folder, options.cafile, options.auth)),
-        bad_timeout=not 0 < options.timeout <= TIMEOUT_MAX,     # or a NaN
-        bad_retries=options.retries < 0,
-        own_field=OWN_FIELDS.intersection(names),
-        two_hosts=names.count("host") > 1,
-        colon=":" in (options.auth or ""),      # RFC 7617, 2
-        to_file=options.output not in (None, "-"),
-        several=len(options.urls) > 1,
-        plain_url=any(url.scheme == "http" for _, url in options.urls))
-    for given, together, others, why in NOT_ALLOWED:
-        if facts[given] and together == any(map(facts.get, others.split())):
+def check_values(options: "Options") -> None:
+    """Raise ValueError for a value that its option cannot have."""
+    needed = options.output, options.folder, options.cafile, options.auth
+    fields = [name.lower() for name, _ in options.fields]
+    for is_wrong, why in [
+            (any(value in ("", "--", []) for value in needed),
+             "-o, -P, --cafile and --auth: each needs a value"),
+            (not 0 < options.timeout <= TIMEOUT_MAX,    # or a NaN
+             "--timeout is a number of seconds from more than 0 to %d"
+             % TIMEOUT_MAX),
+            (options.retries < 0, "--retries is not a number below 0"),
+            (OWN_FIELDS.intersection(fields),
+             "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
+            (fields.count("host") > 1, "Host is to be set once"),
+            (":" in (options.auth or ""),       # RFC 7617, 2
+             "no colon in --auth: the password is HTTPGET_PASSWORD or typed")]:
+        if is_wrong:
+            raise ValueError(why)
+
+
+def check_combinations(options: "Options") -> None:
+    """Raise ValueError for options that do not go together."""
+    facts = {"FILE": options.output not in (None, "-"),
+             "several": len(options.urls) > 1,
+             "http://": any(url.scheme == "http" for _, url in options.urls)}
+
+    def is_given(word: str) -> bool:
+        return bool(facts[word] if word in facts else
+                    getattr(options, NAMES.get(word, word.strip("-"))))
+    for word, together, others, why in NOT_TOGETHER:
+        if is_given(word) and together == any(map(is_given, others.split())):
             raise ValueError(why)
 
 
