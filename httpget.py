@@ -3780,7 +3780,10 @@ NOT_TOGETHER = [
 def make_parser() -> "ArgumentParser":
     """Return the parser of the options in HELP."""
     import argparse
-    parser = argparse.ArgumentParser("httpget.py", USAGE, add_help=False)
+    # A formatter without a width looks for the terminal's: that takes 4 ms.
+    parser = argparse.ArgumentParser(
+        "httpget.py", USAGE, add_help=False, formatter_class=partial(
+            argparse.HelpFormatter, width=COLUMNS))
     for names, takes in re.findall(
             "(?m)^  ((?:-h, )?--?[A-Za-z0-9]+)(?: (.*?))?  ", HELP):
         *_, name = names.split(", ")
