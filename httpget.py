@@ -3850,8 +3850,10 @@ def parse_words(words: "Sequence[str]",
 
     >>> [str(url) for _, url in parse_words(["h", "81", "a b", "c"])]
     ['http://h:81/a%20b', 'http://h:81/c']
-    >>> [str(url) for _, url in parse_words(["h:81/a%20b", "https://h/c?d"])]
-    ['http://h:81/a%20b', 'https://h/c?d']
+    >>> [str(url) for _, url in parse_words(["[::1]:81", "a?", "b"], True)]
+    ['https://[::1]:81/a%3F', 'https://[::1]:81/b']
+    >>> parse_words(["h:81/d/a%20b?c#d", "[::1]:82/", "https://h/"])[0][0]
+    'd/a%20b'
     """
     scheme = "https" if tls else "http"
     first = words[0] if words else HOST

@@ -2136,12 +2136,6 @@ PURE = {
     lambda url: httpget.redirected(httpget.parse_url(url), "b").host: [
         (["http://[fe80::1%25e]:81/", "http://[fe80::1%e]/"], "fe80::1%e",
          "the zone is kept")],
-    lambda line: " ".join(str(url) for _, url in httpget.parse_arguments(
-            line.split()).urls): [
-        ("h:81", "http://h:81/", "host:port"),
-        ("[::1]:81 a? b", "http://[::1]:81/a%3F http://[::1]:81/b", "files"),
-        ("--tls h:81/a?b [::1]:82/ https://g/",
-         "https://h:81/a?b https://[::1]:82/ https://g/", "URLs")],
     lambda line: " ".join(map(str, httpget.proxy_for(httpget.parse_url(
             line.split()[0]), dict(each.split("=") for each in line.split()[
                 1:])) or ["none"])): [
