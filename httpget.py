@@ -462,11 +462,11 @@ def parse_url(text: str) -> URL:
 
 
 def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
-    """Return the proxy that *url* is asked for by, None for none.
+    """Return the proxy through which *url* is fetched, or None.
 
-    *environ* is like os.environ.  Raise ValueError, without what may be a
-    password, for a proxy that is no http://HOST:PORT.  All is as curl has
-    it, but that loopback is never asked for by a proxy.
+    *environ* is os.environ, read as curl does, but for loopback: that has no
+    proxy.  Raise ValueError for one that is not http://HOST:PORT; the text
+    does not show its value, which may have a password in it.
 
     >>> str(proxy_for(parse_url("http://h/"), {"all_proxy": "p:3128"}).url)
     'http://p:3128/'
@@ -490,10 +490,10 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
 
 
 def is_direct(host: str, no_proxy: str) -> bool:
-    """Return whether *host* is asked for without a proxy, by *no_proxy*.
+    """Return whether *host* is reached without a proxy.
 
-    That is "*", or domains with or without a dot before them, addresses, and
-    networks, between commas or spaces.
+    *no_proxy* is "*", or a list of domains, with or without a leading dot,
+    addresses and networks, separated by commas or spaces.
 
     >>> is_direct("a.b.de", "c.de, .b.de"), is_direct("::1", "")
     (True, True)
@@ -599,7 +599,7 @@ def parse_field(text: str) -> "Tuple[str, str]":
     name = text.partition(":")[0]
     try:
         (value,) = parse_fields([text.encode("latin-1")]).values()
-    except (ResponseError, UnicodeEncodeError):
+    except (Failure, UnicodeEncodeError):
         # The value may be a secret.
         raise ValueError("field '%s' is not 'Name: value'" % printable(name))
     return name, value
@@ -3751,11 +3751,12 @@ examples:
   python3 httpget.py example.org 80 a.tar | tar x      use it in a pipe
 """ % (HOST, PORT, RETRIES, TIMEOUT)
 
-# The names of options whose own would tell too little.
-NAMES = {"-o": "output", "-O": "remote_name", "-P": "folder", "-c": "resume",
-         "-r": "recursive", "-H": "fields", "--range": "wanted",
-         "-4": "ipv4", "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
-TYPES = {"N": int, "SECONDS": float}    # by what an option takes
+# Where the value of an option is kept; the others have their own names.
+ATTRIBUTES = {
+    "-o": "output", "-O": "remote_name", "-P": "folder", "-c": "resume",
+    "-r": "recursive", "-H": "fields", "--range": "wanted", "-4": "ipv4",
+    "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
+TYPES = {"N": int, "SECONDS": float}    # by what HELP says an option takes
 
 # What does not go together: an option, or what check_combinations() calls so,
 # with any of the others, or without all of them; and why.
@@ -3788,7 +3789,7 @@ def make_parser() -> "ArgumentParser":
             "(?m)^  ((?:-h, )?--?[A-Za-z0-9]+)(?: (.*?))?  ", HELP):
         *_, name = names.split(", ")
         add = partial(parser.add_argument, *names.split(", "),
-                      dest=NAMES.get(name, name.strip("-")))
+                      dest=ATTRIBUTES.get(name, name.strip("-")))
         if not takes:
             add(action="store_true")
         else:
@@ -3906,7 +3907,7 @@ def check_combinations(options: "Options") -> None:
 
     def is_given(word: str) -> bool:
         return bool(facts[word] if word in facts else
-                    getattr(options, NAMES.get(word, word.strip("-"))))
+                    getattr(options, ATTRIBUTES.get(word, word.strip("-"))))
     for word, together, others, why in NOT_TOGETHER:
         if is_given(word) and together == any(map(is_given, others.split())):
             raise ValueError(why)
@@ -3981,8 +3982,9 @@ def password_of(user: str) -> str:
                 warnings.simplefilter("error", getpass.GetPassWarning)
                 password = getpass.getpass("Password of %s: " % user)
         except (EOFError, getpass.GetPassWarning):
-            raise UsageError("no terminal to ask for the password of %s at"
-                             % printable(user), "set HTTPGET_PASSWORD")
+            raise UsageError("cannot ask for the password of %s without a"
+                             " terminal" % printable(user),
+                             "set HTTPGET_PASSWORD")
     return password
 
 
