@@ -283,8 +283,8 @@ AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?")    # host, port
 ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^]:/?#[]+):[0-9]+([/?#].*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
-# A proxy, and the value of Proxy-Authorization for it, "" for none.
-Proxy = namedtuple("Proxy", "url authorization")
+# Where a proxy is, and the fields for it alone: Proxy-Authorization, or none.
+Proxy = namedtuple("Proxy", "url fields")
 # Not HTTP_PROXY: it is what a CGI program gets of a request's field "Proxy".
 PROXY_VARIABLES = {
     "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
@@ -485,8 +485,11 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
         raise ValueError("the proxy in %s is not http://HOST:PORT, and others"
                          " are not supported; unset it, or set no_proxy"
                          % name)
-    return Proxy(URL("http", host, port, "/"), user and basic(
-        *map(decoded, user.partition(":")[::2])))
+    fields = []
+    if user:
+        fields.append(("Proxy-Authorization", basic(
+            *map(decoded, user.partition(":")[::2]))))
+    return Proxy(URL("http", host, port, "/"), fields)
 
 
 def is_direct(host: str, no_proxy: str) -> bool:
@@ -631,16 +634,15 @@ def render_request(url: URL, fields: "Fields",
     *proxy*: the one that it is sent to; none is where there is a tunnel.
     Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
 
-    >>> proxy = Proxy(URL("http", "p", 3128, "/"), "Basic dTpw")
-    >>> render_request(parse_url("http://h/a"), [], [], proxy).split()[:5]
-    [b'GET', b'http://h/a', b'HTTP/1.1', b'Host:', b'h']
+    >>> proxy = Proxy(parse_url("http://p:3128"), [("A", "b")])
+    >>> render_request(parse_url("http://h/a"), [], [], proxy).split()[1::9]
+    [b'http://h/a', b'b']
     """
     ours = OrderedDict([("Host", url.authority),
                         ("User-Agent", "httpget.py/" + __version__),
                         ("Accept", "*/*")])
     ours.update(fields)
-    if proxy and proxy.authorization:
-        ours["Proxy-Authorization"] = proxy.authorization
+    ours.update(proxy.fields if proxy else [])
     said = {name.lower() for name, _ in user_fields}
     rest = [field for field in ours.items() if field[0].lower() not in said]
     rest.extend(user_fields)
@@ -653,15 +655,13 @@ def render_connect(url: URL, proxy: Proxy) -> bytes:
 
     Source: RFC 9110, 9.3.6.
 
-    >>> proxy = Proxy(URL("http", "p", 3128, "/"), "Basic dTpw")
-    >>> render_connect(parse_url("https://h/a"), proxy).split()[:5]
-    [b'CONNECT', b'h:443', b'HTTP/1.1', b'Host:', b'h:443']
+    >>> proxy = Proxy(parse_url("http://p:3128"), [("A", "b")])
+    >>> render_connect(parse_url("https://h/a"), proxy).split()[1::3]
+    [b'h:443', b'h:443', b'A:']
     """
-    fields = [("Host", url.host_and_port),
-              ("User-Agent", "httpget.py/" + __version__)]
-    if proxy.authorization:
-        fields.append(("Proxy-Authorization", proxy.authorization))
-    return render_head("CONNECT", url.host_and_port, fields)
+    return render_head("CONNECT", url.host_and_port, [
+        ("Host", url.host_and_port),
+        ("User-Agent", "httpget.py/" + __version__), *proxy.fields])
 
 
 def render_head(method: str, target: str, fields: "Fields") -> bytes:
@@ -1526,8 +1526,8 @@ def counted(count: int, noun: str) -> str:
 def size_text(count: float) -> str:
     """Return *count* bytes for people.
 
-    >>> size_text(999), size_text(1536)
-    ('999 bytes', '1.5 KiB')
+    >>> size_text(999), size_text(1536), size_text(2 << 20)
+    ('999 bytes', '1.5 KiB', '2.0 MiB')
     """
     if count < KIB:
         return counted(int(count), "byte")
@@ -1542,8 +1542,8 @@ def progress_text(count: int, length: "Optional[int]", new: int,
                   seconds: float) -> str:
     """Return the line of progress: *new* of *count* bytes in *seconds*.
 
-    >>> progress_text(512, 1024, 256, 2)
-    '50 %  512 bytes of 1.0 KiB  128 bytes/s  0:04 left'
+    >>> progress_text(512, 2048, 64, 4)
+    '25 %  512 bytes of 2.0 KiB  16 bytes/s  1:36 left'
     """
     rate = new / max(seconds, 1e-6)
     text = "%s  %s/s" % (size_text(count), size_text(rate))
