@@ -92,7 +92,7 @@ from itertools import islice
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
     import ssl
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
                         Iterator, List, Mapping, Optional, Sequence, Tuple,
                         Union)
@@ -101,7 +101,6 @@ if TYPE_CHECKING:
     Fields = List[Tuple[str, str]]      # names and values, in order
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
-    Options = Any       # Settings, with all that the command line adds
     Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
 
 __version__ = "1.0"
@@ -3795,11 +3794,11 @@ def make_parser() -> "ArgumentParser":
         else:
             add(type=TYPES.get(takes, str),
                 action="append" if name == "-H" else "store")
-    parser.set_defaults(retries=RETRIES)
+    parser.set_defaults(fields=[], retries=RETRIES, timeout=TIMEOUT)
     return parser
 
 
-def parse_arguments(argv: "Optional[Sequence[str]]") -> "Options":
+def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or raise SystemExit.
 
     Raise Failure where what --help prints cannot be written.
@@ -3817,8 +3816,7 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Options":
     line = line.replace("\0--range\0-", "\0--range=-")
     # The options first, then what is left: argparse takes all words from the
     # first place that has any, and would not find the 80 in "host -v 80".
-    options = Settings(fields=[])  # type: Options
-    _, words = parser.parse_known_args(line.split("\0")[1:], options)
+    options, words = parser.parse_known_args(line.split("\0")[1:])
     parser.add_argument("words", nargs="*")
     parser.parse_args(words, options)
     if options.help or options.version:
@@ -3834,6 +3832,7 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Options":
             options.wanted = parse_range(options.wanted or "")
         options.family = (socket.AF_INET if options.ipv4 else
                           socket.AF_INET6 if options.ipv6 else 0)
+        options.progress = not options.quiet and os.isatty(STDERR)
         check_values(options)
         check_combinations(options)
         check_names(options)
@@ -3879,7 +3878,7 @@ def parse_words(words: "Sequence[str]",
             for name in names or ["/"]]
 
 
-def check_values(options: "Options") -> None:
+def check_values(options: "Namespace") -> None:
     """Raise ValueError for a value that its option cannot have."""
     needed = options.output, options.folder, options.cafile, options.auth
     fields = [name.lower() for name, _ in options.fields]
@@ -3899,7 +3898,7 @@ def check_values(options: "Options") -> None:
             raise ValueError(why)
 
 
-def check_combinations(options: "Options") -> None:
+def check_combinations(options: "Namespace") -> None:
     """Raise ValueError for options that do not go together."""
     facts = {"FILE": options.output not in (None, "-"),
              "several": len(options.urls) > 1,
@@ -3913,7 +3912,7 @@ def check_combinations(options: "Options") -> None:
             raise ValueError(why)
 
 
-def check_names(options: "Options") -> None:
+def check_names(options: "Namespace") -> None:
     """Raise ValueError unless each file has a name, and one of its own."""
     seen = set()  # type: Set[str]
     for word, url in options.urls:
@@ -3936,7 +3935,7 @@ def copy_name(url: URL) -> str:
     return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
 
 
-def copy_folder(client: Client, url: URL, options: "Options") -> None:
+def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
     """Copy one folder; raise Failure."""
     folder = options.folder or "."
     if not os.path.isdir(folder):
@@ -3947,7 +3946,7 @@ def copy_folder(client: Client, url: URL, options: "Options") -> None:
 
 
 def fetch_file(client: Client, word: str, url: URL,
-               options: "Options") -> None:
+               options: "Namespace") -> None:
     """Fetch one file, which the user calls *word*; raise Failure."""
     name = options.output
     if options.remote_name:
@@ -3988,17 +3987,18 @@ def password_of(user: str) -> str:
     return password
 
 
-def fetch_all(options: "Options", delays: "Sequence[float]") -> int:
+def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     """Do what *options* ask for; return the exit status.
 
     Raise Failure when the only file was not fetched, or none could be.
     """
     report = Report(options.verbose, options.quiet)
-    options.progress = not options.quiet and os.isatty(STDERR)
-    options.delays = delays
+    user = None
     if options.auth:
-        options.user = options.auth, password_of(options.auth)
-    client = Client(options, report, options.urls[0][1])
+        user = options.auth, password_of(options.auth)
+    settings = Settings(options.timeout, options.family, options.fields, user,
+                        options.cafile, options.insecure, options.raw, delays)
+    client = Client(settings, report, options.urls[0][1])
     status = 0
     try:
         for word, url in options.urls:
