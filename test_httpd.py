@@ -2061,7 +2061,8 @@ def parsed(function, *args):
     try:
         return function(*args)
     except (ValueError, httpget.Failure) as exc:
-        assert str(exc) and httpget.printable(str(exc)) == str(exc)
+        said = str(exc)
+        assert httpget.printable(said) == said != "" and "secret" not in said
         return None
 
 
@@ -2099,7 +2100,7 @@ PURE = {
         ("", "/", "empty"), ("a b?c#d%20", "/a%20b%3Fc%23d%2520", "special"),
         ("\xe9\u20ac\udcff", "/%C3%A9%E2%82%AC%FF", "beyond ASCII"),
         ("\\\"<^`{|}[]", "/%5C%22%3C%5E%60%7B%7C%7D%5B%5D", "not in a path"),
-        (["a\nb", "a\rb", "\x7f", "\x9b", "\0"], None, "controls")],
+        (["a\nb", "a\rb", "\x7f", "\x9f", "\0"], None, "controls")],
     httpget.parse_url: [
         (["http://h/a?b", "https://h:80/a", "http://[::1]:81/",
           "http://127.1/", "http://h/?a%20b?"], SAME, "URL"),
@@ -2131,9 +2132,31 @@ PURE = {
           "//\xe2\x80\xae\xe2\x84\x80/"], None, "refused")],
     functools.partial(httpget.redirected, httpget.parse_url("https://h/a")): [
         ("http://h/a", None, "never from TLS to plain text")],
-    lambda url: httpget.redirected(httpget.parse_url(url), "b").host: [
-        (["http://[fe80::1%25e]:81/", "http://[fe80::1%e]/"], "fe80::1%e",
+    lambda url: {httpget.redirected(httpget.parse_url(url), each).host
+                 for each in ("b", url.replace("%25e", ""))}: [
+        (["http://[fe80::1%25e]:81/", "http://[fe80::1%25e]/"], {"fe80::1%e"},
          "the zone is kept")],
+    lambda line: " ".join(map(str, httpget.proxy_for(httpget.parse_url(
+            line.split()[0]), dict(each.split("=") for each in line.split()[
+                1:])) or ["none"])): [
+        (["http://h http_proxy=http://p/x", "https://h HTTPS_PROXY=p all_proxy"
+          "=q", "http://h all_proxy=p ALL_PROXY=q http_proxy= no_proxy=",
+          "https://h https_proxy=p HTTPS_PROXY=q"], "http://p:1080/ []", "1"),
+        ("http://h http_proxy=HTTP://u%40:p%2f@[::1]:81", "http://[::1]:81/ "
+         "[('Proxy-Authorization', 'Basic dUA6cC8=')]", "a user"),
+        (["http://h HTTP_PROXY=p https_proxy=p", "https://h http_proxy=p",
+          "http://h all_proxy=p no_proxy=h NO_PROXY="], "none", "not for it"),
+        (["http://h http_proxy=" + each for each in (
+            "socks5://p", "https://p:1", "secret:80:1", "u:secret@p:x", "//",
+            "http://", "u:secret@")], None, "refused")],
+    lambda line: httpget.is_direct(*line.split(" ", 1)): [
+        (["h *", "h.de h.de", "a.h.DE g,H.de.", "a.h.de. x, .h.de", "::2 ::2",
+          "10.2.3.4 10.0.0.0/8", "10.2.3.4 10.2.3.4", "fe80::1%e fe80::/10",
+          "localhost ", "a.localhost ", "127.9.9.9 ", "127.1 ", "::1 ",
+          "::ffff:127.0.0.1 ", "::ffff:10.1.1.1 10.1.1.1"], True, "direct"),
+        (["h ", "h x,*", "gh.de h.de", "h.de a.h.de", "h.de h.de:80", "h .",
+          "10.2.3.4 10.3.0.0/16", "10.2.3.4 3.4", "10.2.3.4 ::/0", "h ::/0",
+          "localhost.de "], False, "by the proxy")],
     httpget.parse_range: [
         ("0-0", "bytes=0-0", "one byte"), ("-5", "bytes=-5", "the last"),
         ("9" * 18 + "-", "bytes=" + "9" * 18 + "-", "the most digits"),
@@ -2339,7 +2362,7 @@ NOT_THERE = [(9999, "odd"), (socket.AF_INET, "127.0.0.9")]
     (IPV4, [*NOT_THERE, IPV4], "many", 0, "to many, address 127.0.0.1",
      "a family that nobody knows, one that refuses, and it"),
     (IPV4, NOT_THERE, "many", 3, r"\(odd: .*, 127.0.0.9: .*refused\)", "none"),
-    (IPV4, [IPV6, IPV4], "-4 many", 0, "address 127.0.0.1", "IPv4 alone"),
+    (IPV4, [IPV6, *NOT_THERE], "-4 many", 3, r"\(127.0.0.9: [^,]*\)", "IPv4"),
     (IPV4, [IPV6, IPV4], "-6 many", 3, r"\(::1: [^,]*\)", "IPv6 alone"),
     (IPV4, None, "-6 127.0.0.1", 3, "no address for host", "none of IPv6"),
     (IPV6, None, "::1", 0, "address ::1 port", "IPv6"),
@@ -2419,8 +2442,11 @@ def test_memory_is_flat(here, start, piece, end, options):
 @table("line, words", spread([
     ("a/b", "host", "host"), ("", "host", "empty host"),
     ("h 0", "port '0'", "port"), ("h 80 a\nb", "control", "name of the file"),
-    ("http://h/ x", "not a URL", "a name after a URL"),
-    ("http://me:secret@h/", "user", "user in the URL"),
+    (["http://h/ x", "h:1/a b"], "not a URL", "a name after a URL"),
+    (["http://me:secret@h/", "me@h:80"], "a user's", "user in the URL"),
+    ("me:secret@h", "'@h' is not a host", "user before a host"),
+    (["h:80 80 a", "h:80 x g:80", "h:80 http://h/"], "may be", "of a server?"),
+    (["h:99999", "h:0/a"], "port '", "no port"), ("h:", "'h:' is", "none"),
     ("https://fa\xdf.de/", "write it as xn--", "two names for one"),
     (["-O h 80", "-O h 80 a/.."], "no name", "-O without a name"),
     (["-O -o x", "-P d h", "-c h", "-c -o -", "--force -r h", "-r -o x",
@@ -2429,16 +2455,16 @@ def test_memory_is_flat(here, start, piece, end, options):
     ("-o x h 80 a b", "several", "one name for two files"),
     (["-O h 80 a.part a", "-O h 80 a a.part.json"], "'a.part", "a part"),
     ("-r h 80 x/s y/s", "'s'", "one copy for two folders"),
-    (["-O -P ", "-o ", "--cafile=", "--auth "], "needs a value", "empty"),
-    (["--range 5-4", "--range="], "range '", "no range"),
+    (["-O -P ", "-o ", "--cafile=", "--auth ", "-o--"], "needs a value", "no"),
+    (["--range 5-4", "--range=", "--range=--"], "range '", "no range"),
     ("--auth me:secret", "colon", "a password behind the user"),
-    ("--retries -1", "retries", "fewer than none"),
+    (["--retries -1", "--retries=-1"], "retries", "fewer than none"),
     (["--timeout 0", "--timeout nan", "--timeout 86401"], "timeout", "time"),
     (["-H%s:x" % name for name in (
         "connection", "Content-Length", "Range", "If-Range",
         "Transfer-Encoding", "Want-Repr-Digest")], "not to be set", "ours"),
-    (["-Ha", "-Ha\t: b", "-Ha:\nsecret", "-Ha:secret\n", "-Ha:\u20ac", "-H:b"],
-     "Name: value", "no field"),
+    (["-Ha", "-H--", "-Ha\t: b", "-Ha:\nsecret", "-Ha:secret\n", "-H:b",
+      "-Ha:\u20ac"], "Name: value", "no field"),
     ("-HHost:x -Hhost:y", "Host", "which of the two?"),
     (["-4 -6", "-q -v"], "not allowed", "one or the other"),
     (["--nonsense", "--insec", "--time=3"], "unrecognized", "abbreviated")]))
@@ -2495,7 +2521,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (in_form(b"HTTP/1.%s\r\n\r\ncontent", b"10 200 OK", b"1  200 OK",
              b"1 20 OK", b"1 099 OK", b"1 200 O\x1bK"), "status line", "no"),
     (in_form(b"HTTP/1.1 200 OK%s\r\n\r\ncontent", b"\nA: b", b"\r\nA: b\n"),
-     "does not end with CR LF", "bare LF"),
+     "of its head does not end with CR LF", "bare LF"),
     (in_form(FIELDS, b"A: b\rc", b"A: b\r", b"A: b\0c", b"A: \xff\x7f"),
      "field value", "control"),
     (in_form(FIELDS, b"A: b\r\n c", b" A: b", b"A : b", b"A", b": b",
@@ -2509,19 +2535,19 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
              b"chunked, chunked", b"xchunked"), "transfer coding", "another"),
     (in_form(CHUNKS, b"", b"g", b"0x5", b"+5", b"5_0", b" 5", b"\xd9\xa5",
              b"5;\0", b"5;a\rb", b"0" * 16 + b"5"), "chunk size", "no size"),
-    (in_form(CHUNKS, b"5\nhello", b"5\r\nhello\n0"), "line among", "bare LF"),
+    (in_form(CHUNKS, b"5\nhello", b"5\r\nhello\n0"), "CR LF", "bare LF"),
     (in_form(CHUNKS, b"5\r\nhelloworld", b"5;" + b"x" * 4093, b"0\r\n"
-             + LONG_TRAILERS + b"A:" + b"b" * 61), "bad chunk", "long"),
+             + LONG_TRAILERS + b"A:" + b"b" * 61), "is too long", "long"),
     (in_form(CHUNKS, b"0\r\nA", b"0\r\nA: b\r\n c"), "field line", "trailer"),
     ([b"HTTP", b"HTTP/1.1 103 Early\r\n\r\n"], "in its head", "cut"),
     (RESET(ok(b"helloworld"), len(ok(b"helloworld")) - 5),
      "5 of 10 bytes: Connection reset", "reset"),
     ([LONGEST_HEAD.replace(b"\r\nA: ", b"\r\nA: a"), endless(
-        b"HTTP/1.1 200 OK\r\n", b"A: b\r\n")], "longer than 65536", "a head"),
+        b"HTTP/1.1 200 OK\r\n", b"A: b\r\n")], "head is too long", "a head"),
     ([b"HTTP/1.1 100 Continue\r\n\r\n" * 65 + ok(b"x"), endless(
         b"", b"HTTP/1.1 102 Processing\r\n\r\n")], "interim", "too many"),
     ([endless(CHUNKED_HEAD, b"0" * 99), endless(
-        CHUNKED_HEAD + b"0\r\n", b"A: b\r\n")], "bad chunk", "endless"),
+        CHUNKED_HEAD + b"0\r\n", b"A: b\r\n")], "is too long", "endless"),
     (b"HTTP/1.1 101 Switch\r\n\r\n", "protocol", "another protocol"),
     ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], "another", "206")]
 ] + [(answers, [], 0, *rest) for answers, *rest in [
@@ -5981,14 +6007,15 @@ tls_password_file= auth_file= limits= clock= wrap=
     Server.shutdown self; Server.stop self; Server.wake self; SETTLED_NS
     size_for_people size; SMALL; TARGET; TrustedProxies names
     unparsed_request received; wants_digest fields""", httpget: """\
-    __version__; BrokenOff; ConnectError; CONNECTIONS; Failure
+    __version__; CONNECTIONS; Failure text advice= status= again=
     fetch url * fields= timeout= user= cafile= insecure= raw=
-    http_time value; is_name text; joined url reference
+    http_time value; is_direct host no_proxy; is_name text
+    joined url reference
     local_name name windows=; main argv= delays=; parse_arguments argv
     parse_content_range fields; parse_digest value; parse_field text
     parse_host text; parse_html_listing text url; parse_json_listing text
     parse_port text; parse_range text; parse_url text; printable text
-    redirected url location; request_target name; ResponseError
+    proxy_for url environ; redirected url location; request_target name
     safe_name text; strong_validator fields; timestamp value
     URL scheme host port target; without_dots path"""}
 
@@ -6500,7 +6527,7 @@ def test_exit_statuses(module):
     (httpget, ["heads of at most N KiB", "KiB, N interim", "",
                "At most N redirects", "gzip of at most N times",
                "listings of N MiB", "and N names", "", "between bytes | N |",
-               "to cope with | N |", "up to N minutes"])],
+               "not one byte | N |", "up to N minutes"])],
     ids=["httpd", "get"])
 def test_limits_of_docstring_and_readme(module, rows):
     numbers = re.findall(r"\b[0-9]+(?:,[0-9]{3})*\b",
@@ -7052,19 +7079,19 @@ def test_fetch_from_a_program():
             assert response.fields["a"] == "b"
             assert next(iter(response)) != b""
         assert field_of(server.requests[-1], "X-Y") == "z"
-        with pytest.raises(httpget.BrokenOff):  # no end: it is closed
+        with pytest.raises(httpget.Failure, match="closed"):    # no end
             b"".join(response)
         with httpget.fetch(url, timeout=None) as response:
             assert b"".join(response) == MANY_BYTES
         server.script = NONE_THERE[:-1]
         with httpget.fetch(url) as response:
             assert response.status == 404
-            with pytest.raises(httpget.BrokenOff):
+            with pytest.raises(httpget.Failure, match="broke off"):
                 b"".join(response)
-        for server.script, error in ((b"junk", httpget.ResponseError),
-                                     (b"", httpget.ConnectError)):
-            with pytest.raises(error):
+        for server.script, status in ((b"junk", 4), (b"", 3)):
+            with pytest.raises(httpget.Failure) as info:
                 httpget.fetch(url)
+            assert info.value.status == status
     for where, name, value in [
             ("ftp://h/", "X", ""), (url, "X", "\u20ac"), (url, "a b", ""),
             (url, "X", "a\r\nHost: evil")]:
