@@ -710,7 +710,7 @@ class Answer:
 
     status, fields  of its head, the fields in order
     content     bytes; or parts, which are bytes or (start, stop) of *source*;
-                None where the status allows none
+                None where the status allows none, and after render()
     facts       the states of files that it depends on; while they hold, it
                 may be sent again.  None if it may not
     source      of the parts, a Source; None where there are none to be sent
@@ -764,6 +764,7 @@ class Answer:
             self.rest = self.content or ()
         if content_sent:
             self.total += self.length
+        self.content = None     # it is in data or rest, or nobody gets it
         self.token = object()
         return self
 
@@ -4139,7 +4140,7 @@ class Loop:
         if (answer.facts is not None and not self.stops
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(
-                request.key, answer, len(request.key) + 2 * len(answer.data)
+                request.key, answer, len(request.key) + len(answer.data)
                 + KIB * (2 + len(answer.facts))     # of objects
                 + (len(answer.source.data) if answer.source else 0))
         return answer
