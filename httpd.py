@@ -2619,7 +2619,9 @@ class Responder:
                 return answer
             if (coding == "gzip" and opened.is_steady
                     and GZIP_MIN <= opened.size <= GZIP_MAX):
-                return self.select(opened, media, coding, True)
+                if self.work.contents.has_room(opened.size):
+                    return self.select(opened, media, coding, True)
+                self.facts[(unknown_state, opened.path)] = False  # for now
         raise HTTPError(406, "This is there in no coding that you accept.")
 
     def sidecar(self, segments: "Sequence[bytes]", opened: Opened, media: str,

@@ -4839,6 +4839,21 @@ def test_memory_is_bounded_for(tmp_path, kinds, count, kib):
             assert running.descriptors() < descriptors + 12     # large files
 
 
+def test_nothing_is_compressed_while_memory_is_full(tmp_path):
+    write_files(tmp_path, {str(n): bytes(1 << 20) for n in range(64)})
+    write_files(tmp_path, {"text.txt": LARGE[:60000].hex().encode()})
+    text = "/text.txt", "Accept-Encoding: gzip"
+    with small_server(tmp_path, 9000) as running, (
+            contextlib.ExitStack()) as stack, Wire(running.port) as wire:
+        for n in range(64):
+            reader = stack.enter_context(Wire(running.port))
+            reader.send(request_for("/%d" % n)).head()
+        assert "content-encoding" not in wire.get(*text).fields
+        stack.close()
+        wire.get("/0")
+        assert wire.get(*text).fields["content-encoding"] == "gzip"
+
+
 @no_pypy
 @needs("epoll")      # others take as long for each call as there are clients
 @needs("poll")
