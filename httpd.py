@@ -4277,6 +4277,7 @@ class Server:
         for name, _ in headers:
             if name.lower() in RESERVED_FIELDS:
                 raise ValueError("%s is not to be set" % name)
+        render_head(Answer(200, [], b""), "", "", headers)  # or ValueError
         self.access_log = access_log
         self.trusted_proxies = (TrustedProxies(trusted_proxies)
                                 if trusted_proxies else None)

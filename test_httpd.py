@@ -3246,9 +3246,9 @@ def test_header_option_refused(capsys):
         with pytest.raises(SystemExit):
             httpd.main(["-H", text])
         assert capsys.readouterr().err.startswith("usage:"), text
-    for name in names:
+    for name, value in [("A", "b\r\nC: d"), *((each, "x") for each in names)]:
         with pytest.raises(ValueError):
-            httpd.Server(HERE, 0, headers=[(name, "x")])
+            httpd.Server(HERE, 0, headers=[(name, value)])
 
 
 def test_head_option(site):
