@@ -3366,14 +3366,18 @@ class Connection:
         """Close at once, and log what was not answered to its end."""
         queue, self.queue = self.queue, ()
         self.release(queue)
-        self.log(queue, True)
-        if self.state == PREPARING:
-            self.log(self.refusal(HTTPError(503, "It was not ready.")), True)
-        elif self.state == RECEIVING and self.buffer.strip(b"\r\n"):
-            self.log(self.refusal(HTTPError(400, "It was not whole.")), True)
-        if not queue and isinstance(self.sock, TLSSocket):
-            self.sock = self.sock.end()
-        self.enter(CLOSED)
+        try:
+            self.log(queue, True)
+            if self.state == PREPARING:
+                self.log(self.refusal(HTTPError(503, "It was not ready.")),
+                         True)
+            elif self.state == RECEIVING and self.buffer.strip(b"\r\n"):
+                self.log(self.refusal(HTTPError(400, "It was not whole.")),
+                         True)
+            if not queue and isinstance(self.sock, TLSSocket):
+                self.sock = self.sock.end()
+        finally:
+            self.enter(CLOSED)
 
     # Logging.
 
@@ -3752,6 +3756,8 @@ def inherited_sockets() -> "List[socket.socket]":
                     family = (socket.AF_INET6 if len(name) == 4
                               else socket.AF_INET)
                 socks.append(socket.socket(family, fileno=sock.detach()))
+        if not socks:
+            raise ValueError("that is no number of sockets")
         return socks
     except (OSError, ValueError) as exc:
         raise StartError(
@@ -3900,7 +3906,7 @@ class Loop:
                 elif not is_gone(exc):  # a file cannot be read, no memory ...
                     tell("a client is sent away: %s" % exc)
                 if isinstance(client, Connection) and client.state != CLOSED:
-                    client.abort()
+                    self._do([client.abort])    # which closes it in any case
 
     def _read_clocks(self) -> None:
         """Read the clocks, for the whole turn."""

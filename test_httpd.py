@@ -5875,7 +5875,8 @@ def test_sockets_of_systemd(open_folder, tmp_path, family):
     (socket.SOCK_STREAM, "1", "descriptor 3", "does not listen"),
     (socket.SOCK_DGRAM, "1", "descriptor 3", "of datagrams"),
     (None, "1", "descriptor 3", "a file"),
-    (socket.SOCK_STREAM, "1_0", "'1_0'", "no number")])
+    (socket.SOCK_STREAM, "1_0", "'1_0'", "no number"),
+    (socket.SOCK_STREAM, "-1", "'-1'", "less than one")])
 def test_sockets_of_systemd_that_are_none(kind, count, words):
     with open(os.devnull) if kind is None else socket.socket(
             type=kind) as sock:
