@@ -27,8 +27,8 @@ What it does
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
-    how             -H, --range, --raw, --retries, --timeout, --auth, --tls,
-                    --cafile, --insecure, -4, -6
+    how             -H, --range, --raw, --sha256, --retries, --timeout,
+                    --auth, --tls, --cafile, --insecure, -4, -6
     what is shown   -v, -q
 
 What it does not do
@@ -3352,6 +3352,7 @@ how:
   -H 'NAME: VALUE'   field for every request; repeatable
   --range RANGE      these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0
   --raw              do not ask for gzip, nor decode what is shown
+  --sha256 HEX       save nothing but a file with this digest
   --retries N        retries in a row without progress (default: %d)
   --timeout SECONDS  to connect, for a head, and between bytes (default: %g)
   --auth USER        user for HTTP Basic; the password is asked for, or in
@@ -3399,6 +3400,7 @@ NOT_TOGETHER = [
      "--tls is for host and port; write https:// in a URL"),
     ("-c", WITHOUT, "FILE -O", "-c needs -o FILE or -O"),
     ("--range", WITH, "-c -r", "--range does not go with -c or -r"),
+    ("--sha256", WITH, "-r --range several", "--sha256 is for one whole file"),
     ("-r", WITH, "-o -O", "-r takes names from the server; use -P DIR"),
     ("-r", WITH, "-v", "-v shows one request at a time; not with -r"),
 ]
@@ -3463,6 +3465,7 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         check_values(options)
         check_combinations(options)
         check_names(options)
+        options.sha256 = bytes.fromhex(options.sha256 or "")
     except ValueError as exc:
         parser.error(str(exc))
     return options
@@ -3516,6 +3519,9 @@ def check_values(options: "Namespace") -> None:
              "--timeout is a number of seconds from more than 0 to %d"
              % TIMEOUT_MAX),
             (options.retries < 0, "--retries is not a number below 0"),
+            (options.sha256 is not None and not re.fullmatch(
+                "[0-9A-Fa-f]{64}", options.sha256 or ""),
+             "--sha256 is a number of 64 hexadecimal digits"),
             (OWN_FIELDS.intersection(fields),
              "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
             (fields.count("host") > 1, "Host is to be set once"),

@@ -2458,6 +2458,10 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["-O -P ", "-o ", "--cafile=", "--auth ", "-o--"], "needs a value", "no"),
     (["--range 5-4", "--range=", "--range=--"], "range '", "no range"),
     ("--auth me:secret", "colon", "a password behind the user"),
+    (["--sha256=", "--sha256=--", "--sha256 " + "a" * 63, "--sha256=" + "g" *
+      64], "64 hexadecimal digits", "no digest"),
+    ([line + " --sha256 " + "aB" * 32 for line in (
+        "-r h", "--range 0-1 h", "h 1 a b")], "one whole file", "a digest"),
     (["--retries -1", "--retries=-1"], "retries", "fewer than none"),
     (["--timeout 0", "--timeout nan", "--timeout 86401"], "timeout", "time"),
     (["-H%s:x" % name for name in (
