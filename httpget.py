@@ -21,9 +21,10 @@ What it does
     With -o FILE or -O it is collected, as it was sent, in FILE.part, which
     becomes FILE only when it is whole and on the disk.  An interrupted
     transfer resumes automatically, and with -c in a later run; versions are
-    never joined.  What was saved is compared with the server's digest
-    (Repr-Digest), where it gives one.  -r copies a folder by the listings
-    that the server gives, and leaves alone what has not changed since.
+    never joined.  A busy server that asks to wait (Retry-After) is given that
+    time.  What was saved is compared with the server's digest (Repr-Digest),
+    where it gives one.  -r copies a folder by the listings that the server
+    gives, and leaves alone what has not changed since.
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
@@ -41,8 +42,8 @@ Limits
     10 redirects, gzip content of 100 times its coded size, listings of
     16 MiB and 200,000 names, folders 64 deep; 30 s to connect to each
     address, for a head, and between bytes (--timeout); 5 retries in a
-    row (--retries); 10 minutes for a digest.  Content has no limit, and memory
-    stays the same whatever its size.
+    row (--retries); 2 minutes for a server that asks to wait, 10 for a
+    digest.  Content has no limit, and memory stays the same whatever its size.
 
 Exit status
     0    success
@@ -124,6 +125,7 @@ TIMEOUT = 30.0          # seconds to connect, for a head, between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
 RETRIES = 5             # breaks in a row, without a byte between
 RETRY_DELAYS = (1, 2, 4, 8, 16, 30)     # seconds after each; then the last
+WAIT_MAX = 120          # seconds that a server may ask for (Retry-After)
 REDIRECTS_MAX = 10
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
@@ -192,6 +194,7 @@ class Failure(Exception):
     """
 
     code = 0                # the server's status, where that is the reason
+    wait = 0                # seconds after which the server asks to try again
 
     def __init__(self, text: str, advice: str = "", status: int = 1,
                  again: bool = False) -> None:
@@ -852,6 +855,27 @@ def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
     return seconds if abs(seconds) <= TIME_MAX else None
 
 
+def seconds_to_wait(fields: "Dict[str, str]", now: float) -> int:
+    """Return for how long Retry-After asks to wait, 0 where that is no use.
+
+    It is from 1 to WAIT_MAX seconds; less counts as 1.  *now*: the time, where
+    the response has none.  Source: RFC 9110, 10.2.3.
+
+    >>> seconds_to_wait({"retry-after": "5"}, 0)
+    5
+    """
+    value = fields.get("retry-after", "")
+    if re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
+        seconds = int(value)
+    else:
+        until = http_time(value)
+        if until is None:
+            return 0
+        date = http_time(fields.get("date", ""))
+        seconds = until - int(now if date is None else date)
+    return max(1, seconds) if seconds <= WAIT_MAX else 0
+
+
 def is_same_time(mtime: int, found: int) -> bool:
     """Return whether a file of *mtime*, in seconds, has *found*, in ns, here.
 
@@ -1233,7 +1257,9 @@ class Report:
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that a transfer goes on after a break."""
-        self.note("%s; going on in %g s" % (exc.args[0], delay))
+        self.note("%s; %s %g s" % (
+            exc.args[0], "the server asks to wait" if exc.wait
+            else "going on in", exc.wait or delay))
 
     def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
         """Show text(*values) on the terminal, if it is time for that."""
@@ -2036,17 +2062,28 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
 Version = namedtuple("Version", "answer length digest")
 
 
-def version_of(client: Client, url: URL, digest: bool) -> "Task":
+def version_of(client: Client, url: URL, digest: bool,
+               persistent: bool = False) -> "Task":
     """Return the Version of *url* that the server has now; raise Failure.
 
     By a GET for one byte: not every server answers HEAD.  *digest*: ask for
     its SHA-256, for which the server may take longer than one timeout.
+    *persistent*: ask again after a break, too, not only where the server asks
+    for it.
     """
     fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
     if digest:
         fields.append(WANT_DIGEST)
-    answer = yield from client.get(url, fields, aside=True)
-    yield from answer.discard()
+
+    def ask(_: int) -> "Task":
+        answer = yield from client.get(url, fields, aside=True)
+        yield from answer.discard()
+        error = refusal(answer)
+        if error.wait:
+            raise error
+        return answer
+    answer = yield from persistently(
+        client, ask, lambda exc: persistent or exc.wait > 0)
     part = parse_content_range(answer.fields)
     length = None
     if answer.status == 200:
@@ -2483,18 +2520,17 @@ class NotProved(Exception):
     """Why the content could not be compared with the server's digest."""
 
 
-def persistently(client: Client, options: "Namespace",
-                 attempt: "Callable[[int], Task]",
-                 written: "Callable[[], int]" = lambda: 0,
-                 can_go_on: "Callable[[Failure], bool]" = lambda exc: True
-                 ) -> "Task":
+def persistently(client: Client, attempt: "Callable[[int], Task]",
+                 can_go_on: "Callable[[Failure], bool]",
+                 written: "Callable[[], int]" = lambda: 0) -> "Task":
     """Return what the task that attempt(BREAKS) starts returns.
 
     After a break it starts another one, unless can_go_on(exc) denies it, or
-    it was the last in a row that the user's *options* allow.  It is the first
-    in a row where more is *written* than ever.  Nothing else asks again, but
-    for what was asked on a kept connection that the server closed.
+    it was the last in a row that the user allows.  It is the first in a row
+    where more is *written* than ever.  Nothing else asks again, but for what
+    was asked on a kept connection that the server closed.
     """
+    settings = client.settings
     breaks, most = 0, written()
     while True:
         try:
@@ -2503,10 +2539,11 @@ def persistently(client: Client, options: "Namespace",
             # To begin anew is no progress: that could go on for ever.
             if written() > most:
                 breaks, most = 0, written()
-            if breaks == options.retries or not (
+            if breaks == settings.retries or not (
                     exc.again and can_go_on(exc)):
                 raise
-            delays = client.settings.delays
+            delays = settings.delays or exc.wait and [
+                exc.wait] or RETRY_DELAYS
             delay = delays[min(breaks, len(delays) - 1)]
             breaks += 1
             client.report.retry(exc, delay)
@@ -2549,8 +2586,8 @@ class Transfer:
         try:
             self.started = time.monotonic()
             proof = yield from persistently(
-                self.client, self.options, self._attempt,
-                lambda: output.written, self._can_go_on)
+                self.client, self._attempt, self._can_go_on,
+                lambda: output.written)
             assert self.response
             output.finish(self.response.fields.get("last-modified", ""))
         except BaseException as exc:
@@ -2570,10 +2607,10 @@ class Transfer:
         Not where no answer ever began: the user may have the wrong host.
         """
         output = self.output
-        answered = self.answered or self.response or exc.status == 4
-        return bool(answered and not self.options.wanted and (
-            output.can_restart or not output.written
-            or output.whole.validator))
+        answered = self.answered or self.response or exc.status != 3
+        return bool(answered and (
+            not output.written or not self.options.wanted and (
+                output.can_restart or output.whole.validator)))
 
     def _attempt(self, breaks: int) -> "Task":
         """Make one request, write its content, and return its proof.
@@ -2734,19 +2771,17 @@ class Transfer:
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
         """Show the content of an error, and raise the StatusError for it.
 
-        Another request may do better: of a server in trouble, or of another
-        one than that to which an earlier redirect led (*elsewhere*).
+        Another request may do better where the server asks for it; or, after
+        an answer, of a server in trouble, or of another one than that to
+        which an earlier redirect led (*elsewhere*).
         """
         if self.client.report.verbose:
             yield from show_error(self.client.report, response)
         else:
             yield from response.discard()
-        text = "the server answered %s for %s" % (
-            shown(response.head.lines[0].partition(b" ")[2]),
-            response.url.target)
-        error = StatusError(text, again=self.response is not None and (
-            response.status >= 500 or elsewhere))
-        error.code = response.status
+        error = refusal(response)
+        error.again = error.wait > 0 or self.response is not None and (
+            response.status >= 500 or elsewhere)
         raise error
 
     def _prove(self) -> "Task":
@@ -2820,6 +2855,21 @@ class Transfer:
         return digest if same else None     # else nobody knows
 
 
+def refusal(response: Response) -> Failure:
+    """Return the StatusError for *response*, whose status is no success.
+
+    Another request may do better where the server asks for it.
+    """
+    error = StatusError("the server answered %s for %s" % (
+        shown(response.head.lines[0].partition(b" ")[2]),
+        response.url.target))
+    error.code = response.status
+    if error.code in (429, 503):
+        error.wait = seconds_to_wait(response.fields, time.time())
+    error.again = error.wait > 0
+    return error
+
+
 def source_of(response: Response) -> str:
     """Return from where, and in which coding, *response* is.
 
@@ -2845,7 +2895,7 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         answer, length, digest = yield from version_of(client, url, True)
         why = "the server answered %d" % answer.status
     except Failure as exc:
-        if not exc.again:
+        if not exc.again or exc.wait:
             raise
         why = exc.args[0]
     if length is None:      # perhaps only for want of its digest
@@ -3189,18 +3239,13 @@ class Mirror:
         Then its pictures are part of the folder, not of the server.
         """
         try:
-            answer = yield from self._version_of(
-                client, entry_url(url, INDEX), False)
+            answer = yield from version_of(
+                client, entry_url(url, INDEX), False, persistent=True)
         except Failure as exc:
             if exc.status != 1:
                 raise
             return False
         return answer[0].status in (200, 206, 416)
-
-    def _version_of(self, client: Client, url: URL, digest: bool) -> "Task":
-        """Return version_of() these, for which it is asked persistently."""
-        return (yield from persistently(
-            client, self.options, lambda _: version_of(client, url, digest)))
 
     def _may_follow(self, asked: URL, url: URL) -> bool:
         """Whether *url* is in the folder that is copied.
@@ -3282,8 +3327,8 @@ class Mirror:
         The digest is asked for where the file is small, if it has the
         *expected* size.
         """
-        answer, size, digest = yield from self._version_of(
-            client, url, expected <= DIGEST_ASKED_MAX)
+        answer, size, digest = yield from version_of(
+            client, url, expected <= DIGEST_ASKED_MAX, persistent=True)
         if answer.status == 416:    # there is no first byte
             size = 0
         return size, http_time(answer.fields.get("last-modified", "")), digest
@@ -3667,11 +3712,12 @@ def fill_standard_descriptors() -> None:
 
 
 def main(argv: "Optional[Sequence[str]]" = None,
-         delays: "Sequence[float]" = RETRY_DELAYS) -> int:
+         delays: "Sequence[float]" = ()) -> int:
     """Run the program with arguments *argv*; return its exit status.
 
-    *delays* are the seconds to wait after each break in a row.  --help,
-    --version and usage errors end it with SystemExit.
+    *delays*: seconds to wait after each break in a row, whatever the server
+    asks for, in place of RETRY_DELAYS.  --help, --version and usage errors
+    end it with SystemExit.
     """
     fill_standard_descriptors()
     if sys.stderr is None:      # so that nobody has to ask

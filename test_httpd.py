@@ -2165,6 +2165,12 @@ PURE = {
     httpget.http_time: [    # for others see test_parse_http_date
         ("Wed, 31 Dec 1969 23:59:59 GMT", -1, "old"),
         (DATE.replace("1994", "9999"), None, "none that a file could have")],
+    lambda value: httpget.seconds_to_wait(
+            {"retry-after": value, "date": DATE}, 0): [
+        (["0", "1", DATE, "Thu, 01 Jan 1970 00:00:00 GMT"], 1, "at once"),
+        (["120", DATE.replace(":49:", ":51:")], 120, "two minutes"),
+        (["121", DATE.replace("08:", "09:"), "1.5", "-1", "", "soon", "5, 5"],
+         0, "none of use")],
     httpget.strong_validator: [
         ({"etag": '"a"'}, '"a"', "a tag"),
         ([{"etag": tag, "last-modified": DATE, "date": LATER} for tag in (
@@ -6019,7 +6025,8 @@ tls_password_file= auth_file= limits= clock= wrap=
     parse_host text; parse_html_listing text url; parse_json_listing text
     parse_port text; parse_range text; parse_url text; printable text
     proxy_for url environ; redirected url location; request_target name
-    safe_name text; strong_validator fields; timestamp value
+    safe_name text; seconds_to_wait fields now; strong_validator fields
+    timestamp value
     URL scheme host port target; without_dots path"""}
 
 
@@ -6530,7 +6537,8 @@ def test_exit_statuses(module):
     (httpget, ["heads of at most N KiB", "KiB, N interim", "",
                "At most N redirects", "gzip of at most N times",
                "listings of N MiB", "and N names", "", "between bytes | N |",
-               "not one byte | N |", "up to N minutes"])],
+               "not one byte | N |", "-After`, up to N minutes",
+               ", up to N minutes"])],
     ids=["httpd", "get"])
 def test_limits_of_docstring_and_readme(module, rows):
     numbers = re.findall(r"\b[0-9]+(?:,[0-9]{3})*\b",
@@ -6697,6 +6705,8 @@ PROVED = served(digest=True)
 WRONG = served(digest=False)
 VERIFIED = ", verified sha-256\n"
 RANGE_FIELD = b"Content-Range: bytes 3-8/9"
+BUSY = ok(b"", b"Retry-After: 5", status=b"429 Busy")
+WAITS = "429 Busy for /file; the server asks to wait 5 s\n"
 IN_PART = {"status": b"206 x", "where": RANGE_FIELD + b"\r\n"}
 JOINED = ONE[:4] + OTHER[4:]
 ANEW = b"fetched anew"
@@ -6790,6 +6800,13 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
         (served(digest=b"503 x"), "-o t", 0, ", not verified: the server"
          " answered 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
         (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
+        ([BUSY, PROVED, BUSY, PROVED], "-o t", 0, WAITS, {"t": ONE},
+         "all all 0-0 0-0", "a server that asks for patience"),
+        ([BUSY, piece_of("2-8/9")], "--range 2-8", 0, WAITS, {"-": OTHER[2:]},
+         "2-8 2-8", "patience for a range"),
+        (BUSY, "-o t --retries 1", 1, "429 Busy", {}, "all all", "no more"),
+        (BUSY.replace(b"5", b"121"), "-o t", 1, "429 Busy", {}, "all",
+         "who asks for more than two minutes"),
         # One entity tag means nothing at another address: RFC 9110, 8.8.3.
         ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
           "/m1": [CUT_4, NONE_THERE]}, "-o t", 0, "anew", {"t": OTHER},
@@ -6822,6 +6839,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
      "a.tar.gz stays what it is, whatever the server calls it"),
     # What is complete is not asked for; nor does -O replace what is there.
     (ONE, PROVED, "-c -o file", 0, "complete already", SAVED, "0-0", "proved"),
+    (ONE, [BUSY, PROVED], "-c -O", 0, WAITS, SAVED, "0-0 0-0", "patience"),
+    (ONE, BUSY, "-c -O --retries 1", 1, "429 Busy", SAVED, "0-0 0-0", "busy"),
     (SAME_TIME, served(digest=b"412 Changed"), "-c -O", 0, "complete already,"
      " not verified: the server answered 412", SAVED, "0-0 0-0", "no proof"),
     ((OTHER, MODIFIED - 1), served(), "-c -o file", 0, "complete already",
@@ -7262,6 +7281,8 @@ def slashed(head):
     ({"": [listed("d/")[:-1], listed("d/")], "d/": [b"", b"", listed("f")],
       "d/f": [CUT(EVIL, 20), EVIL]}, 0, " 0 failed\n", ["d/f"],
      "a listing that breaks off, a server that comes back, half a head"),
+    ({"": [BUSY, listed("f")], "f": [BUSY, EVIL]}, 0, WAITS.replace(
+        "file", "in/f"), ["f"], "a server that asks for patience"),
     ({"*": lambda head: listed("d%d/" % head.count(b"/"))}, 1,
      "nested more than 64 deep", [], "nested folders, each of another name"),
     ({"": SAME_LINKS, "x/": SAME_LINKS, "x/x/": listed(), "f": ok(ONE),
