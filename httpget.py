@@ -23,8 +23,9 @@ What it does
     transfer resumes automatically, and with -c in a later run; versions are
     never joined.  A busy server that asks to wait (Retry-After) is given that
     time.  What was saved is compared with the server's digest (Repr-Digest),
-    where it gives one.  -r copies a folder by the listings that the server
-    gives, and leaves alone what has not changed since.
+    where it gives one, or with that of --sha256.  -r copies a folder by the
+    listings that the server gives, and leaves alone what has not changed
+    since.
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
@@ -52,7 +53,7 @@ Exit status
     2    usage
     3    could not connect, or no byte of a response came
     4    the response broke off, stalled or was malformed, or is not what the
-         server's digest says
+         server's digest, or --sha256, says
     5    could not write the content
     130  interrupted by Ctrl-C
     141  the reader of the output went away
@@ -2660,7 +2661,7 @@ class Transfer:
                            ("If-Range", output.whole.validator)]
             if self.response and not stuck:
                 url = self.response.url
-        elif not (self.client.settings.raw or output.is_file):
+        elif not (self.options.raw or self.options.sha256 or output.is_file):
             coding = "gzip"
         fields.append(("Accept-Encoding", coding))
         return url, fields, asked
@@ -2785,11 +2786,11 @@ class Transfer:
         raise error
 
     def _prove(self) -> "Task":
-        """Compare with the server's digest, where it has one.
+        """Compare with the user's digest, or the server's, if it has one.
 
-        Return "verified sha-256", "not verified" and why, or "" where the
-        server gives none; raise ResponseError, or BrokenOff where the file
-        turns out to be longer.
+        Return "sha-256 as given", "verified sha-256", "not verified" and why,
+        or "" where there is none; raise ResponseError, or BrokenOff where the
+        file turns out to be longer.
         """
         response = self.response
         assert response
@@ -2799,8 +2800,8 @@ class Transfer:
         hasher = self.hasher or hashlib.sha256()
         hashing = iter(()) if self.hasher else hash_file(
             hasher, self.output.fd, self.output.name)
-        digest = None
-        if not response.decoded:
+        digest = given = self.options.sha256
+        if not given and not response.decoded:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
@@ -2813,11 +2814,14 @@ class Transfer:
         if not digest:
             return ""
         yield from hashing
-        if digest != hasher.digest():
-            self.output.abandon(keep=False)
-            raise ResponseError("the content is not what the server has, by"
-                                " its sha-256", TRY_AGAIN)
-        return "verified sha-256"
+        found = hasher.digest()
+        if digest == found:
+            return "sha-256 as given" if given else "verified sha-256"
+        self.output.abandon(keep=False)
+        if given:
+            raise not_as_given(found, given)
+        raise ResponseError("the content is not what the server has, by its"
+                            " sha-256", TRY_AGAIN)
 
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte.
@@ -2881,9 +2885,10 @@ def source_of(response: Response) -> str:
 def is_complete(client: Client, url: URL, name: str) -> "Task":
     """Return "complete already" if file *name*, without a part, is *url*'s.
 
-    Else "".  By the server's digest, or, where it gives none, by size and
-    time.  Compare Mirror._is_current().
+    Else "".  By the user's digest; else by the server's, or, where it gives
+    none, by size and time.  Compare Mirror._is_current().
     """
+    given = client.settings.sha256
     try:
         state = os.stat(name)
         if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
@@ -2891,6 +2896,9 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     except OSError:
         return ""
     length, says = None, "complete already"
+    found = given and (yield from digest_of(name))
+    if given and found == given:
+        return says + ", sha-256 as given"
     try:
         answer, length, digest = yield from version_of(client, url, True)
         why = "the server answered %d" % answer.status
@@ -2913,7 +2921,15 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         mtime = http_time(answer.fields.get("last-modified", ""))
         same = not length or mtime is not None and is_same_time(
             mtime, state.st_mtime_ns)
+    if same and given:
+        raise not_as_given(found, given)
     return says if same else ""
+
+
+def not_as_given(found: bytes, given: bytes) -> Failure:
+    """Return the error that says that SHA-256 *found* is not the *given*."""
+    return ResponseError("the content has the sha-256 %s, not %s as given" % (
+        found.hex(), given.hex()), "try again, or check URL and digest")
 
 
 def digest_of(name: str) -> "Task":

@@ -6705,6 +6705,11 @@ PROVED = served(digest=True)
 WRONG = served(digest=False)
 VERIFIED = ", verified sha-256\n"
 RANGE_FIELD = b"Content-Range: bytes 3-8/9"
+GIVEN, GIVEN_OTHER = [" --sha256 " + hashlib.sha256(content).hexdigest()
+                      for content in (ONE, OTHER)]
+AS_GIVEN = ", sha-256 as given\n"
+NOT_AS_GIVEN = "has the sha-256 %s, not %s as given" % (
+    GIVEN[10:], GIVEN_OTHER[10:])
 BUSY = ok(b"", b"Retry-After: 5", status=b"429 Busy")
 WAITS = "429 Busy for /file; the server asks to wait 5 s\n"
 IN_PART = {"status": b"206 x", "where": RANGE_FIELD + b"\r\n"}
@@ -6797,6 +6802,16 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
         ([until_close(ONE), served(ONE, '"b"', digest=False)], "-o t", 0,
          ", not verified: it is another version", {"t": ONE}, "all 0-0",
          "the digest of another version proves nothing"),
+        (WRONG, "-o t" + GIVEN.upper().replace("SHA", "sha"), 0, AS_GIVEN,
+         {"t": ONE}, "all", "the author's digest, so no other is asked for"),
+        (ok(gzip.compress(ONE), GZIP), GIVEN, 0, AS_GIVEN, {"-": ONE}, "all",
+         "the author's, and it is coded unasked, to output"),
+        (ok(ONE, GZIP), "-o t" + GIVEN, 0, ", saved as sent, gzip" + AS_GIVEN,
+         {"t": ONE}, "all", "the author's, and it is called coded"),
+        ([CUT_4, PROVED], "-o t" + GIVEN_OTHER, 4, NOT_AS_GIVEN, {}, "all 3-",
+         "not the author's file"),
+        (PROVED, GIVEN_OTHER, 4, NOT_AS_GIVEN, {"-": ONE}, "all",
+         "not the author's, to output"),
         (served(digest=b"503 x"), "-o t", 0, ", not verified: the server"
          " answered 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
         (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
@@ -6841,6 +6856,12 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     (ONE, PROVED, "-c -o file", 0, "complete already", SAVED, "0-0", "proved"),
     (ONE, [BUSY, PROVED], "-c -O", 0, WAITS, SAVED, "0-0 0-0", "patience"),
     (ONE, BUSY, "-c -O --retries 1", 1, "429 Busy", SAVED, "0-0 0-0", "busy"),
+    (ONE, EVIL, "-c -O" + GIVEN, 0, "complete already" + AS_GIVEN, SAVED, "",
+     "the author's, so nothing is asked"),
+    (ONE, PROVED, "-c -O" + GIVEN_OTHER, 4, NOT_AS_GIVEN, SAVED, "0-0",
+     "what the server has, but not the author's"),
+    (OTHER, PROVED, "-c -o file" + GIVEN, 0, AS_GIVEN, SAVED, "0-0 all",
+     "neither the server's nor the author's"),
     (SAME_TIME, served(digest=b"412 Changed"), "-c -O", 0, "complete already,"
      " not verified: the server answered 412", SAVED, "0-0 0-0", "no proof"),
     ((OTHER, MODIFIED - 1), served(), "-c -o file", 0, "complete already",
@@ -6876,7 +6897,8 @@ def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
     check_requests(server.requests, ranges, "--range" in argv)
     for head in server.requests[:1]:    # what goes to a file is not coded
         assert field_of(head, "Accept-Encoding") == (
-            "identity" if re.search("-o|-c|-O|--range", argv) else "gzip")
+            "identity" if re.search("-o|-c|-O|--range|--sha", argv)
+            else "gzip")
 
 
 @table("questions, status, said", [
