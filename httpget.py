@@ -2037,7 +2037,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     without limit.  *fields*: (name, value) pairs for the request.  *user*:
     (name, password).  *cafile*: certificates to trust in place of the
     system's; *insecure*: trust any.  *raw*: content is not decoded.  Any
-    status is returned, redirects are followed.
+    status is returned, redirects are followed, and nothing is tried again.
 
     Raise ValueError for what is no URL, and Failure, which has the program's
     exit status, when there is no proper response; so does the iteration.

@@ -7127,6 +7127,10 @@ def test_fetch_from_a_program():
             b"".join(response)
         with httpget.fetch(url, timeout=None) as response:
             assert b"".join(response) == MANY_BYTES
+        server.script, count = BUSY, len(server.requests)
+        with httpget.fetch(url) as response:
+            assert response.fields["retry-after"] == "5"
+        assert len(server.requests) == count + 1
         server.script = NONE_THERE[:-1]
         with httpget.fetch(url) as response:
             assert response.status == 404
