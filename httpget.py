@@ -1283,15 +1283,16 @@ class Report:
             write_stderr("\r" + " " * self._shown + "\r")
             self._shown = 0
 
-    def end(self, count: int, seconds: float, name: "Optional[str]",
-            says: str) -> None:
-        """Sum up: *count* bytes in so many *seconds*, saved as *name*.
+    def end(self, count: int, new: int, seconds: float,
+            name: "Optional[str]", says: str) -> None:
+        """Sum up: *count* bytes saved as *name*; *new* came, in *seconds*.
 
         *says* is what else there is to say; see Transfer.run().
         """
-        self.note("%s%d bytes in %.3f s, %s/s%s" % (
+        self.note("%s%d bytes%s in %.3f s, %s/s%s" % (
             "" if name is None or name == "-" else printable(name) + ": ",
-            count, seconds, size_text(count / max(seconds, 1e-6)),
+            count, "" if new == count else " (%d came now)" % new,
+            seconds, size_text(new / max(seconds, 1e-6)),
             ", " + says if says else ""))
 
     def note(self, text: str) -> None:
@@ -3659,8 +3660,8 @@ def fetch_file(client: Client, word: str, url: URL,
     transfer = Transfer(client, url, output, options)
     says = run(transfer.run())
     client.report.clear()
-    client.report.end(transfer.fetched, time.monotonic() - started, name,
-                      says)
+    client.report.end(output.written, transfer.fetched,
+                      time.monotonic() - started, name, says)
 
 
 def password_of(user: str) -> str:

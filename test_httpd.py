@@ -6824,8 +6824,9 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
          "who asks for more than two minutes"),
         # One entity tag means nothing at another address: RFC 9110, 8.8.3.
         ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
-          "/m1": [CUT_4, NONE_THERE]}, "-o t", 0, "anew", {"t": OTHER},
-         "all all 3- 3- 3- all all 0-0", "the first mirror is gone"),
+          "/m1": [CUT_4, NONE_THERE]}, "-o t", 0, "9 bytes (13 "
+         "came now) in", {"t": OTHER}, "all all 3- 3- 3- all all 0-0",
+         "the first mirror is gone"),
         (piece_of("4-8/9", GZIP), "--range 4-8", 4, "another part", {}, "4-8",
          "a range that is coded"),
         (CUT_4, "--range 2-8", 4, "broke off after 4 of 7", {"-": ONE[2:6]},
@@ -6935,7 +6936,8 @@ def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
 
 
 @table("change, server, status, said, left, ranges", [
-    (written(ONE[:4]), PROVED, 0, VERIFIED, ONE, "3- 0-0", "as it was"),
+    (written(ONE[:4]), PROVED, 0, "t: 9 bytes (5 came now) in ", ONE,
+     "3- 0-0", "as it was"),
     (written(ONE[:4]), CHANGED, 0, "", OTHER, "3- 0-0", "another version"),
     (written(ONE), PROVED, 0, VERIFIED, ONE, "8- 0-0", "all is there"),
     (written(OTHER[:4]), PROVED, 4, "sha-256", None, "3- 0-0", "wrong"),
