@@ -2518,6 +2518,9 @@ def not_written(name: str, exc: OSError) -> Failure:
 
 # ---- Transfer ---------------------------------------------------------------
 
+VERIFIED = "verified sha-256"
+
+
 class NotProved(Exception):
     """Why the content could not be compared with the server's digest."""
 
@@ -2817,7 +2820,7 @@ class Transfer:
         yield from hashing
         found = hasher.digest()
         if digest == found:
-            return "sha-256 as given" if given else "verified sha-256"
+            return "sha-256 as given" if given else VERIFIED
         self.output.abandon(keep=False)
         if given:
             raise not_as_given(found, given)
@@ -2917,7 +2920,7 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         return ""
     if digest:
         same = digest == (yield from digest_of(name))
-        says += ", verified sha-256"
+        says += ", " + VERIFIED
     else:
         mtime = http_time(answer.fields.get("last-modified", ""))
         same = not length or mtime is not None and is_same_time(
@@ -3292,15 +3295,13 @@ class Mirror:
         output = FileOutput(path, str(url), resume=True, prefix=".")
         transfer = Transfer(client, url, output, self.options, fields, True)
         try:
-            yield from transfer.run()
+            says = yield from transfer.run()
         except Failure as exc:
             if entry == INDEX and exc.code == 404:
                 return      # the page was a listing
             raise
-        assert transfer.response
-        if transfer.response.coded:
-            self.report.note("%s: saved as sent, %s" % (
-                printable(path), printable(transfer.response.coded)))
+        if says not in ("", VERIFIED):
+            self.report.note("%s: %s" % (printable(path), says))
         self.fetched += 1
         self.bytes += transfer.fetched
         if entry.mtime is not None:     # Last-Modified may be another

@@ -7294,6 +7294,8 @@ def slashed(head):
      "links that lead elsewhere"),
     ({"": ok(b"<img src=i><a href=f>"), "index.html": NONE_THERE}, 0,
      "1 file, ", ["f"], "icons of a listing are the server's"),
+    ({"": listed("f"), "f": served(digest=b"503 x")}, 0, "f: not verified: "
+     "the server answered 503", {"f": ONE}, "no answer for the digest"),
     ({"": listed("f"), "f": ok(PACKED, GZIP)}, 0, "f: saved as sent, gzip\n",
      {"f": PACKED}, "content that is coded unasked"),
     # What pages need comes once, wherever below they name it.
