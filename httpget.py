@@ -2371,13 +2371,12 @@ class FileOutput(Output):
         # Of a write that failed a part may be there.
         size, mine = os.fstat(self.fd).st_size, self._is_mine()
         self.close()
-        if not mine:
-            return ""
-        if keep and size:
+        if keep and size and mine:
             return "%s kept in %s" % (size_text(size), printable(self.part))
         try:
-            remove(self.part)
-            remove(self.notes)
+            if mine:
+                remove(self.part)
+            remove(self.notes)      # or -c would join to another's part
         except OSError as exc:
             raise not_written(self.part, exc)
         return ""

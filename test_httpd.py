@@ -6881,8 +6881,9 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     (os.mkfifo, PROVED, "-O", 5, "is there already", {}, "", "a pipe there"),
     (None, [CUT_4, FILE_APPEARS], "-O", 5, "; all of it is in file.part",
      dict(PART, **MINE), "all 3- 0-0", "what appears meanwhile"),
+    # Our notes beside another's part would let -c join to it.
     (None, [CUT_4, PART_TAKEN], "-o t", 5, "another program",
-     part_kept(b"mine"), "all 3- 0-0", "another program takes the part"),
+     {"t.part": b"mine"}, "all 3- 0-0", "another program takes the part"),
 ])
 def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
                                 left, ranges):
