@@ -2059,9 +2059,10 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     return response
 
 
-# The response to the question below, the file's length, None where that does
-# not tell, and its SHA-256, None where there is none.
-Version = namedtuple("Version", "answer length digest")
+# The response to the question below, and what it tells of the file: length,
+# time of the last change in seconds since 1970, SHA-256; None where it does
+# not.
+Version = namedtuple("Version", "answer length mtime digest")
 
 
 def version_of(client: Client, url: URL, digest: bool,
@@ -2090,9 +2091,12 @@ def version_of(client: Client, url: URL, digest: bool,
     length = None
     if answer.status == 200:
         length = answer.length
-    elif answer.status in (206, 416) and part and part.length >= 0:
-        length = part.length    # 416: there is no first byte
+    elif answer.status == 206 and part and part.length >= 0:
+        length = part.length
+    elif answer.status == 416:      # there is no first byte
+        length = 0
     return Version(answer, length,
+                   http_time(answer.fields.get("last-modified", "")),
                    parse_digest(answer.fields.get("repr-digest", "")))
 
 
@@ -2834,11 +2838,11 @@ class Transfer:
         """
         validator = self.output.whole.validator
         try:
-            answer, length, digest = yield from version_of(
+            answer, length, _, digest = yield from version_of(
                 self.client, response.url, True)
         except Failure as exc:  # the content is there; only the proof is not
             raise NotProved(exc.args[0])
-        if answer.status not in (200, 206, 416):
+        if answer.status not in (200, 206):
             raise NotProved("the server answered %d to the question for its"
                             " digest" % answer.status)
         if answer.status == 200 or length is None:
@@ -2888,8 +2892,7 @@ def source_of(response: Response) -> str:
 def is_complete(client: Client, url: URL, name: str) -> "Task":
     """Return "complete already" if file *name*, without a part, is *url*'s.
 
-    Else "".  By the user's digest; else by the server's, or, where it gives
-    none, by size and time.  Compare Mirror._is_current().
+    Else "".  By the user's digest, else as is_same_file() does.
     """
     given = client.settings.sha256
     try:
@@ -2898,35 +2901,46 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
             return ""
     except OSError:
         return ""
-    length, says = None, "complete already"
+    now, says = Version(None, None, None, None), "complete already"
     found = given and (yield from digest_of(name))
     if given and found == given:
         return says + ", sha-256 as given"
     try:
-        answer, length, digest = yield from version_of(client, url, True)
-        why = "the server answered %d" % answer.status
+        now = yield from version_of(client, url, True)
+        why = "the server answered %d" % now.answer.status
     except Failure as exc:
         if not exc.again or exc.wait:
             raise
         why = exc.args[0]
-    if length is None:      # perhaps only for want of its digest
+    if now.length is None:      # perhaps only for want of its digest
         says += ", not verified: " + why
-        answer, length, digest = yield from version_of(client, url, False)
-    if length is None or length != state.st_size:
-        if length is not None and length < state.st_size:
-            client.report.note("%s is longer than what the server has"
-                               % printable(name))
+        now = yield from version_of(client, url, False)
+    _, length, mtime, digest = now
+    if length is not None and length < state.st_size:
+        client.report.note("%s is longer than what the server has"
+                           % printable(name))
+    # A time says nothing of what is empty.
+    if not (yield from is_same_file(name, state, length,
+                                    mtime if length else None, digest)):
         return ""
-    if digest:
-        same = digest == (yield from digest_of(name))
-        says += ", " + VERIFIED
-    else:
-        mtime = http_time(answer.fields.get("last-modified", ""))
-        same = not length or mtime is not None and is_same_time(
-            mtime, state.st_mtime_ns)
-    if same and given:
+    if given:
         raise not_as_given(found, given)
-    return says if same else ""
+    return says + ", " + VERIFIED if digest else says
+
+
+def is_same_file(path: str, state: "os.stat_result", size: "Optional[int]",
+                 mtime: "Optional[int]", digest: "Optional[bytes]") -> "Task":
+    """Return whether the file at *path*, in this *state*, has these, too.
+
+    They are what the server tells of its file, see Version.  A digest counts
+    for more than a time: some times say nothing.
+    """
+    if size != state.st_size:
+        return False
+    if digest:
+        return digest == (yield from digest_of(path))
+    return not size if mtime is None else is_same_time(
+        mtime, state.st_mtime_ns)
 
 
 def not_as_given(found: bytes, given: bytes) -> Failure:
@@ -3176,8 +3190,8 @@ class Mirror:
             found = []
             try:
                 for base in (url, same[-1]):
-                    found.append((yield from self._ask(
-                        client, entry_url(base, entry), 0)))
+                    found.append((yield from version_of(
+                        client, entry_url(base, entry), True, True))[1:])
             except Failure as exc:
                 if exc.status != 1:
                     raise
@@ -3311,12 +3325,11 @@ class Mirror:
 
     def _is_current(self, client: Client, url: URL, entry: Entry,
                     path: str) -> "Task":
-        """Return whether the file that is there has the same size and time.
+        """Return whether the file that is there is the server's.
 
-        The server is asked for what the listing does not tell of them.  A
-        digest counts, too: some times say nothing, and are not sent.  Raise
-        OutputError for what is no file, though of a folder the server may
-        tell first that it has one, too.
+        The server is asked for what the listing does not tell of it, with a
+        digest of what is small.  Raise OutputError for what is no file,
+        though of a folder the server may tell first that it has one, too.
         """
         try:
             state = os.lstat(path)
@@ -3326,29 +3339,11 @@ class Mirror:
         size, mtime, digest = entry.size, entry.mtime, None
         if (size is None or size == state.st_size and mtime is None) and (
                 is_file or stat.S_ISDIR(state.st_mode)):
-            size, mtime, digest = yield from self._ask(client, url,
-                                                       state.st_size)
+            _, size, mtime, digest = yield from version_of(
+                client, url, state.st_size <= DIGEST_ASKED_MAX, True)
         if not is_file:
             raise OutputError("%s is there and no file" % printable(path))
-        if size != state.st_size:
-            return False
-        if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
-            return True
-        if digest:
-            return digest == (yield from digest_of(path))
-        return not size and mtime is None
-
-    def _ask(self, client: Client, url: URL, expected: int) -> "Task":
-        """Return size, time and SHA-256 of the file at *url*, or None each.
-
-        The digest is asked for where the file is small, if it has the
-        *expected* size.
-        """
-        answer, size, digest = yield from version_of(
-            client, url, expected <= DIGEST_ASKED_MAX, persistent=True)
-        if answer.status == 416:    # there is no first byte
-            size = 0
-        return size, http_time(answer.fields.get("last-modified", "")), digest
+        return (yield from is_same_file(path, state, size, mtime, digest))
 
 
 def is_name(text: str) -> bool:
