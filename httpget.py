@@ -2690,8 +2690,8 @@ class Transfer:
         if self.options.wanted or response.status == 206:
             part = self._part(response, asked)
             if self.options.wanted:
-                self._begin(Whole("", part.last + 1 - part.first, ""))
-                return 0, self.output.whole.length
+                output.begin(Whole("", part.last + 1 - part.first, ""))
+                return 0, output.whole.length
             total = whole.length if part.length < 0 else part.length
             if (is_same_version(response.fields, whole.validator)
                     and total == part.last + 1
@@ -2701,7 +2701,7 @@ class Transfer:
             self.client.report.note(
                 "%s is not a part of what the server has; beginning anew"
                 % printable(output.name))
-            self._begin(NOTHING)
+            output.begin(NOTHING)
             return None
         if response.status not in (200, 203) and output.written:
             raise ResponseError("the server answered %d, which is not the rest"
@@ -2715,15 +2715,8 @@ class Transfer:
             # RFC 9110, 14.2: a server without ranges sends all of it.
             total = whole.length if length is None else length
             return output.written, total and total - output.written
-        self._begin(sent)
+        output.begin(sent)
         return 0, sent.length
-
-    def _begin(self, whole: Whole) -> None:
-        """Begin, or begin anew, to write *whole*."""
-        self.output.begin(whole)
-        if not (self.options.wanted or self.output.can_restart):
-            import hashlib
-            self.hasher = hashlib.sha256()
 
     def _part(self, response: Response, asked: int) -> ContentRange:
         """Return which part of the file *response* has.
@@ -2752,6 +2745,9 @@ class Transfer:
         None where nobody knows how many.
         """
         output = self.output
+        if not (self.hasher or self.options.wanted or output.can_restart):
+            import hashlib
+            self.hasher = hashlib.sha256()
         count = -skip
         block = yield from response.read()
         while block:
