@@ -2281,7 +2281,6 @@ class FileOutput(Output):
         self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
         self.complete = False   # whether the part has all of the content
-        self._sent = 0          # bytes of it that are on their way to the disk
         if resume:
             self._resume()
 
@@ -2300,34 +2299,31 @@ class FileOutput(Output):
         self.fd = open_part(self.part)
         if self.fd >= 0:
             self.whole = whole
-            self.written = self._sent = os.lseek(self.fd, 0, os.SEEK_END)
+            self.written = os.lseek(self.fd, 0, os.SEEK_END)
 
     def begin(self, whole: Whole) -> None:
         """Begin, or begin anew, to write *whole* to a new file."""
         self.close()
         self.fd = open_part(self.part, self.name)
-        self.written = self._sent = 0
+        self.written = 0
         super().begin(whole)
         self._note(None)
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError."""
-        first = not self.written
+        before = self.written
         super().write(block)
         # What comes in one block needs no notes: in a copy of many small
         # files they would take a third of the time.
-        if first and self.written != self.whole.length:
+        if not before and self.written != self.whole.length:
             self._note(self.whole)
-        if self.written - self._sent < WRITE_BACK:
-            return
-        try:
-            # Linux begins to write it, and forgets only what is on the disk,
-            # which nothing of it is yet.
-            os.posix_fadvise(self.fd, self._sent, self.written - self._sent,
-                             os.POSIX_FADV_DONTNEED)
-        except (AttributeError, OSError):
-            pass    # a system without: it was but a hint
-        self._sent = self.written
+        if before // WRITE_BACK != self.written // WRITE_BACK:
+            # Linux begins to write what came before, and forgets only what is
+            # on the disk, which nothing of it is yet.  Not all systems have
+            # this hint.
+            with suppress(AttributeError, OSError):
+                os.posix_fadvise(self.fd, before - before % WRITE_BACK,
+                                 WRITE_BACK, os.POSIX_FADV_DONTNEED)
 
     def _note(self, whole: "Optional[Whole]") -> None:
         """Note that the part is one of *whole*, None for of nothing."""
@@ -3637,7 +3633,6 @@ def fetch_file(client: Client, word: str, url: URL,
     name = options.output
     if options.remote_name:
         name = os.path.join(options.folder or "", safe_name(word))
-    started = time.monotonic()
     complete = run(is_complete(client, url, name)) if options.resume else ""
     if complete:
         client.report.note("%s: %s" % (printable(name), complete))
@@ -3652,7 +3647,7 @@ def fetch_file(client: Client, word: str, url: URL,
     says = run(transfer.run())
     client.report.clear()
     client.report.end(output.written, transfer.fetched,
-                      time.monotonic() - started, name, says)
+                      time.monotonic() - transfer.started, name, says)
 
 
 def password_of(user: str) -> str:
