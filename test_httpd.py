@@ -2171,6 +2171,8 @@ PURE = {
         (["120", DATE.replace(":49:", ":51:")], 120, "two minutes"),
         (["121", DATE.replace("08:", "09:"), "1.5", "-1", "", "soon", "5, 5"],
          0, "none of use")],
+    lambda value: httpget.seconds_to_wait(
+        {"retry-after": value}, MODIFIED - 9): [(DATE, 9, "by our clock")],
     httpget.strong_validator: [
         ({"etag": '"a"'}, '"a"', "a tag"),
         ([{"etag": tag, "last-modified": DATE, "date": LATER} for tag in (
@@ -6819,7 +6821,10 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
          "all all 0-0 0-0", "a server that asks for patience"),
         ([BUSY, piece_of("2-8/9")], "--range 2-8", 0, WAITS, {"-": OTHER[2:]},
          "2-8 2-8", "patience for a range"),
-        (BUSY, "-o t --retries 1", 1, "429 Busy", {}, "all all", "no more"),
+        (BUSY.replace(b"429", b"503"), "-o t --retries 1", 1, "503 Busy", {},
+         "all all", "no more"),
+        (BUSY.replace(b"429", b"404"), "-o t", 1, "404 Busy", {}, "all",
+         "another status"),
         (BUSY.replace(b"5", b"121"), "-o t", 1, "429 Busy", {}, "all",
          "who asks for more than two minutes"),
         # One entity tag means nothing at another address: RFC 9110, 8.8.3.
@@ -6867,6 +6872,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
      " not verified: the server answered 412", SAVED, "0-0 0-0", "no proof"),
     ((OTHER, MODIFIED - 1), served(), "-c -o file", 0, "complete already",
      {"file": OTHER}, "0-0", "the same by size and time, of two seconds"),
+    ((OTHER, MODIFIED), PROVED, "-c -o file", 0, "file: 9 bytes in", SAVED,
+     "0-0 all 0-0", "an edit that kept size and time"),
     (OTHER_TIME, served(), "-c -o file", 0, "file: 9 bytes in", SAVED,
      "0-0 all 0-0", "another by time"),
     (ONE + b"x", PROVED, "-c -o file", 0, "file is longer than what the",
