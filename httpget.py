@@ -2557,8 +2557,8 @@ def persistently(client: Client, attempt: "Callable[[int], Task]",
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
-    options   the user's; of these wanted, the value of a Range field, and
-              retries, the breaks in a row that are coped with
+    options   the user's; of these wanted, the value of a Range field; raw;
+              and sha256, b"" where none is given
     fields    for each request
     answered  whether this server is known to answer
     hasher    for the SHA-256 of what is written to a stream

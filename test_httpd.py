@@ -6814,8 +6814,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
          "not the author's file"),
         (PROVED, GIVEN_OTHER, 4, NOT_AS_GIVEN, {"-": ONE}, "all",
          "not the author's, to output"),
-        (served(digest=b"503 x"), "-o t", 0, ", not verified: the server"
-         " answered 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
+        (served(digest=b"416 x"), "-o t", 0, ", not verified: the server"
+         " answered 416", {"t": ONE}, "all 0-0", "no answer for the digest"),
         (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
         ([BUSY, PROVED, BUSY, PROVED], "-o t", 0, WAITS, {"t": ONE},
          "all all 0-0 0-0", "a server that asks for patience"),
