@@ -3019,8 +3019,9 @@ class BreakReport(Report):
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that transfers go on after a break, once for all of them."""
-        if self.said != (exc.args[0], delay):
-            self.said = (exc.args[0], delay)
+        said = str(exc.wait or exc.args[0]), delay
+        if self.said != said:
+            self.said = said
             self.report.retry(exc, delay)
 
 

@@ -7320,7 +7320,7 @@ def slashed(head):
       "d/f": [CUT(EVIL, 20), EVIL]}, 0, " 0 failed\n", ["d/f"],
      "a listing that breaks off, a server that comes back, half a head"),
     ({"": [BUSY, listed("f")], "f": [BUSY, EVIL]}, 0, WAITS.replace(
-        "file", "in/f"), ["f"], "a server that asks for patience"),
+        "file", "in/") + "1 file, ", ["f"], "patience, and that is said once"),
     ({"*": lambda head: listed("d%d/" % head.count(b"/"))}, 1,
      "nested more than 64 deep", [], "nested folders, each of another name"),
     ({"": SAME_LINKS, "x/": SAME_LINKS, "x/x/": listed(), "f": ok(ONE),
