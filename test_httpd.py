@@ -7300,8 +7300,10 @@ def slashed(head):
     ({"": ok(LINKS)}, 1, " 3 failed\n", [
         "good", "%2Ebashrc", "%63on", "%2E.\\x", "index.html"],
      "links that lead elsewhere"),
-    ({"": ok(b"<img src=i><a href=f>"), "index.html": NONE_THERE}, 0,
+    ({"": ok(b"<img src=i><a href=f>"), "index.html": [b"", NONE_THERE]}, 0,
      "1 file, ", ["f"], "icons of a listing are the server's"),
+    ({"": listed("f"), "f": [ok(ONE), b"", ok(ONE)]}, 0, "", {"f": ONE},
+     "a second run that is broken off as it asks for the time"),
     ({"": listed("f"), "f": served(digest=b"503 x")}, 0, "f: not verified: "
      "the server answered 503", {"f": ONE}, "no answer for the digest"),
     ({"": listed("f"), "f": ok(PACKED, GZIP)}, 0, "f: saved as sent, gzip\n",
