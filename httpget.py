@@ -2557,8 +2557,8 @@ def persistently(client: Client, attempt: "Callable[[int], Task]",
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
-    options   the user's; of these wanted, the value of a Range field; raw;
-              and sha256, b"" where none is given
+    options   of the client; wanted is the value of a Range field, None
+              without one, and sha256 is b"" without one
     fields    for each request
     answered  whether this server is known to answer
     hasher    for the SHA-256 of what is written to a stream
@@ -2567,13 +2567,12 @@ class Transfer:
     """
 
     def __init__(self, client: Client, url: URL, output: Output,
-                 options: "Namespace",
                  fields: "Sequence[Tuple[str, str]]" = (),
                  answered: bool = False) -> None:
         self.client = client
         self.url = url
         self.output = output
-        self.options = options
+        self.options = client.settings
         self.fields = fields
         self.answered = answered
         self.hasher = None  # type: Any
@@ -3230,8 +3229,8 @@ class Mirror:
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
             page = MemoryOutput(LISTING_MAX)
-            transfer = Transfer(client, url, page, self.options,
-                                [("Accept", media)], self.answered)
+            transfer = Transfer(client, url, page, [("Accept", media)],
+                                self.answered)
             try:
                 yield from transfer.run()
             finally:
@@ -3299,7 +3298,7 @@ class Mirror:
             fields.append(WANT_DIGEST)
         # No name in a copy begins with a dot, so that of no part is one.
         output = FileOutput(path, str(url), resume=True, prefix=".")
-        transfer = Transfer(client, url, output, self.options, fields, True)
+        transfer = Transfer(client, url, output, fields, True)
         try:
             says = yield from transfer.run()
         except Failure as exc:
@@ -3644,7 +3643,7 @@ def fetch_file(client: Client, word: str, url: URL,
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = options.progress and not os.isatty(output.fd)
-    transfer = Transfer(client, url, output, options)
+    transfer = Transfer(client, url, output)
     says = run(transfer.run())
     client.report.clear()
     client.report.end(output.written, transfer.fetched,
