@@ -2451,6 +2451,10 @@ def open_output(name: "Optional[str]", url: str, resume: bool,
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
     except FileNotFoundError:
+        folder = os.path.dirname(name)
+        if folder and not os.path.isdir(folder):
+            raise OutputError("there is no folder %s" % printable(folder),
+                              "make it, or choose another -o FILE")
         return FileOutput(name, url, resume, replace)
     except OSError as exc:
         raise not_written(name, exc)
@@ -2470,10 +2474,12 @@ def permissions(name: str) -> int:
 
 def not_written(name: str, exc: OSError) -> Failure:
     """Return the error that says that *name* could not be written."""
+    hopeless = exc.errno in DISK_FULL
     error = OutputError(
         "could not write %s: %s" % (printable(name), reason_of(exc)),
-        "make room or choose another -o FILE")
-    error.hopeless = exc.errno in DISK_FULL
+        "make room or choose another place" if hopeless else
+        "choose another place")
+    error.hopeless = hopeless
     return error
 
 
@@ -3071,8 +3077,7 @@ class Mirror:
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
             there for its_mark, there in above if its_mark == mark])
-        if path != self.folder:     # which may be a link: the user named it
-            make_folder(path)
+        make_folder(path, path == self.folder)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
@@ -3267,7 +3272,8 @@ class Mirror:
             size, mtime, digest = yield from self._ask(client, url,
                                                        state.st_size)
         if not is_file:
-            raise OutputError("%s is there and no file" % printable(path))
+            raise OutputError("%s is there, but it is not a file"
+                              % printable(path))
         if size != state.st_size:
             return False
         if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
@@ -3304,15 +3310,22 @@ def file_name(name: str) -> str:
         "utf-8", "surrogateescape"))
 
 
-def make_folder(path: str) -> None:
-    """Make the folder *path*, unless it is there; raise OutputError."""
+def make_folder(path: str, may_be_link: bool) -> None:
+    """Make the folder *path*, and those above it, unless it is there.
+
+    A link to one will do only where the user named it: then it *may_be_link*.
+    Raise OutputError.
+    """
     try:
-        os.mkdir(path)
+        os.makedirs(path, exist_ok=True)
+        is_folder = may_be_link or stat.S_ISDIR(os.lstat(path).st_mode)
     except FileExistsError:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise OutputError("%s is there and no folder" % printable(path))
+        is_folder = False
     except OSError as exc:
         raise not_written(path, exc)
+    if not is_folder:
+        raise OutputError("%s is there, but it is not a folder"
+                          % printable(path))
 
 
 # ---- Command line -----------------------------------------------------------
@@ -3343,7 +3356,7 @@ where to:
   -o FILE            save as FILE, by FILE.part renamed when whole; - is
                      standard output, for binary content too
   -O                 save under the last part of the name you gave
-  -P DIR             folder for -O and -r (default: this one)
+  -P DIR             folder for -O and -r; made if missing (default: this one)
   --force            let -O replace a file that is there
   -c                 resume FILE.part, if the file is still the same
   -r                 copy the folder and all that is in it
@@ -3564,12 +3577,9 @@ def copy_name(url: URL) -> str:
 
 def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
     """Copy one folder; raise Failure."""
-    folder = options.folder or "."
-    if not os.path.isdir(folder):
-        raise OutputError("there is no folder %s" % printable(folder))
     client.report.bar = options.progress
     top = url.with_target(url.path.rstrip("/") + "/")
-    Mirror(top, folder, copy_name(url), client, options).run()
+    Mirror(top, options.folder or ".", copy_name(url), client, options).run()
 
 
 def fetch_file(client: Client, word: str, url: URL,
@@ -3586,6 +3596,8 @@ def fetch_file(client: Client, word: str, url: URL,
     if options.remote_name and os.path.lexists(name) and not options.force:
         raise OutputError("%s is there already" % printable(name),
                           "--force replaces it")
+    if options.folder:
+        make_folder(options.folder, True)
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = options.progress and not os.isatty(output.fd)

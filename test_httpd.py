@@ -2665,7 +2665,8 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
     (to_nobody, "--help", 141, "", 0, "no reader, and the help"),
     (to_nobody, "URL", 141, "Connected", 1, "no reader"),
     (None, "-o d URL", 5, "d is a folder", 0, "a folder"),
-    (None, "-o no/t URL", 5, "no/t.part: No such", 1, "a folder that is not"),
+    (None, "-o no/t URL", 5, "there is no folder no; make", 0, "none there"),
+    (None, "-O -P t URL", 5, "t is there, but it is not a fol", 0, "a file"),
     (small_files, "-o t URL", 5, "4.0 KiB kept in t.part", 1, "a full disk"),
     (heed_permissions, "-o locked/t URL", 5, "t.part: Permission denied", 1,
      "-o in a folder that is read-only"),
@@ -7032,10 +7033,9 @@ def test_password_without_a_terminal():
 
 def test_name_of_the_user(here):
     name = "100%" + "n" * 246       # too long for a suffix
-    os.mkdir("to")
-    result = fetch_from(ok(ONE), "-q", "-O", "-P", "to", name=name)
+    result = fetch_from(ok(ONE), "-q", "-O", "-P", "a/to", name=name)
     assert (result.status, result.err) == (0, ""), result
-    assert files_in("to") == {name: ONE}
+    assert files_in("a/to") == {name: ONE}
     assert result.requests[0].startswith(b"GET /100%25nnn")
 
 
@@ -7177,7 +7177,6 @@ def test_copy_of_a_folder(here, monkeypatch):
     expected = {os.path.join("top", *(COPIED_NAMES.get(word, word)
                                       for word in name.split("/"))): content
                 for name, content in files.items()}
-    os.mkdir("to")
     with Serving("from") as server:
         def check_copy(fetched, unchanged):
             result = get_here("-r", "-P", "to", "127.0.0.1", server.port,
@@ -7333,8 +7332,8 @@ def test_copy_onto_what_is_there(here):
         for _ in range(2):
             result = get_here("-r", "-P", "link", server.url("/"))
             assert result.status == 1 and "2 files, 8 bytes" in result.err
-            assert "linked is there and no folder" in result.err, result
-            assert "file is there and no file" in result.err
+            assert "linked is there, but it is not a folder" in result.err
+            assert "file is there, but it is not a file" in result.err
     assert files_in(".") == dict.fromkeys(["to/f", "to/g", "usual"], b"evil")
     assert stat.S_IMODE(os.stat("to/f").st_mode) == 0o600
     assert os.stat("to/g").st_mode == os.stat("usual").st_mode
