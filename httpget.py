@@ -2970,19 +2970,17 @@ class Mirror:
     # Stands for the folder itself: nothing lists it.
     TOP = UNKNOWN._replace(is_folder=True)
 
-    def __init__(self, url: URL, folder: str, name: str, client: Client,
+    def __init__(self, url: URL, path: str, client: Client,
                  options: "Namespace") -> None:
-        """Prepare to copy *url* as *name* in *folder*, "" for right there.
+        """Prepare to copy *url* as *path*.
 
         *client* tells how requests are made, and for whom credentials are.
         """
         self.url = url
-        self.folder = folder
         self.client = client
         self.report = client.report
         self.breaks = BreakReport(self.report)
         self.options = options
-        path = os.path.join(folder, name) if name else folder
         self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
         self.busy = 0           # tasks that may yet add jobs: those that they
                                 # find in a folder, or their own once more
@@ -3077,7 +3075,7 @@ class Mirror:
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
             there for its_mark, there in above if its_mark == mark])
-        make_folder(path, path == self.folder)
+        make_folder(path, path == self.options.folder)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
@@ -3359,7 +3357,8 @@ where to:
   -P DIR             folder for -O and -r; made if missing (default: this one)
   --force            let -O replace a file that is there
   -c                 resume FILE.part, if the file is still the same
-  -r                 copy the folder and all that is in it
+  -r                 copy the folder and all that is in it; / without -P as
+                     a folder with the name of the host
 
 how:
   -H 'NAME: VALUE'   field for every request; repeatable
@@ -3556,7 +3555,8 @@ def check_names(options: "Namespace") -> None:
     """Raise ValueError unless each file has a name, and one of its own."""
     seen = set()  # type: Set[str]
     for word, url in options.urls:
-        names = [copy_name(url)] if options.recursive else []
+        names = ([copy_path(url, options.folder)] if options.recursive
+                 else [])
         if options.remote_name:
             name = safe_name(word)
             if not name:
@@ -3566,20 +3566,31 @@ def check_names(options: "Namespace") -> None:
             names = [name, part, part + NOTES_SUFFIX]
         for name in seen.intersection(names):
             raise ValueError("two of these would be saved as '%s'"
-                             % printable(name or "."))
+                             % printable(name))
         seen.update(names)
 
 
-def copy_name(url: URL) -> str:
-    """Return the name of a copy of the folder *url*, "" for that of "/"."""
-    return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
+def copy_path(url: URL, folder: "Optional[str]") -> str:
+    """Return where a copy of the folder *url* goes; *folder* is that of -P.
+
+    A copy of "/" goes right into that; without -P it gets the name of its
+    host, so that its files do not lie loose in the current folder.
+
+    >>> copy_path(parse_url("http://[::1]:81"), None)
+    '__1_81'
+    """
+    name = file_name(decoded(url.path.strip("/").rpartition("/")[2]))
+    if folder and not name:
+        return folder
+    host = re.sub(r"[][]", "", url.authority).replace(":", "_").lower()
+    return os.path.join(folder or "", name or local_name(host, windows=True))
 
 
 def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
     """Copy one folder; raise Failure."""
     client.report.bar = options.progress
     top = url.with_target(url.path.rstrip("/") + "/")
-    Mirror(top, options.folder or ".", copy_name(url), client, options).run()
+    Mirror(top, copy_path(url, options.folder), client, options).run()
 
 
 def fetch_file(client: Client, word: str, url: URL,

@@ -2455,6 +2455,7 @@ def test_memory_is_flat(here, start, piece, end, options):
     ("-o x h 80 a b", "several", "one name for two files"),
     (["-O h 80 a.part a", "-O h 80 a a.part.json"], "'a.part", "a part"),
     ("-r h 80 x/s y/s", "'s'", "one copy for two folders"),
+    ("-r http://CON.x/ https://con.x", "'%63on.x'", "one for two servers"),
     (["-O -P ", "-o ", "--cafile=", "--auth ", "-o--"], "needs a value", "no"),
     (["--range 5-4", "--range=", "--range=--"], "range '", "no range"),
     ("--auth me:secret", "colon", "a password behind the user"),
@@ -7337,6 +7338,15 @@ def test_copy_onto_what_is_there(here):
     assert files_in(".") == dict.fromkeys(["to/f", "to/g", "usual"], b"evil")
     assert stat.S_IMODE(os.stat("to/f").st_mode) == 0o600
     assert os.stat("to/g").st_mode == os.stat("usual").st_mode
+
+
+def test_copy_of_a_server_has_its_name(here):
+    with ScriptedServer(script_of({"/": listed("f"), "*": EVIL})) as server:
+        for options in (["-r"], ["-r", "-P", "a/to"]):
+            result = get_here(*options, server.host, server.port)
+            assert result.status == 0, result
+    assert files_in(".") == dict.fromkeys([
+        "127.0.0.1_%d/f" % server.port, "a/to/f"], b"evil")
 
 
 def test_copy_in_any_locale(tmp_path):
