@@ -2987,7 +2987,10 @@ class Mirror:
         self.below = {}  # type: Dict[str, List[Entry]]
         self.held = 0           # entries in it
         self.failures = []  # type: List[str]
-        self.fetched = self.unchanged = self.bytes = self.lost = 0
+        self.path = path
+        self.fetched = self.bytes = self.replaced = self.unchanged = 0
+        self.page = ""          # the first index page
+        self.lost = 0
         self.answered = False   # whether the server has, ever
 
     def run(self) -> None:
@@ -3007,9 +3010,15 @@ class Mirror:
             self.report.clear()
             for line in self.failures:
                 say("httpget.py: %s" % line)
-        self.report.note("%s, %s in %.1f s; %d unchanged; %d failed" % (
-            counted(self.fetched, "file"), size_text(self.bytes),
-            time.monotonic() - started, self.unchanged, len(self.failures)))
+        if self.page:
+            self.report.note("%s is an index page: of such a folder only what"
+                             " the page links to was copied" % self.page)
+        self.report.note("%s, %s in %.1f s into %s; %d replaced; %d unchanged;"
+                         " %d failed" % (
+                             counted(self.fetched, "file"),
+                             size_text(self.bytes), time.monotonic() - started,
+                             printable(self.path), self.replaced,
+                             self.unchanged, len(self.failures)))
         if self.failures:
             raise StatusError("not all of %s was copied" % self.url)
 
@@ -3223,26 +3232,35 @@ class Mirror:
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":
         """Copy one file, unless the copy that is there is as new."""
+        is_there = os.path.lexists(path)
         if (yield from self._is_current(client, url, entry, path)):
             self.unchanged += 1
-            return
+        else:
+            try:
+                yield from self._fetch(client, url, path, entry)
+            except Failure as exc:
+                if entry == INDEX and exc.code == 404:
+                    return      # the page was a listing
+                raise
+            self.fetched += 1
+            self.replaced += is_there
+        if entry == INDEX and not self.page:
+            self.page = str(url)
+
+    def _fetch(self, client: Client, url: URL, path: str,
+               entry: Entry) -> "Task":
+        """Fetch one file, as new as *entry* says."""
         fields = []  # type: Fields
         if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
             fields.append(WANT_DIGEST)
         # No name in a copy begins with a dot, so that of no part is one.
         output = FileOutput(path, str(url), resume=True, prefix=".")
         transfer = Transfer(client, url, output, self.options, fields, True)
-        try:
-            yield from transfer.run()
-        except Failure as exc:
-            if entry == INDEX and exc.code == 404:
-                return      # the page was a listing
-            raise
+        yield from transfer.run()
         assert transfer.response
         if transfer.response.coded:
             self.report.note("%s: saved as sent, %s" % (
                 printable(path), printable(transfer.response.coded)))
-        self.fetched += 1
         self.bytes += transfer.fetched
         if entry.mtime is not None:     # Last-Modified may be another
             try:
