@@ -2940,13 +2940,21 @@ def show_error(report: Report, response: Response) -> "Task":
 
 # ---- Copying a folder -------------------------------------------------------
 
-class BreakReport(Report):
-    """Tells *report*, of a copy, only of the breaks of its transfers."""
+class CopyReport(Report):
+    """Tells the *report* of a copy about breaks, and how far all of it is.
 
-    def __init__(self, report: Report) -> None:
+    so_far() tells that.
+    """
+
+    def __init__(self, report: Report, so_far: "Callable[[], str]") -> None:
         super().__init__(quiet=True)
         self.report = report
+        self.so_far = so_far
         self.said = ("", 0.0)
+
+    def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
+        """Show how far the copy is, not the file."""
+        self.report.progress(self.so_far)
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that transfers go on after a break, once for all of them."""
@@ -2979,11 +2987,13 @@ class Mirror:
         self.url = url
         self.client = client
         self.report = client.report
-        self.breaks = BreakReport(self.report)
+        self.quiet_report = CopyReport(self.report, self._so_far)
         self.options = options
         self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
-        self.busy = 0           # tasks that may yet add jobs: those that they
-                                # find in a folder, or their own once more
+        # What is being done, and may yet add jobs: those of a folder, or the
+        # same once more.
+        self.doing = []  # type: List[Entry]
+        self.transfers = []  # type: List[Transfer]
         self.below = {}  # type: Dict[str, List[Entry]]
         self.held = 0           # entries in it
         self.failures = []  # type: List[str]
@@ -3024,26 +3034,40 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.client.settings, self.breaks,
+        client = Client(self.client.settings, self.quiet_report,
                         self.client.trusted)
         client.allowed = self._may_follow
         try:
-            while self.jobs or self.busy:
+            while self.jobs or self.doing:
                 if not self.jobs:
                     yield from pause(LISTING_WAIT)
                     continue
-                self.busy += 1
+                job = self.jobs.pop()
+                self.doing.append(job[3])
                 try:
-                    yield from self._do(client, self.jobs.pop())
+                    yield from self._do(client, job)
                 finally:
-                    self.busy -= 1
+                    self.doing.remove(job[3])
                 self.report.progress(self._so_far)
         finally:
             client.close()
 
     def _so_far(self) -> str:
-        return "%s, %s; %d unchanged" % (
-            counted(self.fetched, "file"), size_text(self.bytes),
+        """Return how much of what is known by now is done.
+
+        Not all listings tell sizes: then there is nothing to compare with.
+        """
+        done = self.fetched + self.unchanged + len(self.failures)
+        fetched = self.bytes
+        files = [entry for entry in self.doing if not entry.is_folder]
+        files += [job[3] for job in self.jobs if not job[3].is_folder]
+        left = sum(entry.size or 0 for entry in files)
+        for transfer in self.transfers:
+            fetched += transfer.fetched
+            left -= transfer.output.written
+        return "%d of %s, %s%s; %d unchanged" % (
+            done, counted(done + len(files), "file"), size_text(fetched),
+            " of " + size_text(fetched + left) if left > 0 else "",
             self.unchanged)
 
     def _do(self, client: Client, job: "Job") -> "Task":
@@ -3256,7 +3280,11 @@ class Mirror:
         # No name in a copy begins with a dot, so that of no part is one.
         output = FileOutput(path, str(url), resume=True, prefix=".")
         transfer = Transfer(client, url, output, self.options, fields, True)
-        yield from transfer.run()
+        self.transfers.append(transfer)
+        try:
+            yield from transfer.run()
+        finally:
+            self.transfers.remove(transfer)
         assert transfer.response
         if transfer.response.coded:
             self.report.note("%s: saved as sent, %s" % (

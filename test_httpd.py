@@ -7428,7 +7428,10 @@ IN_TWO = [served(MANY_BYTES, cut=200000), served(MANY_BYTES)]
      "what is quick: a line that is gone at once would flicker"),
     (ok(b"text\n" * 60000), [], 0.3, 0, "", "not beside the content"),
     ({"/file/": listed("a"), "/file/a": EVIL}, ["-r", "-P", "."], 0.3, 0,
-     r"\r1 file, 4 bytes; 0 unchanged", "a copy"),
+     r"\r[01] of 1 file, 4 bytes; 0 unchanged", "a copy"),
+    ({"/file/": listed("a", "b", size=307200), "*": ok(MANY_BYTES)},
+     ["-r", "-P", "."], 0.3, 0, r"\r0 of 2 files, \d+.* of 600.0 KiB; 0 unch",
+     "a copy, whose first file has not come yet"),
 ])
 def test_progress(here, monkeypatch, script, argv, step, columns, shown):
     """It is shown, and taken off again.  Each request takes *step* seconds
