@@ -3085,6 +3085,11 @@ class Mirror:
         except IsFolder:
             self.jobs.append((*job[:3], entry._replace(is_folder=True)))
         except Failure as exc:
+            file = url.with_target(url.target.rstrip("/") or "/")
+            if entry is self.TOP and (exc.code == 200 or exc.code == 404 and (
+                    yield from self._is_file(client, file))):
+                raise StatusError("%s is a file, not a folder" % file,
+                                  "leave -r out")
             self.lost += exc.status == 3
             if self.lost == CONNECTIONS:    # nobody answers any more
                 exc.args += ("the same command goes on",)
@@ -3199,7 +3204,13 @@ class Mirror:
                     self.answered = True
             response = transfer.response  # type: Any
             text = page.data.decode("utf-8", "surrogateescape")
-            is_json = "json" in response.fields.get("content-type", "")
+            kind = response.fields.get("content-type", "html")
+            is_json = "json" in kind
+            if not re.search("json|html|xml", kind.lower()):
+                error = StatusError("it is not a listing of a folder, but %s"
+                                    % printable(kind))
+                error.code = 200
+                raise error
             try:
                 listed = list(islice(
                     parse_json_listing(text) if is_json else
@@ -3214,24 +3225,22 @@ class Mirror:
             # What is listed as JSON, too, is no page.
             is_page = media != "text/html"
             if is_page and any(entry.of_page for entry in listed):
-                is_page = yield from self._has_page(client, response.url)
+                # Else its pictures are the server's, not of the folder.
+                is_page = yield from self._is_file(
+                    client, entry_url(response.url, INDEX))
             listed = [entry for entry in listed
                       if is_page or not entry.of_page] + [INDEX] * is_page
         return response.url, listed
 
-    def _has_page(self, client: Client, url: URL) -> "Task":
-        """Return whether what is at *url* is a page, and no listing.
-
-        Then its pictures are part of the folder, not of the server.
-        """
+    def _is_file(self, client: Client, url: URL) -> "Task":
+        """Return whether the server has a file at *url*."""
         try:
-            answer = yield from self._version_of(
-                client, entry_url(url, INDEX), False)
+            version = yield from self._version_of(client, url, False)
         except Failure as exc:
             if exc.status != 1:
                 raise
             return False
-        return answer[0].status in (200, 206, 416)
+        return version.answer.status in (200, 206, 416)
 
     def _version_of(self, client: Client, url: URL, digest: bool) -> "Task":
         """Return version_of() these, for which it is asked persistently."""

@@ -7267,6 +7267,8 @@ def slashed(head):
       "index.html": NONE_THERE, "x/index.html": NONE_THERE}, 0, "2 files, ",
      {"f": ONE, "x/f": b"evil"}, "no loop: the same links, but other files"),
     ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
+    ({"": listed("a/"), "a/": ok(ONE, b"Content-Type: text/plain")}, 1,
+     "a listing of a folder, but text/plain", [], "a folder that is a file"),
     ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
      1, "more than", [], "too many names"),
 ] + [   # what takes quadratic time takes hours here
@@ -7341,6 +7343,19 @@ def test_copy_onto_what_is_there(here):
     assert files_in(".") == dict.fromkeys(["to/f", "to/g", "usual"], b"evil")
     assert stat.S_IMODE(os.stat("to/f").st_mode) == 0o600
     assert os.stat("to/g").st_mode == os.stat("usual").st_mode
+
+
+@table("at_slash", [
+    (NONE_THERE, "as nginx"), (ok(ONE, b"Content-Type: a/b"), "as lighttpd"),
+    (lambda head: moved_to("/d/f"), "as npm's serve")])
+def test_copy_of_a_file(here, at_slash):
+    with ScriptedServer(script_of({"/d/f": ok(ONE, b"Content-Type: a/b"),
+                                   "/d/f/": at_slash})) as server:
+        for name in ("/d/f", "/d/f/"):
+            result = get_here("-r", server.url(name))
+            check_end(result, 1, "httpget.py: %s is a file, not a folder;"
+                      " leave -r out\n" % server.url("/d/f"), {})
+            assert result.err.count("\n") == 1, result
 
 
 def test_copy_of_a_server_has_its_name(here):
