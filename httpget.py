@@ -3567,7 +3567,8 @@ def parse_words(words: "Sequence[str]",
         for name in names:
             if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
                 raise ValueError("'%s' after HOST:PORT may be a file or not;"
-                                 " write it as a URL" % printable(name))
+                                 " write a URL for each, such as %s/FILE"
+                                 % (printable(name), printable(first)))
     return [(name, top.with_target(request_target(name)))
             for name in names or ["/"]]
 
@@ -3615,8 +3616,8 @@ def check_names(options: "Namespace") -> None:
         if options.remote_name:
             name = safe_name(word)
             if not name:
-                raise ValueError("'%s' ends with no name for -O; use -o FILE"
-                                 % printable(word))
+                raise ValueError("%s ends with no name for -O; use -o FILE"
+                                 % url)
             part = part_name(name)
             names = [name, part, part + NOTES_SUFFIX]
         for name in seen.intersection(names):
