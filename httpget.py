@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
     Settings = Union[Namespace, SimpleNamespace]    # see fetch()
-    Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
+    Job = Tuple[Optional["Folder"], "Entry"]
 
 __version__ = "1.0"
 
@@ -990,6 +990,7 @@ DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
 Entry = namedtuple(
     "Entry", "name is_folder size mtime folders is_linked of_page")
 UNKNOWN = Entry("", False, None, None, (), True, False)
+FOLDER = UNKNOWN._replace(is_folder=True)
 INDEX = UNKNOWN._replace(name="index.html")
 
 
@@ -2963,20 +2964,23 @@ class CopyReport(Report):
             self.report.retry(exc, delay)
 
 
+# A folder whose listing is read: its URL, its path here, a hash of what it
+# lists, and the Folders above it.
+Folder = namedtuple("Folder", "url path mark above")
+
+
 class Mirror:
     """Copies what a server lists below a folder into a folder here.
 
-    jobs      what is still to be done: (URL, path here, above, entry).  The
-              first three are those of the folder that lists the entry, and
-              one object for all of its entries, for there may be many.
-              above has the mark and the URL of this folder and those above
+    jobs      what is still to be done: (Folder that lists it, Entry); None
+              lists the folder of all
+    doing     entries that are being done, which may yet add jobs: those of a
+              folder, or the same once more
+    transfers files that are on their way
     below     what a page above has named in a folder: {path here: entries}
     failures  one line for each thing that could not be copied
     lost      jobs in a row for which the server could not be reached
     """
-
-    # Stands for the folder itself: nothing lists it.
-    TOP = UNKNOWN._replace(is_folder=True)
 
     def __init__(self, url: URL, path: str, client: Client,
                  options: "Namespace") -> None:
@@ -2989,13 +2993,10 @@ class Mirror:
         self.report = client.report
         self.quiet_report = CopyReport(self.report, self._so_far)
         self.options = options
-        self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
-        # What is being done, and may yet add jobs: those of a folder, or the
-        # same once more.
+        self.jobs = [(None, FOLDER)]  # type: List[Job]
         self.doing = []  # type: List[Entry]
         self.transfers = []  # type: List[Transfer]
         self.below = {}  # type: Dict[str, List[Entry]]
-        self.held = 0           # entries in it
         self.failures = []  # type: List[str]
         self.path = path
         self.fetched = self.bytes = self.replaced = self.unchanged = 0
@@ -3042,12 +3043,12 @@ class Mirror:
                 if not self.jobs:
                     yield from pause(LISTING_WAIT)
                     continue
-                job = self.jobs.pop()
-                self.doing.append(job[3])
+                folder, entry = self.jobs.pop()
+                self.doing.append(entry)
                 try:
-                    yield from self._do(client, job)
+                    yield from self._do(client, folder, entry)
                 finally:
-                    self.doing.remove(job[3])
+                    self.doing.remove(entry)
                 self.report.progress(self._so_far)
         finally:
             client.close()
@@ -3060,7 +3061,7 @@ class Mirror:
         done = self.fetched + self.unchanged + len(self.failures)
         fetched = self.bytes
         files = [entry for entry in self.doing if not entry.is_folder]
-        files += [job[3] for job in self.jobs if not job[3].is_folder]
+        files += [entry for _, entry in self.jobs if not entry.is_folder]
         left = sum(entry.size or 0 for entry in files)
         for transfer in self.transfers:
             fetched += transfer.fetched
@@ -3070,23 +3071,26 @@ class Mirror:
             " of " + size_text(fetched + left) if left > 0 else "",
             self.unchanged)
 
-    def _do(self, client: Client, job: "Job") -> "Task":
-        """Do *job*, or note why it could not be done."""
-        url, path, above, entry = job
-        if entry is not self.TOP:
-            url = entry_url(url, entry)
-            path = os.path.join(path, file_name(entry.name))
+    def _do(self, client: Client, folder: "Optional[Folder]",
+            entry: Entry) -> "Task":
+        """Do what *folder* lists as *entry*, or note why that is not done."""
+        url, path = self.url, self.path
+        if folder:
+            url = entry_url(folder.url, entry)
+            path = os.path.join(folder.path, file_name(entry.name))
         try:
             if entry.is_folder:
-                yield from self._folder(client, url, path, above, entry)
+                yield from self._folder(
+                    client, url, path, entry.is_linked,
+                    folder.above + (folder,) if folder else ())
             else:
                 yield from self._file(client, url, path, entry)
             self.lost = 0
         except IsFolder:
-            self.jobs.append((*job[:3], entry._replace(is_folder=True)))
+            self.jobs.append((folder, entry._replace(is_folder=True)))
         except Failure as exc:
             file = url.with_target(url.target.rstrip("/") or "/")
-            if entry is self.TOP and (exc.code == 200 or exc.code == 404 and (
+            if not folder and (exc.code == 200 or exc.code == 404 and (
                     yield from self._is_file(client, file))):
                 raise StatusError("%s is a file, not a folder" % file,
                                   "leave -r out")
@@ -3098,12 +3102,11 @@ class Mirror:
                 raise
             self.failures.append("%s: %s" % (url, exc))
 
-    def _folder(self, client: Client, url: URL, path: str,
-                above: "Tuple[Tuple[int, URL], ...]",
-                folder: Entry) -> "Task":
+    def _folder(self, client: Client, url: URL, path: str, is_linked: bool,
+                above: "Tuple[Folder, ...]") -> "Task":
         """Read the listing at *url*; note what is to be done for it."""
         listed = []  # type: List[Entry]
-        if folder.is_linked:
+        if is_linked:
             try:
                 url, listed = yield from self._listing(client, url)
             except Failure as exc:
@@ -3112,18 +3115,18 @@ class Mirror:
                 self.failures.append("%s: %s" % (url, exc))
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
-            there for its_mark, there in above if its_mark == mark])
+            folder.url for folder in above if folder.mark == mark])
         make_folder(path, path == self.options.folder)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        above += ((mark, url),)
+        folder = Folder(url, path, mark, above)
         taken = set()  # type: Set[str]
         for name, entry in self._gather(path, listed).items():
             here = os.path.normcase(file_name(name)) if is_name(name) else ""
             if here and here not in taken:
                 taken.add(here)
-                self.jobs.append((url, path, above, entry))
+                self.jobs.append((folder, entry))
             else:
                 self.failures.append("%s: it lists '%s', which %s" % (
                     url, printable(name), "would be saved as another one"
@@ -3169,17 +3172,14 @@ class Mirror:
         What is deeper waits until its folder is done, so that nothing is
         done twice.
         """
-        named = self.below.pop(path, [])
-        self.held -= len(named)
         entries = OrderedDict()  # type: OrderedDict[str, Entry]
-        for entry in listed + named:
+        for entry in listed + self.below.pop(path, []):
             if entry.folders:
                 name, *rest = entry.folders
                 self.below.setdefault(
                     os.path.join(path, file_name(name)), []).append(
                         entry._replace(folders=tuple(rest)))
-                self.held += 1
-                entry = self.TOP._replace(name=name, is_linked=False)
+                entry = FOLDER._replace(name=name, is_linked=False)
             known = entries.get(entry.name, entry)
             if known.is_folder or entry.is_folder:
                 entry = known._replace(is_folder=True, is_linked=(
@@ -3219,7 +3219,8 @@ class Mirror:
             except Failure:     # of another shape
                 if media == "text/html":
                     raise
-        if len(listed) + len(self.jobs) + self.held > JOBS_MAX:
+        held = sum(map(len, self.below.values()))
+        if len(listed) + len(self.jobs) + held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
         if not is_json:
             # What is listed as JSON, too, is no page.
