@@ -2988,7 +2988,7 @@ class Mirror:
 
         *client* tells how requests are made, and for whom credentials are.
         """
-        self.url = url
+        self.url = url.with_target(url.path.rstrip("/") + "/")
         self.client = client
         self.report = client.report
         self.quiet_report = CopyReport(self.report, self._so_far)
@@ -3007,6 +3007,7 @@ class Mirror:
     def run(self) -> None:
         """Copy everything; raise Failure when something could not be."""
         started = time.monotonic()
+        self.report.bar = self.options.progress
         try:
             run(*[self._work() for _ in range(CONNECTIONS)])
         except (Failure, KeyboardInterrupt) as exc:
@@ -3452,25 +3453,6 @@ ATTRIBUTES = {
     "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
 TYPES = {"N": int, "SECONDS": float}    # by what HELP says an option takes
 
-# What does not go together: an option, or what check_combinations() calls so,
-# with any of the others, or without all of them; and why.
-WITH, WITHOUT = True, False
-NOT_TOGETHER = [
-    ("-4", WITH, "-6", "-4 is not allowed with -6"),
-    ("-v", WITH, "-q", "-v is not allowed with -q"),
-    ("-o", WITH, "-O", "-o and -O both name a file"),
-    ("FILE", WITH, "several",
-     "-o names one file, but there are several; use -O"),
-    ("-P", WITHOUT, "-O -r", "-P is for -O and -r"),
-    ("--force", WITHOUT, "-O", "--force is for -O"),
-    ("--tls", WITH, "http://",
-     "--tls is for host and port; write https:// in a URL"),
-    ("-c", WITHOUT, "FILE -O", "-c needs -o FILE or -O"),
-    ("--range", WITH, "-c -r", "--range does not go with -c or -r"),
-    ("-r", WITH, "-o -O", "-r takes names from the server; use -P DIR"),
-    ("-r", WITH, "-v", "-v shows one request at a time; not with -r"),
-]
-
 
 def make_parser() -> "ArgumentParser":
     """Return the parser of the options in HELP."""
@@ -3596,15 +3578,29 @@ def check_values(options: "Namespace") -> None:
 
 def check_combinations(options: "Namespace") -> None:
     """Raise ValueError for options that do not go together."""
-    facts = {"FILE": options.output not in (None, "-"),
-             "several": len(options.urls) > 1,
-             "http://": any(url.scheme == "http" for _, url in options.urls)}
-
-    def is_given(word: str) -> bool:
-        return bool(facts[word] if word in facts else
-                    getattr(options, ATTRIBUTES.get(word, word.strip("-"))))
-    for word, together, others, why in NOT_TOGETHER:
-        if is_given(word) and together == any(map(is_given, others.split())):
+    to_file = options.output not in (None, "-")
+    schemes = [url.scheme for _, url in options.urls]
+    for is_wrong, why in [
+            (options.ipv4 and options.ipv6, "-4 is not allowed with -6"),
+            (options.verbose and options.quiet, "-v is not allowed with -q"),
+            (options.output and options.remote_name,
+             "-o and -O both name a file"),
+            (to_file and len(options.urls) > 1,
+             "-o names one file, but there are several; use -O"),
+            (options.folder and not (options.remote_name or options.recursive),
+             "-P is for -O and -r"),
+            (options.force and not options.remote_name, "--force is for -O"),
+            (options.tls and "http" in schemes,
+             "--tls is for host and port; write https:// in a URL"),
+            (options.resume and not (to_file or options.remote_name),
+             "-c needs -o FILE or -O"),
+            (options.wanted and (options.resume or options.recursive),
+             "--range does not go with -c or -r"),
+            (options.recursive and (options.output or options.remote_name),
+             "-r takes names from the server; use -P DIR"),
+            (options.recursive and options.verbose,
+             "-v shows one request at a time; not with -r")]:
+        if is_wrong:
             raise ValueError(why)
 
 
@@ -3641,13 +3637,6 @@ def copy_path(url: URL, folder: "Optional[str]") -> str:
         return folder
     host = re.sub(r"[][]", "", url.authority).replace(":", "_").lower()
     return os.path.join(folder or "", name or local_name(host, windows=True))
-
-
-def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
-    """Copy one folder; raise Failure."""
-    client.report.bar = options.progress
-    top = url.with_target(url.path.rstrip("/") + "/")
-    Mirror(top, copy_path(url, options.folder), client, options).run()
 
 
 def fetch_file(client: Client, word: str, url: URL,
@@ -3709,7 +3698,8 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
         for word, url in options.urls:
             try:
                 if options.recursive:
-                    copy_folder(client, url, options)
+                    Mirror(url, copy_path(url, options.folder), client,
+                           options).run()
                 else:
                     fetch_file(client, word, url, options)
             except Failure as exc:
