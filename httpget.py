@@ -982,11 +982,12 @@ SRCSET_LINK = r"([^\s,](?:\S*[^\s,])?)(?:,|[^,]*)"
 # "." or ".." in a path, encoded or not.
 DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
 
-# A name in a folder's listing, decoded, with surrogate escapes for bad UTF-8;
-# its size in bytes and mtime in seconds since 1970, None where the listing
-# does not tell; the folders below this one in which it is; whether it is
-# listed itself, or is a folder of another one; whether only a page would name
-# it: a picture, a script.
+# What a folder lists.
+#   name       decoded, with surrogate escapes for bad UTF-8
+#   size       in bytes; mtime in seconds since 1970; None: it does not tell
+#   folders    those below this one that lead to it, of a link on a page
+#   is_linked  False for a folder that is only on the way to something else
+#   of_page    whether only a page would name it: a picture, a script
 Entry = namedtuple(
     "Entry", "name is_folder size mtime folders is_linked of_page")
 UNKNOWN = Entry("", False, None, None, (), True, False)
@@ -995,10 +996,10 @@ INDEX = UNKNOWN._replace(name="index.html")
 
 
 def parse_json_listing(text: str) -> "Iterator[Entry]":
-    """Yield the entries of a listing as nginx's or caddy's JSON has it.
+    """Yield the entries of a listing in JSON as nginx or caddy writes it.
 
-    One at a time: all together take fifty times what the text does.  Raise
-    ResponseError when it is none.
+    One at a time: all of them take fifty times the memory of the text.  Raise
+    ResponseError for anything else.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1013,13 +1014,13 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         whole = False
     if not whole:
-        raise ResponseError("this is no listing of a folder")
+        raise ResponseError("this is not a listing of a folder")
 
 
 def json_entry(item: "Dict[str, Any]") -> Entry:
     """Return one member of a JSON listing; raise what bad types raise.
 
-    Its name is "" where it has another type: then the rest may do.
+    A name that is no text becomes "": the other entries may be good.
     """
     name = item["name"]
     if not isinstance(name, str):
@@ -1039,8 +1040,8 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     """Yield what an index page at *url* links to that is below it.
 
-    Links to a parent or another origin are left out, as are those with a
-    query, by which listings sort themselves.  Raise ResponseError for too
+    Links to a parent or another origin are left out, and so are those with a
+    query, with which listings sort themselves.  Raise ResponseError for too
     many links.
     """
     from html.parser import HTMLParser
@@ -1070,7 +1071,7 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         base = url
     for tag, link in links:
         of_page = tag not in ("a", "area")
-        if of_page:     # a?version is a file for all that
+        if of_page:     # style.css?version is still a file
             link = link.partition("?")[0]
         name = "" if tag == "base" else name_below(url, link, base)
         if name:
@@ -1115,7 +1116,7 @@ def decoded(name: str) -> str:
 # ---- Display ----------------------------------------------------------------
 
 # What can do harm in a text of many lines: C0 without tab and LF, DEL, C1,
-# and the controls that turn the direction of writing (Unicode, UAX 9).
+# and controls that reverse the direction of writing (Unicode, UAX 9).
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f"
                     "\u202a-\u202e\u2066-\u2069]")
 
@@ -2970,14 +2971,14 @@ Folder = namedtuple("Folder", "url path mark above")
 
 
 class Mirror:
-    """Copies what a server lists below a folder into a folder here.
+    """Copies a folder of a server, as that lists it, to a folder here.
 
     jobs      what is still to be done: (Folder that lists it, Entry); None
               lists the folder of all
     doing     entries that are being done, which may yet add jobs: those of a
               folder, or the same once more
     transfers files that are on their way
-    below     what a page above has named in a folder: {path here: entries}
+    below     entries of deeper folders that pages named: {path here: entries}
     failures  one line for each thing that could not be copied
     lost      jobs in a row for which the server could not be reached
     """
@@ -3014,10 +3015,8 @@ class Mirror:
             if isinstance(exc, Failure) and exc.status != 130:
                 raise
             raise Interrupted(
-                "interrupted", "%s %s copied, and what has come of others"
-                " is kept; the same command goes on" % (
-                    counted(self.fetched, "file"),
-                    "is" if self.fetched == 1 else "are"))
+                "interrupted", "%s copied, and what came of others is kept;"
+                " the same command resumes it" % counted(self.fetched, "file"))
         finally:
             self.report.clear()
             for line in self.failures:
@@ -3097,7 +3096,7 @@ class Mirror:
                                   "leave -r out")
             self.lost += exc.status == 3
             if self.lost == CONNECTIONS:    # nobody answers any more
-                exc.args += ("the same command goes on",)
+                exc.args += ("the same command resumes the copy",)
             if exc.hopeless or self.lost == CONNECTIONS or not (
                     self.answered or exc.status == 1):
                 raise
@@ -3131,14 +3130,15 @@ class Mirror:
             else:
                 self.failures.append("%s: it lists '%s', which %s" % (
                     url, printable(name), "would be saved as another one"
-                    if here else "is no name"))
+                    if here else "cannot be a file name"))
 
     def _check_loop(self, client: Client, url: URL, listed: "List[Entry]",
                     same: "List[URL]") -> "Task":
         """Raise StatusError if a link has led back to a folder above.
 
-        The folders *same* list the same, and have a file in common with this
-        one, too.  Where there is no file, it takes LOOP_MIN of them.
+        The folders above at the URLs *same* list the same.  It is a loop if a
+        file is the same, too; without any file, if LOOP_MIN folders in all
+        list the same.
         """
         if not same or not listed:
             return
@@ -3170,8 +3170,8 @@ class Mirror:
         """Return what is to be done in the folder *path*, by name.
 
         That is what is *listed*, and what pages above have named in it.
-        What is deeper waits until its folder is done, so that nothing is
-        done twice.
+        What lies deeper waits for its own folder, or files that both name
+        would be fetched twice.
         """
         entries = OrderedDict()  # type: OrderedDict[str, Entry]
         for entry in listed + self.below.pop(path, []):
@@ -3224,10 +3224,10 @@ class Mirror:
         if len(listed) + len(self.jobs) + held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
         if not is_json:
-            # What is listed as JSON, too, is no page.
+            # A server that has JSON of any shape lists the folder itself.
             is_page = media != "text/html"
             if is_page and any(entry.of_page for entry in listed):
-                # Else its pictures are the server's, not of the folder.
+                # Pictures in a listing are the server's icons.
                 is_page = yield from self._is_file(
                     client, entry_url(response.url, INDEX))
             listed = [entry for entry in listed
@@ -3351,7 +3351,7 @@ class Mirror:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a file can have the name *text* on some system."""
+    """Return whether *text* can be a file's name on any system at all."""
     return text not in ("", ".", "..") and not re.search(
         "[/\0\ud800-\udc7f\udd00-\udfff]", text)
 
@@ -3564,14 +3564,14 @@ def check_values(options: "Namespace") -> None:
             (any(value in ("", "--", []) for value in needed),
              "-o, -P, --cafile and --auth: each needs a value"),
             (not 0 < options.timeout <= TIMEOUT_MAX,    # or a NaN
-             "--timeout is a number of seconds from more than 0 to %d"
+             "--timeout takes more than 0 and at most %d seconds"
              % TIMEOUT_MAX),
-            (options.retries < 0, "--retries is not a number below 0"),
+            (options.retries < 0, "--retries cannot be below 0"),
             (OWN_FIELDS.intersection(fields),
              "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
-            (fields.count("host") > 1, "Host is to be set once"),
+            (fields.count("host") > 1, "-H sets Host more than once"),
             (":" in (options.auth or ""),       # RFC 7617, 2
-             "no colon in --auth: the password is HTTPGET_PASSWORD or typed")]:
+             "--auth takes a name without a colon, and no password")]:
         if is_wrong:
             raise ValueError(why)
 
@@ -3599,7 +3599,7 @@ def check_combinations(options: "Namespace") -> None:
             (options.recursive and (options.output or options.remote_name),
              "-r takes names from the server; use -P DIR"),
             (options.recursive and options.verbose,
-             "-v shows one request at a time; not with -r")]:
+             "-v is not allowed with -r, which asks for several at a time")]:
         if is_wrong:
             raise ValueError(why)
 

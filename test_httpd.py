@@ -2310,7 +2310,7 @@ def test_listing_of_another_server(here, page, status, below):
     write_to("a b/f", b"abc")
     os.utime("a b/f", (MODIFIED - 1, MODIFIED - 1))
     check_asked_by_copy(page, [JSON_TYPE], status, below,
-                        "no listing" if status else "")
+                        "not a listing" if status else "")
 
 
 # ---- httpget.py: success ----------------------------------------------------
@@ -7215,7 +7215,7 @@ def slashed(head):
 
 @table("paths, status, said, left", [
     ({"": ok(json.dumps([{"name": name, "type": kind}, {"name": "good"}]
-                        ).encode(), JSON_TYPE)}, 1, "which is no name",
+                        ).encode(), JSON_TYPE)}, 1, "be a file name",
      ["good"], "the name of a %s: %s" % (kind, why)) for name, why in [
          ("../up", "parent"), ("/abs", "absolute"), ("..", "two dots"),
          (".", "dot"), ("", "empty"), ("a\0b", "nul"),
@@ -7384,7 +7384,7 @@ def test_copy_from_a_server_that_is_gone(here):
                                    "*": b""})) as server:
         result = get_here("-r", "-P", ".", "--retries", "0", server.url("/"))
     assert result.status == 3 and files_in(".") == {}, result
-    assert result.err.endswith("; the same command goes on\n")
+    assert result.err.endswith("; the same command resumes the copy\n")
     assert len(server.requests) <= 2 * httpget.CONNECTIONS + 1
 
 
@@ -7399,7 +7399,7 @@ def test_copy_onto_a_full_disk(here, monkeypatch):
     assert result.status == 5 and "No space" in result.err, result
     assert len(server.requests) < 10
     # What failed before is listed all the same.
-    assert "it lists '..', which is no name" in result.err
+    assert "it lists '..', which cannot be a file name" in result.err
 
 
 STALL_4 = served(cut=4, how="stall")
@@ -7411,8 +7411,8 @@ STALL_4 = served(cut=4, how="stall")
     ("-r -P .", {"/": listed("f", "g"), "/f": [STALL_4, served()],
                  "/g": [STALL_4, served()]},
      dict(part_kept(ONE[:4], ".f"), **part_kept(ONE[:4], ".g")),
-     "; 0 files are copied, and what has come of others is kept; the same"
-     " command goes on", "in a copy"),
+     "; 0 files copied, and what came of others is kept; the same command"
+     " resumes it", "in a copy"),
 ])
 def test_interrupted(here, argv, script, parts, said):
     """One line; what came of each file is kept, and gone on with."""
