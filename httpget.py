@@ -1029,7 +1029,7 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
     if is_folder and name.endswith("/"):
         name = name[:-1]
     size = item.get("size")
-    if is_folder or isinstance(size, bool) or not isinstance(size, int):
+    if is_folder or type(size) is not int or not 0 <= size < UNTIL_CLOSE:
         size = None
     mtime = http_time(str(item.get("mtime")))
     if mtime is None:           # caddy's

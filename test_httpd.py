@@ -7447,6 +7447,8 @@ IN_TWO = [served(MANY_BYTES, cut=200000), served(MANY_BYTES)]
     ({"/file/": listed("a", "b", size=307200), "*": ok(MANY_BYTES)},
      ["-r", "-P", "."], 0.3, 0, r"\r0 of 2 files, \d+.* of 600.0 KiB; 0 unch",
      "a copy, whose first file has not come yet"),
+    ({"/file/": listed("a", size=10**400), "*": EVIL}, ["-r", "-P", "."], 0.3,
+     0, r"\r[01] of 1 file, 4 bytes; 0 unchanged", "a size that cannot be"),
 ])
 def test_progress(here, monkeypatch, script, argv, step, columns, shown):
     """It is shown, and taken off again.  Each request takes *step* seconds
