@@ -3116,7 +3116,8 @@ class Mirror:
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
             folder.url for folder in above if folder.mark == mark])
-        make_folder(path, path == self.options.folder)
+        if path != self.options.folder:
+            make_folder(path, False)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
@@ -3653,8 +3654,6 @@ def fetch_file(client: Client, word: str, url: URL,
     if options.remote_name and os.path.lexists(name) and not options.force:
         raise OutputError("%s is there already" % printable(name),
                           "--force replaces it")
-    if options.folder:
-        make_folder(options.folder, True)
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = options.progress and not os.isatty(output.fd)
@@ -3687,6 +3686,8 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
 
     Raise Failure when the only file was not fetched, or none could be.
     """
+    if options.folder:
+        make_folder(options.folder, True)
     report = Report(options.verbose, options.quiet)
     options.delays = delays
     options.user = options.context = None

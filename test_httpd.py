@@ -2668,6 +2668,7 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
     (None, "-o d URL", 5, "d is a folder", 0, "a folder"),
     (None, "-o no/t URL", 5, "there is no folder no; make", 0, "none there"),
     (None, "-O -P t URL", 5, "t is there, but it is not a fol", 0, "a file"),
+    (None, "-r -P t/d URL", 5, "t/d: Not a directory", 0, "below a file"),
     (small_files, "-o t URL", 5, "4.0 KiB kept in t.part", 1, "a full disk"),
     (heed_permissions, "-o locked/t URL", 5, "t.part: Permission denied", 1,
      "-o in a folder that is read-only"),
