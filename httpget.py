@@ -1051,9 +1051,9 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         def handle_starttag(self, tag: str, attrs: "Any") -> None:
             for name, value in attrs:
                 if value and name in LINKS.get(tag, ()):
-                    for link in (re.findall(SRCSET_LINK, value)
-                                 if name == "srcset" else [value]):
-                        links[tag, link] = None
+                    found = (re.findall(SRCSET_LINK, value)
+                             if name == "srcset" else [value])
+                    links.update(((tag, link), None) for link in found)
             if len(links) > LINKS_MAX:
                 raise ResponseError("more than %d links on a page" % LINKS_MAX)
 
@@ -3256,9 +3256,8 @@ class Mirror:
         Raise IsFolder where it is the folder by the name that was *asked*
         for: some servers list folders without their slash.
         """
-        top = self.url.target.rstrip("/") + "/"
         inside = (url.origin == self.url.origin
-                  and (url.target + "/").startswith(top)
+                  and (url.target + "/").startswith(self.url.target)
                   and not DOTS.search(url.path))
         if (inside and not asked.path.endswith("/")     # or it would not end
                 and decoded(url.path) == decoded(asked.path) + "/"):
