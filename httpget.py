@@ -3414,8 +3414,8 @@ where to:
   -P DIR             folder for -O and -r; made if missing (default: this one)
   --force            let -O replace a file that is there
   -c                 resume FILE.part, if the file is still the same
-  -r                 copy the folder and all that is in it; / without -P as
-                     a folder with the name of the host
+  -r                 copy the folder and all that is in it; without -P, /
+                     goes into a folder named after the host
 
 how:
   -H 'NAME: VALUE'   field for every request; repeatable
