@@ -3206,9 +3206,9 @@ class Mirror:
                     self.answered = True
             response = transfer.response  # type: Any
             text = page.data.decode("utf-8", "surrogateescape")
-            kind = response.fields.get("content-type", "html")
+            kind = response.fields.get("content-type", "html").lower()
             is_json = "json" in kind
-            if not re.search("json|html|xml", kind.lower()):
+            if not re.search("json|html|xml", kind):
                 error = StatusError("it is not a listing of a folder, but %s"
                                     % printable(kind))
                 error.code = 200
