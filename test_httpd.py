@@ -7232,6 +7232,8 @@ def slashed(head):
     ({"": lambda head: ok(b"<a href=f>") if field_of(head, "Accept")
       == "text/html" else ok(b'[{"name": "f"}, "f"]', JSON_TYPE)}, 0,
      "1 file, ", ["f"], "JSON of another kind"),
+    ({"": ok(b'[{"name": "f"}]', b"Content-Type: Text/JSON")}, 0, "1 file, ",
+     ["f"], "JSON by its type"),
     # As h2o and serve-index list it.
     ({"": ok(b"<a href=d%c3%a9>d</a>"), "d%c3%a9": slashed, "index.html":
       NONE_THERE, "d%C3%A9": slashed, "d%C3%A9/": ok(b"<a href=f>")}, 0, "",
