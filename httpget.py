@@ -1100,6 +1100,29 @@ def name_below(url: URL, link: str, base: URL) -> str:
     return name
 
 
+def sorted_out(entries: "Iterable[Entry]") -> (
+        "Tuple[OrderedDict[str, Entry], Dict[str, List[Entry]]]"):
+    """Return what of *entries* is in the folder itself, by name, and the rest.
+
+    That lies deeper, and is given by the name of its folder in this one: it
+    waits for that, or what both name would be fetched twice.
+    """
+    here = OrderedDict()  # type: OrderedDict[str, Entry]
+    deeper = {}  # type: Dict[str, List[Entry]]
+    for entry in entries:
+        if entry.folders:
+            name, *rest = entry.folders
+            deeper.setdefault(name, []).append(
+                entry._replace(folders=tuple(rest)))
+            entry = FOLDER._replace(name=name, is_linked=False)
+        known = here.get(entry.name, entry)
+        if known.is_folder or entry.is_folder:
+            entry = known._replace(is_folder=True, is_linked=(
+                known.is_linked or entry.is_linked))
+        here[entry.name] = entry
+    return here, deeper
+
+
 def entry_url(url: URL, entry: Entry) -> URL:
     """Return the URL of *entry*, which the page at *url* lists."""
     return url.with_target(
@@ -3123,15 +3146,19 @@ class Mirror:
                                 % DEPTH_MAX)
         folder = Folder(url, path, mark, above)
         taken = set()  # type: Set[str]
-        for name, entry in self._gather(path, listed).items():
-            here = os.path.normcase(file_name(name)) if is_name(name) else ""
-            if here and here not in taken:
-                taken.add(here)
+        here, deeper = sorted_out(listed + self.below.pop(path, []))
+        for name, entry in here.items():
+            saved = os.path.normcase(file_name(name)) if is_name(name) else ""
+            if saved and saved not in taken:
+                taken.add(saved)
                 self.jobs.append((folder, entry))
+                if name in deeper:
+                    self.below[os.path.join(path, file_name(name))] = (
+                        deeper[name])
             else:
                 self.failures.append("%s: it lists '%s', which %s" % (
                     url, printable(name), "would be saved as another one"
-                    if here else "cannot be a file name"))
+                    if saved else "cannot be a file name"))
 
     def _check_loop(self, client: Client, url: URL, listed: "List[Entry]",
                     same: "List[URL]") -> "Task":
@@ -3165,29 +3192,6 @@ class Mirror:
                 raise loop
         if len(same) >= LOOP_MIN - 1:
             raise loop
-
-    def _gather(self, path: str,
-                listed: "List[Entry]") -> "OrderedDict[str, Entry]":
-        """Return what is to be done in the folder *path*, by name.
-
-        That is what is *listed*, and what pages above have named in it.
-        What lies deeper waits for its own folder, or files that both name
-        would be fetched twice.
-        """
-        entries = OrderedDict()  # type: OrderedDict[str, Entry]
-        for entry in listed + self.below.pop(path, []):
-            if entry.folders:
-                name, *rest = entry.folders
-                self.below.setdefault(
-                    os.path.join(path, file_name(name)), []).append(
-                        entry._replace(folders=tuple(rest)))
-                entry = FOLDER._replace(name=name, is_linked=False)
-            known = entries.get(entry.name, entry)
-            if known.is_folder or entry.is_folder:
-                entry = known._replace(is_folder=True, is_linked=(
-                    known.is_linked or entry.is_linked))
-            entries[entry.name] = entry
-        return entries
 
     def _listing(self, client: Client, url: URL) -> "Task":
         """Read the listing at *url*.
