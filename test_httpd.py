@@ -7030,7 +7030,8 @@ def test_password_without_a_terminal():
     assert len(result.err.splitlines()) == 1
 
 
-def test_name_of_the_user(here):
+def test_name_of_the_user(here, monkeypatch):
+    monkeypatch.setattr(httpget, "shown", None)     # with -q it costs nothing
     name = "100%" + "n" * 246       # too long for a suffix
     os.mkdir("to")
     result = fetch_from(ok(ONE), "-q", "-O", "-P", "to", name=name)
