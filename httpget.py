@@ -14,7 +14,9 @@ What it does
     host is a name or an address, whose addresses are tried in turn.  file is
     a name: ?, #, % and what is not ASCII are encoded in the request; a URL
     is taken as it is.  HOST:PORT stands for host and port, HOST:PORT/PATH
-    for a URL.  Redirects are followed.  Only the content of a success (2xx)
+    for a URL.  Requests go through the proxies that http_proxy, https_proxy
+    (by CONNECT), all_proxy and no_proxy name, but for this machine.
+    Redirects are followed.  Only the content of a success (2xx)
     is written, to a terminal only text, with control characters escaped
     ("-o -" writes all of it, and unchanged).
 
@@ -180,6 +182,7 @@ STDOUT, STDERR = 1, 2   # descriptors
 # What a message advises.
 TRY_AGAIN = "try again"
 IS_IT_A_SERVER = "is this a web server?"
+IS_IT_A_PROXY = "is this a proxy for http?"
 
 
 class Failure(Exception):
@@ -485,6 +488,15 @@ def is_direct(host: str, no_proxy: str) -> bool:
     return address.is_loopback or any(map(is_within, words))
 
 
+def through(proxy: "Optional[Proxy]") -> str:
+    """Return what to say of the way to a host: nothing, or by which *proxy*.
+
+    >>> through(Proxy(parse_url("http://p:3128"), []))
+    ' through the proxy p:3128'
+    """
+    return " through the proxy " + proxy.url.host_and_port if proxy else ""
+
+
 def redirected(url: URL, location: str) -> URL:
     """Return where *location*, of a redirect from *url*, leads.
 
@@ -551,7 +563,8 @@ OWN_FIELDS = frozenset([
     "transfer-encoding", "want-repr-digest"])
 CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
 # What one origin may know and another may not, or not take for its own.
-FOR_ONE_ORIGIN = CREDENTIALS | {"host"}
+FOR_ONE_ORIGIN = frozenset(["authorization", "cookie", "host"])
+FOR_PROXIES = "proxy-authorization"     # which no server may know
 
 WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
 
@@ -1200,15 +1213,16 @@ class Report:
         # When it is to be shown again; what is quick needs none.
         self._due = time.monotonic() + PROGRESS_WAIT
 
-    def connected(self, url: URL, sock: socket.socket) -> None:
+    def connected(self, url: URL, proxy: "Optional[Proxy]",
+                  sock: socket.socket) -> None:
         """Say where the connection goes, and from where."""
         try:
             peer, own = sock.getpeername(), sock.getsockname()
         except OSError:     # gone already; sending will say so
             return
         version = getattr(sock, "version", None)    # of TLS
-        self.note("Connected to %s, address %s port %s, from %s port %s%s" % (
-            url.host, *peer[:2], *own[:2],
+        self.note("Connected to %s%s, address %s port %s, from %s port %s%s" % (
+            url.host, through(proxy), *peer[:2], *own[:2],
             ", " + version() if version else ""))
 
     def request(self, data: bytes) -> None:
@@ -1385,10 +1399,8 @@ NOT_READY = {"BlockingIOError": 0, "SSLWantReadError": READ,
 class Connection:
     """A connection to a server, and what has been read from it."""
 
-    def __init__(self, sock: socket.socket,
-                 origin: "Tuple[str, str, int]", timeout: float) -> None:
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
         self.sock = sock
-        self.origin = origin    # see URL.origin
         self.timeout = timeout  # seconds
         # The monotonic time at which all waits end.  None: each has a timeout
         # of its own; a record of TLS, of up to 16 KiB, may need several.
@@ -1463,7 +1475,7 @@ class Connection:
         count = yield from self.when_ready(READ, self.sock.recv_into,
                                            self.view[self.stop:])
         if not count and not may_end:
-            raise ConnectionError("the server closed the connection")
+            raise ConnectionError("the connection was closed")
         self.heard = self.heard or count > 0
         self.taken += count
         self.stop += count
@@ -1531,37 +1543,44 @@ class Connection:
         return parse_head(lines)
 
 
-def connect(url: URL, settings: "Settings") -> "Task":
-    """Return a Connection to the first address of *url* that accepts.
+def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
+            report: Report) -> "Task":
+    """Return a Connection for *url*, to that host or to its *proxy*.
 
-    Raise ConnectError, which names every address that failed.
+    It is to the first address that accepts.  Raise ConnectError, which names
+    every address that failed.
     """
+    peer = proxy.url if proxy else url
     try:
         # As bytes: for a str Python loads its IDNA tables, ASCII or not.
-        found = socket.getaddrinfo(url.host.encode("ascii"), url.port,
+        found = socket.getaddrinfo(peer.host.encode("ascii"), peer.port,
                                    settings.family, socket.SOCK_STREAM)
     except OSError as exc:
-        raise ConnectError("no address for host '%s': %s" % (
-            url.host, reason_of(exc)), "check the name")
+        raise ConnectError("no address for %s '%s': %s" % (
+            "proxy" if proxy else "host", peer.host, reason_of(exc)),
+            "check the name")
     failures = []
     for address in found:
         try:
-            return (yield from open_connection(address, url, settings))
+            return (yield from open_connection(address, url, proxy, settings,
+                                               report))
         except OSError as exc:
             failures.append("%s: %s" % (address[4][0], reason_of(exc)))
-    raise ConnectError("could not connect to %s port %d (%s)" % (
-        url.host, url.port, ", ".join(failures)),
-        "is the server running there?")
+    raise ConnectError("could not connect to %s port %d%s (%s)" % (
+        url.host, url.port, through(proxy), ", ".join(failures)),
+        "is the proxy that %s_proxy or all_proxy names running there?"
+        % url.scheme if proxy else "is the server running there?")
 
 
-def open_connection(found: "Any", url: URL, settings: "Settings") -> "Task":
+def open_connection(found: "Any", url: URL, proxy: "Optional[Proxy]",
+                    settings: "Settings", report: Report) -> "Task":
     """Return a Connection to an address that getaddrinfo() has *found*.
 
     Raise OSError, also for a family that this system lacks.
     """
     family, kind, protocol, _, address = found
     sock = socket.socket(family, kind, protocol)
-    connection = Connection(sock, url.origin, settings.timeout)
+    connection = Connection(sock, settings.timeout)
     try:
         sock.setblocking(False)
         try:
@@ -1572,11 +1591,50 @@ def open_connection(found: "Any", url: URL, settings: "Settings") -> "Task":
             if error:
                 raise OSError(error, os.strerror(error))
         if url.scheme == "https":
+            if proxy:
+                yield from open_tunnel(connection, url, proxy, report)
             yield from start_tls(connection, url.host, settings)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
+                report: Report) -> "Task":
+    """Ask *proxy* for a tunnel to the host of *url*, or raise ConnectError."""
+    request = render_connect(url, proxy)
+    report.request(request)
+    status, advice = 0, IS_IT_A_PROXY
+    try:
+        yield from connection.send(request)
+        head = yield from connection.head()
+        if report.verbose:
+            report.head(head)
+        status, why = head.status, shown(head.lines[0].partition(b" ")[2])
+        if status // 100 == 2:      # RFC 9110, 9.3.6
+            if connection.start == connection.stop:
+                return
+            why = "it said more than that there is one"
+        if status in (401, 407):    # some answer 401 to a wrong password
+            advice = password_advice(url, proxy)
+        else:
+            advice = ""
+    except OSError as exc:
+        why = connection.reason(exc)
+    except Failure as exc:      # malformed
+        why = exc.args[0]
+    raise Failure("no tunnel to %s%s: %s" % (
+        url.host_and_port, through(proxy), why), advice, 3,
+        again=not 100 <= status < 500)
+
+
+def password_advice(url: URL, proxy: Proxy) -> str:
+    """Return what to do where *proxy* asks for a password."""
+    if proxy.fields:
+        return "the user or the password for the proxy is wrong"
+    return "set %s_proxy to http://USER:PASSWORD@%s" % (
+        url.scheme, proxy.url.host_and_port)
 
 
 def tls_context(settings: "Settings") -> "ssl.SSLContext":
@@ -1736,6 +1794,8 @@ class Client:
         self.trusted = trusted
         self.allowed = lambda *_: True  # type: Callable[[URL, URL], bool]
         self._last = None  # type: Optional[Connection]
+        # The origin that it is for; by a proxy many come, but for TLS.
+        self._serves = ("", "", 0)
         self._patient_until = 0.0   # a monotonic time; see _await_digest()
 
     def get(self, url: URL, fields: "Fields",
@@ -1765,9 +1825,10 @@ class Client:
 
     def _get_once(self, url: URL, fields: "Fields") -> "Task":
         """Return the Response for *url*, whatever it is."""
-        request = self._request(url, fields)
+        proxy = self.proxy_of(url)
+        request = self._request(url, fields, proxy)
         while True:
-            connection, kept = yield from self._connection(url)
+            connection, kept = yield from self._connection(url, proxy)
             try:
                 return (yield from self._exchange(connection, url, request))
             except OSError as exc:
@@ -1779,31 +1840,49 @@ class Client:
                 # What was kept the server may close at any time, even as the
                 # request is on its way.  The next one is new.
                 if not kept or isinstance(exc, socket.timeout):
-                    raise ConnectError("no response: %s" % reason,
-                                       IS_IT_A_SERVER)
-            except BaseException:
+                    raise ConnectError(
+                        "no response%s: %s" % (through(proxy), reason),
+                        IS_IT_A_PROXY if proxy else IS_IT_A_SERVER)
+            except BaseException as exc:
                 connection.close()
+                if proxy and isinstance(exc, Failure):
+                    exc.args += ("it came" + through(proxy),)
                 raise
 
-    def _request(self, url: URL, fields: "Fields") -> bytes:
-        """Return the head of a request; credentials are for one origin."""
-        user_fields = self.settings.fields
-        if url.origin != self.trusted:
-            user_fields = [field for field in user_fields
-                           if field[0].lower() not in FOR_ONE_ORIGIN]
-        elif self.settings.user:
-            fields = [*fields, ("Authorization", basic(*self.settings.user))]
-        return render_request(url, fields, user_fields)
+    def proxy_of(self, url: URL) -> "Optional[Proxy]":
+        """Return the proxy through which *url* is fetched, or None."""
+        try:
+            proxy = proxy_for(url, self.settings.environ)
+        except ValueError as exc:
+            raise UsageError(str(exc))
+        own = [field for field in self.settings.fields
+               if field[0].lower() == FOR_PROXIES]
+        return proxy._replace(fields=own) if proxy and own else proxy
 
-    def _connection(self, url: URL) -> "Task":
+    def _request(self, url: URL, fields: "Fields",
+                 proxy: "Optional[Proxy]") -> bytes:
+        """Return the head of a request; credentials are for one origin."""
+        trusted = url.origin == self.trusted
+        user_fields = [
+            field for field in self.settings.fields
+            if field[0].lower() != FOR_PROXIES
+            and (trusted or field[0].lower() not in FOR_ONE_ORIGIN)]
+        if trusted and self.settings.user:
+            fields = [*fields, ("Authorization", basic(*self.settings.user))]
+        return render_request(url, fields, user_fields,
+                              None if url.scheme == "https" else proxy)
+
+    def _connection(self, url: URL, proxy: "Optional[Proxy]") -> "Task":
         """Return a connection for *url*, and whether it was kept."""
         last = self._last
-        if (last and last.idle and last.origin == url.origin
+        peer = proxy.url if proxy and url.scheme == "http" else url
+        if (last and last.idle and self._serves == peer.origin
                 and not last.has_input()):
             return last, True
         self.close()
-        self._last = yield from connect(url, self.settings)
-        self.report.connected(url, self._last.sock)
+        self._last = yield from connect(url, proxy, self.settings, self.report)
+        self._serves = peer.origin
+        self.report.connected(url, proxy, self._last.sock)
         return self._last, False
 
     def _exchange(self, connection: Connection, url: URL,
@@ -2002,7 +2081,8 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
           timeout: "Optional[float]" = TIMEOUT,
           user: "Optional[Tuple[str, str]]" = None,
           cafile: "Optional[str]" = None, insecure: bool = False,
-          raw: bool = False) -> Response:
+          raw: bool = False,
+          environ: "Mapping[str, str]" = os.environ) -> Response:
     """Return the Response for *url*; iterate over it for the content.
 
         with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
@@ -2011,8 +2091,9 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     *timeout*: seconds to connect, for a head, and between bytes; None is
     without limit.  *fields*: (name, value) pairs for the request.  *user*:
     (name, password).  *cafile*: certificates to trust in place of the
-    system's; *insecure*: trust any.  *raw*: content is not decoded.  Any
-    status is returned, redirects are followed.
+    system's; *insecure*: trust any.  *raw*: content is not decoded.
+    *environ*: where http_proxy and the like are looked up; {} means no proxy.
+    Any status is returned, redirects are followed.
 
     Raise ValueError for what is no URL, and Failure, which has the program's
     exit status, when there is no proper response; so does the iteration.
@@ -2023,7 +2104,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     settings = SimpleNamespace(
         timeout=float("inf") if timeout is None else timeout, family=0,
         fields=fields, user=user, cafile=cafile, insecure=insecure, raw=raw,
-        context=None)
+        environ=environ, context=None)
     client = Client(settings, Report(quiet=True), where.origin)
     try:
         response = run(client.get(where, []))  # type: Response
@@ -2743,12 +2824,20 @@ class Transfer:
             yield from show_error(self.client.report, response)
         else:
             yield from response.discard()
-        text = "the server answered %s for %s" % (
-            shown(response.head.lines[0].partition(b" ")[2]),
+        proxy = self.client.proxy_of(response.url)
+        whom, advice = "the server", ""
+        if proxy and response.url.scheme == "http":     # which of the two?
+            whom += " or the proxy " + proxy.url.host_and_port
+            if response.status == 407:
+                advice = password_advice(response.url, proxy)
+        text = "%s answered %s for %s" % (
+            whom, shown(response.head.lines[0].partition(b" ")[2]),
             response.url.target)
-        error = StatusError(text, again=self.response is not None and (
+        error = StatusError(text, advice, again=self.response is not None and (
             response.status >= 500 or elsewhere))
         error.code = response.status
+        if advice:      # it has not come to a server
+            error.status = 3
         raise error
 
     def _prove(self) -> "Task":
@@ -3369,6 +3458,11 @@ what is shown:
   -v                 show the request and all fields of the response
   -q                 show nothing but one line for an error
 
+environment:
+  HTTPGET_PASSWORD, and http_proxy, https_proxy, all_proxy (http://HOST:PORT
+  or http://USER:PASSWORD@HOST:PORT) and no_proxy, as curl's; this machine
+  itself (localhost, 127.0.0.1, ::1) is reached without a proxy
+
 examples:
   python3 httpget.py                                   show what 127.0.0.1
                                                        has at port 8080
@@ -3621,7 +3715,7 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     Raise Failure when the only file was not fetched, or none could be.
     """
     report = Report(options.verbose, options.quiet)
-    options.delays = delays
+    options.delays, options.environ = delays, os.environ
     options.user = options.context = None
     if options.auth:
         options.user = options.auth, password_of(options.auth)

@@ -490,12 +490,13 @@ class ScriptedServer:
     answer is bytes, a tuple of pieces that are sent one by one, or a Cut.
     requests has the heads that came.  *keep*: the connection stays open for
     more.  *context*: serve TLS by it; *ragged*: end without close_notify.
+    *tunnel*: TLS begins after the answer to CONNECT.
     """
 
     def __init__(self, script, keep=False, context=None, ragged=False,
-                 family=socket.AF_INET, address="127.0.0.1"):
+                 tunnel=False, family=socket.AF_INET, address="127.0.0.1"):
         self.script, self.keep = script, keep
-        self.context, self.ragged = context, ragged
+        self.context, self.ragged, self.tunnel = context, ragged, tunnel
         self.requests, self.results, self.leaving = [], [], False
         self.pool = concurrent.futures.ThreadPoolExecutor(99)
         self.listener = socket.socket(family, socket.SOCK_STREAM)
@@ -531,21 +532,25 @@ class ScriptedServer:
         with contextlib.suppress(OSError), sock:    # clients may leave
             sock.settimeout(PATIENCE)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.context:
+            if self.context and not self.tunnel:
                 sock = self.context.wrap_socket(sock, server_side=True)
-            with sock:
-                while self._serve_once(sock) and self.keep:
-                    pass
-                if self.context and not self.ragged:
+            with contextlib.ExitStack() as stack:
+                stack.callback(lambda: sock.close())
+                head = self._serve_once(sock)
+                if self.tunnel and head.startswith(b"CONNECT "):
+                    sock = self.context.wrap_socket(sock, server_side=True)
+                while head and self.keep:
+                    head = self._serve_once(sock)
+                if hasattr(sock, "unwrap") and not self.ragged:
                     sock.unwrap()
 
     def _serve_once(self, sock):
-        """Answer one request; return whether there was one."""
+        """Answer one request; return its head, if another may come."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             data = sock.recv(65536)
             if not data:
-                return False
+                return b""
             head += data
         self.requests.append(head)
         answer = self.script
@@ -557,13 +562,13 @@ class ScriptedServer:
         if not isinstance(answer, Cut):
             for piece in answer if isinstance(answer, tuple) else (answer,):
                 sock.sendall(piece)
-            return True
+            return head
         sock.sendall(answer.answer[:answer.count])
         if answer.how == "reset":
             reset(sock)
         elif answer.how == "stall":
             sock.recv(1)
-        return False
+        return b""
 
 
 def ok(content, *fields, status=b"200 OK"):
@@ -6007,7 +6012,7 @@ tls_password_file= auth_file= limits= clock= wrap=
     size_for_people size; SMALL; TARGET; TrustedProxies names
     unparsed_request received; wants_digest fields""", httpget: """\
     __version__; CONNECTIONS; Failure text advice= status= again=
-    fetch url * fields= timeout= user= cafile= insecure= raw=
+    fetch url * fields= timeout= user= cafile= insecure= raw= environ=
     http_time value; is_direct host no_proxy; is_name text
     joined url reference
     local_name name windows=; main argv= delays=; parse_arguments argv
@@ -7139,6 +7144,82 @@ def test_ends_of_tls(tls, answer, settings, status, out):
         AT_ONCE * ("context" in settings)), **dict(
             {"context": tls}, **settings))
     assert (result.status, result.out) == (status, out), result
+
+
+def proxy_answer(head):
+    return (moved_to("http://b.test/") if b"/to " in head else
+            ok(b"<a href=a>") if b"/d/ " in head else
+            ok(b"x"[:not head.startswith(b"CONNECT ")]))
+
+
+def test_proxies(tls, monkeypatch, here):
+    """Who is asked for what, on which connections, and who gets passwords."""
+    words = ["-v", "--insecure", "http://a.test/to", "http://b.test:81/?q",
+             "https://c.test/y", "https://c.test/", "https://[2001:db8::1]:1"]
+    with ScriptedServer(proxy_answer, True, tls, tunnel=True) as proxy:
+        where = "%s:%d" % (proxy.host, proxy.port)
+        monkeypatch.setenv("all_proxy", "me:secret@" + where)
+        for options, value in ([], "Basic bWU6c2VjcmV0"), (
+                ["-HProxy-Authorization: my secret"], "my secret"):
+            del proxy.requests[:]
+            result = get_here(*options, *words)
+            assert (result.status, result.out) == (0, b"x" * 5), result
+            assert re.findall("Connected to (.*) through the proxy %s, .*?"
+                              "(TLS|\n)" % where, result.err) == [
+                ("a.test", "\n"), ("c.test", "TLS"), ("2001:db8::1", "TLS")]
+            assert not re.search("secret|bWU6", result.err), result
+            assert [(head.partition(b" HTTP")[0], field_of(head, "Host"),
+                     field_of(head, "Proxy-Authorization"))
+                    for head in proxy.requests] == [
+                (b"GET http://a.test/to", "a.test", value),
+                (b"GET http://b.test/", "b.test", value),
+                (b"GET http://b.test:81/?q", "b.test:81", value),
+                (b"CONNECT c.test:443", "c.test:443", value),
+                (b"GET /y", "c.test", None), (b"GET /", "c.test", None),
+                (b"CONNECT [2001:db8::1]:1", "[2001:db8::1]:1", value),
+                (b"GET /", "[2001:db8::1]:1", None)]
+        for scheme in "http", "https":
+            assert not get_here("-r", "--insecure", scheme + "://h/d/").status
+            assert files_in("d").pop("a") == b"x"
+            shutil.rmtree("d")
+        httpget.fetch("http://h/f", environ={"http_proxy": where}).close()
+        assert proxy.requests[-1].startswith(b"GET http://h/f HTTP/1.1")
+    with ScriptedServer(ok(b"x")) as server:    # on this machine
+        assert not get_here("-HProxy-Authorization: x", server.url()).status
+    assert field_of(server.requests[0], "Proxy-Authorization") is None
+
+
+WANTED, DENIED, FAULT = in_form(b"HTTP/1.1 %s x\r\n\r\n", b"407", b"403",
+                                b"502")
+BOTH, SSH = ["http", "https"], b"SSH-2.0-x\r\n"
+
+
+@table("scheme, user, answer, status, words", spread([
+    (BOTH, "", WANTED, 3, "_proxy to http://USER:PASSWORD@127.", "a password"),
+    (BOTH, "u:secret@", WANTED, 3, "for the proxy is wrong", "another one"),
+    ("https", "u:secret@", DENIED.replace(b"3", b"1"), 3, "is wrong", "401"),
+    ("http", "", DENIED, 1, "the server or the proxy 127.0.0.1:PORT answered "
+     "403 x for /", "denied"),
+    ("https", "", DENIED, 3, "no tunnel to h.test:443 through the proxy 127.0."
+     "0.1:PORT: 403 x", "denied"),
+    ("https", "", FAULT, 3, "502 x", "the server is not there"),
+    ("https", "", ok(b"") + b"x", 3, "it said more", "more than a tunnel"),
+    ("http", "", SSH, 4, "the proxy 127.0.0.1:PORT", "garbage"),
+    ("https", "", SSH, 3, "PORT: the answer is not HTTP/1", "garbage"),
+    (BOTH, "", CUT(b"", 0), 3, "closed; is this a proxy", "closed"),
+    (BOTH, "", STALL(b""), 3, "in vain (--timeout); is this", "silence"),
+    ("https", "", ok(b""), 3, "the proxy 127.0.0.1:PORT (", "no TLS in it"),
+    (BOTH, "", None, 3, "is the proxy that", "nobody there"),
+    (BOTH, "socks5://u:secret@", b"", 2, "_proxy is not http://", "kind")]))
+def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
+    """One clear line, and the password is not in it."""
+    with ScriptedServer(answer) as proxy:
+        port = 1 if answer is None else proxy.port
+        monkeypatch.setenv(scheme + "_proxy", "%s127.0.0.1:%d" % (user, port))
+        result = get_here("--timeout", "0.3", scheme + "://h.test/")
+    assert result.status == status, result
+    assert words.replace("PORT", str(port)) in result.message(), result
+    assert "secret" not in result.err and len(proxy.requests) < 2
 
 
 # ---- httpget.py: copying a folder -------------------------------------------
