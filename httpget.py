@@ -181,7 +181,7 @@ STDOUT, STDERR = 1, 2   # descriptors
 
 # What a message advises.
 TRY_AGAIN = "try again"
-IS_IT_A_SERVER = "is this a web server?"
+IS_IT_A_SERVER = "is this a web server, or one for https?"
 IS_IT_A_PROXY = "is this a proxy for http?"
 
 
@@ -282,6 +282,12 @@ class URL:
     def path(self) -> str:
         """The target without its query."""
         return self.target.partition("?")[0]
+
+    def by_other_scheme(self) -> str:
+        """Return what to try where the port is for the other scheme."""
+        other = "http" if self.scheme == "https" else "https"
+        return "the port is for %s: try %s" % (
+            other, URL(other, self.host, self.port, self.target))
 
     def with_target(self, target: str) -> "URL":
         """Return where *target* is of the same origin."""
@@ -656,6 +662,11 @@ HTTP_1 = b"HTTP/1."
 STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
                          rb"(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
+# How a port for https answers: by an alert of TLS (RFC 8446, 5.1), which may
+# come byte by byte, or by the pages of nginx, Apache, Go and httpd.py.
+TLS_ALERT = b"\x15"
+FOR_HTTPS = re.compile(rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS")
+
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -668,6 +679,9 @@ Head = namedtuple("Head", "status reason fields lines")
 
 def check_start(data: bytes) -> None:
     """Raise ResponseError when a response of HTTP/1 does not begin so."""
+    if data.startswith(TLS_ALERT):
+        raise ResponseError("the answer is not HTTP/1 but TLS",
+                            "ask for https, by --tls or https://")
     if not (data.startswith(HTTP_1) or HTTP_1.startswith(data)):
         raise ResponseError("the answer is not HTTP/1, it begins with '%s'"
                             % shown(data[:GARBAGE_SHOWN_MAX]))
@@ -1560,16 +1574,17 @@ def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
             "proxy" if proxy else "host", peer.host, reason_of(exc)),
             "check the name")
     failures = []
+    advice = ("is the proxy that %s_proxy or all_proxy names running there?"
+              % url.scheme if proxy else "is the server running there?")
     for address in found:
         try:
             return (yield from open_connection(address, url, proxy, settings,
                                                report))
         except OSError as exc:
             failures.append("%s: %s" % (address[4][0], reason_of(exc)))
+            advice = tls_advice(exc, url) or advice
     raise ConnectError("could not connect to %s port %d%s (%s)" % (
-        url.host, url.port, through(proxy), ", ".join(failures)),
-        "is the proxy that %s_proxy or all_proxy names running there?"
-        % url.scheme if proxy else "is the server running there?")
+        url.host, url.port, through(proxy), ", ".join(failures)), advice)
 
 
 def open_connection(found: "Any", url: URL, proxy: "Optional[Proxy]",
@@ -1674,17 +1689,35 @@ def start_tls(connection: Connection, host: str,
     except OSError:     # among them CertificateError, from Python 3.7 on
         raise
     except ValueError as exc:   # what that was in 3.6
-        raise OSError("its certificate is not to be trusted: %s" % exc)
+        raise OSError("certificate verify failed: %s" % exc)
+
+
+# What OpenSSL says, in this version or that, of a certificate that is not to
+# be trusted, and of an answer that is not TLS.
+NOT_TRUSTED = "certificate verify failed"
+NOT_TLS = re.compile("wrong version number|unknown protocol|record layer fail")
+
+
+def tls_advice(exc: OSError, url: URL) -> str:
+    """Return what to do about *exc* if TLS did not begin for it, else ""."""
+    if NOT_TRUSTED in str(exc):
+        return ("--cafile FILE names certificates to trust, --insecure trusts"
+                " any")
+    if NOT_TLS.search(str(exc)):
+        return url.by_other_scheme()
+    return "is it a port for https?" if hasattr(exc, "library") else ""
 
 
 def reason_of(exc: OSError) -> str:
     """Return what the system says about *exc*, without its number."""
     if isinstance(exc, socket.timeout):
         return "timed out"
-    verification = getattr(exc, "verify_message", "")
-    if verification:
-        return "its certificate is not to be trusted: %s" % verification
-    return exc.strerror or str(exc) or type(exc).__name__
+    text = exc.strerror or str(exc) or type(exc).__name__
+    if NOT_TLS.search(text):
+        return "it does not speak TLS"
+    # OpenSSL's words without where they are from.
+    text = re.sub(r"^\[.*?\] | \(_ssl\.c:[0-9]+\)$", "", text)
+    return text.replace(NOT_TRUSTED, "its certificate is not to be trusted")
 
 
 # ---- Body -------------------------------------------------------------------
@@ -1858,6 +1891,27 @@ class Client:
         own = [field for field in self.settings.fields
                if field[0].lower() == FOR_PROXIES]
         return proxy._replace(fields=own) if proxy and own else proxy
+
+    def advice_on(self, response: "Response", content: bytes) -> str:
+        """Return what to do about an error: *response*, with *content*."""
+        url, status = response.url, response.status
+        if url.scheme == "http":
+            proxy = self.proxy_of(url)
+            if proxy and status == 407:
+                return password_advice(url, proxy)
+            if status == 400 and FOR_HTTPS.search(content):
+                return url.by_other_scheme()
+        if status != 401:
+            return ""
+        asked = response.fields.get("www-authenticate", "Basic")
+        if "basic" not in asked.lower():
+            return ("it asks for %s, and --auth is for Basic"
+                    % printable(asked.partition(" ")[0]))
+        if url.origin == self.trusted and (self.settings.user or any(
+                name.lower() == "authorization"
+                for name, _ in self.settings.fields)):
+            return "the user or the password is wrong"
+        return "use --auth USER with %s" % url
 
     def _request(self, url: URL, fields: "Fields",
                  proxy: "Optional[Proxy]") -> bytes:
@@ -2044,14 +2098,19 @@ class Response:
             connection.close()
 
     def discard(self) -> "Task":
-        """Read what is left, if that is little; else close the connection."""
+        """Return what is left, if that is little; else close the connection.
+
+        It has no use, or is a hint, so it may end early, and stays coded.
+        """
+        data = bytearray()
         if (self.length or 0) <= DISCARD_MAX:
             self.connection.deadline = time.monotonic() + min(
                 DISCARD_WAIT, self.connection.timeout)
             self.as_sent = True
             with suppress(Failure):
-                yield from self.read_into(bytearray(), DISCARD_MAX)
+                yield from self.read_into(data, DISCARD_MAX)
         self.close()
+        return data
 
     def close(self) -> None:
         """Read no more of it."""
@@ -2821,22 +2880,22 @@ class Transfer:
         one than that to which an earlier redirect led (*elsewhere*).
         """
         if self.client.report.verbose:
-            yield from show_error(self.client.report, response)
+            content = yield from show_error(self.client.report, response)
         else:
-            yield from response.discard()
+            content = yield from response.discard()
+        whom = "the server"
         proxy = self.client.proxy_of(response.url)
-        whom, advice = "the server", ""
         if proxy and response.url.scheme == "http":     # which of the two?
             whom += " or the proxy " + proxy.url.host_and_port
-            if response.status == 407:
-                advice = password_advice(response.url, proxy)
         text = "%s answered %s for %s" % (
             whom, shown(response.head.lines[0].partition(b" ")[2]),
             response.url.target)
-        error = StatusError(text, advice, again=self.response is not None and (
-            response.status >= 500 or elsewhere))
+        error = StatusError(
+            text, self.client.advice_on(response, content),
+            again=self.response is not None and (
+                response.status >= 500 or elsewhere))
         error.code = response.status
-        if advice:      # it has not come to a server
+        if proxy and response.status == 407:    # it has come to no server
             error.status = 3
         raise error
 
@@ -3009,7 +3068,7 @@ def beside(task: "Task", work: "Iterator[Any]") -> "Task":
 
 
 def show_error(report: Report, response: Response) -> "Task":
-    """Show the beginning of the content of *response*."""
+    """Show the beginning of the content of *response*; return it."""
     data = bytearray()
     note = ""
     try:
@@ -3021,6 +3080,7 @@ def show_error(report: Report, response: Response) -> "Task":
     for line in (safe_text(text).rstrip("\n"), note):
         if line:
             report.note(line)
+    return data
 
 
 # ---- Copying a folder -------------------------------------------------------

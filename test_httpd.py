@@ -2554,7 +2554,8 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([endless(CHUNKED_HEAD, b"0" * 99), endless(
         CHUNKED_HEAD + b"0\r\n", b"A: b\r\n")], "is too long", "endless"),
     (b"HTTP/1.1 101 Switch\r\n\r\n", "protocol", "another protocol"),
-    ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], "another", "206")]
+    ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], "another", "206"),
+    (b"\x15\x03\x01\0\x02\x02\x46", "but TLS; ask for https", "an alert")]
 ] + [(answers, [], 0, *rest) for answers, *rest in [
     ([ok(BINARY), CLOSE_HEAD + BINARY, CHUNKED_HEAD + b"300;x\r\n" + BINARY
       + b"\r\n0\r\nA: b\r\n\r\n"], BINARY, "whole"),
@@ -2575,6 +2576,15 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "waited 0.5 s", "a stall"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
+    ([ok(b"error: " + page, status=b"400 Bad") for page in (
+        b"plain HTTP request was sent to HTTPS port", b"This port speaks HTTPS"
+        )], [], 1, "400 Bad for /file; the port is for https: try https://127",
+     "plain to TLS"),
+    (ok(b"error", status=b"401 No"), [], 1, "use --auth USER with http://", ""),
+    (ok(b"error", b"WWW-Authenticate: BASIC", status=b"401 No"), ["-HAuthoriz"
+     "ation: x"], 1, "the user or the password is wrong", "another one"),
+    (ok(b"error", b"WWW-Authenticate: Digest x", status=b"401 No"), [], 1,
+     "it asks for Digest, and --auth", "not by --auth"),
     (ok(b"error", status=b"999 \xc2\x9b1m"), [], 1, "999 \\x9b1m", "unknown"),
     (ok(b"error", b"Content-Encoding: br", status=b"404 No"), [], 1, "404 No",
      "an error in a coding that nobody knows"),
@@ -7118,7 +7128,8 @@ def tls(certificate):
     ("localhost", ["--cafile", "CA"], 0, "TLSv1.", "trusted"),
     ("127.0.0.1", ["--cafile", "CA"], 0, "TLSv1.", "by its address"),
     ("127.0.0.2", ["--cafile", "CA"], 3, "certificate", "of another host"),
-    ("localhost", [], 3, "certificate", "of an authority that nobody knows"),
+    ("localhost", [], 3, "certificate is not to be trusted", "of nobody"),
+    ("localhost", [], 3, "; --cafile FILE names certificates", "of nobody"),
     ("127.0.0.2", ["--insecure"], 0, "TLSv1.", "verified by nobody"),
     ("localhost", ["--cafile", "/none"], 3, "/none", "no such file"),
 ])
@@ -7131,6 +7142,16 @@ def test_tls(certificate, tls, host, options, status, said):
             result = get_here(*options, *words)
             assert result.status == status and said in result.err, result
             assert result.out == (b"" if status else b"secret")
+
+
+@pytest.mark.parametrize("scheme, other, where", [
+    ("http", "https", "tls_server"), ("https", "http", "server")])
+def test_port_of_the_other_scheme(scheme, other, where, request):
+    url = "://127.0.0.1:%d/?a" % request.getfixturevalue(where).port
+    for options in [], ["-v"]:
+        message = get_here(scheme + url, *options).message()
+        assert message.endswith("try " + other + url), message
+        assert "SSL" not in message
 
 
 @table("answer, settings, status, out", [
