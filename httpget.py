@@ -1633,7 +1633,7 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
             why = "it said more than that there is one"
         if status in (401, 407):    # some answer 401 to a wrong password
             advice = password_advice(url, proxy)
-        else:
+        elif status not in (400, 404, 405, 501):    # a web server's
             advice = ""
     except OSError as exc:
         why = connection.reason(exc)
@@ -2141,7 +2141,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
           user: "Optional[Tuple[str, str]]" = None,
           cafile: "Optional[str]" = None, insecure: bool = False,
           raw: bool = False,
-          environ: "Mapping[str, str]" = os.environ) -> Response:
+          environ: "Optional[Mapping[str, str]]" = None) -> Response:
     """Return the Response for *url*; iterate over it for the content.
 
         with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
@@ -2151,8 +2151,9 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     without limit.  *fields*: (name, value) pairs for the request.  *user*:
     (name, password).  *cafile*: certificates to trust in place of the
     system's; *insecure*: trust any.  *raw*: content is not decoded.
-    *environ*: where http_proxy and the like are looked up; {} means no proxy.
-    Any status is returned, redirects are followed.
+    *environ*: where http_proxy and the like are looked up, if not in
+    os.environ; {} means no proxy.  Any status is returned, redirects are
+    followed.
 
     Raise ValueError for what is no URL, and Failure, which has the program's
     exit status, when there is no proper response; so does the iteration.
@@ -2163,7 +2164,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     settings = SimpleNamespace(
         timeout=float("inf") if timeout is None else timeout, family=0,
         fields=fields, user=user, cafile=cafile, insecure=insecure, raw=raw,
-        environ=environ, context=None)
+        environ=os.environ if environ is None else environ, context=None)
     client = Client(settings, Report(quiet=True), where.origin)
     try:
         response = run(client.get(where, []))  # type: Response

@@ -2576,10 +2576,8 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "waited 0.5 s", "a stall"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
-    ([ok(b"error: " + page, status=b"400 Bad") for page in (
-        b"plain HTTP request was sent to HTTPS port", b"This port speaks HTTPS"
-        )], [], 1, "400 Bad for /file; the port is for https: try https://127",
-     "plain to TLS"),
+    (ok(b"error: plain HTTP request was sent to HTTPS port", status=b"400 x"),
+     [], 1, "400 x for /file; the port is for https: try https://12", "nginx"),
     (ok(b"error", status=b"401 No"), [], 1, "use --auth USER with http://", ""),
     (ok(b"error", b"WWW-Authenticate: BASIC", status=b"401 No"), ["-HAuthoriz"
      "ation: x"], 1, "the user or the password is wrong", "another one"),
@@ -7128,7 +7126,6 @@ def tls(certificate):
     ("localhost", ["--cafile", "CA"], 0, "TLSv1.", "trusted"),
     ("127.0.0.1", ["--cafile", "CA"], 0, "TLSv1.", "by its address"),
     ("127.0.0.2", ["--cafile", "CA"], 3, "certificate", "of another host"),
-    ("localhost", [], 3, "certificate is not to be trusted", "of nobody"),
     ("localhost", [], 3, "; --cafile FILE names certificates", "of nobody"),
     ("127.0.0.2", ["--insecure"], 0, "TLSv1.", "verified by nobody"),
     ("localhost", ["--cafile", "/none"], 3, "/none", "no such file"),
@@ -7210,26 +7207,25 @@ def test_proxies(tls, monkeypatch, here):
     assert field_of(server.requests[0], "Proxy-Authorization") is None
 
 
-WANTED, DENIED, FAULT = in_form(b"HTTP/1.1 %s x\r\n\r\n", b"407", b"403",
-                                b"502")
-BOTH, SSH = ["http", "https"], b"SSH-2.0-x\r\n"
+WANTED, DENIED, NO_PROXY = in_form(b"HTTP/1.1 %s x\r\n\r\n", b"407", b"403",
+                                   b"405")
+BOTH = ["http", "https"]
 
 
 @table("scheme, user, answer, status, words", spread([
     (BOTH, "", WANTED, 3, "_proxy to http://USER:PASSWORD@127.", "a password"),
     (BOTH, "u:secret@", WANTED, 3, "for the proxy is wrong", "another one"),
-    ("https", "u:secret@", DENIED.replace(b"3", b"1"), 3, "is wrong", "401"),
-    ("http", "", DENIED, 1, "the server or the proxy 127.0.0.1:PORT answered "
-     "403 x for /", "denied"),
-    ("https", "", DENIED, 3, "no tunnel to h.test:443 through the proxy 127.0."
-     "0.1:PORT: 403 x", "denied"),
-    ("https", "", FAULT, 3, "502 x", "the server is not there"),
+    ("https", "u:secret@", ok(b"", status=b"401 x"), 3, "for the proxy is wrong", "tinyproxy"),
+    ("http", "", DENIED, 1, "r or the proxy 127.0.0.1:PORT answered 403 x for",
+     "denied"),
+    ("https", "", DENIED, 3, "h:443 through the proxy 127.0.0.1:PORT: 403 x",
+     "denied"),
+    ("https", "", NO_PROXY, 3, "405 x; is this a proxy", "a web server"),
     ("https", "", ok(b"") + b"x", 3, "it said more", "more than a tunnel"),
-    ("http", "", SSH, 4, "the proxy 127.0.0.1:PORT", "garbage"),
-    ("https", "", SSH, 3, "PORT: the answer is not HTTP/1", "garbage"),
+    ("http", "", b"SSH-2.0\r\n", 4, "the proxy 127.0.0.1:PORT", "garbage"),
+    ("https", "", b"SSH-2.0\r\n", 3, "PORT: the answer is not HTTP", "garbage"),
     (BOTH, "", CUT(b"", 0), 3, "closed; is this a proxy", "closed"),
     (BOTH, "", STALL(b""), 3, "in vain (--timeout); is this", "silence"),
-    ("https", "", ok(b""), 3, "the proxy 127.0.0.1:PORT (", "no TLS in it"),
     (BOTH, "", None, 3, "is the proxy that", "nobody there"),
     (BOTH, "socks5://u:secret@", b"", 2, "_proxy is not http://", "kind")]))
 def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
@@ -7237,7 +7233,7 @@ def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
     with ScriptedServer(answer) as proxy:
         port = 1 if answer is None else proxy.port
         monkeypatch.setenv(scheme + "_proxy", "%s127.0.0.1:%d" % (user, port))
-        result = get_here("--timeout", "0.3", scheme + "://h.test/")
+        result = get_here("--timeout", "0.3", scheme + "://h/")
     assert result.status == status, result
     assert words.replace("PORT", str(port)) in result.message(), result
     assert "secret" not in result.err and len(proxy.requests) < 2
