@@ -1630,7 +1630,7 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
         if status // 100 == 2:      # RFC 9110, 9.3.6
             if connection.start == connection.stop:
                 return
-            why = "it said more than that there is one"
+            why = "more came than the word that there is one"
         if status in (401, 407):    # some answer 401 to a wrong password
             advice = password_advice(url, proxy)
         elif status not in (400, 404, 405, 501):    # a web server's
@@ -1892,15 +1892,29 @@ class Client:
                if field[0].lower() == FOR_PROXIES]
         return proxy._replace(fields=own) if proxy and own else proxy
 
-    def advice_on(self, response: "Response", content: bytes) -> str:
-        """Return what to do about an error: *response*, with *content*."""
+    def refusal(self, response: "Response", content: bytes) -> Failure:
+        """Return the error for *response*, no success, with *content*."""
+        url, whom = response.url, "the server"
+        proxy = self.proxy_of(url) if url.scheme == "http" else None
+        if proxy:       # nothing tells which of the two
+            whom += " or the proxy " + proxy.url.host_and_port
+        error = StatusError("%s answered %s for %s" % (
+            whom, shown(response.head.lines[0].partition(b" ")[2]),
+            url.target), self._advice(response, content, proxy))
+        error.code = response.status
+        if proxy and error.code == 407:     # it has come to no server
+            error.status = 3
+        return error
+
+    def _advice(self, response: "Response", content: bytes,
+                proxy: "Optional[Proxy]") -> str:
+        """Return what to do about an error of a server, or of *proxy*."""
         url, status = response.url, response.status
-        if url.scheme == "http":
-            proxy = self.proxy_of(url)
-            if proxy and status == 407:
-                return password_advice(url, proxy)
-            if status == 400 and FOR_HTTPS.search(content):
-                return url.by_other_scheme()
+        if proxy and status == 407:
+            return password_advice(url, proxy)
+        if status == 400 and url.scheme == "http" and FOR_HTTPS.search(
+                content):
+            return url.by_other_scheme()
         if status != 401:
             return ""
         asked = response.fields.get("www-authenticate", "Basic")
@@ -2875,7 +2889,7 @@ class Transfer:
                             TRY_AGAIN)
 
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
-        """Show the content of an error, and raise the StatusError for it.
+        """Show the content of an error, and raise the Failure for it.
 
         Another request may do better: of a server in trouble, or of another
         one than that to which an earlier redirect led (*elsewhere*).
@@ -2884,20 +2898,9 @@ class Transfer:
             content = yield from show_error(self.client.report, response)
         else:
             content = yield from response.discard()
-        whom = "the server"
-        proxy = self.client.proxy_of(response.url)
-        if proxy and response.url.scheme == "http":     # which of the two?
-            whom += " or the proxy " + proxy.url.host_and_port
-        text = "%s answered %s for %s" % (
-            whom, shown(response.head.lines[0].partition(b" ")[2]),
-            response.url.target)
-        error = StatusError(
-            text, self.client.advice_on(response, content),
-            again=self.response is not None and (
-                response.status >= 500 or elsewhere))
-        error.code = response.status
-        if proxy and response.status == 407:    # it has come to no server
-            error.status = 3
+        error = self.client.refusal(response, content)
+        error.again = self.response is not None and (
+            response.status >= 500 or elsewhere)
         raise error
 
     def _prove(self) -> "Task":

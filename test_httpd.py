@@ -7221,7 +7221,7 @@ BOTH = ["http", "https"]
     ("https", "", DENIED, 3, "h:443 through the proxy 127.0.0.1:PORT: 403 x",
      "denied"),
     ("https", "", NO_PROXY, 3, "405 x; is this a proxy", "a web server"),
-    ("https", "", ok(b"") + b"x", 3, "it said more", "more than a tunnel"),
+    ("https", "", ok(b"") + b"x", 3, "more came", "more than a tunnel"),
     ("http", "", b"SSH-2.0\r\n", 4, "the proxy 127.0.0.1:PORT", "garbage"),
     ("https", "", b"SSH-2.0\r\n", 3, "PORT: the answer is not HTTP", "garbage"),
     (BOTH, "", CUT(b"", 0), 3, "closed; is this a proxy", "closed"),
