@@ -7035,6 +7035,11 @@ def test_credentials_are_for_the_first_origin(monkeypatch):
         assert not re.search(b"(?i)authorization|cookie|host: z", head), head
     assert not re.search("secret|bWU6|a=b", result.err)
     assert result.err.count("(not shown)") == 2
+    with ScriptedServer(ok(b"", status=b"401 x")) as other, ScriptedServer(
+            moved_to(other.url())) as server:
+        for url, words in (other.url(), "the user or the password is wrong"), (
+                server.url(), "use --auth USER with " + other.url()):
+            assert words in get_here("--auth", "me", url).message()
 
 
 def test_password_without_a_terminal():
@@ -7138,6 +7143,7 @@ def test_tls(certificate, tls, host, options, status, said):
                       ["--tls", host, server.port]):
             result = get_here(*options, *words)
             assert result.status == status and said in result.err, result
+            assert "_ssl" not in result.err
             assert result.out == (b"" if status else b"secret")
 
 
@@ -7145,10 +7151,8 @@ def test_tls(certificate, tls, host, options, status, said):
     ("http", "https", "tls_server"), ("https", "http", "server")])
 def test_port_of_the_other_scheme(scheme, other, where, request):
     url = "://127.0.0.1:%d/?a" % request.getfixturevalue(where).port
-    for options in [], ["-v"]:
-        message = get_here(scheme + url, *options).message()
-        assert message.endswith("try " + other + url), message
-        assert "SSL" not in message
+    message = get_here("-v", scheme + url).message()
+    assert message.endswith("try " + other + url), message
 
 
 @table("answer, settings, status, out", [
@@ -7167,6 +7171,7 @@ def test_ends_of_tls(tls, answer, settings, status, out):
 def proxy_answer(head):
     return (moved_to("http://b.test/") if b"/to " in head else
             ok(b"<a href=a>") if b"/d/ " in head else
+            ok(b"", status=b"407 x") if b"/407 " in head else
             ok(b"x"[:not head.startswith(b"CONNECT ")]))
 
 
@@ -7186,6 +7191,7 @@ def test_proxies(tls, monkeypatch, here):
                               "(TLS|\n)" % where, result.err) == [
                 ("a.test", "\n"), ("c.test", "TLS"), ("2001:db8::1", "TLS")]
             assert not re.search("secret|bWU6", result.err), result
+            assert len(re.findall("\n<.* 200|not shown", result.err)) == 12
             assert [(head.partition(b" HTTP")[0], field_of(head, "Host"),
                      field_of(head, "Proxy-Authorization"))
                     for head in proxy.requests] == [
@@ -7200,6 +7206,8 @@ def test_proxies(tls, monkeypatch, here):
             assert not get_here("-r", "--insecure", scheme + "://h/d/").status
             assert files_in("d").pop("a") == b"x"
             shutil.rmtree("d")
+        assert get_here("--insecure", "https://h/407").status == 1
+        monkeypatch.delenv("all_proxy")
         httpget.fetch("http://h/f", environ={"http_proxy": where}).close()
         assert proxy.requests[-1].startswith(b"GET http://h/f HTTP/1.1")
     with ScriptedServer(ok(b"x")) as server:    # on this machine
@@ -7207,8 +7215,8 @@ def test_proxies(tls, monkeypatch, here):
     assert field_of(server.requests[0], "Proxy-Authorization") is None
 
 
-WANTED, DENIED, NO_PROXY = in_form(b"HTTP/1.1 %s x\r\n\r\n", b"407", b"403",
-                                   b"405")
+WANTED, DENIED, NO_PROXY, NO_TARGET = in_form(
+    b"HTTP/1.1 %s x\r\n\r\n", b"407", b"403", b"405", b"502")
 BOTH = ["http", "https"]
 
 
@@ -7237,6 +7245,16 @@ def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
     assert result.status == status, result
     assert words.replace("PORT", str(port)) in result.message(), result
     assert "secret" not in result.err and len(proxy.requests) < 2
+
+
+@pytest.mark.parametrize("answer, status", [(NO_TARGET, 0), (DENIED, 3)])
+def test_tunnel_to_what_has_come(tls, monkeypatch, here, answer, status):
+    """It is asked for again where the proxy could not reach the server."""
+    with ScriptedServer([ok(b""), CUT(ok(MANY_BYTES), 99), answer,
+                         ok(b""), ok(ONE)],
+                        True, tls, tunnel=True) as proxy:
+        monkeypatch.setenv("https_proxy", "127.0.0.1:%d" % proxy.port)
+        assert get_here("--insecure", "-o", "t", "https://h/").status == status
 
 
 # ---- httpget.py: copying a folder -------------------------------------------
