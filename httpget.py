@@ -665,7 +665,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
 # How a port for https answers: by an alert of TLS (RFC 8446, 5.1), which may
 # come byte by byte, or by the pages of nginx, Apache, Go and httpd.py.
 TLS_ALERT = b"\x15"
-FOR_HTTPS = re.compile(rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS")
+FOR_HTTPS = rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS"
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -1693,9 +1693,9 @@ def start_tls(connection: Connection, host: str,
 
 
 # What OpenSSL says, in this version or that, of a certificate that is not to
-# be trusted, and of an answer that is not TLS.
+# be trusted, and of an answer that is not TLS.  Most runs need neither.
 NOT_TRUSTED = "certificate verify failed"
-NOT_TLS = re.compile("wrong version number|unknown protocol|record layer fail")
+NOT_TLS = "wrong version number|unknown protocol|record layer fail"
 
 
 def tls_advice(exc: OSError, url: URL) -> str:
@@ -1703,9 +1703,10 @@ def tls_advice(exc: OSError, url: URL) -> str:
     if NOT_TRUSTED in str(exc):
         return ("--cafile FILE names certificates to trust, --insecure trusts"
                 " any")
-    if NOT_TLS.search(str(exc)):
-        return url.by_other_scheme()
-    return "is it a port for https?" if hasattr(exc, "library") else ""
+    if not hasattr(exc, "library"):     # which errors of OpenSSL have
+        return ""
+    return (url.by_other_scheme() if re.search(NOT_TLS, str(exc)) else
+            "is it a port for https?")
 
 
 def reason_of(exc: OSError) -> str:
@@ -1713,10 +1714,11 @@ def reason_of(exc: OSError) -> str:
     if isinstance(exc, socket.timeout):
         return "timed out"
     text = exc.strerror or str(exc) or type(exc).__name__
-    if NOT_TLS.search(text):
-        return "it does not speak TLS"
-    # OpenSSL's words without where they are from.
-    text = re.sub(r"^\[.*?\] | \(_ssl\.c:[0-9]+\)$", "", text)
+    if hasattr(exc, "library"):
+        if re.search(NOT_TLS, text):
+            return "it does not speak TLS"
+        # OpenSSL's words without where they are from.
+        text = re.sub(r"^\[.*?\] | \(_ssl\.c:[0-9]+\)$", "", text)
     return text.replace(NOT_TRUSTED, "its certificate is not to be trusted")
 
 
@@ -1912,8 +1914,8 @@ class Client:
         url, status = response.url, response.status
         if proxy and status == 407:
             return password_advice(url, proxy)
-        if status == 400 and url.scheme == "http" and FOR_HTTPS.search(
-                content):
+        if status == 400 and url.scheme == "http" and re.search(
+                FOR_HTTPS, content):
             return url.by_other_scheme()
         if status != 401:
             return ""
