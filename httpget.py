@@ -14,21 +14,25 @@ What it does
     host is a name or an address, whose addresses are tried in turn.  file is
     a name: ?, #, % and what is not ASCII are encoded in the request; a URL
     is taken as it is.  HOST:PORT stands for host and port, HOST:PORT/PATH
-    for a URL.  Redirects are followed.  Only the content of a success (2xx)
+    for a URL.  Requests go through the proxies that http_proxy, https_proxy
+    (by CONNECT), all_proxy and no_proxy name, but for this machine.
+    Redirects are followed.  Only the content of a success (2xx)
     is written, to a terminal only text, with control characters escaped
     ("-o -" writes all of it, and unchanged).
 
     With -o FILE or -O it is collected, as it was sent, in FILE.part, which
     becomes FILE only when it is whole and on the disk.  An interrupted
     transfer resumes automatically, and with -c in a later run; versions are
-    never joined.  What was saved is compared with the server's digest
-    (Repr-Digest), where it gives one.  -r copies a folder by the listings
-    that the server gives, and leaves alone what has not changed since.
+    never joined.  A busy server that asks to wait (Retry-After) is given that
+    time.  What was saved is compared with the server's digest (Repr-Digest),
+    where it gives one, or with that of --sha256.  -r copies a folder by the
+    listings that the server gives, and leaves alone what has not changed
+    since.
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
-    how             -H, --range, --raw, --retries, --timeout, --auth, --tls,
-                    --cafile, --insecure, -4, -6
+    how             -H, --range, --raw, --sha256, --retries, --timeout,
+                    --auth, --tls, --cafile, --insecure, -4, -6
     what is shown   -v, -q
 
 What it does not do
@@ -41,8 +45,8 @@ Limits
     10 redirects, gzip content of 100 times its coded size, listings of
     16 MiB and 200,000 names, folders 64 deep; 30 s to connect to each
     address, for a head, and between bytes (--timeout); 5 retries in a
-    row (--retries); 10 minutes for a digest.  Content has no limit, and memory
-    stays the same whatever its size.
+    row (--retries); 2 minutes for a server that asks to wait, 10 for a
+    digest.  Content has no limit, and memory stays the same whatever its size.
 
 Exit status
     0    success
@@ -51,7 +55,7 @@ Exit status
     2    usage
     3    could not connect, or no byte of a response came
     4    the response broke off, stalled or was malformed, or is not what the
-         server's digest says
+         server's digest, or --sha256, says
     5    could not write the content
     130  interrupted by Ctrl-C
     141  the reader of the output went away
@@ -108,7 +112,7 @@ if TYPE_CHECKING:
     Wait = Tuple[Optional[socket.socket], int, float]
     Task = Generator[Wait, None, Any]
     Settings = Union[Namespace, SimpleNamespace]    # see fetch()
-    Job = Tuple["URL", str, Tuple[Tuple[int, "URL"], ...], "Entry"]
+    Job = Tuple[Optional["Folder"], "Entry"]
 
 __version__ = "1.0"
 
@@ -124,6 +128,7 @@ TIMEOUT = 30.0          # seconds to connect, for a head, between bytes
 TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
 RETRIES = 5             # breaks in a row, without a byte between
 RETRY_DELAYS = (1, 2, 4, 8, 16, 30)     # seconds after each; then the last
+WAIT_MAX = 120          # seconds that a server may ask for (Retry-After)
 REDIRECTS_MAX = 10
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
@@ -179,7 +184,8 @@ STDOUT, STDERR = 1, 2   # descriptors
 
 # What a message advises.
 TRY_AGAIN = "try again"
-IS_IT_A_SERVER = "is this a web server?"
+IS_IT_A_SERVER = "is this a web server, or one for https?"
+IS_IT_A_PROXY = "is this a proxy for http?"
 
 
 class Failure(Exception):
@@ -192,6 +198,7 @@ class Failure(Exception):
     """
 
     code = 0                # the server's status, where that is the reason
+    wait = 0                # seconds after which the server asks to try again
 
     def __init__(self, text: str, advice: str = "", status: int = 1,
                  again: bool = False) -> None:
@@ -279,6 +286,12 @@ class URL:
     def path(self) -> str:
         """The target without its query."""
         return self.target.partition("?")[0]
+
+    def by_other_scheme(self) -> str:
+        """Return what to try where the port is for the other scheme."""
+        other = "http" if self.scheme == "https" else "https"
+        return "the port is for %s: try %s" % (
+            other, URL(other, self.host, self.port, self.target))
 
     def with_target(self, target: str) -> "URL":
         """Return where *target* is of the same origin."""
@@ -485,6 +498,15 @@ def is_direct(host: str, no_proxy: str) -> bool:
     return address.is_loopback or any(map(is_within, words))
 
 
+def through(proxy: "Optional[Proxy]") -> str:
+    """Return what to say of the way to a host: nothing, or by which *proxy*.
+
+    >>> through(Proxy(parse_url("http://p:3128"), []))
+    ' through the proxy p:3128'
+    """
+    return " through the proxy " + proxy.url.host_and_port if proxy else ""
+
+
 def redirected(url: URL, location: str) -> URL:
     """Return where *location*, of a redirect from *url*, leads.
 
@@ -551,7 +573,8 @@ OWN_FIELDS = frozenset([
     "transfer-encoding", "want-repr-digest"])
 CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
 # What one origin may know and another may not, or not take for its own.
-FOR_ONE_ORIGIN = CREDENTIALS | {"host"}
+FOR_ONE_ORIGIN = frozenset(["authorization", "cookie", "host"])
+FOR_PROXIES = "proxy-authorization"     # which no server may know
 
 WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
 
@@ -643,6 +666,11 @@ HTTP_1 = b"HTTP/1."
 STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
                          rb"(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
+# How a port for https answers: by an alert of TLS (RFC 8446, 5.1), which may
+# come byte by byte, or by the pages of nginx, Apache, Go and httpd.py.
+TLS_ALERT = b"\x15"
+FOR_HTTPS = rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS"
+
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -655,6 +683,9 @@ Head = namedtuple("Head", "status reason fields lines")
 
 def check_start(data: bytes) -> None:
     """Raise ResponseError when a response of HTTP/1 does not begin so."""
+    if data.startswith(TLS_ALERT):
+        raise ResponseError("the answer is not HTTP/1 but TLS",
+                            "ask for https, by --tls or https://")
     if not (data.startswith(HTTP_1) or HTTP_1.startswith(data)):
         raise ResponseError("the answer is not HTTP/1, it begins with '%s'"
                             % shown(data[:GARBAGE_SHOWN_MAX]))
@@ -852,6 +883,27 @@ def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
     return seconds if abs(seconds) <= TIME_MAX else None
 
 
+def seconds_to_wait(fields: "Dict[str, str]", now: float) -> int:
+    """Return for how long Retry-After asks to wait, 0 where that is no use.
+
+    It is from 1 to WAIT_MAX seconds; less counts as 1.  *now*: the time, where
+    the response has none.  Source: RFC 9110, 10.2.3.
+
+    >>> seconds_to_wait({"retry-after": "5"}, 0)
+    5
+    """
+    value = fields.get("retry-after", "")
+    if re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
+        seconds = int(value)
+    else:
+        until = http_time(value)
+        if until is None:
+            return 0
+        date = http_time(fields.get("date", ""))
+        seconds = until - int(now if date is None else date)
+    return max(1, seconds) if seconds <= WAIT_MAX else 0
+
+
 def is_same_time(mtime: int, found: int) -> bool:
     """Return whether a file of *mtime*, in seconds, has *found*, in ns, here.
 
@@ -982,22 +1034,24 @@ SRCSET_LINK = r"([^\s,](?:\S*[^\s,])?)(?:,|[^,]*)"
 # "." or ".." in a path, encoded or not.
 DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
 
-# A name in a folder's listing, decoded, with surrogate escapes for bad UTF-8;
-# its size in bytes and mtime in seconds since 1970, None where the listing
-# does not tell; the folders below this one in which it is; whether it is
-# listed itself, or is a folder of another one; whether only a page would name
-# it: a picture, a script.
+# What a folder lists.
+#   name       decoded, with surrogate escapes for bad UTF-8
+#   size       in bytes; mtime in seconds since 1970; None: it does not tell
+#   folders    those below this one that lead to it, of a link on a page
+#   is_linked  False for a folder that is only on the way to something else
+#   of_page    whether only a page would name it: a picture, a script
 Entry = namedtuple(
     "Entry", "name is_folder size mtime folders is_linked of_page")
 UNKNOWN = Entry("", False, None, None, (), True, False)
+FOLDER = UNKNOWN._replace(is_folder=True)
 INDEX = UNKNOWN._replace(name="index.html")
 
 
 def parse_json_listing(text: str) -> "Iterator[Entry]":
-    """Yield the entries of a listing as nginx's or caddy's JSON has it.
+    """Yield the entries of a listing in JSON as nginx or caddy writes it.
 
-    One at a time: all together take fifty times what the text does.  Raise
-    ResponseError when it is none.
+    One at a time: all of them take fifty times the memory of the text.  Raise
+    ResponseError for anything else.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1012,13 +1066,13 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         whole = False
     if not whole:
-        raise ResponseError("this is no listing of a folder")
+        raise ResponseError("this is not a listing of a folder")
 
 
 def json_entry(item: "Dict[str, Any]") -> Entry:
     """Return one member of a JSON listing; raise what bad types raise.
 
-    Its name is "" where it has another type: then the rest may do.
+    A name that is no text becomes "": the other entries may be good.
     """
     name = item["name"]
     if not isinstance(name, str):
@@ -1027,7 +1081,7 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
     if is_folder and name.endswith("/"):
         name = name[:-1]
     size = item.get("size")
-    if is_folder or isinstance(size, bool) or not isinstance(size, int):
+    if is_folder or type(size) is not int or not 0 <= size < UNTIL_CLOSE:
         size = None
     mtime = http_time(str(item.get("mtime")))
     if mtime is None:           # caddy's
@@ -1038,8 +1092,8 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     """Yield what an index page at *url* links to that is below it.
 
-    Links to a parent or another origin are left out, as are those with a
-    query, by which listings sort themselves.  Raise ResponseError for too
+    Links to a parent or another origin are left out, and so are those with a
+    query, with which listings sort themselves.  Raise ResponseError for too
     many links.
     """
     from html.parser import HTMLParser
@@ -1049,9 +1103,9 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         def handle_starttag(self, tag: str, attrs: "Any") -> None:
             for name, value in attrs:
                 if value and name in LINKS.get(tag, ()):
-                    for link in (re.findall(SRCSET_LINK, value)
-                                 if name == "srcset" else [value]):
-                        links[tag, link] = None
+                    found = (re.findall(SRCSET_LINK, value)
+                             if name == "srcset" else [value])
+                    links.update(((tag, link), None) for link in found)
             if len(links) > LINKS_MAX:
                 raise ResponseError("more than %d links on a page" % LINKS_MAX)
 
@@ -1069,7 +1123,7 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         base = url
     for tag, link in links:
         of_page = tag not in ("a", "area")
-        if of_page:     # a?version is a file for all that
+        if of_page:     # style.css?version is still a file
             link = link.partition("?")[0]
         name = "" if tag == "base" else name_below(url, link, base)
         if name:
@@ -1098,6 +1152,29 @@ def name_below(url: URL, link: str, base: URL) -> str:
     return name
 
 
+def sorted_out(entries: "Iterable[Entry]") -> (
+        "Tuple[OrderedDict[str, Entry], Dict[str, List[Entry]]]"):
+    """Return what of *entries* is in the folder itself, by name, and the rest.
+
+    That lies deeper, and is given by the name of its folder in this one: it
+    waits for that, or what both name would be fetched twice.
+    """
+    here = OrderedDict()  # type: OrderedDict[str, Entry]
+    deeper = {}  # type: Dict[str, List[Entry]]
+    for entry in entries:
+        if entry.folders:
+            name, *rest = entry.folders
+            deeper.setdefault(name, []).append(
+                entry._replace(folders=tuple(rest)))
+            entry = FOLDER._replace(name=name, is_linked=False)
+        known = here.get(entry.name, entry)
+        if known.is_folder or entry.is_folder:
+            entry = known._replace(is_folder=True, is_linked=(
+                known.is_linked or entry.is_linked))
+        here[entry.name] = entry
+    return here, deeper
+
+
 def entry_url(url: URL, entry: Entry) -> URL:
     """Return the URL of *entry*, which the page at *url* lists."""
     return url.with_target(
@@ -1114,7 +1191,7 @@ def decoded(name: str) -> str:
 # ---- Display ----------------------------------------------------------------
 
 # What can do harm in a text of many lines: C0 without tab and LF, DEL, C1,
-# and the controls that turn the direction of writing (Unicode, UAX 9).
+# and controls that reverse the direction of writing (Unicode, UAX 9).
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f"
                     "\u202a-\u202e\u2066-\u2069]")
 
@@ -1200,16 +1277,17 @@ class Report:
         # When it is to be shown again; what is quick needs none.
         self._due = time.monotonic() + PROGRESS_WAIT
 
-    def connected(self, url: URL, sock: socket.socket) -> None:
+    def connected(self, url: URL, proxy: "Optional[Proxy]",
+                  sock: socket.socket) -> None:
         """Say where the connection goes, and from where."""
         try:
             peer, own = sock.getpeername(), sock.getsockname()
         except OSError:     # gone already; sending will say so
             return
         version = getattr(sock, "version", None)    # of TLS
-        self.note("Connected to %s, address %s port %s, from %s port %s%s" % (
-            url.host, *peer[:2], *own[:2],
-            ", " + version() if version else ""))
+        self.note("Connected to %s%s, address %s port %s, from %s port %s%s"
+                  % (url.host, through(proxy), *peer[:2], *own[:2],
+                     ", " + version() if version else ""))
 
     def request(self, data: bytes) -> None:
         """Show the request, when asked to."""
@@ -1222,6 +1300,8 @@ class Report:
 
     def head(self, head: Head) -> None:
         """Show the status line and the fields that matter."""
+        if self.quiet:      # of many small files this took a fifth of the time
+            return
         if self.verbose:
             for line in head.lines:
                 self.note("< " + shown(line))
@@ -1233,7 +1313,9 @@ class Report:
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that a transfer goes on after a break."""
-        self.note("%s; going on in %g s" % (exc.args[0], delay))
+        self.note("%s; %s %g s" % (
+            exc.args[0], "the server asks to wait" if exc.wait
+            else "going on in", exc.wait or delay))
 
     def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
         """Show text(*values) on the terminal, if it is time for that."""
@@ -1256,15 +1338,16 @@ class Report:
             write_stderr("\r" + " " * self._shown + "\r")
             self._shown = 0
 
-    def end(self, count: int, seconds: float, name: "Optional[str]",
-            says: str) -> None:
-        """Sum up: *count* bytes in so many *seconds*, saved as *name*.
+    def end(self, count: int, new: int, seconds: float,
+            name: "Optional[str]", says: str) -> None:
+        """Sum up: *count* bytes saved as *name*; *new* came, in *seconds*.
 
         *says* is what else there is to say; see Transfer.run().
         """
-        self.note("%s%d bytes in %.3f s, %s/s%s" % (
+        self.note("%s%d bytes%s in %.3f s, %s/s%s" % (
             "" if name is None or name == "-" else printable(name) + ": ",
-            count, seconds, size_text(count / max(seconds, 1e-6)),
+            count, "" if new == count else " (%d came now)" % new,
+            seconds, size_text(new / max(seconds, 1e-6)),
             ", " + says if says else ""))
 
     def note(self, text: str) -> None:
@@ -1383,10 +1466,8 @@ NOT_READY = {"BlockingIOError": 0, "SSLWantReadError": READ,
 class Connection:
     """A connection to a server, and what has been read from it."""
 
-    def __init__(self, sock: socket.socket,
-                 origin: "Tuple[str, str, int]", timeout: float) -> None:
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
         self.sock = sock
-        self.origin = origin    # see URL.origin
         self.timeout = timeout  # seconds
         # The monotonic time at which all waits end.  None: each has a timeout
         # of its own; a record of TLS, of up to 16 KiB, may need several.
@@ -1461,7 +1542,7 @@ class Connection:
         count = yield from self.when_ready(READ, self.sock.recv_into,
                                            self.view[self.stop:])
         if not count and not may_end:
-            raise ConnectionError("the server closed the connection")
+            raise ConnectionError("the connection was closed")
         self.heard = self.heard or count > 0
         self.taken += count
         self.stop += count
@@ -1529,37 +1610,45 @@ class Connection:
         return parse_head(lines)
 
 
-def connect(url: URL, settings: "Settings") -> "Task":
-    """Return a Connection to the first address of *url* that accepts.
+def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
+            report: Report) -> "Task":
+    """Return a Connection for *url*, to that host or to its *proxy*.
 
-    Raise ConnectError, which names every address that failed.
+    It is to the first address that accepts.  Raise ConnectError, which names
+    every address that failed.
     """
+    peer = proxy.url if proxy else url
     try:
         # As bytes: for a str Python loads its IDNA tables, ASCII or not.
-        found = socket.getaddrinfo(url.host.encode("ascii"), url.port,
+        found = socket.getaddrinfo(peer.host.encode("ascii"), peer.port,
                                    settings.family, socket.SOCK_STREAM)
     except OSError as exc:
-        raise ConnectError("no address for host '%s': %s" % (
-            url.host, reason_of(exc)), "check the name")
+        raise ConnectError("no address for %s '%s': %s" % (
+            "proxy" if proxy else "host", peer.host, reason_of(exc)),
+            "check the name")
     failures = []
+    advice = ("is the proxy that %s_proxy or all_proxy names running there?"
+              % url.scheme if proxy else "is the server running there?")
     for address in found:
         try:
-            return (yield from open_connection(address, url, settings))
+            return (yield from open_connection(address, url, proxy, settings,
+                                               report))
         except OSError as exc:
             failures.append("%s: %s" % (address[4][0], reason_of(exc)))
-    raise ConnectError("could not connect to %s port %d (%s)" % (
-        url.host, url.port, ", ".join(failures)),
-        "is the server running there?")
+            advice = tls_advice(exc, url) or advice
+    raise ConnectError("could not connect to %s port %d%s (%s)" % (
+        url.host, url.port, through(proxy), ", ".join(failures)), advice)
 
 
-def open_connection(found: "Any", url: URL, settings: "Settings") -> "Task":
+def open_connection(found: "Any", url: URL, proxy: "Optional[Proxy]",
+                    settings: "Settings", report: Report) -> "Task":
     """Return a Connection to an address that getaddrinfo() has *found*.
 
     Raise OSError, also for a family that this system lacks.
     """
     family, kind, protocol, _, address = found
     sock = socket.socket(family, kind, protocol)
-    connection = Connection(sock, url.origin, settings.timeout)
+    connection = Connection(sock, settings.timeout)
     try:
         sock.setblocking(False)
         try:
@@ -1570,11 +1659,50 @@ def open_connection(found: "Any", url: URL, settings: "Settings") -> "Task":
             if error:
                 raise OSError(error, os.strerror(error))
         if url.scheme == "https":
+            if proxy:
+                yield from open_tunnel(connection, url, proxy, report)
             yield from start_tls(connection, url.host, settings)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
+                report: Report) -> "Task":
+    """Ask *proxy* for a tunnel to the host of *url*, or raise ConnectError."""
+    request = render_connect(url, proxy)
+    report.request(request)
+    status, advice = 0, IS_IT_A_PROXY
+    try:
+        yield from connection.send(request)
+        head = yield from connection.head()
+        if report.verbose:
+            report.head(head)
+        status, why = head.status, shown(head.lines[0].partition(b" ")[2])
+        if status // 100 == 2:      # RFC 9110, 9.3.6
+            if connection.start == connection.stop:
+                return
+            why = "more came than the word that there is one"
+        if status in (401, 407):    # some answer 401 to a wrong password
+            advice = password_advice(url, proxy)
+        elif status not in (400, 404, 405, 501):    # a web server's
+            advice = ""
+    except OSError as exc:
+        why = connection.reason(exc)
+    except Failure as exc:      # malformed
+        why = exc.args[0]
+    raise Failure("no tunnel to %s%s: %s" % (
+        url.host_and_port, through(proxy), why), advice, 3,
+        again=not 100 <= status < 500)
+
+
+def password_advice(url: URL, proxy: Proxy) -> str:
+    """Return what to do where *proxy* asks for a password."""
+    if proxy.fields:
+        return "the user or the password for the proxy is wrong"
+    return "set %s_proxy to http://USER:PASSWORD@%s" % (
+        url.scheme, proxy.url.host_and_port)
 
 
 def tls_context(settings: "Settings") -> "ssl.SSLContext":
@@ -1614,17 +1742,37 @@ def start_tls(connection: Connection, host: str,
     except OSError:     # among them CertificateError, from Python 3.7 on
         raise
     except ValueError as exc:   # what that was in 3.6
-        raise OSError("its certificate is not to be trusted: %s" % exc)
+        raise OSError("certificate verify failed: %s" % exc)
+
+
+# What OpenSSL says, in this version or that, of a certificate that is not to
+# be trusted, and of an answer that is not TLS.  Most runs need neither.
+NOT_TRUSTED = "certificate verify failed"
+NOT_TLS = "wrong version number|unknown protocol|record layer fail"
+
+
+def tls_advice(exc: OSError, url: URL) -> str:
+    """Return what to do about *exc* if TLS did not begin for it, else ""."""
+    if NOT_TRUSTED in str(exc):
+        return ("--cafile FILE names certificates to trust, --insecure trusts"
+                " any")
+    if not hasattr(exc, "library"):     # which errors of OpenSSL have
+        return ""
+    return (url.by_other_scheme() if re.search(NOT_TLS, str(exc)) else
+            "is it a port for https?")
 
 
 def reason_of(exc: OSError) -> str:
     """Return what the system says about *exc*, without its number."""
     if isinstance(exc, socket.timeout):
         return "timed out"
-    verification = getattr(exc, "verify_message", "")
-    if verification:
-        return "its certificate is not to be trusted: %s" % verification
-    return exc.strerror or str(exc) or type(exc).__name__
+    text = exc.strerror or str(exc) or type(exc).__name__
+    if hasattr(exc, "library"):
+        if re.search(NOT_TLS, text):
+            return "it does not speak TLS"
+        # OpenSSL's words without where they are from.
+        text = re.sub(r"^\[.*?\] | \(_ssl\.c:[0-9]+\)$", "", text)
+    return text.replace(NOT_TRUSTED, "its certificate is not to be trusted")
 
 
 # ---- Body -------------------------------------------------------------------
@@ -1734,6 +1882,8 @@ class Client:
         self.trusted = trusted
         self.allowed = lambda *_: True  # type: Callable[[URL, URL], bool]
         self._last = None  # type: Optional[Connection]
+        # The origin that it is for; by a proxy many come, but for TLS.
+        self._serves = ("", "", 0)
         self._patient_until = 0.0   # a monotonic time; see _await_digest()
 
     def get(self, url: URL, fields: "Fields",
@@ -1763,9 +1913,10 @@ class Client:
 
     def _get_once(self, url: URL, fields: "Fields") -> "Task":
         """Return the Response for *url*, whatever it is."""
-        request = self._request(url, fields)
+        proxy = self.proxy_of(url)
+        request = self._request(url, fields, proxy)
         while True:
-            connection, kept = yield from self._connection(url)
+            connection, kept = yield from self._connection(url, proxy)
             try:
                 return (yield from self._exchange(connection, url, request))
             except OSError as exc:
@@ -1777,31 +1928,90 @@ class Client:
                 # What was kept the server may close at any time, even as the
                 # request is on its way.  The next one is new.
                 if not kept or isinstance(exc, socket.timeout):
-                    raise ConnectError("no response: %s" % reason,
-                                       IS_IT_A_SERVER)
-            except BaseException:
+                    raise ConnectError(
+                        "no response%s: %s" % (through(proxy), reason),
+                        IS_IT_A_PROXY if proxy else IS_IT_A_SERVER)
+            except BaseException as exc:
                 connection.close()
+                if proxy and isinstance(exc, Failure):
+                    exc.args += ("it came" + through(proxy),)
                 raise
 
-    def _request(self, url: URL, fields: "Fields") -> bytes:
-        """Return the head of a request; credentials are for one origin."""
-        user_fields = self.settings.fields
-        if url.origin != self.trusted:
-            user_fields = [field for field in user_fields
-                           if field[0].lower() not in FOR_ONE_ORIGIN]
-        elif self.settings.user:
-            fields = [*fields, ("Authorization", basic(*self.settings.user))]
-        return render_request(url, fields, user_fields)
+    def proxy_of(self, url: URL) -> "Optional[Proxy]":
+        """Return the proxy through which *url* is fetched, or None."""
+        try:
+            proxy = proxy_for(url, self.settings.environ)
+        except ValueError as exc:
+            raise UsageError(str(exc))
+        own = [field for field in self.settings.fields
+               if field[0].lower() == FOR_PROXIES]
+        return proxy._replace(fields=own) if proxy and own else proxy
 
-    def _connection(self, url: URL) -> "Task":
+    def refusal(self, response: "Response", content: bytes) -> Failure:
+        """Return the error for *response*, no success, with *content*.
+
+        Another request may do better where the server asks for it.
+        """
+        url, whom = response.url, "the server"
+        proxy = self.proxy_of(url) if url.scheme == "http" else None
+        if proxy:       # nothing tells which of the two
+            whom += " or the proxy " + proxy.url.host_and_port
+        error = StatusError("%s answered %s for %s" % (
+            whom, shown(response.head.lines[0].partition(b" ")[2]),
+            url.target), self._advice(response, content, proxy))
+        error.code = response.status
+        if error.code in (429, 503):
+            error.wait = seconds_to_wait(response.fields, time.time())
+        error.again = error.wait > 0
+        if proxy and error.code == 407:     # it has come to no server
+            error.status = 3
+        return error
+
+    def _advice(self, response: "Response", content: bytes,
+                proxy: "Optional[Proxy]") -> str:
+        """Return what to do about an error of a server, or of *proxy*."""
+        url, status = response.url, response.status
+        if proxy and status == 407:
+            return password_advice(url, proxy)
+        if status == 400 and url.scheme == "http" and re.search(
+                FOR_HTTPS, content):
+            return url.by_other_scheme()
+        if status != 401:
+            return ""
+        asked = response.fields.get("www-authenticate", "Basic")
+        if "basic" not in asked.lower():
+            return ("it asks for %s, and --auth is for Basic"
+                    % printable(asked.partition(" ")[0]))
+        if url.origin == self.trusted and (self.settings.user or any(
+                name.lower() == "authorization"
+                for name, _ in self.settings.fields)):
+            return "the user or the password is wrong"
+        return "use --auth USER with %s" % url
+
+    def _request(self, url: URL, fields: "Fields",
+                 proxy: "Optional[Proxy]") -> bytes:
+        """Return the head of a request; credentials are for one origin."""
+        trusted = url.origin == self.trusted
+        user_fields = [
+            field for field in self.settings.fields
+            if field[0].lower() != FOR_PROXIES
+            and (trusted or field[0].lower() not in FOR_ONE_ORIGIN)]
+        if trusted and self.settings.user:
+            fields = [*fields, ("Authorization", basic(*self.settings.user))]
+        return render_request(url, fields, user_fields,
+                              None if url.scheme == "https" else proxy)
+
+    def _connection(self, url: URL, proxy: "Optional[Proxy]") -> "Task":
         """Return a connection for *url*, and whether it was kept."""
         last = self._last
-        if (last and last.idle and last.origin == url.origin
+        peer = proxy.url if proxy and url.scheme == "http" else url
+        if (last and last.idle and self._serves == peer.origin
                 and not last.has_input()):
             return last, True
         self.close()
-        self._last = yield from connect(url, self.settings)
-        self.report.connected(url, self._last.sock)
+        self._last = yield from connect(url, proxy, self.settings, self.report)
+        self._serves = peer.origin
+        self.report.connected(url, proxy, self._last.sock)
         return self._last, False
 
     def _exchange(self, connection: Connection, url: URL,
@@ -1963,14 +2173,19 @@ class Response:
             connection.close()
 
     def discard(self) -> "Task":
-        """Read what is left, if that is little; else close the connection."""
+        """Return what is left, if that is little; else close the connection.
+
+        It has no use, or is a hint, so it may end early, and stays coded.
+        """
+        data = bytearray()
         if (self.length or 0) <= DISCARD_MAX:
             self.connection.deadline = time.monotonic() + min(
                 DISCARD_WAIT, self.connection.timeout)
             self.as_sent = True
             with suppress(Failure):
-                yield from self.read_into(bytearray(), DISCARD_MAX)
+                yield from self.read_into(data, DISCARD_MAX)
         self.close()
+        return data
 
     def close(self) -> None:
         """Read no more of it."""
@@ -2000,7 +2215,8 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
           timeout: "Optional[float]" = TIMEOUT,
           user: "Optional[Tuple[str, str]]" = None,
           cafile: "Optional[str]" = None, insecure: bool = False,
-          raw: bool = False) -> Response:
+          raw: bool = False,
+          environ: "Optional[Mapping[str, str]]" = None) -> Response:
     """Return the Response for *url*; iterate over it for the content.
 
         with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
@@ -2009,8 +2225,10 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     *timeout*: seconds to connect, for a head, and between bytes; None is
     without limit.  *fields*: (name, value) pairs for the request.  *user*:
     (name, password).  *cafile*: certificates to trust in place of the
-    system's; *insecure*: trust any.  *raw*: content is not decoded.  Any
-    status is returned, redirects are followed.
+    system's; *insecure*: trust any.  *raw*: content is not decoded.
+    *environ*: where http_proxy and the like are looked up, if not in
+    os.environ; {} means no proxy.  Any status is returned, redirects are
+    followed, and nothing is tried again.
 
     Raise ValueError for what is no URL, and Failure, which has the program's
     exit status, when there is no proper response; so does the iteration.
@@ -2021,7 +2239,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     settings = SimpleNamespace(
         timeout=float("inf") if timeout is None else timeout, family=0,
         fields=fields, user=user, cafile=cafile, insecure=insecure, raw=raw,
-        context=None)
+        environ=os.environ if environ is None else environ, context=None)
     client = Client(settings, Report(quiet=True), where.origin)
     try:
         response = run(client.get(where, []))  # type: Response
@@ -2031,29 +2249,44 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     return response
 
 
-# The response to the question below, the file's length, None where that does
-# not tell, and its SHA-256, None where there is none.
-Version = namedtuple("Version", "answer length digest")
+# The response to the question below, and what it tells of the file: length,
+# time of the last change in seconds since 1970, SHA-256; None where it does
+# not.
+Version = namedtuple("Version", "answer length mtime digest")
 
 
-def version_of(client: Client, url: URL, digest: bool) -> "Task":
+def version_of(client: Client, url: URL, digest: bool,
+               persistent: bool = False) -> "Task":
     """Return the Version of *url* that the server has now; raise Failure.
 
     By a GET for one byte: not every server answers HEAD.  *digest*: ask for
     its SHA-256, for which the server may take longer than one timeout.
+    *persistent*: ask again after a break, too, not only where the server asks
+    for it.
     """
     fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
     if digest:
         fields.append(WANT_DIGEST)
-    answer = yield from client.get(url, fields, aside=True)
-    yield from answer.discard()
+
+    def ask(_: int) -> "Task":
+        answer = yield from client.get(url, fields, aside=True)
+        yield from answer.discard()
+        error = client.refusal(answer, b"")
+        if error.wait:
+            raise error
+        return answer
+    answer = yield from persistently(
+        client, ask, lambda exc: persistent or exc.wait > 0)
     part = parse_content_range(answer.fields)
     length = None
     if answer.status == 200:
         length = answer.length
-    elif answer.status in (206, 416) and part and part.length >= 0:
-        length = part.length    # 416: there is no first byte
+    elif answer.status == 206 and part and part.length >= 0:
+        length = part.length
+    elif answer.status == 416:      # there is no first byte
+        length = 0
     return Version(answer, length,
+                   http_time(answer.fields.get("last-modified", "")),
                    parse_digest(answer.fields.get("repr-digest", "")))
 
 
@@ -2238,7 +2471,6 @@ class FileOutput(Output):
         self.part = part_name(name, prefix)
         self.notes = self.part + NOTES_SUFFIX
         self.complete = False   # whether the part has all of the content
-        self._sent = 0          # bytes of it that are on their way to the disk
         if resume:
             self._resume()
 
@@ -2257,34 +2489,31 @@ class FileOutput(Output):
         self.fd = open_part(self.part)
         if self.fd >= 0:
             self.whole = whole
-            self.written = self._sent = os.lseek(self.fd, 0, os.SEEK_END)
+            self.written = os.lseek(self.fd, 0, os.SEEK_END)
 
     def begin(self, whole: Whole) -> None:
         """Begin, or begin anew, to write *whole* to a new file."""
         self.close()
         self.fd = open_part(self.part, self.name)
-        self.written = self._sent = 0
+        self.written = 0
         super().begin(whole)
         self._note(None)
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError."""
-        first = not self.written
+        before = self.written
         super().write(block)
         # What comes in one block needs no notes: in a copy of many small
         # files they would take a third of the time.
-        if first and self.written != self.whole.length:
+        if not before and self.written != self.whole.length:
             self._note(self.whole)
-        if self.written - self._sent < WRITE_BACK:
-            return
-        try:
-            # Linux begins to write it, and forgets only what is on the disk,
-            # which nothing of it is yet.
-            os.posix_fadvise(self.fd, self._sent, self.written - self._sent,
-                             os.POSIX_FADV_DONTNEED)
-        except (AttributeError, OSError):
-            pass    # a system without: it was but a hint
-        self._sent = self.written
+        if before // WRITE_BACK != self.written // WRITE_BACK:
+            # Linux begins to write what came before, and forgets only what is
+            # on the disk, which nothing of it is yet.  Not all systems have
+            # this hint.
+            with suppress(AttributeError, OSError):
+                os.posix_fadvise(self.fd, before - before % WRITE_BACK,
+                                 WRITE_BACK, os.POSIX_FADV_DONTNEED)
 
     def _note(self, whole: "Optional[Whole]") -> None:
         """Note that the part is one of *whole*, None for of nothing."""
@@ -2332,13 +2561,12 @@ class FileOutput(Output):
         # Of a write that failed a part may be there.
         size, mine = os.fstat(self.fd).st_size, self._is_mine()
         self.close()
-        if not mine:
-            return ""
-        if keep and size:
+        if keep and size and mine:
             return "%s kept in %s" % (size_text(size), printable(self.part))
         try:
-            remove(self.part)
-            remove(self.notes)
+            if mine:
+                remove(self.part)
+            remove(self.notes)      # or -c would join to another's part
         except OSError as exc:
             raise not_written(self.part, exc)
         return ""
@@ -2451,6 +2679,10 @@ def open_output(name: "Optional[str]", url: str, resume: bool,
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
     except FileNotFoundError:
+        folder = os.path.dirname(name)
+        if folder and not os.path.isdir(folder):
+            raise OutputError("there is no folder %s" % printable(folder),
+                              "make it, or choose another -o FILE")
         return FileOutput(name, url, resume, replace)
     except OSError as exc:
         raise not_written(name, exc)
@@ -2470,31 +2702,35 @@ def permissions(name: str) -> int:
 
 def not_written(name: str, exc: OSError) -> Failure:
     """Return the error that says that *name* could not be written."""
+    hopeless = exc.errno in DISK_FULL
     error = OutputError(
         "could not write %s: %s" % (printable(name), reason_of(exc)),
-        "make room or choose another -o FILE")
-    error.hopeless = exc.errno in DISK_FULL
+        "make room or choose another place" if hopeless else
+        "choose another place")
+    error.hopeless = hopeless
     return error
 
 
 # ---- Transfer ---------------------------------------------------------------
 
+VERIFIED = "verified sha-256"
+
+
 class NotProved(Exception):
     """Why the content could not be compared with the server's digest."""
 
 
-def persistently(client: Client, options: "Namespace",
-                 attempt: "Callable[[int], Task]",
-                 written: "Callable[[], int]" = lambda: 0,
-                 can_go_on: "Callable[[Failure], bool]" = lambda exc: True
-                 ) -> "Task":
+def persistently(client: Client, attempt: "Callable[[int], Task]",
+                 can_go_on: "Callable[[Failure], bool]",
+                 written: "Callable[[], int]" = lambda: 0) -> "Task":
     """Return what the task that attempt(BREAKS) starts returns.
 
     After a break it starts another one, unless can_go_on(exc) denies it, or
-    it was the last in a row that the user's *options* allow.  It is the first
-    in a row where more is *written* than ever.  Nothing else asks again, but
-    for what was asked on a kept connection that the server closed.
+    it was the last in a row that the user allows.  It is the first in a row
+    where more is *written* than ever.  Nothing else asks again, but for what
+    was asked on a kept connection that the server closed.
     """
+    settings = client.settings
     breaks, most = 0, written()
     while True:
         try:
@@ -2503,10 +2739,11 @@ def persistently(client: Client, options: "Namespace",
             # To begin anew is no progress: that could go on for ever.
             if written() > most:
                 breaks, most = 0, written()
-            if breaks == options.retries or not (
+            if breaks == settings.retries or not (
                     exc.again and can_go_on(exc)):
                 raise
-            delays = client.settings.delays
+            delays = settings.delays or exc.wait and [
+                exc.wait] or RETRY_DELAYS
             delay = delays[min(breaks, len(delays) - 1)]
             breaks += 1
             client.report.retry(exc, delay)
@@ -2516,8 +2753,8 @@ def persistently(client: Client, options: "Namespace",
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
-    options   the user's; of these wanted, the value of a Range field, and
-              retries, the breaks in a row that are coped with
+    options   of the client; wanted is the value of a Range field, None
+              without one, and sha256 is b"" without one
     fields    for each request
     answered  whether this server is known to answer
     hasher    for the SHA-256 of what is written to a stream
@@ -2526,13 +2763,12 @@ class Transfer:
     """
 
     def __init__(self, client: Client, url: URL, output: Output,
-                 options: "Namespace",
                  fields: "Sequence[Tuple[str, str]]" = (),
                  answered: bool = False) -> None:
         self.client = client
         self.url = url
         self.output = output
-        self.options = options
+        self.options = client.settings
         self.fields = fields
         self.answered = answered
         self.hasher = None  # type: Any
@@ -2549,8 +2785,8 @@ class Transfer:
         try:
             self.started = time.monotonic()
             proof = yield from persistently(
-                self.client, self.options, self._attempt,
-                lambda: output.written, self._can_go_on)
+                self.client, self._attempt, self._can_go_on,
+                lambda: output.written)
             assert self.response
             output.finish(self.response.fields.get("last-modified", ""))
         except BaseException as exc:
@@ -2570,10 +2806,10 @@ class Transfer:
         Not where no answer ever began: the user may have the wrong host.
         """
         output = self.output
-        answered = self.answered or self.response or exc.status == 4
-        return bool(answered and not self.options.wanted and (
-            output.can_restart or not output.written
-            or output.whole.validator))
+        answered = self.answered or self.response or exc.status != 3
+        return bool(answered and (
+            not output.written or not self.options.wanted and (
+                output.can_restart or output.whole.validator)))
 
     def _attempt(self, breaks: int) -> "Task":
         """Make one request, write its content, and return its proof.
@@ -2623,7 +2859,7 @@ class Transfer:
                            ("If-Range", output.whole.validator)]
             if self.response and not stuck:
                 url = self.response.url
-        elif not (self.client.settings.raw or output.is_file):
+        elif not (self.options.raw or self.options.sha256 or output.is_file):
             coding = "gzip"
         fields.append(("Accept-Encoding", coding))
         return url, fields, asked
@@ -2645,8 +2881,8 @@ class Transfer:
         if self.options.wanted or response.status == 206:
             part = self._part(response, asked)
             if self.options.wanted:
-                self._begin(Whole("", part.last + 1 - part.first, ""))
-                return 0, self.output.whole.length
+                output.begin(Whole("", part.last + 1 - part.first, ""))
+                return 0, output.whole.length
             total = whole.length if part.length < 0 else part.length
             if (is_same_version(response.fields, whole.validator)
                     and total == part.last + 1
@@ -2656,7 +2892,7 @@ class Transfer:
             self.client.report.note(
                 "%s is not a part of what the server has; beginning anew"
                 % printable(output.name))
-            self._begin(NOTHING)
+            output.begin(NOTHING)
             return None
         if response.status not in (200, 203) and output.written:
             raise ResponseError("the server answered %d, which is not the rest"
@@ -2670,15 +2906,8 @@ class Transfer:
             # RFC 9110, 14.2: a server without ranges sends all of it.
             total = whole.length if length is None else length
             return output.written, total and total - output.written
-        self._begin(sent)
+        output.begin(sent)
         return 0, sent.length
-
-    def _begin(self, whole: Whole) -> None:
-        """Begin, or begin anew, to write *whole*."""
-        self.output.begin(whole)
-        if not (self.options.wanted or self.output.can_restart):
-            import hashlib
-            self.hasher = hashlib.sha256()
 
     def _part(self, response: Response, asked: int) -> ContentRange:
         """Return which part of the file *response* has.
@@ -2707,6 +2936,9 @@ class Transfer:
         None where nobody knows how many.
         """
         output = self.output
+        if not (self.hasher or self.options.wanted or output.can_restart):
+            import hashlib
+            self.hasher = hashlib.sha256()
         count = -skip
         block = yield from response.read()
         while block:
@@ -2732,29 +2964,27 @@ class Transfer:
                             TRY_AGAIN)
 
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
-        """Show the content of an error, and raise the StatusError for it.
+        """Show the content of an error, and raise the Failure for it.
 
-        Another request may do better: of a server in trouble, or of another
-        one than that to which an earlier redirect led (*elsewhere*).
+        Another request may do better where the server asks for it; or, after
+        an answer, of a server in trouble, or of another one than that to
+        which an earlier redirect led (*elsewhere*).
         """
         if self.client.report.verbose:
-            yield from show_error(self.client.report, response)
+            content = yield from show_error(self.client.report, response)
         else:
-            yield from response.discard()
-        text = "the server answered %s for %s" % (
-            shown(response.head.lines[0].partition(b" ")[2]),
-            response.url.target)
-        error = StatusError(text, again=self.response is not None and (
-            response.status >= 500 or elsewhere))
-        error.code = response.status
+            content = yield from response.discard()
+        error = self.client.refusal(response, content)
+        error.again = error.wait > 0 or self.response is not None and (
+            response.status >= 500 or elsewhere)
         raise error
 
     def _prove(self) -> "Task":
-        """Compare with the server's digest, where it has one.
+        """Compare with the user's digest, or the server's, if it has one.
 
-        Return "verified sha-256", "not verified" and why, or "" where the
-        server gives none; raise ResponseError, or BrokenOff where the file
-        turns out to be longer.
+        Return "sha-256 as given", "verified sha-256", "not verified" and why,
+        or "" where there is none; raise ResponseError, or BrokenOff where the
+        file turns out to be longer.
         """
         response = self.response
         assert response
@@ -2764,8 +2994,8 @@ class Transfer:
         hasher = self.hasher or hashlib.sha256()
         hashing = iter(()) if self.hasher else hash_file(
             hasher, self.output.fd, self.output.name)
-        digest = None
-        if not response.decoded:
+        digest = given = self.options.sha256
+        if not given and not response.decoded:
             digest = parse_digest(response.fields.get("repr-digest", ""))
         if not digest and self.output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
@@ -2778,11 +3008,14 @@ class Transfer:
         if not digest:
             return ""
         yield from hashing
-        if digest != hasher.digest():
-            self.output.abandon(keep=False)
-            raise ResponseError("the content is not what the server has, by"
-                                " its sha-256", TRY_AGAIN)
-        return "verified sha-256"
+        found = hasher.digest()
+        if digest == found:
+            return "sha-256 as given" if given else VERIFIED
+        self.output.abandon(keep=False)
+        if given:
+            raise not_as_given(found, given)
+        raise ResponseError("the content is not what the server has, by its"
+                            " sha-256", TRY_AGAIN)
 
     def _ask_digest(self, response: Response) -> "Task":
         """Return the SHA-256 of this version, by a request for one byte.
@@ -2792,11 +3025,11 @@ class Transfer:
         """
         validator = self.output.whole.validator
         try:
-            answer, length, digest = yield from version_of(
+            answer, length, _, digest = yield from version_of(
                 self.client, response.url, True)
         except Failure as exc:  # the content is there; only the proof is not
             raise NotProved(exc.args[0])
-        if answer.status not in (200, 206, 416):
+        if answer.status not in (200, 206):
             raise NotProved("the server answered %d to the question for its"
                             " digest" % answer.status)
         if answer.status == 200 or length is None:
@@ -2831,39 +3064,61 @@ def source_of(response: Response) -> str:
 def is_complete(client: Client, url: URL, name: str) -> "Task":
     """Return "complete already" if file *name*, without a part, is *url*'s.
 
-    Else "".  By the server's digest, or, where it gives none, by size and
-    time.  Compare Mirror._is_current().
+    Else "".  By the user's digest, else as is_same_file() does.
     """
+    given = client.settings.sha256
     try:
         state = os.stat(name)
         if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
             return ""
     except OSError:
         return ""
-    length, says = None, "complete already"
+    now, says = Version(None, None, None, None), "complete already"
+    found = given and (yield from digest_of(name))
+    if given and found == given:
+        return says + ", sha-256 as given"
     try:
-        answer, length, digest = yield from version_of(client, url, True)
-        why = "the server answered %d" % answer.status
+        now = yield from version_of(client, url, True)
+        why = "the server answered %d" % now.answer.status
     except Failure as exc:
-        if not exc.again:
+        if not exc.again or exc.wait:
             raise
         why = exc.args[0]
-    if length is None:      # perhaps only for want of its digest
+    if now.length is None:      # perhaps only for want of its digest
         says += ", not verified: " + why
-        answer, length, digest = yield from version_of(client, url, False)
-    if length is None or length != state.st_size:
-        if length is not None and length < state.st_size:
-            client.report.note("%s is longer than what the server has"
-                               % printable(name))
+        now = yield from version_of(client, url, False)
+    _, length, mtime, digest = now
+    if length is not None and length < state.st_size:
+        client.report.note("%s is longer than what the server has"
+                           % printable(name))
+    # A time says nothing of what is empty.
+    if not (yield from is_same_file(name, state, length,
+                                    mtime if length else None, digest)):
         return ""
+    if given:
+        raise not_as_given(found, given)
+    return says + ", " + VERIFIED if digest else says
+
+
+def is_same_file(path: str, state: "os.stat_result", size: "Optional[int]",
+                 mtime: "Optional[int]", digest: "Optional[bytes]") -> "Task":
+    """Return whether the file at *path*, in this *state*, has these, too.
+
+    They are what the server tells of its file, see Version.  A digest counts
+    for more than a time: some times say nothing.
+    """
+    if size != state.st_size:
+        return False
     if digest:
-        same = digest == (yield from digest_of(name))
-        says += ", verified sha-256"
-    else:
-        mtime = http_time(answer.fields.get("last-modified", ""))
-        same = not length or mtime is not None and is_same_time(
-            mtime, state.st_mtime_ns)
-    return says if same else ""
+        return digest == (yield from digest_of(path))
+    return not size if mtime is None else is_same_time(
+        mtime, state.st_mtime_ns)
+
+
+def not_as_given(found: bytes, given: bytes) -> Failure:
+    """Return the error that says that SHA-256 *found* is not the *given*."""
+    return ResponseError("the content has the sha-256 %s, not %s as given" % (
+        found.hex(), given.hex()), "try again, or check URL and digest")
 
 
 def digest_of(name: str) -> "Task":
@@ -2918,7 +3173,7 @@ def beside(task: "Task", work: "Iterator[Any]") -> "Task":
 
 
 def show_error(report: Report, response: Response) -> "Task":
-    """Show the beginning of the content of *response*."""
+    """Show the beginning of the content of *response*; return it."""
     data = bytearray()
     note = ""
     try:
@@ -2930,138 +3185,177 @@ def show_error(report: Report, response: Response) -> "Task":
     for line in (safe_text(text).rstrip("\n"), note):
         if line:
             report.note(line)
+    return data
 
 
 # ---- Copying a folder -------------------------------------------------------
 
-class BreakReport(Report):
-    """Tells *report*, of a copy, only of the breaks of its transfers."""
+class CopyReport(Report):
+    """Tells the *report* of a copy about breaks, and how far all of it is.
 
-    def __init__(self, report: Report) -> None:
+    so_far() tells that.
+    """
+
+    def __init__(self, report: Report, so_far: "Callable[[], str]") -> None:
         super().__init__(quiet=True)
         self.report = report
+        self.so_far = so_far
         self.said = ("", 0.0)
+
+    def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
+        """Show how far the copy is, not the file."""
+        self.report.progress(self.so_far)
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that transfers go on after a break, once for all of them."""
-        if self.said != (exc.args[0], delay):
-            self.said = (exc.args[0], delay)
+        said = str(exc.wait or exc.args[0]), delay
+        if self.said != said:
+            self.said = said
             self.report.retry(exc, delay)
 
 
-class Mirror:
-    """Copies what a server lists below a folder into a folder here.
+# A folder whose listing is read: its URL, its path here, a hash of what it
+# lists, and the Folders above it.
+Folder = namedtuple("Folder", "url path mark above")
 
-    jobs      what is still to be done: (URL, path here, above, entry).  The
-              first three are those of the folder that lists the entry, and
-              one object for all of its entries, for there may be many.
-              above has the mark and the URL of this folder and those above
-    below     what a page above has named in a folder: {path here: entries}
+
+class Mirror:
+    """Copies a folder of a server, as that lists it, to a folder here.
+
+    jobs      what is still to be done: (Folder that lists it, Entry); None
+              lists the folder of all
+    doing     entries that are being done, which may yet add jobs: those of a
+              folder, or the same once more
+    transfers files that are on their way
+    below     entries of deeper folders that pages named: {path here: entries}
     failures  one line for each thing that could not be copied
     lost      jobs in a row for which the server could not be reached
     """
 
-    # Stands for the folder itself: nothing lists it.
-    TOP = UNKNOWN._replace(is_folder=True)
-
-    def __init__(self, url: URL, folder: str, name: str, client: Client,
+    def __init__(self, url: URL, path: str, client: Client,
                  options: "Namespace") -> None:
-        """Prepare to copy *url* as *name* in *folder*, "" for right there.
+        """Prepare to copy *url* as *path*.
 
         *client* tells how requests are made, and for whom credentials are.
         """
-        self.url = url
-        self.folder = folder
+        self.url = url.with_target(url.path.rstrip("/") + "/")
         self.client = client
         self.report = client.report
-        self.breaks = BreakReport(self.report)
+        self.quiet_report = CopyReport(self.report, self._so_far)
         self.options = options
-        path = os.path.join(folder, name) if name else folder
-        self.jobs = [(url, path, (), self.TOP)]  # type: List[Job]
-        self.busy = 0           # tasks that may yet add jobs: those that they
-                                # find in a folder, or their own once more
+        self.jobs = [(None, FOLDER)]  # type: List[Job]
+        self.doing = []  # type: List[Entry]
+        self.transfers = []  # type: List[Transfer]
         self.below = {}  # type: Dict[str, List[Entry]]
-        self.held = 0           # entries in it
         self.failures = []  # type: List[str]
-        self.fetched = self.unchanged = self.bytes = self.lost = 0
+        self.path = path
+        self.fetched = self.bytes = self.replaced = self.unchanged = 0
+        self.page = ""          # the first index page
+        self.lost = 0
         self.answered = False   # whether the server has, ever
 
     def run(self) -> None:
         """Copy everything; raise Failure when something could not be."""
         started = time.monotonic()
+        self.report.bar = self.options.progress
         try:
             run(*[self._work() for _ in range(CONNECTIONS)])
         except (Failure, KeyboardInterrupt) as exc:
             if isinstance(exc, Failure) and exc.status != 130:
                 raise
             raise Interrupted(
-                "interrupted", "%s %s copied, and what has come of others"
-                " is kept; the same command goes on" % (
-                    counted(self.fetched, "file"),
-                    "is" if self.fetched == 1 else "are"))
+                "interrupted", "%s copied, and what came of others is kept;"
+                " the same command resumes it" % counted(self.fetched, "file"))
         finally:
             self.report.clear()
             for line in self.failures:
                 say("httpget.py: %s" % line)
-        self.report.note("%s, %s in %.1f s; %d unchanged; %d failed" % (
-            counted(self.fetched, "file"), size_text(self.bytes),
-            time.monotonic() - started, self.unchanged, len(self.failures)))
+        if self.page:
+            self.report.note("%s is an index page: of such a folder only what"
+                             " the page links to was copied" % self.page)
+        self.report.note("%s, %s in %.1f s into %s; %d replaced; %d unchanged;"
+                         " %d failed" % (
+                             counted(self.fetched, "file"),
+                             size_text(self.bytes), time.monotonic() - started,
+                             printable(self.path), self.replaced,
+                             self.unchanged, len(self.failures)))
         if self.failures:
             raise StatusError("not all of %s was copied" % self.url)
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.client.settings, self.breaks,
+        client = Client(self.client.settings, self.quiet_report,
                         self.client.trusted)
         client.allowed = self._may_follow
         try:
-            while self.jobs or self.busy:
+            while self.jobs or self.doing:
                 if not self.jobs:
                     yield from pause(LISTING_WAIT)
                     continue
-                self.busy += 1
+                folder, entry = self.jobs.pop()
+                self.doing.append(entry)
                 try:
-                    yield from self._do(client, self.jobs.pop())
+                    yield from self._do(client, folder, entry)
                 finally:
-                    self.busy -= 1
+                    self.doing.remove(entry)
                 self.report.progress(self._so_far)
         finally:
             client.close()
 
     def _so_far(self) -> str:
-        return "%s, %s; %d unchanged" % (
-            counted(self.fetched, "file"), size_text(self.bytes),
+        """Return how much of what is known by now is done.
+
+        Not all listings tell sizes: then there is nothing to compare with.
+        """
+        done = self.fetched + self.unchanged + len(self.failures)
+        fetched = self.bytes
+        files = [entry for entry in self.doing if not entry.is_folder]
+        files += [entry for _, entry in self.jobs if not entry.is_folder]
+        left = sum(entry.size or 0 for entry in files)
+        for transfer in self.transfers:
+            fetched += transfer.fetched
+            left -= transfer.output.written
+        return "%d of %s, %s%s; %d unchanged" % (
+            done, counted(done + len(files), "file"), size_text(fetched),
+            " of " + size_text(fetched + left) if left > 0 else "",
             self.unchanged)
 
-    def _do(self, client: Client, job: "Job") -> "Task":
-        """Do *job*, or note why it could not be done."""
-        url, path, above, entry = job
-        if entry is not self.TOP:
-            url = entry_url(url, entry)
-            path = os.path.join(path, file_name(entry.name))
+    def _do(self, client: Client, folder: "Optional[Folder]",
+            entry: Entry) -> "Task":
+        """Do what *folder* lists as *entry*, or note why that is not done."""
+        url, path = self.url, self.path
+        if folder:
+            url = entry_url(folder.url, entry)
+            path = os.path.join(folder.path, file_name(entry.name))
         try:
             if entry.is_folder:
-                yield from self._folder(client, url, path, above, entry)
+                yield from self._folder(
+                    client, url, path, entry.is_linked,
+                    folder.above + (folder,) if folder else ())
             else:
                 yield from self._file(client, url, path, entry)
             self.lost = 0
         except IsFolder:
-            self.jobs.append((*job[:3], entry._replace(is_folder=True)))
+            self.jobs.append((folder, entry._replace(is_folder=True)))
         except Failure as exc:
+            file = url.with_target(url.target.rstrip("/") or "/")
+            if not folder and (exc.code == 200 or exc.code == 404 and (
+                    yield from self._is_file(client, file))):
+                raise StatusError("%s is a file, not a folder" % file,
+                                  "leave -r out")
             self.lost += exc.status == 3
             if self.lost == CONNECTIONS:    # nobody answers any more
-                exc.args += ("the same command goes on",)
+                exc.args += ("the same command resumes the copy",)
             if exc.hopeless or self.lost == CONNECTIONS or not (
                     self.answered or exc.status == 1):
                 raise
             self.failures.append("%s: %s" % (url, exc))
 
-    def _folder(self, client: Client, url: URL, path: str,
-                above: "Tuple[Tuple[int, URL], ...]",
-                folder: Entry) -> "Task":
+    def _folder(self, client: Client, url: URL, path: str, is_linked: bool,
+                above: "Tuple[Folder, ...]") -> "Task":
         """Read the listing at *url*; note what is to be done for it."""
         listed = []  # type: List[Entry]
-        if folder.is_linked:
+        if is_linked:
             try:
                 url, listed = yield from self._listing(client, url)
             except Failure as exc:
@@ -3070,30 +3364,35 @@ class Mirror:
                 self.failures.append("%s: %s" % (url, exc))
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
-            there for its_mark, there in above if its_mark == mark])
-        if path != self.folder:     # which may be a link: the user named it
-            make_folder(path)
+            folder.url for folder in above if folder.mark == mark])
+        if path != self.options.folder:
+            make_folder(path, False)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
-        above += ((mark, url),)
+        folder = Folder(url, path, mark, above)
         taken = set()  # type: Set[str]
-        for name, entry in self._gather(path, listed).items():
-            here = os.path.normcase(file_name(name)) if is_name(name) else ""
-            if here and here not in taken:
-                taken.add(here)
-                self.jobs.append((url, path, above, entry))
+        here, deeper = sorted_out(listed + self.below.pop(path, []))
+        for name, entry in here.items():
+            saved = os.path.normcase(file_name(name)) if is_name(name) else ""
+            if saved and saved not in taken:
+                taken.add(saved)
+                self.jobs.append((folder, entry))
+                if name in deeper:
+                    self.below[os.path.join(path, file_name(name))] = (
+                        deeper[name])
             else:
                 self.failures.append("%s: it lists '%s', which %s" % (
                     url, printable(name), "would be saved as another one"
-                    if here else "is no name"))
+                    if saved else "cannot be a file name"))
 
     def _check_loop(self, client: Client, url: URL, listed: "List[Entry]",
                     same: "List[URL]") -> "Task":
         """Raise StatusError if a link has led back to a folder above.
 
-        The folders *same* list the same, and have a file in common with this
-        one, too.  Where there is no file, it takes LOOP_MIN of them.
+        The folders above at the URLs *same* list the same.  It is a loop if a
+        file is the same, too; without any file, if LOOP_MIN folders in all
+        list the same.
         """
         if not same or not listed:
             return
@@ -3107,8 +3406,8 @@ class Mirror:
             found = []
             try:
                 for base in (url, same[-1]):
-                    found.append((yield from self._ask(
-                        client, entry_url(base, entry), 0)))
+                    found.append((yield from version_of(
+                        client, entry_url(base, entry), True, True))[1:])
             except Failure as exc:
                 if exc.status != 1:
                     raise
@@ -3120,32 +3419,6 @@ class Mirror:
         if len(same) >= LOOP_MIN - 1:
             raise loop
 
-    def _gather(self, path: str,
-                listed: "List[Entry]") -> "OrderedDict[str, Entry]":
-        """Return what is to be done in the folder *path*, by name.
-
-        That is what is *listed*, and what pages above have named in it.
-        What is deeper waits until its folder is done, so that nothing is
-        done twice.
-        """
-        named = self.below.pop(path, [])
-        self.held -= len(named)
-        entries = OrderedDict()  # type: OrderedDict[str, Entry]
-        for entry in listed + named:
-            if entry.folders:
-                name, *rest = entry.folders
-                self.below.setdefault(
-                    os.path.join(path, file_name(name)), []).append(
-                        entry._replace(folders=tuple(rest)))
-                self.held += 1
-                entry = self.TOP._replace(name=name, is_linked=False)
-            known = entries.get(entry.name, entry)
-            if known.is_folder or entry.is_folder:
-                entry = known._replace(is_folder=True, is_linked=(
-                    known.is_linked or entry.is_linked))
-            entries[entry.name] = entry
-        return entries
-
     def _listing(self, client: Client, url: URL) -> "Task":
         """Read the listing at *url*.
 
@@ -3154,8 +3427,8 @@ class Mirror:
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
             page = MemoryOutput(LISTING_MAX)
-            transfer = Transfer(client, url, page, self.options,
-                                [("Accept", media)], self.answered)
+            transfer = Transfer(client, url, page, [("Accept", media)],
+                                self.answered)
             try:
                 yield from transfer.run()
             finally:
@@ -3163,7 +3436,13 @@ class Mirror:
                     self.answered = True
             response = transfer.response  # type: Any
             text = page.data.decode("utf-8", "surrogateescape")
-            is_json = "json" in response.fields.get("content-type", "")
+            kind = response.fields.get("content-type", "html").lower()
+            is_json = "json" in kind
+            if not re.search("json|html|xml", kind):
+                error = StatusError("it is not a listing of a folder, but %s"
+                                    % printable(kind))
+                error.code = 200
+                raise error
             try:
                 listed = list(islice(
                     parse_json_listing(text) if is_json else
@@ -3172,35 +3451,29 @@ class Mirror:
             except Failure:     # of another shape
                 if media == "text/html":
                     raise
-        if len(listed) + len(self.jobs) + self.held > JOBS_MAX:
+        held = sum(map(len, self.below.values()))
+        if len(listed) + len(self.jobs) + held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
         if not is_json:
-            # What is listed as JSON, too, is no page.
+            # A server that has JSON of any shape lists the folder itself.
             is_page = media != "text/html"
             if is_page and any(entry.of_page for entry in listed):
-                is_page = yield from self._has_page(client, response.url)
+                # Pictures in a listing are the server's icons.
+                is_page = yield from self._is_file(
+                    client, entry_url(response.url, INDEX))
             listed = [entry for entry in listed
                       if is_page or not entry.of_page] + [INDEX] * is_page
         return response.url, listed
 
-    def _has_page(self, client: Client, url: URL) -> "Task":
-        """Return whether what is at *url* is a page, and no listing.
-
-        Then its pictures are part of the folder, not of the server.
-        """
+    def _is_file(self, client: Client, url: URL) -> "Task":
+        """Return whether the server has a file at *url*."""
         try:
-            answer = yield from self._version_of(
-                client, entry_url(url, INDEX), False)
+            version = yield from version_of(client, url, False, True)
         except Failure as exc:
             if exc.status != 1:
                 raise
             return False
-        return answer[0].status in (200, 206, 416)
-
-    def _version_of(self, client: Client, url: URL, digest: bool) -> "Task":
-        """Return version_of() these, for which it is asked persistently."""
-        return (yield from persistently(
-            client, self.options, lambda _: version_of(client, url, digest)))
+        return version.answer.status in (200, 206, 416)
 
     def _may_follow(self, asked: URL, url: URL) -> bool:
         """Whether *url* is in the folder that is copied.
@@ -3208,9 +3481,8 @@ class Mirror:
         Raise IsFolder where it is the folder by the name that was *asked*
         for: some servers list folders without their slash.
         """
-        top = self.url.target.rstrip("/") + "/"
         inside = (url.origin == self.url.origin
-                  and (url.target + "/").startswith(top)
+                  and (url.target + "/").startswith(self.url.target)
                   and not DOTS.search(url.path))
         if (inside and not asked.path.endswith("/")     # or it would not end
                 and decoded(url.path) == decoded(asked.path) + "/"):
@@ -3220,26 +3492,37 @@ class Mirror:
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":
         """Copy one file, unless the copy that is there is as new."""
+        is_there = os.path.lexists(path)
         if (yield from self._is_current(client, url, entry, path)):
             self.unchanged += 1
-            return
+        else:
+            try:
+                yield from self._fetch(client, url, path, entry)
+            except Failure as exc:
+                if entry == INDEX and exc.code == 404:
+                    return      # the page was a listing
+                raise
+            self.fetched += 1
+            self.replaced += is_there
+        if entry == INDEX and not self.page:
+            self.page = str(url)
+
+    def _fetch(self, client: Client, url: URL, path: str,
+               entry: Entry) -> "Task":
+        """Fetch one file, as new as *entry* says."""
         fields = []  # type: Fields
         if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
             fields.append(WANT_DIGEST)
         # No name in a copy begins with a dot, so that of no part is one.
         output = FileOutput(path, str(url), resume=True, prefix=".")
-        transfer = Transfer(client, url, output, self.options, fields, True)
+        transfer = Transfer(client, url, output, fields, True)
+        self.transfers.append(transfer)
         try:
-            yield from transfer.run()
-        except Failure as exc:
-            if entry == INDEX and exc.code == 404:
-                return      # the page was a listing
-            raise
-        assert transfer.response
-        if transfer.response.coded:
-            self.report.note("%s: saved as sent, %s" % (
-                printable(path), printable(transfer.response.coded)))
-        self.fetched += 1
+            says = yield from transfer.run()
+        finally:
+            self.transfers.remove(transfer)
+        if says not in ("", VERIFIED):
+            self.report.note("%s: %s" % (printable(path), says))
         self.bytes += transfer.fetched
         if entry.mtime is not None:     # Last-Modified may be another
             try:
@@ -3249,12 +3532,11 @@ class Mirror:
 
     def _is_current(self, client: Client, url: URL, entry: Entry,
                     path: str) -> "Task":
-        """Return whether the file that is there has the same size and time.
+        """Return whether the file that is there is the server's.
 
-        The server is asked for what the listing does not tell of them.  A
-        digest counts, too: some times say nothing, and are not sent.  Raise
-        OutputError for what is no file, though of a folder the server may
-        tell first that it has one, too.
+        The server is asked for what the listing does not tell of it, with a
+        digest of what is small.  Raise OutputError for what is no file,
+        though of a folder the server may tell first that it has one, too.
         """
         try:
             state = os.lstat(path)
@@ -3264,33 +3546,16 @@ class Mirror:
         size, mtime, digest = entry.size, entry.mtime, None
         if (size is None or size == state.st_size and mtime is None) and (
                 is_file or stat.S_ISDIR(state.st_mode)):
-            size, mtime, digest = yield from self._ask(client, url,
-                                                       state.st_size)
+            _, size, mtime, digest = yield from version_of(
+                client, url, state.st_size <= DIGEST_ASKED_MAX, True)
         if not is_file:
-            raise OutputError("%s is there and no file" % printable(path))
-        if size != state.st_size:
-            return False
-        if mtime is not None and is_same_time(mtime, state.st_mtime_ns):
-            return True
-        if digest:
-            return digest == (yield from digest_of(path))
-        return not size and mtime is None
-
-    def _ask(self, client: Client, url: URL, expected: int) -> "Task":
-        """Return size, time and SHA-256 of the file at *url*, or None each.
-
-        The digest is asked for where the file is small, if it has the
-        *expected* size.
-        """
-        answer, size, digest = yield from self._version_of(
-            client, url, expected <= DIGEST_ASKED_MAX)
-        if answer.status == 416:    # there is no first byte
-            size = 0
-        return size, http_time(answer.fields.get("last-modified", "")), digest
+            raise OutputError("%s is there, but it is not a file"
+                              % printable(path))
+        return (yield from is_same_file(path, state, size, mtime, digest))
 
 
 def is_name(text: str) -> bool:
-    """Return whether a file can have the name *text* on some system."""
+    """Return whether *text* can be a file's name on any system at all."""
     return text not in ("", ".", "..") and not re.search(
         "[/\0\ud800-\udc7f\udd00-\udfff]", text)
 
@@ -3304,15 +3569,22 @@ def file_name(name: str) -> str:
         "utf-8", "surrogateescape"))
 
 
-def make_folder(path: str) -> None:
-    """Make the folder *path*, unless it is there; raise OutputError."""
+def make_folder(path: str, may_be_link: bool) -> None:
+    """Make the folder *path*, and those above it, unless it is there.
+
+    A link to one will do only where the user named it: then it *may_be_link*.
+    Raise OutputError.
+    """
     try:
-        os.mkdir(path)
+        os.makedirs(path, exist_ok=True)
+        is_folder = may_be_link or stat.S_ISDIR(os.lstat(path).st_mode)
     except FileExistsError:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise OutputError("%s is there and no folder" % printable(path))
+        is_folder = False
     except OSError as exc:
         raise not_written(path, exc)
+    if not is_folder:
+        raise OutputError("%s is there, but it is not a folder"
+                          % printable(path))
 
 
 # ---- Command line -----------------------------------------------------------
@@ -3343,15 +3615,17 @@ where to:
   -o FILE            save as FILE, by FILE.part renamed when whole; - is
                      standard output, for binary content too
   -O                 save under the last part of the name you gave
-  -P DIR             folder for -O and -r (default: this one)
+  -P DIR             folder for -O and -r; made if missing (default: this one)
   --force            let -O replace a file that is there
   -c                 resume FILE.part, if the file is still the same
-  -r                 copy the folder and all that is in it
+  -r                 copy the folder and all that is in it; without -P, /
+                     goes into a folder named after the host
 
 how:
   -H 'NAME: VALUE'   field for every request; repeatable
   --range RANGE      these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0
   --raw              do not ask for gzip, nor decode what is shown
+  --sha256 HEX       save nothing but a file with this digest
   --retries N        retries in a row without progress (default: %d)
   --timeout SECONDS  to connect, for a head, and between bytes (default: %g)
   --auth USER        user for HTTP Basic; the password is asked for, or in
@@ -3366,6 +3640,11 @@ how:
 what is shown:
   -v                 show the request and all fields of the response
   -q                 show nothing but one line for an error
+
+environment:
+  HTTPGET_PASSWORD, and http_proxy, https_proxy, all_proxy (http://HOST:PORT
+  or http://USER:PASSWORD@HOST:PORT) and no_proxy, as curl's; this machine
+  itself (localhost, 127.0.0.1, ::1) is reached without a proxy
 
 examples:
   python3 httpget.py                                   show what 127.0.0.1
@@ -3383,25 +3662,6 @@ ATTRIBUTES = {
     "-r": "recursive", "-H": "fields", "--range": "wanted", "-4": "ipv4",
     "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
 TYPES = {"N": int, "SECONDS": float}    # by what HELP says an option takes
-
-# What does not go together: an option, or what check_combinations() calls so,
-# with any of the others, or without all of them; and why.
-WITH, WITHOUT = True, False
-NOT_TOGETHER = [
-    ("-4", WITH, "-6", "-4 is not allowed with -6"),
-    ("-v", WITH, "-q", "-v is not allowed with -q"),
-    ("-o", WITH, "-O", "-o and -O both name a file"),
-    ("FILE", WITH, "several",
-     "-o names one file, but there are several; use -O"),
-    ("-P", WITHOUT, "-O -r", "-P is for -O and -r"),
-    ("--force", WITHOUT, "-O", "--force is for -O"),
-    ("--tls", WITH, "http://",
-     "--tls is for host and port; write https:// in a URL"),
-    ("-c", WITHOUT, "FILE -O", "-c needs -o FILE or -O"),
-    ("--range", WITH, "-c -r", "--range does not go with -c or -r"),
-    ("-r", WITH, "-o -O", "-r takes names from the server; use -P DIR"),
-    ("-r", WITH, "-v", "-v shows one request at a time; not with -r"),
-]
 
 
 def make_parser() -> "ArgumentParser":
@@ -3463,6 +3723,7 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         check_values(options)
         check_combinations(options)
         check_names(options)
+        options.sha256 = bytes.fromhex(options.sha256 or "")
     except ValueError as exc:
         parser.error(str(exc))
     return options
@@ -3500,7 +3761,8 @@ def parse_words(words: "Sequence[str]",
         for name in names:
             if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
                 raise ValueError("'%s' after HOST:PORT may be a file or not;"
-                                 " write it as a URL" % printable(name))
+                                 " write a URL for each, such as %s/FILE"
+                                 % (printable(name), printable(first)))
     return [(name, top.with_target(request_target(name)))
             for name in names or ["/"]]
 
@@ -3513,29 +3775,49 @@ def check_values(options: "Namespace") -> None:
             (any(value in ("", "--", []) for value in needed),
              "-o, -P, --cafile and --auth: each needs a value"),
             (not 0 < options.timeout <= TIMEOUT_MAX,    # or a NaN
-             "--timeout is a number of seconds from more than 0 to %d"
+             "--timeout takes more than 0 and at most %d seconds"
              % TIMEOUT_MAX),
-            (options.retries < 0, "--retries is not a number below 0"),
+            (options.retries < 0, "--retries cannot be below 0"),
+            (options.sha256 is not None and not re.fullmatch(
+                "[0-9A-Fa-f]{64}", options.sha256 or ""),
+             "--sha256 is a number of 64 hexadecimal digits"),
             (OWN_FIELDS.intersection(fields),
              "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
-            (fields.count("host") > 1, "Host is to be set once"),
+            (fields.count("host") > 1, "-H sets Host more than once"),
             (":" in (options.auth or ""),       # RFC 7617, 2
-             "no colon in --auth: the password is HTTPGET_PASSWORD or typed")]:
+             "--auth takes a name without a colon, and no password")]:
         if is_wrong:
             raise ValueError(why)
 
 
 def check_combinations(options: "Namespace") -> None:
     """Raise ValueError for options that do not go together."""
-    facts = {"FILE": options.output not in (None, "-"),
-             "several": len(options.urls) > 1,
-             "http://": any(url.scheme == "http" for _, url in options.urls)}
-
-    def is_given(word: str) -> bool:
-        return bool(facts[word] if word in facts else
-                    getattr(options, ATTRIBUTES.get(word, word.strip("-"))))
-    for word, together, others, why in NOT_TOGETHER:
-        if is_given(word) and together == any(map(is_given, others.split())):
+    to_file = options.output not in (None, "-")
+    schemes = [url.scheme for _, url in options.urls]
+    for is_wrong, why in [
+            (options.ipv4 and options.ipv6, "-4 is not allowed with -6"),
+            (options.verbose and options.quiet, "-v is not allowed with -q"),
+            (options.output and options.remote_name,
+             "-o and -O both name a file"),
+            (to_file and len(options.urls) > 1,
+             "-o names one file, but there are several; use -O"),
+            (options.folder and not (options.remote_name or options.recursive),
+             "-P is for -O and -r"),
+            (options.force and not options.remote_name, "--force is for -O"),
+            (options.tls and "http" in schemes,
+             "--tls is for host and port; write https:// in a URL"),
+            (options.resume and not (to_file or options.remote_name),
+             "-c needs -o FILE or -O"),
+            (options.wanted and (options.resume or options.recursive),
+             "--range does not go with -c or -r"),
+            (options.sha256 and (options.recursive or options.wanted
+                                 or len(options.urls) > 1),
+             "--sha256 is for one whole file"),
+            (options.recursive and (options.output or options.remote_name),
+             "-r takes names from the server; use -P DIR"),
+            (options.recursive and options.verbose,
+             "-v is not allowed with -r, which asks for several at a time")]:
+        if is_wrong:
             raise ValueError(why)
 
 
@@ -3543,33 +3825,35 @@ def check_names(options: "Namespace") -> None:
     """Raise ValueError unless each file has a name, and one of its own."""
     seen = set()  # type: Set[str]
     for word, url in options.urls:
-        names = [copy_name(url)] if options.recursive else []
+        names = ([copy_path(url, options.folder)] if options.recursive
+                 else [])
         if options.remote_name:
             name = safe_name(word)
             if not name:
-                raise ValueError("'%s' ends with no name for -O; use -o FILE"
-                                 % printable(word))
+                raise ValueError("%s ends with no name for -O; use -o FILE"
+                                 % url)
             part = part_name(name)
             names = [name, part, part + NOTES_SUFFIX]
         for name in seen.intersection(names):
             raise ValueError("two of these would be saved as '%s'"
-                             % printable(name or "."))
+                             % printable(name))
         seen.update(names)
 
 
-def copy_name(url: URL) -> str:
-    """Return the name of a copy of the folder *url*, "" for that of "/"."""
-    return file_name(decoded(url.path.strip("/").rpartition("/")[2]))
+def copy_path(url: URL, folder: "Optional[str]") -> str:
+    """Return where a copy of the folder *url* goes; *folder* is that of -P.
 
+    A copy of "/" goes right into that; without -P it gets the name of its
+    host, so that its files do not lie loose in the current folder.
 
-def copy_folder(client: Client, url: URL, options: "Namespace") -> None:
-    """Copy one folder; raise Failure."""
-    folder = options.folder or "."
-    if not os.path.isdir(folder):
-        raise OutputError("there is no folder %s" % printable(folder))
-    client.report.bar = options.progress
-    top = url.with_target(url.path.rstrip("/") + "/")
-    Mirror(top, folder, copy_name(url), client, options).run()
+    >>> copy_path(parse_url("http://[::1]:81"), None)
+    '__1_81'
+    """
+    name = file_name(decoded(url.path.strip("/").rpartition("/")[2]))
+    if folder and not name:
+        return folder
+    host = re.sub(r"[][]", "", url.authority).replace(":", "_").lower()
+    return os.path.join(folder or "", name or local_name(host, windows=True))
 
 
 def fetch_file(client: Client, word: str, url: URL,
@@ -3578,7 +3862,6 @@ def fetch_file(client: Client, word: str, url: URL,
     name = options.output
     if options.remote_name:
         name = os.path.join(options.folder or "", safe_name(word))
-    started = time.monotonic()
     complete = run(is_complete(client, url, name)) if options.resume else ""
     if complete:
         client.report.note("%s: %s" % (printable(name), complete))
@@ -3589,11 +3872,11 @@ def fetch_file(client: Client, word: str, url: URL,
     output = open_output(name, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = options.progress and not os.isatty(output.fd)
-    transfer = Transfer(client, url, output, options)
+    transfer = Transfer(client, url, output)
     says = run(transfer.run())
     client.report.clear()
-    client.report.end(transfer.fetched, time.monotonic() - started, name,
-                      says)
+    client.report.end(output.written, transfer.fetched,
+                      time.monotonic() - transfer.started, name, says)
 
 
 def password_of(user: str) -> str:
@@ -3618,8 +3901,10 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
 
     Raise Failure when the only file was not fetched, or none could be.
     """
+    if options.folder:
+        make_folder(options.folder, True)
     report = Report(options.verbose, options.quiet)
-    options.delays = delays
+    options.delays, options.environ = delays, os.environ
     options.user = options.context = None
     if options.auth:
         options.user = options.auth, password_of(options.auth)
@@ -3629,7 +3914,8 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
         for word, url in options.urls:
             try:
                 if options.recursive:
-                    copy_folder(client, url, options)
+                    Mirror(url, copy_path(url, options.folder), client,
+                           options).run()
                 else:
                     fetch_file(client, word, url, options)
             except Failure as exc:
@@ -3661,11 +3947,12 @@ def fill_standard_descriptors() -> None:
 
 
 def main(argv: "Optional[Sequence[str]]" = None,
-         delays: "Sequence[float]" = RETRY_DELAYS) -> int:
+         delays: "Sequence[float]" = ()) -> int:
     """Run the program with arguments *argv*; return its exit status.
 
-    *delays* are the seconds to wait after each break in a row.  --help,
-    --version and usage errors end it with SystemExit.
+    *delays*: seconds to wait after each break in a row, whatever the server
+    asks for, in place of RETRY_DELAYS.  --help, --version and usage errors
+    end it with SystemExit.
     """
     fill_standard_descriptors()
     if sys.stderr is None:      # so that nobody has to ask

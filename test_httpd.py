@@ -490,12 +490,13 @@ class ScriptedServer:
     answer is bytes, a tuple of pieces that are sent one by one, or a Cut.
     requests has the heads that came.  *keep*: the connection stays open for
     more.  *context*: serve TLS by it; *ragged*: end without close_notify.
+    *tunnel*: TLS begins after the answer to CONNECT.
     """
 
     def __init__(self, script, keep=False, context=None, ragged=False,
-                 family=socket.AF_INET, address="127.0.0.1"):
+                 tunnel=False, family=socket.AF_INET, address="127.0.0.1"):
         self.script, self.keep = script, keep
-        self.context, self.ragged = context, ragged
+        self.context, self.ragged, self.tunnel = context, ragged, tunnel
         self.requests, self.results, self.leaving = [], [], False
         self.pool = concurrent.futures.ThreadPoolExecutor(99)
         self.listener = socket.socket(family, socket.SOCK_STREAM)
@@ -531,21 +532,25 @@ class ScriptedServer:
         with contextlib.suppress(OSError), sock:    # clients may leave
             sock.settimeout(PATIENCE)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.context:
+            if self.context and not self.tunnel:
                 sock = self.context.wrap_socket(sock, server_side=True)
-            with sock:
-                while self._serve_once(sock) and self.keep:
-                    pass
-                if self.context and not self.ragged:
+            with contextlib.ExitStack() as stack:
+                stack.callback(lambda: sock.close())
+                head = self._serve_once(sock)
+                if self.tunnel and head.startswith(b"CONNECT "):
+                    sock = self.context.wrap_socket(sock, server_side=True)
+                while head and self.keep:
+                    head = self._serve_once(sock)
+                if hasattr(sock, "unwrap") and not self.ragged:
                     sock.unwrap()
 
     def _serve_once(self, sock):
-        """Answer one request; return whether there was one."""
+        """Answer one request; return its head, if another may come."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             data = sock.recv(65536)
             if not data:
-                return False
+                return b""
             head += data
         self.requests.append(head)
         answer = self.script
@@ -557,13 +562,13 @@ class ScriptedServer:
         if not isinstance(answer, Cut):
             for piece in answer if isinstance(answer, tuple) else (answer,):
                 sock.sendall(piece)
-            return True
+            return head
         sock.sendall(answer.answer[:answer.count])
         if answer.how == "reset":
             reset(sock)
         elif answer.how == "stall":
             sock.recv(1)
-        return False
+        return b""
 
 
 def ok(content, *fields, status=b"200 OK"):
@@ -2165,6 +2170,14 @@ PURE = {
     httpget.http_time: [    # for others see test_parse_http_date
         ("Wed, 31 Dec 1969 23:59:59 GMT", -1, "old"),
         (DATE.replace("1994", "9999"), None, "none that a file could have")],
+    lambda value: httpget.seconds_to_wait(
+            {"retry-after": value, "date": DATE}, 0): [
+        (["0", "1", DATE, "Thu, 01 Jan 1970 00:00:00 GMT"], 1, "at once"),
+        (["120", DATE.replace(":49:", ":51:")], 120, "two minutes"),
+        (["121", DATE.replace("08:", "09:"), "1.5", "-1", "", "soon", "5, 5"],
+         0, "none of use")],
+    lambda value: httpget.seconds_to_wait(
+        {"retry-after": value}, MODIFIED - 9): [(DATE, 9, "by our clock")],
     httpget.strong_validator: [
         ({"etag": '"a"'}, '"a"', "a tag"),
         ([{"etag": tag, "last-modified": DATE, "date": LATER} for tag in (
@@ -2310,7 +2323,7 @@ def test_listing_of_another_server(here, page, status, below):
     write_to("a b/f", b"abc")
     os.utime("a b/f", (MODIFIED - 1, MODIFIED - 1))
     check_asked_by_copy(page, [JSON_TYPE], status, below,
-                        "no listing" if status else "")
+                        "not a listing" if status else "")
 
 
 # ---- httpget.py: success ----------------------------------------------------
@@ -2445,19 +2458,24 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["http://h/ x", "h:1/a b"], "not a URL", "a name after a URL"),
     (["http://me:secret@h/", "me@h:80"], "a user's", "user in the URL"),
     ("me:secret@h", "'@h' is not a host", "user before a host"),
-    (["h:80 80 a", "h:80 x g:80", "h:80 http://h/"], "may be", "of a server?"),
+    (["h:80 80 a", "h:80 x g:80", "h:80 http://h/"], "h:80/FILE", "which?"),
     (["h:99999", "h:0/a"], "port '", "no port"), ("h:", "'h:' is", "none"),
     ("https://fa\xdf.de/", "write it as xn--", "two names for one"),
-    (["-O h 80", "-O h 80 a/.."], "no name", "-O without a name"),
+    (["-O h 80", "-O h 80 a/..", "-O h:80/"], "http://h/", "-O without one"),
     (["-O -o x", "-P d h", "-c h", "-c -o -", "--force -r h", "-r -o x",
       "-r -O", "-r -v h", "--tls http://h/", "--range 5- -c -o x",
       "--range 5- -r"], "-", "they do not go together"),
     ("-o x h 80 a b", "several", "one name for two files"),
     (["-O h 80 a.part a", "-O h 80 a a.part.json"], "'a.part", "a part"),
     ("-r h 80 x/s y/s", "'s'", "one copy for two folders"),
+    ("-r http://CON.x/ https://con.x", "'%63on.x'", "one for two servers"),
     (["-O -P ", "-o ", "--cafile=", "--auth ", "-o--"], "needs a value", "no"),
     (["--range 5-4", "--range=", "--range=--"], "range '", "no range"),
     ("--auth me:secret", "colon", "a password behind the user"),
+    (["--sha256=", "--sha256=--", "--sha256 " + "a" * 63, "--sha256=" + "g" *
+      64], "64 hexadecimal digits", "no digest"),
+    ([line + " --sha256 " + "aB" * 32 for line in (
+        "-r h", "--range 0-1 h", "h 1 a b")], "one whole file", "a digest"),
     (["--retries -1", "--retries=-1"], "retries", "fewer than none"),
     (["--timeout 0", "--timeout nan", "--timeout 86401"], "timeout", "time"),
     (["-H%s:x" % name for name in (
@@ -2549,7 +2567,8 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([endless(CHUNKED_HEAD, b"0" * 99), endless(
         CHUNKED_HEAD + b"0\r\n", b"A: b\r\n")], "is too long", "endless"),
     (b"HTTP/1.1 101 Switch\r\n\r\n", "protocol", "another protocol"),
-    ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], "another", "206")]
+    ([piece_of("5-8/9"), ok(b"x", status=b"206 x")], "another", "206"),
+    (b"\x15\x03\x01\0\x02\x02\x46", "but TLS; ask for https", "an alert")]
 ] + [(answers, [], 0, *rest) for answers, *rest in [
     ([ok(BINARY), CLOSE_HEAD + BINARY, CHUNKED_HEAD + b"300;x\r\n" + BINARY
       + b"\r\n0\r\nA: b\r\n\r\n"], BINARY, "whole"),
@@ -2570,6 +2589,14 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "waited 0.5 s", "a stall"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
+    (ok(b"error: plain HTTP request was sent to HTTPS port", status=b"400 x"),
+     [], 1, "400 x for /file; the port is for https: try https://12", "nginx"),
+    (ok(b"error", status=b"401 No"), [], 1, "use --auth USER with http://",
+     ""),
+    (ok(b"error", b"WWW-Authenticate: BASIC", status=b"401 No"), ["-HAuthoriz"
+     "ation: x"], 1, "the user or the password is wrong", "another one"),
+    (ok(b"error", b"WWW-Authenticate: Digest x", status=b"401 No"), [], 1,
+     "it asks for Digest, and --auth", "not by --auth"),
     (ok(b"error", status=b"999 \xc2\x9b1m"), [], 1, "999 \\x9b1m", "unknown"),
     (ok(b"error", b"Content-Encoding: br", status=b"404 No"), [], 1, "404 No",
      "an error in a coding that nobody knows"),
@@ -2665,7 +2692,9 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
     (to_nobody, "--help", 141, "", 0, "no reader, and the help"),
     (to_nobody, "URL", 141, "Connected", 1, "no reader"),
     (None, "-o d URL", 5, "d is a folder", 0, "a folder"),
-    (None, "-o no/t URL", 5, "no/t.part: No such", 1, "a folder that is not"),
+    (None, "-o no/t URL", 5, "there is no folder no; make", 0, "none there"),
+    (None, "-O -P t URL", 5, "t is there, but it is not a fol", 0, "a file"),
+    (None, "-r -P t/d URL", 5, "t/d: Not a directory", 0, "below a file"),
     (small_files, "-o t URL", 5, "4.0 KiB kept in t.part", 1, "a full disk"),
     (heed_permissions, "-o locked/t URL", 5, "t.part: Permission denied", 1,
      "-o in a folder that is read-only"),
@@ -3353,7 +3382,8 @@ def test_listings_are_bounded(tmp_path):
             wire.send(request_for("/?%d" % number, as_json))
         wait_until(lambda: served() >= 16 << 20, "many listings")
         reader.send(request_for("/?sort=size", as_json))
-        for _ in range(50):     # turns in which more could be made
+        # Turns in which more could be made, and those in the making end.
+        for _ in range(500):
             assert other.get("/none").status == 404
         assert served() < (16 << 20) + 2 * size < 8 * size
         assert not reader.has_input()
@@ -6027,7 +6057,7 @@ tls_password_file= auth_file= limits= clock= wrap=
     size_for_people size; SMALL; TARGET; TrustedProxies names
     unparsed_request received; wants_digest fields""", httpget: """\
     __version__; CONNECTIONS; Failure text advice= status= again=
-    fetch url * fields= timeout= user= cafile= insecure= raw=
+    fetch url * fields= timeout= user= cafile= insecure= raw= environ=
     http_time value; is_direct host no_proxy; is_name text
     joined url reference
     local_name name windows=; main argv= delays=; parse_arguments argv
@@ -6035,7 +6065,8 @@ tls_password_file= auth_file= limits= clock= wrap=
     parse_host text; parse_html_listing text url; parse_json_listing text
     parse_port text; parse_range text; parse_url text; printable text
     proxy_for url environ; redirected url location; request_target name
-    safe_name text; strong_validator fields; timestamp value
+    safe_name text; seconds_to_wait fields now; strong_validator fields
+    timestamp value
     URL scheme host port target; without_dots path"""}
 
 
@@ -6546,7 +6577,8 @@ def test_exit_statuses(module):
     (httpget, ["heads of at most N KiB", "KiB, N interim", "",
                "At most N redirects", "gzip of at most N times",
                "listings of N MiB", "and N names", "", "between bytes | N |",
-               "not one byte | N |", "up to N minutes"])],
+               "not one byte | N |", "-After`, up to N minutes",
+               ", up to N minutes"])],
     ids=["httpd", "get"])
 def test_limits_of_docstring_and_readme(module, rows):
     numbers = re.findall(r"\b[0-9]+(?:,[0-9]{3})*\b",
@@ -6713,6 +6745,13 @@ PROVED = served(digest=True)
 WRONG = served(digest=False)
 VERIFIED = ", verified sha-256\n"
 RANGE_FIELD = b"Content-Range: bytes 3-8/9"
+GIVEN, GIVEN_OTHER = [" --sha256 " + hashlib.sha256(content).hexdigest()
+                      for content in (ONE, OTHER)]
+AS_GIVEN = ", sha-256 as given\n"
+NOT_AS_GIVEN = "has the sha-256 %s, not %s as given" % (
+    GIVEN[10:], GIVEN_OTHER[10:])
+BUSY = ok(b"", b"Retry-After: 5", status=b"429 Busy")
+WAITS = "429 Busy for /file; the server asks to wait 5 s\n"
 IN_PART = {"status": b"206 x", "where": RANGE_FIELD + b"\r\n"}
 JOINED = ONE[:4] + OTHER[4:]
 ANEW = b"fetched anew"
@@ -6803,13 +6842,34 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
         ([until_close(ONE), served(ONE, '"b"', digest=False)], "-o t", 0,
          ", not verified: it is another version", {"t": ONE}, "all 0-0",
          "the digest of another version proves nothing"),
-        (served(digest=b"503 x"), "-o t", 0, ", not verified: the server"
-         " answered 503", {"t": ONE}, "all 0-0", "no answer for the digest"),
+        (WRONG, "-o t" + GIVEN.upper().replace("SHA", "sha"), 0, AS_GIVEN,
+         {"t": ONE}, "all", "the author's digest, so no other is asked for"),
+        (ok(gzip.compress(ONE), GZIP), GIVEN, 0, AS_GIVEN, {"-": ONE}, "all",
+         "the author's, and it is coded unasked, to output"),
+        (ok(ONE, GZIP), "-o t" + GIVEN, 0, ", saved as sent, gzip" + AS_GIVEN,
+         {"t": ONE}, "all", "the author's, and it is called coded"),
+        ([CUT_4, PROVED], "-o t" + GIVEN_OTHER, 4, NOT_AS_GIVEN, {}, "all 3-",
+         "not the author's file"),
+        (PROVED, GIVEN_OTHER, 4, NOT_AS_GIVEN, {"-": ONE}, "all",
+         "not the author's, to output"),
+        (served(digest=b"416 x"), "-o t", 0, ", not verified: the server"
+         " answered 416", {"t": ONE}, "all 0-0", "no answer for the digest"),
         (served(b"", digest=True), "-o t", 0, "", {"t": b""}, "all", "empty"),
+        ([BUSY, PROVED, BUSY, PROVED], "-o t", 0, WAITS, {"t": ONE},
+         "all all 0-0 0-0", "a server that asks for patience"),
+        ([BUSY, piece_of("2-8/9")], "--range 2-8", 0, WAITS, {"-": OTHER[2:]},
+         "2-8 2-8", "patience for a range"),
+        (BUSY.replace(b"429", b"503"), "-o t --retries 1", 1, "503 Busy", {},
+         "all all", "no more"),
+        (BUSY.replace(b"429", b"404"), "-o t", 1, "404 Busy", {}, "all",
+         "another status"),
+        (BUSY.replace(b"5", b"121"), "-o t", 1, "429 Busy", {}, "all",
+         "who asks for more than two minutes"),
         # One entity tag means nothing at another address: RFC 9110, 8.8.3.
         ({"/file": [moved_to("/m1"), moved_to("/m2")], "/m2": served(OTHER),
-          "/m1": [CUT_4, NONE_THERE]}, "-o t", 0, "anew", {"t": OTHER},
-         "all all 3- 3- 3- all all 0-0", "the first mirror is gone"),
+          "/m1": [CUT_4, NONE_THERE]}, "-o t", 0, "9 bytes (13 "
+         "came now) in", {"t": OTHER}, "all all 3- 3- 3- all all 0-0",
+         "the first mirror is gone"),
         (piece_of("4-8/9", GZIP), "--range 4-8", 4, "another part", {}, "4-8",
          "a range that is coded"),
         (CUT_4, "--range 2-8", 4, "broke off after 4 of 7", {"-": ONE[2:6]},
@@ -6838,10 +6898,20 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
      "a.tar.gz stays what it is, whatever the server calls it"),
     # What is complete is not asked for; nor does -O replace what is there.
     (ONE, PROVED, "-c -o file", 0, "complete already", SAVED, "0-0", "proved"),
+    (ONE, [BUSY, PROVED], "-c -O", 0, WAITS, SAVED, "0-0 0-0", "patience"),
+    (ONE, BUSY, "-c -O --retries 1", 1, "429 Busy", SAVED, "0-0 0-0", "busy"),
+    (ONE, EVIL, "-c -O" + GIVEN, 0, "complete already" + AS_GIVEN, SAVED, "",
+     "the author's, so nothing is asked"),
+    (ONE, PROVED, "-c -O" + GIVEN_OTHER, 4, NOT_AS_GIVEN, SAVED, "0-0",
+     "what the server has, but not the author's"),
+    (OTHER, PROVED, "-c -o file" + GIVEN, 0, AS_GIVEN, SAVED, "0-0 all",
+     "neither the server's nor the author's"),
     (SAME_TIME, served(digest=b"412 Changed"), "-c -O", 0, "complete already,"
      " not verified: the server answered 412", SAVED, "0-0 0-0", "no proof"),
     ((OTHER, MODIFIED - 1), served(), "-c -o file", 0, "complete already",
      {"file": OTHER}, "0-0", "the same by size and time, of two seconds"),
+    ((OTHER, MODIFIED), PROVED, "-c -o file", 0, "file: 9 bytes in", SAVED,
+     "0-0 all 0-0", "an edit that kept size and time"),
     (OTHER_TIME, served(), "-c -o file", 0, "file: 9 bytes in", SAVED,
      "0-0 all 0-0", "another by time"),
     (ONE + b"x", PROVED, "-c -o file", 0, "file is longer than what the",
@@ -6856,8 +6926,9 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     (os.mkfifo, PROVED, "-O", 5, "is there already", {}, "", "a pipe there"),
     (None, [CUT_4, FILE_APPEARS], "-O", 5, "; all of it is in file.part",
      dict(PART, **MINE), "all 3- 0-0", "what appears meanwhile"),
+    # Our notes beside another's part would let -c join to it.
     (None, [CUT_4, PART_TAKEN], "-o t", 5, "another program",
-     part_kept(b"mine"), "all 3- 0-0", "another program takes the part"),
+     {"t.part": b"mine"}, "all 3- 0-0", "another program takes the part"),
 ])
 def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
                                 left, ranges):
@@ -6873,7 +6944,8 @@ def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
     check_requests(server.requests, ranges, "--range" in argv)
     for head in server.requests[:1]:    # what goes to a file is not coded
         assert field_of(head, "Accept-Encoding") == (
-            "identity" if re.search("-o|-c|-O|--range", argv) else "gzip")
+            "identity" if re.search("-o|-c|-O|--range|--sha", argv)
+            else "gzip")
 
 
 @table("questions, status, said", [
@@ -6910,7 +6982,8 @@ def test_digest_that_takes_longer_than_the_timeout(here, monkeypatch,
 
 
 @table("change, server, status, said, left, ranges", [
-    (written(ONE[:4]), PROVED, 0, VERIFIED, ONE, "3- 0-0", "as it was"),
+    (written(ONE[:4]), PROVED, 0, "t: 9 bytes (5 came now) in ", ONE,
+     "3- 0-0", "as it was"),
     (written(ONE[:4]), CHANGED, 0, "", OTHER, "3- 0-0", "another version"),
     (written(ONE), PROVED, 0, VERIFIED, ONE, "8- 0-0", "all is there"),
     (written(OTHER[:4]), PROVED, 4, "sha-256", None, "3- 0-0", "wrong"),
@@ -7042,6 +7115,11 @@ def test_credentials_are_for_the_first_origin(monkeypatch):
         assert not re.search(b"(?i)authorization|cookie|host: z", head), head
     assert not re.search("secret|bWU6|a=b", result.err)
     assert result.err.count("(not shown)") == 2
+    with ScriptedServer(ok(b"", status=b"401 x")) as other, ScriptedServer(
+            moved_to(other.url())) as server:
+        for url, words in (other.url(), "the user or the password is wrong"), (
+                server.url(), "use --auth USER with " + other.url()):
+            assert words in get_here("--auth", "me", url).message()
 
 
 def test_password_without_a_terminal():
@@ -7050,12 +7128,12 @@ def test_password_without_a_terminal():
     assert len(result.err.splitlines()) == 1
 
 
-def test_name_of_the_user(here):
+def test_name_of_the_user(here, monkeypatch):
+    monkeypatch.setattr(httpget, "shown", None)     # with -q it costs nothing
     name = "100%" + "n" * 246       # too long for a suffix
-    os.mkdir("to")
-    result = fetch_from(ok(ONE), "-q", "-O", "-P", "to", name=name)
+    result = fetch_from(ok(ONE), "-q", "-O", "-P", "a/to", name=name)
     assert (result.status, result.err) == (0, ""), result
-    assert files_in("to") == {name: ONE}
+    assert files_in("a/to") == {name: ONE}
     assert result.requests[0].startswith(b"GET /100%25nnn")
 
 
@@ -7102,6 +7180,10 @@ def test_fetch_from_a_program():
             b"".join(response)
         with httpget.fetch(url, timeout=None) as response:
             assert b"".join(response) == MANY_BYTES
+        server.script, count = BUSY, len(server.requests)
+        with httpget.fetch(url) as response:
+            assert response.fields["retry-after"] == "5"
+        assert len(server.requests) == count + 1
         server.script = NONE_THERE[:-1]
         with httpget.fetch(url) as response:
             assert response.status == 404
@@ -7132,7 +7214,7 @@ def tls(certificate):
     ("localhost", ["--cafile", "CA"], 0, "TLSv1.", "trusted"),
     ("127.0.0.1", ["--cafile", "CA"], 0, "TLSv1.", "by its address"),
     ("127.0.0.2", ["--cafile", "CA"], 3, "certificate", "of another host"),
-    ("localhost", [], 3, "certificate", "of an authority that nobody knows"),
+    ("localhost", [], 3, "; --cafile FILE names certificates", "of nobody"),
     ("127.0.0.2", ["--insecure"], 0, "TLSv1.", "verified by nobody"),
     ("localhost", ["--cafile", "/none"], 3, "/none", "no such file"),
 ])
@@ -7144,7 +7226,16 @@ def test_tls(certificate, tls, host, options, status, said):
                       ["--tls", host, server.port]):
             result = get_here(*options, *words)
             assert result.status == status and said in result.err, result
+            assert "_ssl" not in result.err
             assert result.out == (b"" if status else b"secret")
+
+
+@pytest.mark.parametrize("scheme, other, where", [
+    ("http", "https", "tls_server"), ("https", "http", "server")])
+def test_port_of_the_other_scheme(scheme, other, where, request):
+    url = "://127.0.0.1:%d/?a" % request.getfixturevalue(where).port
+    message = get_here("-v", scheme + url).message()
+    assert message.endswith("try " + other + url), message
 
 
 @table("answer, settings, status, out", [
@@ -7158,6 +7249,97 @@ def test_ends_of_tls(tls, answer, settings, status, out):
         AT_ONCE * ("context" in settings)), **dict(
             {"context": tls}, **settings))
     assert (result.status, result.out) == (status, out), result
+
+
+def proxy_answer(head):
+    return (moved_to("http://b.test/") if b"/to " in head else
+            ok(b"<a href=a>") if b"/d/ " in head else
+            ok(b"", status=b"407 x") if b"/407 " in head else
+            ok(b"x"[:not head.startswith(b"CONNECT ")]))
+
+
+def test_proxies(tls, monkeypatch, here):
+    """Who is asked for what, on which connections, and who gets passwords."""
+    words = ["-v", "--insecure", "http://a.test/to", "http://b.test:81/?q",
+             "https://c.test/y", "https://c.test/", "https://[2001:db8::1]:1"]
+    with ScriptedServer(proxy_answer, True, tls, tunnel=True) as proxy:
+        where = "%s:%d" % (proxy.host, proxy.port)
+        monkeypatch.setenv("all_proxy", "me:secret@" + where)
+        for options, value in ([], "Basic bWU6c2VjcmV0"), (
+                ["-HProxy-Authorization: my secret"], "my secret"):
+            del proxy.requests[:]
+            result = get_here(*options, *words)
+            assert (result.status, result.out) == (0, b"x" * 5), result
+            assert re.findall("Connected to (.*) through the proxy %s, .*?"
+                              "(TLS|\n)" % where, result.err) == [
+                ("a.test", "\n"), ("c.test", "TLS"), ("2001:db8::1", "TLS")]
+            assert not re.search("secret|bWU6", result.err), result
+            assert len(re.findall("\n<.* 200|not shown", result.err)) == 12
+            assert [(head.partition(b" HTTP")[0], field_of(head, "Host"),
+                     field_of(head, "Proxy-Authorization"))
+                    for head in proxy.requests] == [
+                (b"GET http://a.test/to", "a.test", value),
+                (b"GET http://b.test/", "b.test", value),
+                (b"GET http://b.test:81/?q", "b.test:81", value),
+                (b"CONNECT c.test:443", "c.test:443", value),
+                (b"GET /y", "c.test", None), (b"GET /", "c.test", None),
+                (b"CONNECT [2001:db8::1]:1", "[2001:db8::1]:1", value),
+                (b"GET /", "[2001:db8::1]:1", None)]
+        for scheme in "http", "https":
+            assert not get_here("-r", "--insecure", scheme + "://h/d/").status
+            assert files_in("d").pop("a") == b"x"
+            shutil.rmtree("d")
+        assert get_here("--insecure", "https://h/407").status == 1
+        monkeypatch.delenv("all_proxy")
+        httpget.fetch("http://h/f", environ={"http_proxy": where}).close()
+        assert proxy.requests[-1].startswith(b"GET http://h/f HTTP/1.1")
+    with ScriptedServer(ok(b"x")) as server:    # on this machine
+        assert not get_here("-HProxy-Authorization: x", server.url()).status
+    assert field_of(server.requests[0], "Proxy-Authorization") is None
+
+
+WANTED, DENIED, NO_PROXY, NO_TARGET = in_form(
+    b"HTTP/1.1 %s x\r\n\r\n", b"407", b"403", b"405", b"502")
+BOTH = ["http", "https"]
+
+
+@table("scheme, user, answer, status, words", spread([
+    (BOTH, "", WANTED, 3, "_proxy to http://USER:PASSWORD@127.", "a password"),
+    (BOTH, "u:secret@", WANTED, 3, "for the proxy is wrong", "another one"),
+    ("https", "u:secret@", ok(b"", status=b"401 x"), 3,
+     "for the proxy is wrong", "tinyproxy"),
+    ("http", "", DENIED, 1, "r or the proxy 127.0.0.1:PORT answered 403 x for",
+     "denied"),
+    ("https", "", DENIED, 3, "h:443 through the proxy 127.0.0.1:PORT: 403 x",
+     "denied"),
+    ("https", "", NO_PROXY, 3, "405 x; is this a proxy", "a web server"),
+    ("https", "", ok(b"") + b"x", 3, "more came", "more than a tunnel"),
+    ("http", "", b"SSH-2.0\r\n", 4, "the proxy 127.0.0.1:PORT", "garbage"),
+    ("https", "", b"SSH-2.0\r\n", 3, "PORT: the answer is not HTTP",
+     "garbage"),
+    (BOTH, "", CUT(b"", 0), 3, "closed; is this a proxy", "closed"),
+    (BOTH, "", STALL(b""), 3, "in vain (--timeout); is this", "silence"),
+    (BOTH, "", None, 3, "is the proxy that", "nobody there"),
+    (BOTH, "socks5://u:secret@", b"", 2, "_proxy is not http://", "kind")]))
+def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
+    """One clear line, and the password is not in it."""
+    with ScriptedServer(answer) as proxy:
+        port = 1 if answer is None else proxy.port
+        monkeypatch.setenv(scheme + "_proxy", "%s127.0.0.1:%d" % (user, port))
+        result = get_here("--timeout", "0.3", scheme + "://h/")
+    assert result.status == status, result
+    assert words.replace("PORT", str(port)) in result.message(), result
+    assert "secret" not in result.err and len(proxy.requests) < 2
+
+
+@pytest.mark.parametrize("answer, status", [(NO_TARGET, 0), (DENIED, 3)])
+def test_tunnel_to_what_has_come(tls, monkeypatch, here, answer, status):
+    """It is asked for again where the proxy could not reach the server."""
+    with ScriptedServer([ok(b""), CUT(ok(MANY_BYTES), 99), answer,
+                         ok(b""), ok(ONE)],
+                        True, tls, tunnel=True) as proxy:
+        monkeypatch.setenv("https_proxy", "127.0.0.1:%d" % proxy.port)
+        assert get_here("--insecure", "-o", "t", "https://h/").status == status
 
 
 # ---- httpget.py: copying a folder -------------------------------------------
@@ -7197,21 +7379,23 @@ def test_copy_of_a_folder(here, monkeypatch):
     expected = {os.path.join("top", *(COPIED_NAMES.get(word, word)
                                       for word in name.split("/"))): content
                 for name, content in files.items()}
-    os.mkdir("to")
     with Serving("from") as server:
-        def check_copy(fetched, unchanged):
+        def check_copy(fetched, replaced, unchanged):
             result = get_here("-r", "-P", "to", "127.0.0.1", server.port,
                               "top")
             assert result.status == 0, result
-            assert re.search(r"(?m)^%d files?, .*; %d unchanged; 0 failed$" % (
-                fetched, unchanged), result.err), result
+            assert re.search(r"(?m)^%d files?, .* into to.top; %d replaced;"
+                             " %d unchanged; 0 failed$" % (
+                                 fetched, replaced, unchanged), result.err)
+            assert result.err.count("top/dated/page/index.html is an index"
+                                    " page: ") == 1, result
             assert sorted(files_in("to").items() ^ expected.items()) == []
-        check_copy(300, 0)
-        check_copy(0, 300)
+        check_copy(300, 0, 0)
+        check_copy(0, 0, 300)
         server.logged("/d1/1/1.bin ")   # one request, with its digest
         write_to("to/top/d1/1/1.bin", b"edited")
         os.unlink("to/top/d1/1/71.bin")
-        check_copy(2, 298)
+        check_copy(2, 1, 298)
     for name in ("d1/1/1.bin", "dated/half", "dated/one", "dated/future"):
         assert os.stat("to/top/" + name).st_mtime == int(
             times.get(name, NOW))
@@ -7232,7 +7416,7 @@ def slashed(head):
 
 @table("paths, status, said, left", [
     ({"": ok(json.dumps([{"name": name, "type": kind}, {"name": "good"}]
-                        ).encode(), JSON_TYPE)}, 1, "which is no name",
+                        ).encode(), JSON_TYPE)}, 1, "be a file name",
      ["good"], "the name of a %s: %s" % (kind, why)) for name, why in [
          ("../up", "parent"), ("/abs", "absolute"), ("..", "two dots"),
          (".", "dot"), ("", "empty"), ("a\0b", "nul"),
@@ -7248,6 +7432,8 @@ def slashed(head):
     ({"": lambda head: ok(b"<a href=f>") if field_of(head, "Accept")
       == "text/html" else ok(b'[{"name": "f"}, "f"]', JSON_TYPE)}, 0,
      "1 file, ", ["f"], "JSON of another kind"),
+    ({"": ok(b'[{"name": "f"}]', b"Content-Type: Text/JSON")}, 0, "1 file, ",
+     ["f"], "JSON by its type"),
     # As h2o and serve-index list it.
     ({"": ok(b"<a href=d%c3%a9>d</a>"), "d%c3%a9": slashed, "index.html":
       NONE_THERE, "d%C3%A9": slashed, "d%C3%A9/": ok(b"<a href=f>")}, 0, "",
@@ -7261,8 +7447,12 @@ def slashed(head):
     ({"": ok(LINKS)}, 1, " 3 failed\n", [
         "good", "%2Ebashrc", "%63on", "%2E.\\x", "index.html"],
      "links that lead elsewhere"),
-    ({"": ok(b"<img src=i><a href=f>"), "index.html": NONE_THERE}, 0,
+    ({"": ok(b"<img src=i><a href=f>"), "index.html": [b"", NONE_THERE]}, 0,
      "1 file, ", ["f"], "icons of a listing are the server's"),
+    ({"": listed("f"), "f": [ok(ONE), b"", ok(ONE)]}, 0, "", {"f": ONE},
+     "a second run that is broken off as it asks for the time"),
+    ({"": listed("f"), "f": served(digest=b"503 x")}, 0, "f: not verified: "
+     "the server answered 503", {"f": ONE}, "no answer for the digest"),
     ({"": listed("f"), "f": ok(PACKED, GZIP)}, 0, "f: saved as sent, gzip\n",
      {"f": PACKED}, "content that is coded unasked"),
     # What pages need comes once, wherever below they name it.
@@ -7278,12 +7468,16 @@ def slashed(head):
     ({"": [listed("d/")[:-1], listed("d/")], "d/": [b"", b"", listed("f")],
       "d/f": [CUT(EVIL, 20), EVIL]}, 0, " 0 failed\n", ["d/f"],
      "a listing that breaks off, a server that comes back, half a head"),
+    ({"": [BUSY, listed("f")], "f": [BUSY, EVIL]}, 0, WAITS.replace(
+        "file", "in/") + "1 file, ", ["f"], "patience, and that is said once"),
     ({"*": lambda head: listed("d%d/" % head.count(b"/"))}, 1,
      "nested more than 64 deep", [], "nested folders, each of another name"),
     ({"": SAME_LINKS, "x/": SAME_LINKS, "x/x/": listed(), "f": ok(ONE),
       "index.html": NONE_THERE, "x/index.html": NONE_THERE}, 0, "2 files, ",
      {"f": ONE, "x/f": b"evil"}, "no loop: the same links, but other files"),
     ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
+    ({"": listed("a/"), "a/": ok(ONE, b"Content-Type: text/plain")}, 1,
+     "a listing of a folder, but text/plain", [], "a folder that is a file"),
     ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
      1, "more than", [], "too many names"),
 ] + [   # what takes quadratic time takes hours here
@@ -7353,11 +7547,33 @@ def test_copy_onto_what_is_there(here):
         for _ in range(2):
             result = get_here("-r", "-P", "link", server.url("/"))
             assert result.status == 1 and "2 files, 8 bytes" in result.err
-            assert "linked is there and no folder" in result.err, result
-            assert "file is there and no file" in result.err
+            assert "linked is there, but it is not a folder" in result.err
+            assert "file is there, but it is not a file" in result.err
     assert files_in(".") == dict.fromkeys(["to/f", "to/g", "usual"], b"evil")
     assert stat.S_IMODE(os.stat("to/f").st_mode) == 0o600
     assert os.stat("to/g").st_mode == os.stat("usual").st_mode
+
+
+@table("at_slash", [
+    (NONE_THERE, "as nginx"), (ok(ONE, b"Content-Type: a/b"), "as lighttpd"),
+    (lambda head: moved_to("/d/f"), "as npm's serve")])
+def test_copy_of_a_file(here, at_slash):
+    with ScriptedServer(script_of({"/d/f": ok(ONE, b"Content-Type: a/b"),
+                                   "/d/f/": at_slash})) as server:
+        for name in ("/d/f", "/d/f/"):
+            result = get_here("-r", server.url(name))
+            check_end(result, 1, "httpget.py: %s is a file, not a folder;"
+                      " leave -r out\n" % server.url("/d/f"), {})
+            assert result.err.count("\n") == 1, result
+
+
+def test_copy_of_a_server_has_its_name(here):
+    with ScriptedServer(script_of({"/": listed("f"), "*": EVIL})) as server:
+        for options in (["-r"], ["-r", "-P", "a/to"]):
+            result = get_here(*options, server.host, server.port)
+            assert result.status == 0 and result.err.count("\n") == 1, result
+    assert files_in(".") == dict.fromkeys([
+        "127.0.0.1_%d/f" % server.port, "a/to/f"], b"evil")
 
 
 def test_copy_in_any_locale(tmp_path):
@@ -7377,7 +7593,7 @@ def test_copy_from_a_server_that_is_gone(here):
                                    "*": b""})) as server:
         result = get_here("-r", "-P", ".", "--retries", "0", server.url("/"))
     assert result.status == 3 and files_in(".") == {}, result
-    assert result.err.endswith("; the same command goes on\n")
+    assert result.err.endswith("; the same command resumes the copy\n")
     assert len(server.requests) <= 2 * httpget.CONNECTIONS + 1
 
 
@@ -7392,7 +7608,7 @@ def test_copy_onto_a_full_disk(here, monkeypatch):
     assert result.status == 5 and "No space" in result.err, result
     assert len(server.requests) < 10
     # What failed before is listed all the same.
-    assert "it lists '..', which is no name" in result.err
+    assert "it lists '..', which cannot be a file name" in result.err
 
 
 STALL_4 = served(cut=4, how="stall")
@@ -7404,8 +7620,8 @@ STALL_4 = served(cut=4, how="stall")
     ("-r -P .", {"/": listed("f", "g"), "/f": [STALL_4, served()],
                  "/g": [STALL_4, served()]},
      dict(part_kept(ONE[:4], ".f"), **part_kept(ONE[:4], ".g")),
-     "; 0 files are copied, and what has come of others is kept; the same"
-     " command goes on", "in a copy"),
+     "; 0 files copied, and what came of others is kept; the same command"
+     " resumes it", "in a copy"),
 ])
 def test_interrupted(here, argv, script, parts, said):
     """One line; what came of each file is kept, and gone on with."""
@@ -7436,7 +7652,12 @@ IN_TWO = [served(MANY_BYTES, cut=200000), served(MANY_BYTES)]
      "what is quick: a line that is gone at once would flicker"),
     (ok(b"text\n" * 60000), [], 0.3, 0, "", "not beside the content"),
     ({"/file/": listed("a"), "/file/a": EVIL}, ["-r", "-P", "."], 0.3, 0,
-     r"\r1 file, 4 bytes; 0 unchanged", "a copy"),
+     r"\r[01] of 1 file, 4 bytes; 0 unchanged", "a copy"),
+    ({"/file/": listed("a", "b", size=307200), "*": ok(MANY_BYTES)},
+     ["-r", "-P", "."], 0.3, 0, r"\r0 of 2 files, \d+.* of 600.0 KiB; 0 unch",
+     "a copy, whose first file has not come yet"),
+    ({"/file/": listed("a", size=10**400), "*": EVIL}, ["-r", "-P", "."], 0.3,
+     0, r"\r[01] of 1 file, 4 bytes; 0 unchanged", "a size that cannot be"),
 ])
 def test_progress(here, monkeypatch, script, argv, step, columns, shown):
     """It is shown, and taken off again.  Each request takes *step* seconds
