@@ -57,7 +57,7 @@ Licence: MIT
 
 Map of the sections
     Limits and vocabulary, Grammar, Request, Answer, Preconditions and ranges,
-    Target path, Passwords, Pages, Access log line, Proxies
+    Target path, Passwords, Pages, Archive formats, Access log line, Proxies
     - up to here pure: no socket, no file, no clock -
     Site, Work, Users, Respond, Transport, Connection, Log, Listening sockets,
     Loop, Server, Processes, Command line
@@ -109,6 +109,7 @@ import selectors
 import signal
 import socket
 import stat
+import struct
 import sys
 import threading
 import time
@@ -1444,6 +1445,164 @@ def listing_time(mtime: int) -> str:
     if not 0 <= mtime <= HTTP_DATE_MAX:
         return ""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(mtime))
+
+
+# ---- Archive formats --------------------------------------------------------
+
+ARCHIVES = {"tar": "application/x-tar", "zip": "application/zip"}
+UINT16_MAX, UINT32_MAX = 2**16 - 1, 2**32 - 1   # from these on ZIP has Zip64
+TAR_BLOCK, TAR_END = 512, bytes(1024)
+OCTAL_MAX = 8**11 - 1   # in eleven digits; beyond it pax has a decimal number
+ZIP_TIMES = 315532800, 4354819198   # what its dates span: 1980 to 2107
+ZIP_UNIX, ZIP_VERSION = 3, 45       # whose modes it has; 4.5 reads Zip64
+
+
+def is_utf8(name: bytes) -> bool:
+    """Return whether *name* is valid UTF-8."""
+    try:
+        return name.decode("utf-8") is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def pax_record(key: bytes, value: bytes) -> bytes:
+    """Return a record of an extended header; it begins with its own length.
+
+    >>> pax_record(b"size", b"8589934592"), len(pax_record(b"k", 95 * b"v"))
+    (b'19 size=8589934592\\n', 102)
+    """
+    rest = b" %s=%s\n" % (key, value)
+    length = len(rest)
+    while length != len(rest) + len(b"%d" % length):
+        length = len(rest) + len(b"%d" % length)
+    return b"%d%s" % (length, rest)
+
+
+def tar_block(name: bytes, mode: int, size: int, mtime: int,
+              kind: bytes) -> bytes:
+    """Return a "ustar" header; numbers that it has no room for are 0."""
+    size, mtime = [number if 0 <= number <= OCTAL_MAX else 0
+                   for number in (size, mtime)]
+    block = b"%s%07o\0%s%011o\0%011o\0        %s%sustar\00000" % (
+        name[:100].ljust(100, b"\0"), mode, 2 * b"0000000\0", size, mtime,
+        kind, bytes(100))
+    checksum = sum(block[:157]) + sum(b"ustar00")   # all others are NUL
+    return (b"%s%06o\0 %s" % (block[:148], checksum, block[156:])
+            ).ljust(TAR_BLOCK, b"\0")
+
+
+def tar_head(name: bytes, mode: int, size: int, mtime: int) -> bytes:
+    """Return what precedes an entry's content in a tar archive.
+
+    The *name* of a folder ends with "/".  What does not fit a header, or is
+    not plain there, is in an extended one before it.  No owner, and no rights
+    but those of reading, writing and running.  Source: POSIX.1-2017, pax.
+    """
+    extended = b""
+    if len(name) > 100 or any(byte > 127 for byte in name) and is_utf8(name):
+        if not is_utf8(name):   # else it is plain, as GNU tar has it
+            extended = pax_record(b"hdrcharset", b"BINARY")
+        extended += pax_record(b"path", name)
+    if size > OCTAL_MAX:
+        extended += pax_record(b"size", b"%d" % size)
+    if not 0 <= mtime <= OCTAL_MAX:
+        extended += pax_record(b"mtime", b"%d" % mtime)
+    head = tar_block(name, mode & 0o777, size, mtime,
+                     b"5" if name.endswith(b"/") else b"0")
+    if not extended:
+        return head
+    return (tar_block(b"pax", 0o644, len(extended), 0, b"x") + extended
+            + bytes(-len(extended) % TAR_BLOCK) + head)
+
+
+def zip_facts(name: bytes, size: int, mtime: int, crc: int) -> bytes:
+    """Return what a ZIP entry's two headers both have: stored, not packed.
+
+    Source for all of ZIP: PKWARE's APPNOTE.TXT, 6.3.10.
+    """
+    low, high = ZIP_TIMES
+    year, month, day, hour, minute, second = time.gmtime(
+        min(max(mtime, low), high))[:6]
+    size = min(size, UINT32_MAX)
+    return struct.pack(
+        "<5H3L", ZIP_VERSION, is_utf8(name) << 11, 0,   # bit 11: it is UTF-8
+        hour << 11 | minute << 5 | second // 2,
+        year - 1980 << 9 | month << 5 | day, crc, size, size)
+
+
+def zip_time(mtime: int) -> bytes:
+    """Return the extra field with an exact time, where it can have it."""
+    if not 0 <= mtime < 2**31:
+        return b""
+    return struct.pack("<2HBL", 0x5455, 5, 1, mtime)    # Info-ZIP's "UT"
+
+
+def zip_local(name: bytes, mode: int, size: int, mtime: int,
+              crc: int) -> bytes:
+    """Return what precedes an entry's content in a ZIP archive."""
+    extra = zip_time(mtime)
+    if size >= UINT32_MAX:
+        extra += struct.pack("<2H2Q", 1, 16, size, size)
+    return b"PK\3\4%s%s%s%s" % (
+        zip_facts(name, size, mtime, crc),
+        struct.pack("<2H", len(name), len(extra)), name, extra)
+
+
+def zip_central(name: bytes, mode: int, size: int, mtime: int, crc: int,
+                offset: int) -> bytes:
+    """Return an entry of the central directory; *offset* is zip_local()'s."""
+    extra = zip_time(mtime)
+    large = [size, size] if size >= UINT32_MAX else []
+    large += [offset] if offset >= UINT32_MAX else []
+    if large:
+        extra += struct.pack("<2H%dQ" % len(large), 1, 8 * len(large), *large)
+    is_folder = name.endswith(b"/")
+    unix = (stat.S_IFDIR if is_folder else stat.S_IFREG) | mode & 0o777
+    return b"PK\1\2%c%c%s%s%s%s" % (
+        ZIP_VERSION, ZIP_UNIX, zip_facts(name, size, mtime, crc),
+        struct.pack("<5H2L", len(name), len(extra), 0, 0, 0,
+                    unix << 16 | is_folder << 4,    # DOS has it, too
+                    min(offset, UINT32_MAX)), name, extra)
+
+
+def zip_end(count: int, start: int, stop: int) -> bytes:
+    """Return what follows the central directory of *count* entries.
+
+    That is from *start* up to *stop*.
+    """
+    entries = min(count, UINT16_MAX)
+    end = b"PK\5\6" + struct.pack(
+        "<4H2LH", 0, 0, entries, entries, min(stop - start, UINT32_MAX),
+        min(start, UINT32_MAX), 0)
+    if entries < UINT16_MAX and stop < UINT32_MAX:
+        return end
+    return b"PK\6\6%sPK\6\7%s%s" % (
+        struct.pack("<Q2H2L4Q", 44, ZIP_UNIX << 8 | ZIP_VERSION, ZIP_VERSION,
+                    0, 0, count, count, stop - start, start),
+        struct.pack("<LQL", 0, stop, 1), end)
+
+
+def is_harmful(name: bytes) -> bool:
+    r"""Return whether *name* may lead out of a folder where "\" is a slash.
+
+    Windows drops trailing dots and blanks.
+
+    >>> is_harmful(b"..\\a"), is_harmful(b"a\\.. \\b"), is_harmful(b"..a\\b")
+    (True, True, False)
+    """
+    return bool(re.search(rb"(?:^|\\)[. ]*\.[. ]*(?:\\|$)", name))
+
+
+def attachment(name: str) -> "Tuple[str, str]":
+    """Return the Content-Disposition of a file *name* (RFC 6266; RFC 8187).
+
+    >>> attachment("\u00e9 b.zip")[1]
+    'attachment; filename="_ b.zip"; filename*=UTF-8\\'\\'%C3%A9%20b.zip'
+    """
+    return "Content-Disposition", (
+        "attachment; filename=\"%s\"; filename*=UTF-8''%s" % (
+            re.sub(r"[^ !#$&-\[\]-~]", "_", name),
+            percent_encode(name.encode("utf-8"))))
 
 
 # ---- Access log line --------------------------------------------------------

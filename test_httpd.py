@@ -1671,6 +1671,78 @@ def test_answer_in_another_second(tmp_path, monkeypatch):
         "\nX-A: b", "\nX-A: c", "\nx-content-type-options: "], heads
 
 
+# ---- Archive formats --------------------------------------------------------
+
+LONG_NAME = b"n" * 200 + b"/" + b"m" * 255
+# name, mode, size, mtime; what Python's readers make of ZIP's time; why
+ENTRIES = [
+    (b"top/", 0o755, 0, 1700000000, (2023, 11, 14, 22, 13, 20), "folder"),
+    (b"top/a", 0o104755, 5, 1700000001, (2023, 11, 14, 22, 13, 20), "setuid"),
+    (b"a" * 100, 0, 0, 0, (1980, 1, 1, 0, 0, 0), "1970, name just fits"),
+    (b"a" * 101, 0o100777, 1, -5, (1980, 1, 1, 0, 0, 0), "before 1970"),
+    (LONG_NAME, 0o100400, 2**32 - 2, 315532799, (1980, 1, 1, 0, 0, 0),
+     "long name, before 1980, just below 4 GiB"),
+    (LONG_NAME + b"/", 0o700, 0, 2**31, (2038, 1, 19, 3, 14, 8),
+     "long folder, 2038"),
+    ("\u00e9/\U0001f600".encode(), 0o644, 2**32 - 1, 4354819199,
+     (2107, 12, 31, 23, 59, 58), "UTF-8, 4 GiB, 2108"),
+    (b"\xff\xfe", 0o644, 8**11 - 1, 8**11 - 1, (2107, 12, 31, 23, 59, 58),
+     "no UTF-8, just below 8 GiB, 2242"),
+    (b"\xff" * 101, 0o644, 8**11, 8**11, (2107, 12, 31, 23, 59, 58),
+     "long and no UTF-8, 8 GiB"),
+    (b"\n\x01 \\", 0o644, 2**63, 2**40, (2107, 12, 31, 23, 59, 58), "huge"),
+]
+
+
+@table("name, mode, size, mtime, zipped", ENTRIES)
+def test_archive_entry(name, mode, size, mtime, zipped):
+    """Python's readers find in it what was put there, no more rights."""
+    import tarfile
+    import zipfile
+    head = httpd.tar_head(name, mode, size, mtime)
+    assert len(head) % 512 == 0
+    found = tarfile.TarFile(fileobj=io.BytesIO(head + httpd.TAR_END)).next()
+    is_folder = name.endswith(b"/")
+    assert os.fsencode(found.name) == name.rstrip(b"/")
+    assert (found.mode, found.size, found.mtime, found.isdir(), found.uid,
+            found.uname) == (mode & 0o777, size, mtime, is_folder, 0, "")
+    local = httpd.zip_local(name, mode, size, mtime, 7)
+    offset = size if size > 2**32 else 0
+    central = httpd.zip_central(name, mode, size, mtime, 7, offset)
+    data = central + httpd.zip_end(1, offset, offset + len(central))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        (info,) = archive.infolist()
+    utf8 = info.flag_bits & 0x800 > 0
+    assert info.filename.encode("utf-8" if utf8 else "cp437") == name
+    assert utf8 == (b"\xff" not in name)
+    assert (info.file_size, info.compress_size, info.CRC, info.date_time,
+            info.external_attr >> 16 & 0o7777, info.is_dir()) == (
+        size, size, 7, zipped, mode & 0o777, is_folder)
+    assert local[6:26] == central[8:28]     # but for a size in Zip64
+    exact = struct.pack("<2HBL", 0x5455, 5, 1, mtime % 2**32)
+    for each in (local, central):
+        assert (exact in each) == (0 <= mtime < 2**31)
+    assert (struct.pack("<2H2Q", 1, 16, size, size) in local) == (
+        size > 2**32 - 2)
+
+
+@table("count, start, stop, large", [
+    (65534, 2**32 - 100, 2**32 - 2, False, "just below"),
+    (65535, 0, 9, True, "many entries"),
+    (1, 2**32 - 9, 2**32 - 1, True, "4 GiB"),
+])
+def test_end_of_zip(count, start, stop, large):
+    end = httpd.zip_end(count, start, stop)
+    assert len(end) == (98 if large else 22)
+    if large:
+        assert struct.unpack("<4sQ2H2L4Q", end[:56]) == (
+            b"PK\6\6", 44, 0x32d, 45, 0, 0, count, count, stop - start, start)
+        assert end[56:76] == struct.pack("<4sLQL", b"PK\6\7", 0, stop, 1)
+    assert end[-22:] == struct.pack(
+        "<4s4H2LH", b"PK\5\6", 0, 0, *[min(count, 65535)] * 2, stop - start,
+        min(start, 2**32 - 1), 0)
+
+
 # ---- Access log lines -------------------------------------------------------
 
 LATIN_1 = bytes(range(256)).decode("latin-1")
@@ -6054,8 +6126,10 @@ tls_password_file= auth_file= limits= clock= wrap=
     Server.handle_signals self; Server.reload self
     Server.serve_forever self; Server.server_close self
     Server.shutdown self; Server.stop self; Server.wake self; SETTLED_NS
-    size_for_people size; SMALL; TARGET; TrustedProxies names
-    unparsed_request received; wants_digest fields""", httpget: """\
+    size_for_people size; SMALL; tar_head name mode size mtime; TAR_END; TARGET
+    TrustedProxies names; unparsed_request received; wants_digest fields
+    zip_central name mode size mtime crc offset; zip_end count start stop
+    zip_local name mode size mtime crc""", httpget: """\
     __version__; CONNECTIONS; Failure text advice= status= again=
     fetch url * fields= timeout= user= cafile= insecure= raw= environ=
     http_time value; is_direct host no_proxy; is_name text
