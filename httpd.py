@@ -23,7 +23,7 @@ What it does not do
     aside) and nothing outside the folder; and never a FIFO, device or socket.
 
 Options, which --help explains
-    what is served         --directory, --no-listing, --dotfiles,
+    what is served         --directory, --no-listing, --archives, --dotfiles,
                            --follow-symlinks, --spa, --head, --header
     where, and for whom    --bind, --tls-cert, --tls-key,
                            --tls-password-file, --auth-file, --hash-password
@@ -59,8 +59,8 @@ Map of the sections
     Limits and vocabulary, Grammar, Request, Answer, Preconditions and ranges,
     Target path, Passwords, Pages, Archive formats, Access log line, Proxies
     - up to here pure: no socket, no file, no clock -
-    Site, Work, Users, Respond, Transport, Connection, Log, Listening sockets,
-    Loop, Server, Processes, Command line
+    Site, Work, Archives, Users, Respond, Transport, Connection, Log,
+    Listening sockets, Loop, Server, Processes, Command line
 
 The path of a request
     Loop._turn              one select(), then on_ready() of each ready socket
@@ -113,19 +113,22 @@ import struct
 import sys
 import threading
 import time
+from array import array
 from bisect import bisect
 from collections import OrderedDict, deque, namedtuple
 from operator import attrgetter
-from types import SimpleNamespace
+from types import GeneratorType, SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
 if TYPE_CHECKING:
     import ssl
     from typing import (Any, Callable, Deque, Dict, Generator, Iterable,
-                        List, Optional, Sequence, Set, Tuple, Union)
+                        Iterator, List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
-    Part = Union[bytes, memoryview, Tuple[int, int]]    # start and stop
+    # Start and stop in a Source: the Answer's, or, in an archive, the third.
+    Part = Union[bytes, memoryview, Tuple[int, int],
+                 Tuple[int, int, "Source"], Iterator["Part"]]
     Content = Union[bytes, List[Part], None]
     Queue = Tuple[Tuple["Request", "Answer"], ...]
     Signature = Tuple[int, ...]         # what changes when a file changes
@@ -182,6 +185,8 @@ SLICE = MIB                     # sent to one connection, or hashed, in one
 TLS_SLICE = 256 * KIB           # the same over TLS
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
 GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
+LEFT_OUT_MAX = 4 * MIB          # of an archive's LEFT-OUT.txt
+PATH_MAX = 4096                 # of a folder in an archive, about; as Linux
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
@@ -248,6 +253,7 @@ STATUSES = {
     406: ("Not Acceptable", "Ask without Accept-Encoding."),
     408: ("Request Timeout", "Try again; the connection may be slow."),
     412: ("Precondition Failed", "Reload it, as it is now."),
+    413: ("Content Too Large", "Ask for less at a time."),
     414: ("URI Too Long", "Shorten the address."),
     416: ("Range Not Satisfiable",
           "Ask for all of it, or for a part that exists."),
@@ -320,6 +326,8 @@ class Limits:
     KNOWN_MAX = 16 * MIB        # bytes of parsed heads that are remembered
     KEPT_MAX = 64 * MIB         # bytes of Answers kept for later turns
     MADE_MAX = 16 * MIB         # bytes of compressed files and digests kept
+    ARCHIVE_NAMES_MAX = 200000  # in one archive; twice that in all that are
+                                # made or sent, with 300 bytes for each
     VERIFIED_MAX = 1000         # credentials that are remembered as right, and
                                 # as many as wrong, which cannot displace them
     CHECKS_MAX = 100            # passwords that wait for a check; then 503
@@ -781,7 +789,7 @@ class Answer:
         self.token = object()
 
 
-def parts_length(parts: "Iterable[Part]") -> int:
+def parts_length(parts: "Iterable[Any]") -> int:
     """Return how many bytes *parts* are: in memory, or (start, stop)."""
     return sum(part[1] - part[0] if isinstance(part, tuple)
                else len(part) for part in parts)
@@ -1267,6 +1275,9 @@ td a { padding-left: 1.75rem; overflow-wrap: anywhere; background:
 td a[href$="/"] { background:
   linear-gradient(var(--link) 0 0) .25rem .6875rem / .5rem .5rem no-repeat,
   linear-gradient(var(--link) 0 0) .25rem .8125rem / 1rem .75rem no-repeat }
+#archive { margin-bottom: .75rem; color: var(--quiet) }
+#archive button { display: inline; width: auto; padding: .375rem .5rem;
+                  color: var(--link); text-decoration: underline }
 :focus-visible { outline-offset: -3px }
 [aria-sort] { font-weight: 700; color: var(--ink) }
 [aria-sort=ascending] { --mark: "\\2191" }
@@ -1281,19 +1292,22 @@ th + [aria-sort] button::before { content: var(--mark) " " }
 </head>
 <body>
 <nav aria-label="Path"><h1>%s<bdi>%s</bdi></h1></nav>
-<form id="asc"><input type="hidden" name="order" value="asc"></form>
+%s<form id="asc"><input type="hidden" name="order" value="asc"></form>
 <form id="desc"><input type="hidden" name="order" value="desc"></form>
 <table>
 <thead>
 <tr>%s
 <tbody>
 %s"""
+ARCHIVE_FORM = """<form id="archive">Download this folder:
+<button name="tar">.tar</button> <button name="zip">.zip</button></form>
+"""
 PAGE_END = "</body>\n</html>\n"
 # No script, and no style but these two; a test computes the hashes anew.
 NO_SCRIPTS = (
     "default-src 'none'; style-src"
     " 'sha256-PWqeXCsJhC7wzwxY3VdwblO933o+X74Ah1T22+PfjSo='"
-    " 'sha256-mnoRu9sLuY1koBQOqM4EGjr+u/aeU5/hyJKH/fEAAv8=';"
+    " 'sha256-THnFLDCI3qE1QFLN91pEztYlSa+oqiSGnxaNAIoM7l8=';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
@@ -1336,12 +1350,13 @@ class Listing:
     """How a folder is shown: as HTML or JSON, in which order."""
 
     def __init__(self, segments: "Sequence[bytes]", query: str,
-                 as_json: bool):
+                 as_json: bool, archives: bool):
         words = dict(word.partition("=")[::2] for word in query.split("&"))
         sort = words.get("sort", "")
         self.sort = sort if sort in COLUMNS else "name"
         self.reverse = words.get("order") == "desc"
         self.as_json = as_json
+        self.archives = archives
         self.row = json_row if as_json else html_row
         self.media = "application/json" if as_json else HTML
         self.segments = segments
@@ -1363,6 +1378,7 @@ class Listing:
         note = "<p>This folder is empty.</p>\n" if is_empty else ""
         return (LISTING_START % (
             "".join(names), "".join(links), names[-1],
+            ARCHIVE_FORM if self.archives else "",
             "".join(map(self._column, COLUMNS)), up),
             "\n", "\n</table>\n" + note + PAGE_END)
 
@@ -1985,13 +2001,15 @@ class Site:
 
     def __init__(self, directory: "Union[str, bytes]", listing: bool = True,
                  dotfiles: bool = False, follow_symlinks: bool = False,
-                 spa: bool = False, head: bool = False):
+                 spa: bool = False, head: bool = False,
+                 archives: str = "listed"):
         self.root = os.path.abspath(os.fsencode(directory))
         self.listing = listing
         self.dotfiles = dotfiles
         self.follow_symlinks = follow_symlinks
         self.spa = spa
         self.head = head
+        self.archives = archives
         self._probe = target_state if follow_symlinks else link_state
         self._seen: Facts = {}
 
@@ -2029,6 +2047,15 @@ class Site:
         except OSError as exc:
             raise self.failure(exc, facts)
 
+    def open_in(self, folder: Opened, segments: "Sequence[bytes]") -> Opened:
+        """Open what is at *segments*, in *folder*; raise as open() does."""
+        try:
+            return self._open_child(folder, segments[-1], {})
+        except OSError as exc:
+            if exc.errno == errno.ELOOP:
+                return self.open(segments, {})
+            raise self.failure(exc, {})
+
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
         """Return bytes of the file at *path*, which an Opened had.
@@ -2049,6 +2076,15 @@ class Site:
         """
         try:
             above = self._folders(segments, {})
+            with contextlib.closing(self.names(folder)) as names:
+                for name in names:
+                    yield self._entry(folder, segments, name, above)
+        except OSError as exc:
+            raise self.failure(exc, {})
+
+    def names(self, folder: Opened) -> "Generator[bytes, None, None]":
+        """Yield the names in *folder*, as they come; raise as open() does."""
+        try:
             with contextlib.ExitStack() as stack:
                 where: Union[int, bytes] = folder.path
                 if HAS_DIR_FD and os.scandir in os.supports_fd:
@@ -2059,8 +2095,7 @@ class Site:
                 # in *folder* itself is not shown.
                 found: Any = stack.enter_context(os.scandir(where))
                 for each in found:
-                    name = os.fsencode(each.name)
-                    yield self._entry(folder, segments, name, above)
+                    yield os.fsencode(each.name)
         except OSError as exc:
             raise self.failure(exc, {})
 
@@ -2167,31 +2202,41 @@ class Site:
         None, too, for a link to a folder *above*: crawlers would follow it
         for ever.
         """
-        segments = [*segments, name]
-        where, at = (name, folder.fd) if HAS_DIR_FD else (
-            os.path.join(folder.path, name), None)
-        try:
-            self._check_hidden(segments)
-            status = os.stat(where, dir_fd=at, follow_symlinks=False)
-            if stat.S_ISLNK(status.st_mode):
-                if len(segments) > LINKS_MAX:
-                    self._folders(segments, {})
-                # What realpath() cannot follow stays a link: not listed.
-                status = (os.stat(where, dir_fd=at) if self.follow_symlinks
-                          else os.lstat(os.path.join(
-                              self.root, *self._resolve(segments, {}))))
-                if signature(status) in above:
-                    return None
-        except OSError as exc:
-            if exc.errno in EXHAUSTED:
-                raise
-            return None     # a link to nothing, or gone meanwhile
+        found = self.status(folder, [*segments, name])
+        if not found or found[1] and signature(found[0]) in above:
+            return None
+        status = found[0]
         size = None
         if stat.S_ISREG(status.st_mode):
             size = status.st_size
         elif not stat.S_ISDIR(status.st_mode):
             return None
         return Entry(name, size, status.st_mtime_ns // 10**9)
+
+    def status(self, folder: Opened, segments: "Sequence[bytes]"
+               ) -> "Optional[Tuple[os.stat_result, bool]]":
+        """Return the status of what is at *segments*, in *folder*, and whether
+        a link leads there; None if a request for it gets a 404.
+        """
+        name = segments[-1]
+        where, at = (name, folder.fd) if HAS_DIR_FD else (
+            os.path.join(folder.path, name), None)
+        try:
+            self._check_hidden(segments)
+            status = os.stat(where, dir_fd=at, follow_symlinks=False)
+            is_link = stat.S_ISLNK(status.st_mode)
+            if is_link:
+                if len(segments) > LINKS_MAX:
+                    self._folders(segments, {})
+                # What realpath() cannot follow stays a link: not listed.
+                status = (os.stat(where, dir_fd=at) if self.follow_symlinks
+                          else os.lstat(os.path.join(
+                              self.root, *self._resolve(segments, {}))))
+            return status, is_link
+        except OSError as exc:
+            if exc.errno in EXHAUSTED:
+                raise
+            return None     # a link to nothing, or gone meanwhile
 
 # ---- Work -------------------------------------------------------------------
 
@@ -2227,9 +2272,10 @@ class Source:
     it closes.
     version the file's signature; None if it is not to be shared
     users   answers in flight that have it
+    weight  what it counts in its Pool: bytes in memory; of an Archive, names
     """
 
-    __slots__ = ("pool", "data", "fd", "version", "users")
+    __slots__ = ("pool", "data", "fd", "version", "users", "weight")
 
     def __init__(self, pool: "Pool", data: bytes = b"", fd: int = -1,
                  version: "Optional[Signature]" = None):
@@ -2238,6 +2284,7 @@ class Source:
         self.fd = fd
         self.version = version
         self.users = 0
+        self.weight = len(data)
 
     def part(self, start: int, stop: int) -> "Part":
         """Return bytes of it: those in memory, or else (start, stop)."""
@@ -2254,7 +2301,7 @@ class Source:
         self.users += 1
         if self.users == 1:
             self.pool.setdefault(self.version, self)
-            self.pool.held += len(self.data)
+            self.pool.held += self.weight
             self.pool.files += self.fd >= 0
 
     def release(self) -> None:
@@ -2263,7 +2310,7 @@ class Source:
         if not self.users:
             if self.pool.get(self.version) is self:
                 del self.pool[self.version]
-            self.pool.held -= len(self.data)
+            self.pool.held -= self.weight
             self.pool.files -= self.fd >= 0
             self.close()
 
@@ -2279,7 +2326,7 @@ class Source:
 class Pool(dict):   # type: ignore[type-arg]
     """The Sources that are being sent, by their versions.
 
-    held    bytes of them in memory; has_room() compares them with *limit*
+    held    what they weigh; has_room() compares them with *limit*
     files   those that are open files
     """
 
@@ -2295,6 +2342,7 @@ class Pool(dict):   # type: ignore[type-arg]
 
 # The kinds of jobs; a Job's key begins with one.
 DIGEST, GZIP, LISTING, CHECK = "sha-256", "gzip", "listing", "password"
+ARCHIVE, ARCHIVE_DIGEST = "archive", "archive sha-256"
 
 
 class NotReady(Exception):
@@ -2377,7 +2425,7 @@ class Work:
     to_answer   connections that can be answered: they have received
             something, or their job has ended
     unsteady    files that, in this turn, changed while a job read them
-    contents, listings  Pools of what is being sent
+    contents, listings, archives    Pools of what is being sent
     now     when the turn began
     rest_until  when the next password may be checked
     """
@@ -2393,6 +2441,7 @@ class Work:
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
         self.listings = Pool(LISTINGS_MAX)
+        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX)
         self.now = self.rest_until = 0.0
 
     def new_turn(self, now: float) -> None:
@@ -2441,6 +2490,11 @@ class Work:
         """
         room = {DIGEST: sys.maxsize, GZIP: JOBS_MAX,
                 LISTING: JOBS_MAX if self.listings.has_room(1) else 0,
+                # Each may come to have as many names as it may.
+                ARCHIVE: min(JOBS_MAX, (self.archives.limit -
+                                        self.archives.held)
+                             // self.limits.ARCHIVE_NAMES_MAX),
+                ARCHIVE_DIGEST: sys.maxsize,
                 CHECK: 1 if self.now >= self.rest_until else 0}
         for (kind, *_), job in self.jobs.items():
             room[kind] -= job.began is not None
@@ -2450,11 +2504,14 @@ class Work:
                 job.began = self.now
                 self.run_queue[job] = None
 
-    def waits_for_room(self) -> bool:
-        """Return whether a listing waits until others are sent."""
-        return not self.listings.has_room(1) and any(
-            key[0] == LISTING and job.began is None
-            for key, job in self.jobs.items())
+    def full(self) -> "List[Pool]":
+        """Return the Pools that jobs wait for, until others are sent."""
+        waiting = {key[0] for key, job in self.jobs.items()
+                   if job.began is None}
+        return [pool for kind, pool, least in [
+            (LISTING, self.listings, 1),
+            (ARCHIVE, self.archives, self.limits.ARCHIVE_NAMES_MAX)]
+            if kind in waiting and not pool.has_room(least)]
 
 
 def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
@@ -2513,6 +2570,415 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
             yield
     content.write(after.encode("utf-8"))
     return Source(pool, content.getvalue())
+
+# ---- Archives ---------------------------------------------------------------
+
+# Of an entry: device, inode, mode, size, mtime and ctime in nanoseconds.
+STATE = struct.Struct("=2QLQ2q")
+TOP = 1     # the index of an archive's folder; LEFT-OUT.txt is before it
+MAY_NOT_BE_READ = "the server may not read it"
+
+
+def packed_state(status: os.stat_result, size: int) -> bytes:
+    """Return what changes when a file of that *status* does, in 44 bytes."""
+    times = [min(max(each, -2**63), 2**63 - 1)
+             for each in (status.st_mtime_ns, status.st_ctime_ns)]
+    return STATE.pack(status.st_dev % 2**64, status.st_ino % 2**64,
+                      status.st_mode, size, *times)
+
+
+class Archive(Source):
+    """A folder as one file: what is in it, and where each byte of it lies.
+
+    A Job makes the plan(); those who ask at one time share it.  It consists of
+    parts: its entries; then, of a ZIP, those of its directory; and the end.  A
+    part is a head and, if it is a file's entry, the file's content.
+
+    kind        "tar" or "zip"
+    segments    of its folder, below the site's root
+    names       of its entries; those of folders end with "/".  The first one
+                is LEFT-OUT.txt; where there is no *text* for it, it is no
+                entry, and its parts are empty
+    parents     the indexes of the folders that they are in
+    states      their packed_state(), joined
+    crcs        of the content of a ZIP's entries; -1 is not known yet
+    starts      the offset of each part, and that of the end
+    etag        None where a file in it may change without a sign
+    """
+
+    def __init__(self, kind: str, site: Site, segments: "Sequence[bytes]",
+                 work: Work):
+        super().__init__(work.archives)
+        self.kind = kind
+        self.site = site
+        self.segments = segments
+        self.work = work
+        self.names: List[bytes] = []
+        self.parents = array("I")
+        self.states = bytearray()
+        self.text = bytearray()
+        self.starts = array("Q", [0])
+        self.etag: Optional[str] = None
+        self._is_settled = True
+        self._folder: Optional[Opened] = None
+        self._open_parent = 0
+
+    def chain(self, index: int) -> "List[bytes]":
+        """Return the names that lead from its folder to entry *index*."""
+        found: List[bytes] = []
+        while index != TOP:
+            found.append(self.names[index])
+            index = self.parents[index]
+        return found[::-1]
+
+    def path(self, index: int) -> bytes:
+        """Return the name of entry *index* with those of its folders."""
+        return self.names[TOP] + b"".join(self.chain(index))
+
+    def place(self, index: int) -> "List[bytes]":
+        """Return the segments of entry *index* in the site."""
+        return [*self.segments,
+                *(name.rstrip(b"/") for name in self.chain(index))]
+
+    def packed(self, index: int) -> bytes:
+        """Return the packed_state() of entry *index*."""
+        start = index * STATE.size
+        return bytes(self.states[start:start + STATE.size])
+
+    def state(self, index: int) -> "Tuple[int, ...]":
+        """Return what that holds."""
+        return STATE.unpack(self.packed(index))
+
+    def size(self, index: int) -> int:
+        """Return how many bytes of content are in part *index*."""
+        is_entry = 0 <= index < len(self.names)
+        return self.state(index)[3] if is_entry else 0
+
+    # The plan.
+
+    def plan(self, all_folders: bool) -> "Steps":
+        """Find out what is in it; return it, or an equal one that is in use.
+
+        Subfolders with a page of their own are left out, unless it is to have
+        *all_folders*.  Raise HTTPError, 413 where there is too much.
+        """
+        top = self.segments[-1] if self.segments else b"files"
+        self._add(TOP, b"LEFT-OUT.txt", bytes(STATE.size))
+        waiting = [(TOP, b"files" if is_harmful(top) else top)]
+        while waiting:
+            parent, name = waiting.pop()
+            try:
+                yield from self._enter(parent, name, waiting, all_folders)
+            except HTTPError as error:
+                if len(self.names) <= TOP or error.status not in (403, 404):
+                    raise
+                if error.status == 403:     # else it has just gone
+                    self._leave_out(parent, name + b"/", MAY_NOT_BE_READ)
+        self.states[:STATE.size] = STATE.pack(
+            0, 0, 0o644, len(self.text), self.state(TOP)[4], 0)
+        yield from self._lay_out()
+        return self.version and self.pool.get(self.version) or self
+
+    def _add(self, parent: int, name: bytes, state: bytes) -> int:
+        """Add an entry; return its index."""
+        self.names.append(name)
+        self.parents.append(parent)
+        self.states += state
+        return len(self.names) - 1
+
+    def _leave_out(self, parent: int, name: bytes, why: str) -> None:
+        """Let LEFT-OUT.txt say *why* there is no *name* in folder *parent*."""
+        path = (self.path(parent) + name).decode("utf-8", "replace")
+        if not self.text:
+            self.text += b"This is not in the archive:\r\n\r\n"
+        self.text += ("%s: %s\r\n" % (NOT_SHOWN.sub("\ufffd", path), why)
+                      ).encode("utf-8")
+        if len(self.text) > LEFT_OUT_MAX:
+            raise HTTPError(413, "Too much in it cannot be in an archive.")
+
+    def _enter(self, parent: int, name: bytes,
+               waiting: "List[Tuple[int, bytes]]",
+               all_folders: bool) -> "Iterator[None]":
+        """Add folder *name* and its files; its subfolders go to *waiting*."""
+        is_top = len(self.names) == TOP
+        segments = (self.segments if is_top
+                    else [*self.place(parent), name])
+        with self.site.open(segments, {}) as folder:
+            if not folder.is_folder:
+                raise Changed
+            if not (is_top or all_folders) and any(
+                    found and stat.S_ISREG(found[0].st_mode) for found in [
+                        self.site.status(folder, [*segments, each])
+                        for each in DEFAULT_FILES]):
+                self._leave_out(parent, name + b"/",
+                                "it has a page of its own")
+                return
+            runs = yield from self._sorted_names(folder, len(waiting))
+            index = self._add(parent, name + b"/",
+                              packed_state(folder.status, 0))
+            from heapq import merge
+            below = []
+            for each in merge(*runs):
+                if self._look(index, folder, [*segments, each]):
+                    below.append((index, each))
+                yield
+        waiting += reversed(below)
+
+    def _sorted_names(self, folder: Opened, waiting: int
+                      ) -> "Generator[None, None, List[List[bytes]]]":
+        """Return the names in *folder*, in several sorted lists."""
+        runs: List[List[bytes]] = [[]]
+        most = self.work.limits.ARCHIVE_NAMES_MAX
+        left = most - len(self.names) - waiting
+        with contextlib.closing(self.site.names(folder)) as names:
+            for name in names:
+                if not left:
+                    raise HTTPError(413, "It has more than %d names. Ask for a"
+                                    " folder in it." % most)
+                left -= 1
+                if len(runs[-1]) == LISTING_RUN:
+                    runs.append([])
+                runs[-1].append(name)
+                yield
+        for run in runs:
+            run.sort()
+            yield
+        return runs
+
+    def _look(self, index: int, folder: Opened,
+              segments: "Sequence[bytes]") -> bool:
+        """Look at what is at *segments*, in entry *index*, which is *folder*.
+
+        Add a file; return whether it is a folder to go on with.
+        """
+        name, now, why = segments[-1], time.time(), ""
+        found = self.site.status(folder, segments)
+        if not found:
+            return False
+        if index == TOP and name == self.names[0]:  # longer ones come later
+            self.names[0] += b".txt"
+        status, is_link = found
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if is_folder and is_link:
+            why = "it is a link to a folder"
+        elif not (is_folder or stat.S_ISREG(status.st_mode)):
+            why = "it is neither a file nor a folder"
+        elif is_harmful(name) or len(self.path(index)) > PATH_MAX:
+            why = "its name would do harm, or be too long"
+        elif not os.access(os.path.join(folder.path, name), os.R_OK):
+            why = MAY_NOT_BE_READ
+        if why:
+            self._leave_out(index, name + b"/" * is_folder, why)
+        elif not is_folder:
+            self._is_settled = self._is_settled and is_settled(status, now)
+            self._add(index, name, packed_state(status, status.st_size))
+        return is_folder and not why
+
+    def _lay_out(self) -> "Iterator[None]":
+        """Find where each part begins, and what tells this plan from others.
+        """
+        import hashlib
+        count = len(self.names)
+        self.crcs = array("q", [-1]) * count
+        hashed = hashlib.sha256(b"%s 1\0" % self.kind.encode() + self.text)
+        for index in range(count):
+            hashed.update(b"%d/%s\0%s" % (
+                self.parents[index], self.names[index], self.packed(index)))
+            yield
+        for index in range(
+                count + 1 if self.kind == "tar" else 2 * count + 1):
+            self.starts.append(self.starts[-1] + len(self.head(index))
+                               + self.size(index))
+            yield
+        self.weight = count
+        self.planned = time.monotonic()
+        if self._is_settled:
+            digest = hashed.hexdigest()[:32]
+            self.etag = '"%s"' % digest
+            self.version = int(digest, 16),
+
+    # Its content.
+
+    def head(self, index: int) -> bytes:
+        """Return part *index* without the file's content."""
+        count = len(self.names)
+        padding = b""
+        if self.kind == "tar":
+            padding = bytes(-self.size(index - 1) % TAR_BLOCK)
+            if index == count:
+                return padding + TAR_END
+        elif index == 2 * count:
+            return zip_end(count - (not self.text), self.starts[count],
+                           self.starts[index])
+        entry = index % count
+        if entry == 0 and not self.text:
+            return b""
+        mode, size, mtime = self.state(entry)[2:5]
+        facts = self.path(entry), mode, size, mtime // 10**9
+        if self.kind == "tar":
+            return padding + tar_head(*facts)
+        crc = self.crcs[entry] & UINT32_MAX
+        if index < count:
+            return zip_local(*facts, crc)
+        return zip_central(*facts, crc, self.starts[entry])
+
+    def open(self, index: int) -> Opened:
+        """Open the file of entry *index*; raise Changed if it has changed.
+
+        The folder stays open, since mostly another file of it comes next.
+        """
+        parent = self.parents[index]
+        try:
+            if self._folder is None or self._open_parent != parent:
+                self.close()
+                self._folder = self.site.open(self.place(parent), {})
+                self._open_parent = parent
+            opened = self.site.open_in(self._folder, self.place(index))
+        except HTTPError as error:
+            if error.status == 404:
+                raise Changed
+            raise
+        if not self.is_same(index, opened.status):
+            opened.close()
+            raise Changed
+        return opened
+
+    def close(self) -> None:
+        """Close the folder that open() has left open."""
+        if self._folder:
+            self._folder.close()
+        self._folder = None
+
+    __del__ = close
+
+    def is_same(self, index: int, status: os.stat_result) -> bool:
+        """Return whether *status* is what the plan says of entry *index*."""
+        return packed_state(status, status.st_size) == self.packed(index)
+
+    def read(self, index: int, start: int, stop: int) -> bytes:
+        """Return content of entry *index*; raise as open() does."""
+        if index == 0 or start == stop:     # which is all of a folder's
+            return bytes(self.text[start:stop])
+        with self.open(index) as opened:
+            try:
+                return opened.read(start, stop)
+            except OSError as exc:
+                raise self.site.failure(exc, {})
+
+    def is_small(self, index: int) -> bool:
+        """Return whether what entry *index* has is sent from memory."""
+        return index == 0 or self.size(index) <= SMALL
+
+    def find_crc(self, index: int, data: bytes) -> "Iterator[None]":
+        """Find the CRC of entry *index*; *data* is its content, if small.
+
+        Of large files, what is known is kept by their states, slice by slice;
+        so those who want the same CRC share the work, now and later.
+        """
+        if self.kind == "tar" or self.crcs[index] >= 0:
+            return
+        import zlib
+        made, size, start, crc = self.work.made, self.size(index), 0, 0
+        if self.is_small(index):
+            data = data or self.read(index, 0, size)
+            start, crc = size, zlib.crc32(data)
+        key = "crc", self.packed(index)
+        while start < size:
+            start, crc = max((start, crc), made.get(key, (0, 0)))
+            if start < size:
+                block = self.read(index, start, min(start + SLICE, size))
+                start, crc = start + len(block), zlib.crc32(block, crc)
+                made.put(key, (start, crc), KIB // 2)
+                yield
+        self.crcs[index] = crc
+
+    def parts(self, start: int, stop: int
+              ) -> "Generator[Union[bytes, Tuple[int, int, int]], None, None]":
+        """Yield the bytes from *start* up to *stop*, in small steps.
+
+        These are bytes, none after a step that was only work; or (index,
+        start, stop) of a large file's content.  The last byte of a range comes
+        only when that file was seen not to have changed before it.
+        """
+        index = bisect(self.starts, start) - 1
+        block, until = b"", time.perf_counter() + JOB_SECONDS
+        while start < stop:
+            size, end = self.size(index), self.starts[index + 1]
+            first, last = end - size, min(stop, end)    # of the content
+            data = (self.read(index, 0, size)
+                    if size and self.is_small(index) else b"")
+            if start < first:
+                for _ in self.find_crc(index % len(self.names), data):
+                    yield block
+                    block = b""
+                offset = start - self.starts[index]
+                head = self.head(index)[offset:offset + stop - start]
+                block += head
+                start += len(head)
+            if start < last and data:
+                block += data[start - first:last - first]
+            elif start < last:
+                yield block
+                block = b""
+                if start < stop - 1:
+                    yield index, start - first, min(last, stop - 1) - first
+                if last == stop:
+                    block = self.read(index, last - first - 1, last - first)
+            start, index = max(start, last), index + 1
+            if len(block) > SMALL or time.perf_counter() > until:
+                yield block
+                block, until = b"", time.perf_counter() + JOB_SECONDS
+        if block:
+            yield block
+
+    def sent_parts(self, start: int, stop: int) -> "Iterator[Part]":
+        """Yield parts of what is from *start* up to *stop*.
+
+        They are bytes, none after work alone; or a file, opened when its turn
+        comes.  Raise Changed, or HTTPError, where it is not as it was planned.
+        """
+        while not self.etag and (time.monotonic() - self.planned
+                                 < 2e-9 * SETTLED_NS):
+            yield b""   # then each change will show
+        for part in self.parts(start, stop):
+            if isinstance(part, bytes):
+                yield part
+                continue
+            index, first, last = part
+            with self.open(index) as opened:
+                source = Source(self.work.contents, fd=opened.fd)
+                opened.fd = -1
+            source.hold()
+            try:
+                yield first, last, source
+                if not self.is_same(index, os.fstat(source.fd)):
+                    raise Changed
+            finally:
+                source.release()
+
+    def digest(self) -> "Steps":
+        """Return its SHA-256; what is known of it is kept by its etag."""
+        import hashlib
+        key, made = ("sha-256 so far", self.etag), self.work.made
+        start, hashed = made.get(key) or (0, hashlib.sha256())
+        self.hold()
+        try:
+            for part in self.parts(start, self.starts[-1]):
+                slices = [(0, len(part))] if isinstance(part, bytes) else [
+                    (offset, min(offset + SLICE, part[2]))
+                    for offset in range(part[1], part[2], SLICE)]
+                for first, last in slices:
+                    hashed.update(part if isinstance(part, bytes)
+                                  else self.read(part[0], first, last))
+                    start += last - first
+                    made.put(key, (start, hashed), KIB)
+                    yield
+        except Changed:
+            raise HTTPError(503, "The folder has just been changed.", AGAIN)
+        finally:
+            self.release()
+        return hashed.digest()
+
 
 # ---- Users ------------------------------------------------------------------
 
@@ -2715,12 +3181,15 @@ class Responder:
                         self.request.query.encode("latin-1"), QUERY_CHARACTERS)
                 raise HTTPError(301, "This folder is at " + location,
                                 [("Location", location)])
-            default = self.default(segments)
-            if default:
-                return default
+            kind = self.archive_kind()
+            if not (kind and self.site.archives == "all"):
+                default = self.default(segments)
+                if default:
+                    return default
             if not self.site.listing:
                 raise HTTPError(404, NOTHING_HERE)
-            return self.list(segments)
+            return (self.archive(segments, kind) if kind
+                    else self.list(segments))
 
     def default(self, segments: "List[bytes]") -> "Optional[Answer]":
         """Answer with the default file of the folder at *segments*, if any."""
@@ -2834,11 +3303,9 @@ class Responder:
         packed = (self.job_result(GZIP, gzip_steps, opened) if compress
                   else None)
         if wants_digest(fields) and opened.is_steady:
-            import base64
-            digest = (self.job_result(DIGEST, digest_steps, opened)
-                      if packed is None else sha256(packed))
-            found.append(("Repr-Digest", "sha-256=:%s:"     # RFC 8941, 3.3.5
-                          % base64.b64encode(digest).decode("ascii")))
+            found.append(repr_digest(
+                self.job_result(DIGEST, digest_steps, opened)
+                if packed is None else sha256(packed)))
         if packed is not None:
             return self.answer(200, found, packed)
         return self.content(opened, found, ranges, media)
@@ -2846,19 +3313,7 @@ class Responder:
     def content(self, opened: Opened, fields: "Fields",
                 ranges: "Optional[List[ByteRange]]", media: str) -> Answer:
         """Answer with the *ranges* of a file, None for all of it."""
-        size, code = opened.size, 200
-        parts: List[Part] = [(0, size)] if size else []
-        if ranges and len(ranges) > 1:
-            several = multipart(ranges, size, media, BOUNDARY)
-            if parts_length(several) <= size:
-                code, parts = 206, several
-                fields[0] = ("Content-Type", "multipart/byteranges; boundary="
-                             + BOUNDARY)
-        elif ranges:
-            first, last = ranges[0]
-            code, parts = 206, [(first, last + 1)]
-            fields.append(("Content-Range",
-                           "bytes %d-%d/%d" % (first, last, size)))
+        code, parts = self.parts(opened.size, fields, ranges, media)
         length, contents = parts_length(parts), self.work.contents
         if length <= SMALL or (code == 206 and length <= SLICE
                                and contents.has_room(length)):
@@ -2872,6 +3327,28 @@ class Responder:
             source.part(*part) if isinstance(part, tuple) else part
             for part in parts], source, source.fd < 0)
 
+    def parts(self, size: int, fields: "Fields",
+              ranges: "Optional[List[ByteRange]]",
+              media: str) -> "Tuple[int, List[Any]]":
+        """Return the status and the parts of *ranges*; change *fields* to fit.
+
+        *size* is that of the representation, *media* its type.
+        """
+        code = 200
+        parts: List[Part] = [(0, size)] if size else []
+        if ranges and len(ranges) > 1:
+            several = multipart(ranges, size, media, BOUNDARY)
+            if parts_length(several) <= size:
+                code, parts = 206, several
+                fields[0] = ("Content-Type", "multipart/byteranges; boundary="
+                             + BOUNDARY)
+        elif ranges:
+            first, last = ranges[0]
+            code, parts = 206, [(first, last + 1)]
+            fields.append(("Content-Range",
+                           "bytes %d-%d/%d" % (first, last, size)))
+        return code, parts
+
     def job_result(self, kind: str, make: "Callable[..., Steps]",
                    opened: Opened) -> bytes:
         """Return what *make* makes from a file; it is made once and kept."""
@@ -2884,7 +3361,8 @@ class Responder:
         """Answer with the listing, which a Job makes."""
         self.vary.append("Accept")
         work, query = self.work, self.request.query
-        listing = Listing(segments, query, prefers_json(self.request.fields))
+        listing = Listing(segments, query, prefers_json(self.request.fields),
+                          self.site.archives != "none")
         name = self.request.path + "?" + query
         # If the Job raised an error, that is the answer in this turn alone.
         self.facts[(unknown_state, self.site.root)] = False
@@ -2896,6 +3374,40 @@ class Responder:
             ("Content-Type", listing.media), FRESH,
             ("Content-Security-Policy", NO_SCRIPTS)],
             source.data, source, False)
+
+    def archive_kind(self) -> "Optional[str]":
+        """Return which archive is asked for, where there are any, or None."""
+        match = re.fullmatch("(tar|zip)=?", self.request.query)
+        if not match or "none" == self.site.archives or not self.site.listing:
+            return None
+        return match.group(1)
+
+    def archive(self, segments: "Sequence[bytes]", kind: str) -> Answer:
+        """Answer with the folder at *segments* as one file of this *kind*."""
+        work, fields = self.work, self.request.fields
+        self.facts[(unknown_state, self.site.root)] = False  # if this raises
+        archive = work.result(
+            (ARCHIVE, self.request.path.encode("latin-1"), kind),
+            Archive(kind, self.site, segments, work).plan(
+                self.site.archives == "all"), self.arrived)
+        etag, size, media = archive.etag, archive.starts[-1], ARCHIVES[kind]
+        shared = [FRESH] + ([("ETag", etag)] if etag else [])
+        code = evaluate_preconditions(fields, etag, None, self.now)
+        if code == 304:
+            return self.answer(304, shared, None, None, False)
+        if code:
+            raise HTTPError(code, "This is not what you expected to find.")
+        name = archive.names[TOP][:-1].decode("utf-8", "replace")
+        found = [("Content-Type", media), *shared, ("Accept-Ranges", "bytes"),
+                 attachment(name + "." + kind)]
+        ranges = None
+        if "range" in fields and range_applies(fields, etag, None, self.now):
+            ranges = select_ranges(fields["range"], size)
+        if wants_digest(fields) and etag:
+            found.append(repr_digest(work.result(
+                (ARCHIVE_DIGEST, b"", etag), archive.digest())))
+        code, parts = self.parts(size, found, ranges, media)
+        return self.answer(code, found, parts, archive, False)
 
     def answer(self, status: int, fields: "Fields", content: "Content",
                source: "Optional[Source]" = None, keep: bool = True) -> Answer:
@@ -2913,6 +3425,13 @@ class Responder:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
         return Answer(status, fields, content, self.facts if keep else None,
                       source)
+
+
+def repr_digest(value: bytes) -> "Tuple[str, str]":
+    """Return the Repr-Digest field of a SHA-256 (RFC 9530, 3)."""
+    import base64
+    return ("Repr-Digest", "sha-256=:%s:"       # RFC 8941, 3.3.5
+            % base64.b64encode(value).decode("ascii"))
 
 
 def check_method(method: str, head: bool) -> None:
@@ -2957,14 +3476,14 @@ def gather(parts: "Iterable[Part]",
     """Return the *parts* in memory that come first, about *limit* bytes."""
     found: List[Union[bytes, memoryview]] = []
     for part in parts:
-        if limit <= 0 or isinstance(part, tuple):
+        if limit <= 0 or not isinstance(part, (bytes, memoryview)):
             break
         found.append(part)
         limit -= len(part)
     return found
 
 
-def advance(parts: "Deque[Part]", count: int) -> None:
+def advance(parts: "Deque[Any]", count: int) -> None:
     """Drop the *count* bytes that *parts* begin with."""
     while count:
         part = parts[0]
@@ -2972,7 +3491,7 @@ def advance(parts: "Deque[Part]", count: int) -> None:
         if count >= size:
             parts.popleft()
         elif isinstance(part, tuple):
-            parts[0] = part[0] + count, part[1]
+            parts[0] = (part[0] + count, *part[1:])
         else:
             parts[0] = memoryview(part)[count:]
         count -= min(count, size)
@@ -3413,20 +3932,53 @@ class Connection:
             self.answer()
             return False
         last = self.queue[-1]
-        try:
-            sent, tried = self.send_slice(self.parts)
-        except BlockingIOError:
-            sent, tried = 0, 1
-        # Within a slice of TLS no progress would show.
-        if sent or self.loop.server.tls:
-            self.enter(SENDING)     # its time begins anew
-            self.has_sent(sent)
-        if not self.queue:
-            self.next_request(last)
-            return False
-        if sent < tried:
-            self.watch(WRITE)
-        return sent == tried
+        left = SLICE
+        while left > 0:
+            if not self.take_part():
+                return self.state == SENDING
+            try:
+                sent, tried = self.send_slice(self.parts)
+            except BlockingIOError:
+                sent, tried = 0, 1
+            # Within a slice of TLS no progress would show.
+            if sent or self.loop.server.tls:
+                self.enter(SENDING)     # its time begins anew
+                self.has_sent(sent)
+            if not self.queue:
+                self.next_request(last)
+                return False
+            if sent < tried:
+                self.watch(WRITE)
+                return False
+            # A slice of an archive may be several parts.
+            left -= (max(sent, SMALL) if isinstance(
+                self.parts[0], GeneratorType) else SLICE)
+        return True
+
+    def take_part(self) -> bool:
+        """Where an archive is next, take a part out of it.
+
+        Return whether something can be sent.  After a step of mere work it is
+        not; one who has left meanwhile is noticed within a second.
+        """
+        parts, source = self.parts, self.queue[-1][1].source
+        if isinstance(source, Archive) and isinstance(parts[0], tuple) and (
+                len(parts[0]) == 2):
+            parts[0] = source.sent_parts(*parts[0])
+        while isinstance(parts[0], GeneratorType):
+            part = next(parts[0], None)
+            if part is None:
+                parts.popleft()
+            elif part:
+                parts.appendleft(part)
+            else:
+                if self.loop.now - self.began >= LEFT_LOOK:
+                    if self.has_left():
+                        self.abort()
+                    else:
+                        self.enter(SENDING)     # work is progress
+                return False
+        return True
 
     def send_slice(self, parts: "Deque[Part]") -> "Tuple[int, int]":
         """Send a slice of *parts*; what cannot go from a file is read first.
@@ -3434,9 +3986,9 @@ class Connection:
         Return how many bytes were sent, and how many were tried.
         """
         if isinstance(parts[0], tuple):
-            start, stop = parts[0]
+            start, stop, *others = parts[0]
             count = min(stop - start, SLICE)
-            source: Any = self.queue[-1][1].source
+            source: Any = others[0] if others else self.queue[-1][1].source
             if HAS_SENDFILE and not isinstance(self.sock, TLSSocket):
                 try:
                     sent = os.sendfile(self.sock.fileno(), source.fd, start,
@@ -3457,6 +4009,9 @@ class Connection:
         if isinstance(self.sock, TLSSocket):
             return self.sock.send(found[0]), min(len(found[0]), TLS_SLICE)
         flags = MSG_MORE if len(found) < len(parts) else 0
+        if self.queue and (self.sent + parts_length(found)
+                           >= self.queue[-1][1].total):
+            flags = 0       # of an archive nothing is left
         if len(found) > 1 and HAS_SENDMSG:
             return self.sock.sendmsg(found, (), flags), parts_length(found)
         data = found[0][:SLICE]
@@ -3478,6 +4033,9 @@ class Connection:
         """Release the Sources of answers that were sent, or will not be."""
         for _, answer in queue:
             if answer.source:
+                for part in self.parts:
+                    if isinstance(part, GeneratorType):     # of an Archive
+                        part.close()
                 answer.source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
@@ -4058,8 +4616,10 @@ class Loop:
             except Exception as exc:
                 client: Any = getattr(step, "__self__", None)
                 if isinstance(exc, Changed):
-                    tell("a file became shorter while it was sent: "
+                    tell("a file changed or became shorter while it was sent: "
                          + escape(client.queue[0][0].line))
+                elif isinstance(exc, HTTPError):    # from an archive's file
+                    tell("a client is sent away: " + exc.detail)
                 elif not isinstance(exc, OSError) or exc.errno == errno.EBADF:
                     tell_traceback()    # EBADF: we used a closed descriptor
                 elif not is_gone(exc):  # a file cannot be read, no memory ...
@@ -4133,14 +4693,14 @@ class Loop:
                       in self.connections[PREPARING]
                       if self.now - connection.began >= LEFT_LOOK
                       and connection.has_left()])
-            # Others take none of a listing, while there is no room for one:
-            # first those that have taken none for longest.
+            # Others take none of a listing or archive, while there is no room
+            # for one: first those that have taken none for longest.
             for connection in list(self.connections[SENDING]):
                 if (self.now - connection.began < LEFT_LOOK
-                        or not self.work.waits_for_room()):
+                        or not self.work.full()):
                     break
-                if any(answer.source and answer.source.pool
-                       is self.work.listings
+                if any(answer.source and answer.source.pool is pool
+                       for pool in self.work.full()
                        for _, answer in connection.queue):
                     self._do([connection.abort])
         if self.now >= self._paused_until:
@@ -4160,7 +4720,7 @@ class Loop:
             if not most:
                 self._pause(SHARE_WAIT / 10)    # then look again
         for accepted in range(most):
-            files = self.work.contents.files
+            files = self.work.contents.files + len(self.work.archives)
             is_full = self._count() >= min(
                 self.server.max_connections,
                 self.server.descriptors_max - files)
@@ -4399,6 +4959,7 @@ class Server:
     bind        an address, a name, "unix:PATH", or several of these
     sockets     sockets that listen already, in place of port and bind
     listing     whether folders are listed
+    archives    of which folders: "listed", "all" or "none"
     headers     (name, value) pairs, none of RESERVED_FIELDS
     access_log  an AccessLog, or None
     max_connections     None for what the open-file limit allows, which only
@@ -4422,7 +4983,8 @@ class Server:
                  sockets: "Optional[Sequence[socket.socket]]" = None,
                  listing: bool = True, dotfiles: bool = False,
                  follow_symlinks: bool = False, spa: bool = False,
-                 head: bool = False, headers: "Sequence[Tuple[str, str]]" = (),
+                 head: bool = False, archives: str = "listed",
+                 headers: "Sequence[Tuple[str, str]]" = (),
                  access_log: "Optional[AccessLog]" = None,
                  trusted_proxies: "Sequence[str]" = (),
                  max_connections: "Optional[int]" = None,
@@ -4437,7 +4999,7 @@ class Server:
                  wrap: "Optional[Callable[[socket.socket], Any]]" = None):
         check_folder(directory)
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
-                         head)
+                         head, archives)
         self.headers = headers
         for name, _ in headers:
             if name.lower() in RESERVED_FIELDS:
@@ -4516,7 +5078,7 @@ class Server:
         self.max_connections = min(max_connections or possible, possible)
         # For connections and these files; listings in the making are apart.
         self.descriptors_max = max(
-            possible + 1, limit - reserve - JOBS_MAX * LISTING_FILES)
+            possible + 1, limit - reserve - 2 * JOBS_MAX * LISTING_FILES)
 
     # What its owner calls.
 
@@ -4951,6 +5513,8 @@ what is served
 -d, --directory DIR  folder to serve (default: ./htdocs if there is one,
     else .)
 --no-listing  a folder without index.html is 404 instead of a listing
+--archives WHICH  folders that are there as an archive, at ?tar and ?zip:
+    listed, all (those with index.html, too) or none (default: %(default)s)
 --dotfiles  serve names that begin with a dot
 --follow-symlinks  serve links that lead out of the folder
 --spa  /index.html for pages that do not exist
@@ -4989,6 +5553,7 @@ SECONDS_ABOVE_0 = functools.partial(number, float, 1e-9, 10**9,
 REPEATED = {"action": "append", "default": []}
 # What else argparse needs to know of them.
 SETTINGS: "Dict[str, Dict[str, Any]]" = {
+    "--archives": {"choices": ["listed", "all", "none"], "default": "listed"},
     "--header": {"type": header, **REPEATED},
     "--bind": REPEATED,
     "--log-format": {"choices": sorted(LOG_FORMS), "default": "combined"},
@@ -5176,7 +5741,8 @@ def make_server(args: argparse.Namespace) -> Server:
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
         dotfiles=args.dotfiles, follow_symlinks=args.follow_symlinks,
-        spa=args.spa, head=args.head, headers=args.header,
+        spa=args.spa, head=args.head, archives=args.archives,
+        headers=args.header,
         access_log=access_log, trusted_proxies=args.trusted_proxy,
         max_connections=args.max_connections,
         idle_timeout=args.idle_timeout, request_timeout=args.request_timeout,

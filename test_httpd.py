@@ -1597,7 +1597,8 @@ def test_listing_rows(tmp_path):
         page, empty = [Page(wire.get(each).content) for each in ("/", "/d/")]
         as_json = wire.get("/", "Accept: application/json").content
         assert names_in(wire, "/d/") == []
-    assert page.texts("button") == ["Name", "Size", "Time (UTC)"]
+    assert page.texts("button") == [".tar", ".zip", "Name", "Size",
+                                    "Time (UTC)"]
     assert [(size.title, size.text) for size in page.all("span")] == [
         ("12345 bytes", "12.1 KiB"), ("8589934592 bytes", "8.0 GiB"),
         ("0 bytes", "0 B"), ("1 bytes", "1 B")]
@@ -1640,9 +1641,9 @@ def test_listing_is_sorted(queries, sort, order, tmp_path):
             assert names_in(wire, "/" + query) == names, query
             page = Page(wire.get("/" + query).content)
             forms = {form.id: "?%s=%s&" % (each.name, each.value) for form,
-                     each in zip(page.all("form"), page.all("input"))}
+                     each in zip(page.all("form")[1:], page.all("input"))}
             assert [forms[each.form] + each.name + "=" + each.value
-                    for each in page.all("button")] == [
+                    for each in page.all("button")[2:]] == [
                 "?order=%s&sort=%s" % ("desc" if key == sort and order == "asc"
                                        else "asc", key) for key in ORDERS]
             assert [getattr(column, "aria-sort", None) for column
@@ -3509,6 +3510,467 @@ def test_digest_is_made_once_and_delays_nobody(tmp_path, monkeypatch):
         assert wire.send(asked).response().fields["repr-digest"] == digest_of(
             bytes(40 << 20))
         assert 40 < len(opened) < 60 and max(opened) <= 1
+
+
+# ---- Archives ---------------------------------------------------------------
+
+# What is in the folder that archives are made of; None for a folder.
+TREE = {
+    "empty/": None, "a.txt": b"a" * 10, "b/.hidden": b"x", "b/c/d": b"",
+    "b/" + "n" * 200 + "/" + "m" * 100: b"long", "\u00e9 \u4e2d": b"e",
+    "large": b"large" * 40000, "one over": bytes(65537), "zero": b"",
+    "paged/index.html": b"page", "paged/hidden": b"x", "z" * 100: b"z"}
+IN_ARCHIVE = {"top/" + name: content for name, content in TREE.items()
+              if name[:2] not in ("b/", "pa") or name[2] in "cn"}
+LEFT_OUT = (
+    b"This is not in the archive:\r\n\r\n"
+    b"top/fifo: it is neither a file nor a folder\r\n"
+    b"top/to-folder/: it is a link to a folder\r\n"
+    b"top/up/: it is a link to a folder\r\n"
+    b"top/paged/: it has a page of its own\r\n")
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """A folder `top` with TREE, links and a FIFO."""
+    root = tmp_path_factory.mktemp("tree")
+    write_files(root / "top", TREE)
+    write_files(root, {"outside": b"x", ".secret": b"x"})
+    for name, target in [("to-file", "a.txt"), ("to-folder", "b"),
+                         ("up", ".."), ("out", "/etc/passwd"),
+                         ("to-hidden", "../.secret"), ("nowhere", "no")]:
+        (root / "top" / name).symlink_to(target)
+    os.mkfifo(str(root / "top" / "fifo"))
+    (root / "top" / "a.txt").chmod(0o4751)
+    wait_until_settled(root / "top")
+    return root
+
+
+def read_tar(content):
+    """Return what is in a tar archive: by names content, None of folders."""
+    import tarfile
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return [(each.name + "/" * each.isdir(), None if each.isdir()
+                 else archive.extractfile(each).read()) for each in archive]
+
+
+def read_zip(content):
+    """The same of a ZIP."""
+    import zipfile
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        return [(name, None if name.endswith("/") else archive.read(name))
+                for name in archive.namelist()]
+
+
+READ = {"tar": read_tar, "zip": read_zip}
+both_forms = pytest.mark.parametrize("kind", ["tar", "zip"])
+
+
+@both_forms
+def test_archive(kind, tree):
+    """It has what listings show, in order; what else there is it names."""
+    with asking(tree) as (_, wire):
+        answer = wire.get("/top/?" + kind)
+        again = wire.get("/top/?%s=" % kind, "If-None-Match: "
+                         + answer.fields["etag"])
+        entries = READ[kind](answer.content)
+    assert entries[0] == ("top/LEFT-OUT.txt", LEFT_OUT)
+    folders = ["top/", "top/b/", "top/b/c/", "top/b/%s/" % (200 * "n")]
+    expected = dict(IN_ARCHIVE, **{"top/to-file": TREE["a.txt"]},
+                    **{name: None for name in folders})
+    assert dict(entries[1:]) == expected and len(entries) == len(expected) + 1
+    assert [name for name, _ in entries[1:]].index("top/empty/") > 7
+    assert answer.status == 200 and again.status == 304
+    assert answer.fields["content-type"] == {
+        "tar": "application/x-tar", "zip": "application/zip"}[kind]
+    assert answer.fields["content-disposition"] == (
+        'attachment; filename="top.%s"; filename*=UTF-8\'\'top.%s' % (
+            kind, kind))
+    assert answer.fields["accept-ranges"] == "bytes"
+    assert "last-modified" not in answer.fields
+    assert "vary" not in answer.fields
+
+
+# How each reader unpacks the archive %s in the current folder.
+READERS = [
+    ("tar", "tar xf %s"), ("tar", "bsdtar xf %s"), ("tar", "7z x -y %s"),
+    ("tar", "busybox tar xf %s"), ("tar", "cat %s | bsdtar xf -"),
+    ("zip", "unzip -q %s"), ("zip", "bsdtar xf %s"), ("zip", "7z x -y %s"),
+    ("zip", "busybox unzip -q %s"), ("zip", "jar xf %s"),
+    ("zip", "cat %s | jar x"), ("zip", "cat %s | bsdtar xf -")]
+
+
+@pytest.mark.parametrize("kind, command", READERS)
+def test_archive_is_unpacked(kind, command, tree, tmp_path):
+    """By all readers at hand; every byte, and times where they set them."""
+    need(*re.findall("(?:^|[|] )([a-z0-9]+)", command))
+    with asking(tree) as (_, wire):
+        (tmp_path / "it").write_bytes(wire.get("/top/?" + kind).content)
+    (tmp_path / "out").mkdir()
+    subprocess.run(command % "../it", shell=True, check=True,
+                   cwd=str(tmp_path / "out"), stdout=subprocess.DEVNULL,
+                   env=dict(os.environ, LC_ALL="C.UTF-8"))
+    for name, content in IN_ARCHIVE.items():
+        path = str(tmp_path / "out" / name)
+        if "busybox unzip" in command and max(name) > "\x7f":
+            continue    # it has question marks for them
+        if content is None:
+            assert os.listdir(path) == []
+            continue
+        with open(path, "rb") as file:
+            assert file.read() == content, name
+        assert os.path.getmtime(path) == MODIFIED or "busybox unz" in command
+    left_out = (tmp_path / "out" / "top" / "LEFT-OUT.txt").read_bytes()
+    assert left_out == LEFT_OUT
+
+
+@both_forms
+def test_ranges_of_an_archive(kind, tree):
+    """At every place where one thing ends and another begins."""
+    with asking(tree) as (_, wire):
+        whole = wire.get("/top/?" + kind)
+        content, tag = whole.content, whole.fields["etag"]
+        marks = {0, len(content), content.find(b"large" * 9), 66000, 1000}
+        marks.update(found.start() for found in re.finditer(
+            b"ustar\x0000|PK\1\2|PK\3\4|PK\5\6", content))
+        places = sorted({min(max(mark + step, 0), len(content) - 1)
+                         for mark in marks for step in (-1, 0, 1, 30)})
+        for first, last in [*zip(places, places[1:]), *zip(places, places),
+                            *zip(places, places[7:])]:
+            answer = wire.get("/top/?" + kind, "If-Range: " + tag,
+                              "Range: bytes=%d-%d" % (first, last))
+            assert answer.status == 206
+            assert answer.content == content[first:last + 1], (first, last)
+        answer = wire.get("/top/?" + kind, "Range: bytes=1-5,-7,70000-199999")
+        parts = re.findall(b"\r\n\r\n(.*?)\r\n--", answer.content, re.DOTALL)
+        assert parts == [content[1:6], content[-7:], content[70000:200000]]
+        beyond = wire.get("/top/?" + kind, "Range: bytes=%d-" % len(content))
+        assert beyond.fields["content-range"] == "bytes */%d" % len(content)
+        assert wire.get("/top/?" + kind, "Range: bytes=1-2",
+                        'If-Range: "other"').content == content
+        assert wire.get("/top/?" + kind, 'If-Match: "other"').status == 412
+        proved = wire.get("/top/?" + kind, "Range: bytes=9-9", WANT)
+        assert proved.fields["repr-digest"] == digest_of(content)
+        assert wire.get("/top/?" + kind, WANT).content == content
+
+
+def rewrite(path):
+    with open(path, "r+b") as file:
+        file.write(b"!")
+
+
+def link(path):
+    os.remove(path)
+    os.symlink("other", path)
+
+
+# What may happen to a file between the plan and the end of its turn.
+MISHAPS = {
+    "shrinks": lambda path: os.truncate(path, 100),
+    "grows": lambda path: os.truncate(path, 9 << 20),
+    "goes": os.remove,
+    "is replaced": lambda path: shutil.copy2(path, path + "2") and os.replace(
+        path + "2", path),
+    "is written in place": rewrite,
+    "becomes a link": link,
+    "changes its mode": lambda path: os.chmod(path, 0o600),
+}
+
+
+@needs("AF_UNIX")       # TCP's buffers may take all of it
+@both_forms
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+@pytest.mark.parametrize("change", MISHAPS)
+def test_archive_of_what_changes(kind, name, change, tmp_path):
+    """The connection ends; whoever resumes gets the new version, whole.  And
+    so does a range that ends in the file, with its last byte not sent."""
+    files = {"top/a": bytes(BIG), "top/b": bytes(1 << 17), "top/c": b"small"}
+    write_files(tmp_path, dict(files, **{"top/other": b"small"}))
+    wait_until_settled(tmp_path / "top/other")
+    target, path = "/top/?" + kind, SCRATCH + "/changes"
+    with Serving(tmp_path, r"(httpd\.py: a file changed or became shorter"
+                 r" while [^\n]* GET /top/\?\w+ HTTP/1.1\n){1,2}",
+                 bind="unix:" + path) as serving, Wire(0, path) as wire, (
+                     Wire(0, path)) as part, Wire(0, path) as other:
+        wire.send(request_for(target))
+        head = Answer(wire.head(), b"")
+        part.send(request_for(target, "Range: bytes=0-8000000",
+                              "Connection: close"))
+        part.head()
+        wait_until(lambda: wire.has_input() and part.has_input(), "content")
+        MISHAPS[change](str(tmp_path / "top" / name))
+        assert len(wire.rest()) < int(head.fields["content-length"])
+        assert (len(part.rest()) < 8000001) == (name == "a")
+        for each in os.listdir(str(tmp_path / "top")):
+            wait_until_settled(tmp_path / "top" / each)
+        new = other.get(target, "Range: bytes=9-",
+                        "If-Range: " + head.fields["etag"])
+        assert new.status == 200
+        assert new.fields["etag"] != head.fields["etag"]
+        found = dict(READ[kind](new.content))
+        assert found["top/other"] == b"small"
+        assert len(found) == 5 - (change == "goes")
+        serving.logged(target + " ", 3)
+        assert open_below(tmp_path) == []
+
+
+@needs("AF_UNIX")
+def test_archives_are_bounded(tmp_path):
+    """In names: one with too many is 413, further ones wait; and who takes
+    nothing of one while others wait makes room."""
+    write_files(tmp_path, {"%s/%d" % (top, i): bytes(100 << 10)
+                           for top in "abc" for i in range(30)})
+    write_files(tmp_path, {"few/d": b"", "many/0/1/2": b""})
+    write_files(tmp_path, {"many/%d/" % i: None for i in range(40)})
+    for path in ("a", "b", "c", "few", "many"):
+        wait_until_settled(tmp_path / path)
+    path = SCRATCH + "/archives"
+    with Serving(tmp_path, bind="unix:" + path, clock=Clock(),
+                 limits={"ARCHIVE_NAMES_MAX": 40}) as serving, (
+            contextlib.ExitStack()) as stack:
+        first, twin, second, third, other = [
+            stack.enter_context(Wire(0, path)) for _ in range(5)]
+        assert other.get("/many/?tar").status == 413
+        for wire, target in [(first, "/a/?tar"), (twin, "/a/?tar"),
+                             (second, "/b/?zip")]:
+            wire.send(request_for(target))
+            wait_until(wire.has_input, "its beginning")
+        third.send(request_for("/few/?tar"))
+        for _ in range(50):     # turns in which it could be made
+            assert other.get("/none").status == 404
+        assert not third.has_input()
+        serving.turn(1.1)
+        wait_until(lambda: serving.server.wake() or third.has_input(), "room")
+        assert len(read_tar(third.response().content)) == 2
+        head = Answer(first.head(), b"")
+        assert len(first.rest()) < int(head.fields["content-length"])
+        assert len(serving.log_lines("?zip")) == 0
+
+
+def test_crcs_are_made_once_and_delay_nobody(tmp_path, monkeypatch):
+    """In slices, shared; they go on for who asks again after a client has
+    left; and a client that is waited for so long is not cut off."""
+    write_files(tmp_path, {"small": b"small", "large": bytes(40 << 20)})
+    wait_until_settled(tmp_path / "large")
+    plain, counts = os.read, [0]
+    asked = request_for("/?zip")
+
+    def counting(fd, size):
+        counts[0] += size > httpd.SMALL
+        if counts[0] == 20:
+            wire.sock.close()
+            serving.turn(2)
+        elif counts[0] in (28, 35):
+            serving.turn(61)
+        return plain(fd, size)
+    monkeypatch.setattr(os, "read", counting)
+    with asking(tmp_path, clock=Clock(), limits=SLICES) as (serving, wire), (
+            Wire(serving.port)) as other:
+        wire.send(asked)
+        serving.logged("/?zip")
+        for _ in range(10):
+            assert other.get("/small").content == b"small"
+        assert 20 <= counts[0] < 25
+        content = other.send(asked).response().content
+        assert counts[0] <= 41
+        assert other.send(asked).response().content == content
+        assert counts[0] <= 41
+    assert dict(read_zip(content))["files/large"] == bytes(40 << 20)
+    assert open_below(tmp_path) == []
+
+
+@table("options, target, outcome", [
+    ({}, "/?tar", "files.tar", "the root"),
+    ({}, "/a/?zip=", "a.zip", "as a form sends it"),
+    ({}, "/?zip=1", None, "no such query"),
+    ({}, "/?tar&zip", None, "two"),
+    ({}, "/paged/?tar", None, "a folder with a page"),
+    ({"archives": "all"}, "/paged/?tar", "paged.tar", "all folders"),
+    ({"archives": "none"}, "/?tar", None, "turned off"),
+    ({"listing": False}, "/a/?tar", None, "no listing"),
+    ({"listing": False, "archives": "all"}, "/a/?tar", None, "no names"),
+    ({}, "/b.txt?tar", None, "a file"),
+    ({}, "/%22%c3%a9%5c%ff/?tar", "___?_.tar", "odd name"),
+])
+def test_which_archives_there_are(options, target, outcome, tmp_path):
+    write_files(tmp_path, {
+        "a/b": b"b", "paged/index.html": b"page", "paged/sub/index.htm": b"",
+        "b.txt": b"b"})
+    os.makedirs(os.path.join(os.fsencode(str(tmp_path)), b'"\xc3\xa9\\\xff'))
+    wait_until_settled(tmp_path)
+    with asking(tmp_path, head=True, **options) as (_, wire):
+        answer = wire.get(target)
+        has_button = b'name="tar"' in wire.get("/").content
+        head = wire.get(target, method="HEAD")
+    assert has_button == (not options or options == {"archives": "all"})
+    disposition = answer.fields.get("content-disposition")
+    assert disposition == (outcome and disposition) and head.head.replace(
+        head.fields["date"].encode(), b"") == answer.head.replace(
+        answer.fields["date"].encode(), b"")
+    if outcome:
+        name = re.search('filename="(.*?)"', disposition).group(1)
+        assert name == outcome.replace("?", "__")[-len(name):]
+    if "paged" in target and outcome:
+        assert [name for name, _ in read_tar(answer.content)] == [
+            "paged/", "paged/index.html", "paged/sub/", "paged/sub/index.htm"]
+
+
+def test_what_is_left_out_is_told(tmp_path, monkeypatch):
+    """Also what cannot be read, or would do harm, under a name that is free;
+    without what a listing does not show, either."""
+    names = [b"LEFT-OUT.txt", b"secret", b"a\\..\\b", b"..\\evil", b"c\nd",
+             b"locked/x", b"LEFT-OUT.txt.txt/y"]
+    for name in names:
+        write_files(tmp_path, {os.fsdecode(name): b"1"})
+    plain = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **others: (
+        not path.endswith((b"secret", b"locked")) and plain(path, mode)))
+    os.mkfifo(os.path.join(os.fsencode(str(tmp_path)), b"f\n\xff"))
+    with asking(tmp_path, dotfiles=True) as (_, wire):
+        entries = read_tar(wire.get("/?tar").content)
+    told = entries[0][1].decode().split("\r\n")[2:-1]
+    assert entries[0][0] == "files/LEFT-OUT.txt.txt.txt"
+    harm = ": its name would do harm, or be too long"
+    assert told == [
+        "files/..\\evil" + harm, "files/a\\..\\b" + harm,
+        "files/f\ufffd\ufffd: it is neither a file nor a folder",
+        "files/locked/: the server may not read it",
+        "files/secret: the server may not read it"]
+    assert [name for name, _ in entries[1:]] == [
+        "files/", "files/LEFT-OUT.txt", "files/c\nd",
+        "files/LEFT-OUT.txt.txt/", "files/LEFT-OUT.txt.txt/y"]
+
+
+@both_forms
+def test_much_is_left_out(kind, tmp_path):
+    """More than is sent in a piece; and of two such texts of one length."""
+    for letter in "ab":
+        write_files(tmp_path, {letter + "/": None})
+        for i in range(400):
+            os.mkfifo(str(tmp_path / letter / (letter * 200 + str(i + 100))))
+        os.utime(str(tmp_path / letter), (MODIFIED, MODIFIED))
+    with asking(tmp_path) as (_, wire):
+        for letter in "ab":
+            told = READ[kind](wire.get("/%s/?%s" % (letter, kind)).content)[0]
+            assert told[1].count(b"\r\n%s/%s" % (
+                letter.encode(), letter.encode() * 200)) == 400
+
+
+def test_etag_of_an_archive(tmp_path):
+    """It is another for whatever changes in it, and there at rest alone; the
+    same from another server, and for tar and ZIP not."""
+    write_files(tmp_path, {"a/b": b"b", "a/c": b"c", "a/d/e": b"e"})
+    seen = set()
+
+    def tag(kind="tar"):
+        with asking(tmp_path) as (_, wire):
+            return wire.get("/a/?" + kind).fields.get("etag")
+    for change in [
+            lambda: None, lambda: (tmp_path / "a/c").chmod(0o600),
+            lambda: os.utime(str(tmp_path / "a/c"), (9, 9)),
+            lambda: (tmp_path / "a/d/new").write_bytes(b""),
+            lambda: (tmp_path / "a/b").rename(tmp_path / "a/x"),
+            lambda: (tmp_path / "a/d").rename(tmp_path / "a/y")]:
+        change()
+        wait_until_settled(tmp_path / "a")
+        wait_until(tag, "an ETag")
+        seen.update([tag(), tag(), tag("zip")])
+    assert len(seen) == 12 and None not in seen
+    (tmp_path / "a/b").write_bytes(b"now")
+    assert tag() is None or time.time() > os.path.getmtime(
+        str(tmp_path / "a/b")) + httpd.SETTLED_NS / 1e9
+
+@pytest.mark.slow
+@both_forms
+def test_archive_of_many_names(kind, tmp_path):
+    """More than ZIP once had room for; others are served meanwhile."""
+    count, folder = 65600, tmp_path / "top"
+    write_files(tmp_path, {"top/": None, "small": b"small"})
+    for i in range(count):
+        os.close(os.open(str(folder / ("f%05d" % i)), os.O_CREAT, 0o644))
+    with Running(tmp_path, flags=[]) as running, (
+            Wire(running.port)) as wire, Wire(running.port) as other:
+        before = running.memory()
+        waits = []
+
+        def fetch():
+            entries.extend(READ[kind](wire.get("/top/?" + kind).content))
+        entries = []
+        thread = threading.Thread(target=fetch)
+        thread.start()
+        while thread.is_alive():
+            start = time.monotonic()
+            assert other.get("/small").content == b"small"
+            waits.append(time.monotonic() - start)
+            time.sleep(0.005)
+        thread.join()
+        assert sorted(waits)[len(waits) * 9 // 10] < 0.05
+        assert PYPY or running.memory("VmHWM") < before + (
+            10 << 10) + 300 * count // 1024
+    assert [name for name, _ in entries] == ["top/"] + [
+        "top/f%05d" % i for i in range(count)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind, command", [
+    ("tar", "tar tvf -"), ("tar", "bsdtar tvf -"), ("zip", "bsdtar tvf -"),
+    ("zip", "cat > %s && unzip -tq %s && unzip -Zs %s"),
+    ("zip", "cat > %s && 7z t %s && 7z l %s")])
+def test_archive_of_large_files(kind, command, tmp_path):
+    """Beyond 4 and 8 GiB, where both forms have other numbers."""
+    need("curl", *re.findall("^bsdtar|unzip|7z", command))
+    sizes = {"a": 2**33 + 1 if kind == "tar" else 2**32 + 5, "b": 1}
+    for name, size in sizes.items():
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    path = str(tmp_path / "out")
+    if shutil.disk_usage(str(tmp_path)).free < 5 << 30 and "cat" in command:
+        pytest.skip("needs 5 GB")
+    with Running(tmp_path) as running:
+        found = subprocess.run(
+            "curl -s 'http://127.0.0.1:%d/?%s' | ( %s )" % (
+                running.port, kind, command.replace("%s", path)),
+            shell=True, check=True, stdout=subprocess.PIPE).stdout.decode()
+    for size in sizes.values():
+        assert re.search(r"\b%d\b" % size, found), found
+
+
+@pytest.mark.slow
+@both_forms
+@pytest.mark.parametrize("command", [
+    "curl -s -C - -o it %s", "aria2c -q -x4 -s4 -k1M -c -o it %s",
+    "{python} {httpget} -q -c -o it %s"])
+def test_archive_resumes_after_a_restart(command, kind, tmp_path):
+    """By other clients and ours: after a cut, and with another process."""
+    need(command.split(" ")[0].strip("{}").replace("python", "sh"))
+    write_files(tmp_path, {"top/%d" % i: os.urandom(3 << 20)
+                           for i in range(20)})
+    wait_until_settled(tmp_path / "top/19")
+    here = command.format(python=sys.executable, httpget=os.path.join(
+        HERE, "httpget.py"))
+    with Running(tmp_path) as running:
+        port, target = running.port, "/top/?" + kind
+        with Wire(port) as wire:
+            content = wire.get(target).content
+        url = "'http://127.0.0.1:%d%s'" % (port, target)
+        client = subprocess.Popen(
+            "exec " + here.replace("it %s", "it ").replace(
+                "aria2c", "aria2c --max-download-limit=20M").replace(
+                "curl", "curl --limit-rate 20M") + url,
+            shell=True, cwd=str(tmp_path), stderr=subprocess.DEVNULL)
+
+        def size():
+            return sum(each.stat().st_blocks * 512 for each in
+                       tmp_path.iterdir() if each.name.startswith("it"))
+        wait_until(lambda: size() > 1 << 20, "a part")
+        client.terminate()
+        client.wait()
+    with Running(tmp_path, port=port):
+        subprocess.run(here.replace("%s", url), shell=True, check=True,
+                       cwd=str(tmp_path), stderr=subprocess.DEVNULL)
+    assert (tmp_path / "it").read_bytes() == content
 
 
 # ---- Freshness --------------------------------------------------------------
@@ -6120,9 +6582,9 @@ NAMES = {httpd: """\
     range_applies fields etag modified now; REASONS; REQUEST_TIMEOUT
     select_ranges value length
     Server directory= port= bind= * sockets= listing= dotfiles= \
-follow_symlinks= spa= head= headers= access_log= trusted_proxies= \
-max_connections= idle_timeout= request_timeout= tls_cert= tls_key= \
-tls_password_file= auth_file= limits= clock= wrap=
+follow_symlinks= spa= head= archives= headers= access_log= \
+trusted_proxies= max_connections= idle_timeout= request_timeout= tls_cert= \
+tls_key= tls_password_file= auth_file= limits= clock= wrap=
     Server.handle_signals self; Server.reload self
     Server.serve_forever self; Server.server_close self
     Server.shutdown self; Server.stop self; Server.wake self; SETTLED_NS
