@@ -13,7 +13,8 @@ What it does
     GET of files, over TLS and with passwords if asked to; persistent
     connections and pipelining, preconditions and byte ranges, content codings
     (files beside the original, or gzip made once), digests, index.html, a
-    listing for folders without one, and a log line for every request.
+    listing for folders without one, which are also there as one tar or ZIP
+    file, and a log line for every request.
     An answer is never stale: it shows the file as it was after the request
     had arrived, as far as the file's times and size tell (see README.md).
 
@@ -88,7 +89,8 @@ Words
     fact    the state of one path that an answer depends on; see Site
     known   a head that was received before, and its Request
     kept    an Answer that may be sent again as long as its facts hold
-    job     slow work: a digest, gzip, a listing, a password check
+    job     slow work: a digest, gzip, a listing, an archive's plan,
+            a password check
     made    what jobs have made from files, cached
     steady  a file whose next change will show in its times, so that what is
             made from it now is right until they change
