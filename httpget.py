@@ -3828,7 +3828,7 @@ def check_names(options: "Namespace") -> None:
         names = ([copy_path(url, options.folder)] if options.recursive
                  else [])
         if options.remote_name:
-            name = safe_name(word)
+            name = saved_name(word, url)
             if not name:
                 raise ValueError("%s ends with no name for -O; use -o FILE"
                                  % url)
@@ -3856,12 +3856,27 @@ def copy_path(url: URL, folder: "Optional[str]") -> str:
     return os.path.join(folder or "", name or local_name(host, windows=True))
 
 
+def saved_name(word: str, url: URL) -> str:
+    """Return the name for *url* under -O, as the user wrote it in *word*.
+
+    A folder's archive, which httpd.py has at ?tar and ?zip, has the name of a
+    copy of the folder.
+
+    >>> saved_name("h/a%20b/?zip", parse_url("http://h/a%20b/?zip"))
+    'a b.zip'
+    """
+    archive = re.fullmatch(r"[^?]*/\?(tar|zip)=?", url.target)
+    if archive:
+        return copy_path(url, None) + "." + archive.group(1)
+    return safe_name(word)
+
+
 def fetch_file(client: Client, word: str, url: URL,
                options: "Namespace") -> None:
     """Fetch one file, which the user calls *word*; raise Failure."""
     name = options.output
     if options.remote_name:
-        name = os.path.join(options.folder or "", safe_name(word))
+        name = os.path.join(options.folder or "", saved_name(word, url))
     complete = run(is_complete(client, url, name)) if options.resume else ""
     if complete:
         client.report.note("%s: %s" % (printable(name), complete))

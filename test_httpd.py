@@ -7703,6 +7703,27 @@ def test_gzip(monkeypatch, content, coding, options, status, out):
             "identity" if options else "gzip")
 
 
+@table("path, name", [
+    ("/top/?zip", "top.zip", "a folder"),
+    ("/top/?tar=", "top.tar", "a form's"),
+    ("/?tar", "127.0.0.1_PORT.tar", "the root, after the host"),
+    ("/t%6Fp//?zip", "top.zip", "decoded"),
+])
+def test_archive_is_saved_by_the_name_of_its_folder(path, name, tmp_path,
+                                                    monkeypatch):
+    """By -O; proved, as every file."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path / "site", {"top/a": b"a"})
+    wait_until_settled(tmp_path / "site" / "top" / "a")
+    with Serving(tmp_path / "site") as serving:
+        result = get_here("-O", "http://127.0.0.1:%d%s" % (
+            serving.port, path))
+    assert result.status == 0 and "verified sha-256" in result.err, result
+    name = name.replace("PORT", str(serving.port))
+    content = (tmp_path / name).read_bytes()
+    assert READ[name[-3:]](content)[-1][1] == b"a"
+
+
 def test_fetch_from_a_program():
     """Any status, blocks of content, and the documented errors."""
     with ScriptedServer(ok(MANY_BYTES, b"A: b")) as server:
