@@ -2305,9 +2305,9 @@ def basic(name: str, password: str) -> str:
 OPEN_FLAGS = 0
 for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
     OPEN_FLAGS |= getattr(os, _flag, 0)
-NO_LINK = OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0)
 # A FIFO must not hold us up.
-READ_FLAGS = NO_LINK | getattr(os, "O_NONBLOCK", 0)
+READ_FLAGS = (OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0)
+              | getattr(os, "O_NONBLOCK", 0))
 # A part is written at its end, wherever it has been read.
 PART_FLAGS = READ_FLAGS | os.O_RDWR | os.O_APPEND
 CREATE_FLAGS = PART_FLAGS | os.O_CREAT | os.O_EXCL
@@ -2333,25 +2333,19 @@ class Output:
         self.whole = NOTHING
 
     def begin(self, whole: Whole) -> None:
-        """Begin, or begin anew, to write *whole*.
-
-        Raise ResponseError where that is too late, or OutputError.
-        """
-        if self.written:
+        """Begin, or begin anew, to write *whole*; raise Failure."""
+        if self.written and not self.can_restart:
             raise ResponseError("the file changed after %d bytes of it were"
                                 " written" % self.written, TRY_AGAIN)
         self.whole = whole
+        self.written = 0
 
     def write(self, block: "Block") -> None:
-        """Write all of *block*; raise OutputError or ReaderGone."""
-        self._write(self._shown(block, False))
+        """Write all of *block*, b"" at the end; raise Failure."""
+        self._put(block)
         self.written += len(block)
 
-    def _shown(self, block: "Block", final: bool) -> "Block":
-        """Return what is to be written for *block*, the *final* one or not."""
-        return block
-
-    def _write(self, block: "Block") -> None:
+    def _put(self, block: "Block") -> None:
         while len(block):
             try:
                 count = os.write(self.fd, block)
@@ -2366,17 +2360,14 @@ class Output:
             block = block[count:]
 
     def finish(self, modified: str = "") -> None:
-        """Complete the output, after the last block.
-
-        A file's time is that of the HTTP-date *modified*, if it is one.
-        """
-        self._write(self._shown(b"", True))
+        """End the output; a file gets the time of HTTP-date *modified*."""
+        self.write(b"")
         self.close()
 
     def abandon(self, keep: bool = True) -> str:
         """Give up; return what the user should know about what is left.
 
-        Unless it is wrong: then do not *keep* it.
+        What is wrong is not to be *kept*.
         """
         self.close()
         return ""
@@ -2403,10 +2394,10 @@ class TerminalOutput(Output):
             codecs.getincrementaldecoder("utf-8")(), translate=False)
         self.line_open = False  # whether the cursor stands within a line
 
-    def _shown(self, block: "Block", final: bool) -> bytes:
-        """Return the text of *block*; raise OutputError if it is binary."""
+    def _put(self, block: "Block") -> None:
+        """Show the text of *block*; raise OutputError if it is binary."""
         try:
-            text = self.decoder.decode(bytes(block), final)
+            text = self.decoder.decode(bytes(block), not block)
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
@@ -2415,37 +2406,35 @@ class TerminalOutput(Output):
                               " with -o -)")
         if text:
             self.line_open = not text.endswith("\n")
-        return safe_text(text).encode(sys.stdout.encoding or "utf-8",
-                                      "backslashreplace")
+        super()._put(safe_text(text).encode(sys.stdout.encoding or "utf-8",
+                                            "backslashreplace"))
 
     def close(self) -> None:
         """End the line, for the message that follows."""
         if self.line_open:
-            self._write(b"\n")
+            super()._put(b"\n")
             self.line_open = False
 
 
-class MemoryOutput(Output):
-    """Collects a listing, of *limit* bytes at most, in data."""
+class ListingOutput(Output):
+    """Collects a listing in data."""
 
     can_restart = True
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self) -> None:
         super().__init__(-1, "")
-        self.limit = limit
         self.data = bytearray()
 
     def begin(self, whole: Whole) -> None:
         """Begin, or begin anew, to collect *whole*."""
         del self.data[:]
-        self.written = 0
         super().begin(whole)
 
-    def _write(self, block: "Block") -> None:
+    def _put(self, block: "Block") -> None:
         self.data += block
-        if len(self.data) > self.limit:
+        if len(self.data) > LISTING_MAX:
             raise ResponseError("the listing is longer than %d bytes"
-                                % self.limit)
+                                % LISTING_MAX)
 
 
 class FileOutput(Output):
@@ -2460,10 +2449,8 @@ class FileOutput(Output):
                  replace: bool = True, prefix: str = "") -> None:
         """Prepare for a part, whose name begins with *prefix*.
 
-        begin() makes it.  *resume*: or go on with the one that is there, if
-        it is noted to be one of *url*.  *replace*: whether it may become NAME
-        where there is one.  Raise OutputError when another program is writing
-        it.
+        *resume*: go on with the one that is there, if it is noted to be of
+        *url*.  *replace*: whether it may become NAME where there is one.
         """
         super().__init__(-1, name)
         self.url = url
@@ -2495,9 +2482,7 @@ class FileOutput(Output):
         """Begin, or begin anew, to write *whole* to a new file."""
         self.close()
         self.fd = open_part(self.part, self.name)
-        self.written = 0
         super().begin(whole)
-        self._note(None)
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError."""
@@ -2506,7 +2491,7 @@ class FileOutput(Output):
         # What comes in one block needs no notes: in a copy of many small
         # files they would take a third of the time.
         if not before and self.written != self.whole.length:
-            self._note(self.whole)
+            self._note()
         if before // WRITE_BACK != self.written // WRITE_BACK:
             # Linux begins to write what came before, and forgets only what is
             # on the disk, which nothing of it is yet.  Not all systems have
@@ -2515,15 +2500,15 @@ class FileOutput(Output):
                 os.posix_fadvise(self.fd, before - before % WRITE_BACK,
                                  WRITE_BACK, os.POSIX_FADV_DONTNEED)
 
-    def _note(self, whole: "Optional[Whole]") -> None:
-        """Note that the part is one of *whole*, None for of nothing."""
+    def _note(self) -> None:
+        """Note of what the part is, if its version can be told."""
+        if not self.whole.validator:
+            return
+        import json
         try:
-            remove(self.notes)
-            if whole and whole.validator:
-                import json
-                fd = os.open(self.notes, CREATE_FLAGS, 0o600)
-                with open(fd, "w", encoding="utf-8") as file:
-                    json.dump(dict(whole._asdict(), url=self.url), file)
+            fd = os.open(self.notes, CREATE_FLAGS, 0o600)
+            with open(fd, "w", encoding="utf-8") as file:
+                json.dump(dict(self.whole._asdict(), url=self.url), file)
         except OSError as exc:
             raise not_written(self.notes, exc)
 
@@ -2541,10 +2526,7 @@ class FileOutput(Output):
             mtime = http_time(modified)
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
-            if self.replace:
-                os.replace(self.part, self.name)
-            else:
-                rename(self.part, self.name)
+            (os.replace if self.replace else rename)(self.part, self.name)
             remove(self.notes)
         except FileExistsError:
             raise OutputError(
@@ -2583,9 +2565,9 @@ def open_part(path: str, name: str = "") -> int:
     """Return a descriptor of the part at *path*, locked for this program.
 
     Of the one that is there, -1 unless it is a regular file of ours with one
-    name; or, for the file *name*, of a new one.  The old one may have other
-    permissions, and be still written where there are no locks.  Raise
-    OutputError.
+    name; or, for the file *name*, of a new one, without notes.  The old one
+    may have other permissions, and be still written where there are no locks.
+    Raise OutputError.
     """
     try:
         fd = os.open(path, PART_FLAGS)
@@ -2602,9 +2584,13 @@ def open_part(path: str, name: str = "") -> int:
             os.close(fd)    # Windows does not remove what is open
         if not name:
             return -1
+        remove(path + NOTES_SUFFIX)
         remove(path)
+        mode = 0o666
+        with suppress(OSError):     # the private stays private
+            mode = os.stat(name).st_mode & 0o777
         # O_EXCL: what is opened is new, nobody's link or device.
-        fd = os.open(path, CREATE_FLAGS, permissions(name))
+        fd = os.open(path, CREATE_FLAGS, mode)
     except OSError as exc:
         raise not_written(path, exc)
     lock(fd, path)
@@ -2640,10 +2626,8 @@ def rename(old: str, new: str) -> None:
 
 def remove(path: str) -> None:
     """Remove the file at *path*, if there is one."""
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def part_name(name: str, prefix: str = "") -> str:
@@ -2662,8 +2646,7 @@ def open_output(name: "Optional[str]", url: str, resume: bool,
                 replace: bool) -> Output:
     """Return the Output for -o *name*; None means that -o was not given.
 
-    *resume*: go on with a part of *url*.  *replace*: whether a file that is
-    there may be replaced.  Raise OutputError.
+    For the others see FileOutput.  Raise OutputError.
     """
     if name is None or name == "-":
         if sys.stdout is None:
@@ -2690,14 +2673,6 @@ def open_output(name: "Optional[str]", url: str, resume: bool,
         # As /dev/stdout, whose link must not be replaced.
         return Output(STDOUT, name)
     return FileOutput(name, url, resume, replace)
-
-
-def permissions(name: str) -> int:
-    """Return those for a new file *name*: the private stays private."""
-    try:
-        return stat.S_IMODE(os.stat(name).st_mode) & 0o777
-    except OSError:
-        return 0o666
 
 
 def not_written(name: str, exc: OSError) -> Failure:
@@ -3426,7 +3401,7 @@ class Mirror:
         and, where that is of another shape, as HTML.
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
-            page = MemoryOutput(LISTING_MAX)
+            page = ListingOutput()
             transfer = Transfer(client, url, page, [("Accept", media)],
                                 self.answered)
             try:
