@@ -946,7 +946,7 @@ def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
 
 
 # What content is a part of: the validator of that version ("": none), its
-# length (None: nobody knows), and where it came from, see source_of().
+# length (None: nobody knows), and where it came from, see Transfer._place().
 Whole = namedtuple("Whole", "validator length source")
 NOTHING = Whole("", None, "")
 
@@ -2359,8 +2359,8 @@ class Output:
                 raise not_written(self.name, exc)
             block = block[count:]
 
-    def finish(self, modified: str = "") -> None:
-        """End the output; a file gets the time of HTTP-date *modified*."""
+    def finish(self, mtime: "Optional[int]") -> None:
+        """End the output; a file gets the time *mtime*, if there is one."""
         self.write(b"")
         self.close()
 
@@ -2444,6 +2444,7 @@ class FileOutput(Output):
     """
 
     is_file = can_restart = True
+    mtime = None  # type: Optional[int]     # if not that of the response
 
     def __init__(self, name: str, url: str, resume: bool,
                  replace: bool = True, prefix: str = "") -> None:
@@ -2512,7 +2513,7 @@ class FileOutput(Output):
         except OSError as exc:
             raise not_written(self.notes, exc)
 
-    def finish(self, modified: str = "") -> None:
+    def finish(self, mtime: "Optional[int]") -> None:
         """Rename the part, once all of it is on the disk."""
         try:
             os.fsync(self.fd)
@@ -2523,7 +2524,8 @@ class FileOutput(Output):
                                       printable(self.name)), TRY_AGAIN)
             self.complete = True
             self.close()
-            mtime = http_time(modified)
+            if self.mtime is not None:
+                mtime = self.mtime
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
             (os.replace if self.replace else rename)(self.part, self.name)
@@ -2691,10 +2693,6 @@ def not_written(name: str, exc: OSError) -> Failure:
 VERIFIED = "verified sha-256"
 
 
-class NotProved(Exception):
-    """Why the content could not be compared with the server's digest."""
-
-
 def persistently(client: Client, attempt: "Callable[[int], Task]",
                  can_go_on: "Callable[[Failure], bool]",
                  written: "Callable[[], int]" = lambda: 0) -> "Task":
@@ -2728,8 +2726,7 @@ def persistently(client: Client, attempt: "Callable[[int], Task]",
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
-    options   of the client; wanted is the value of a Range field, None
-              without one, and sha256 is b"" without one
+    options   of the client
     fields    for each request
     answered  whether this server is known to answer
     hasher    for the SHA-256 of what is written to a stream
@@ -2754,16 +2751,17 @@ class Transfer:
     def run(self) -> "Task":
         """Write the content; return what is to be said of it.
 
-        Raise Failure, whose text then says what became of the part.
+        Raise Failure, which then says what became of the part.
         """
         output = self.output
+        self.started = time.monotonic()
         try:
-            self.started = time.monotonic()
             proof = yield from persistently(
                 self.client, self._attempt, self._can_go_on,
                 lambda: output.written)
             assert self.response
-            output.finish(self.response.fields.get("last-modified", ""))
+            output.finish(http_time(self.response.fields.get(
+                "last-modified", "")))
         except BaseException as exc:
             left = output.abandon()
             if isinstance(exc, KeyboardInterrupt):
@@ -2781,18 +2779,17 @@ class Transfer:
         Not where no answer ever began: the user may have the wrong host.
         """
         output = self.output
-        answered = self.answered or self.response or exc.status != 3
-        return bool(answered and (
-            not output.written or not self.options.wanted and (
-                output.can_restart or output.whole.validator)))
+        if not (self.answered or self.response or exc.status != 3):
+            return False
+        return not output.written or not self.options.wanted and (
+            output.can_restart or output.whole.validator != "")
 
     def _attempt(self, breaks: int) -> "Task":
-        """Make one request, write its content, and return its proof.
+        """Make one request, after so many *breaks* in a row.
 
-        After so many *breaks* in a row.  The second one: perhaps where a
-        redirect led is gone.
+        Write its content, and return its proof.
         """
-        url, fields, asked = self._next_request(stuck=breaks > 1)
+        url, fields, asked = self._next_request(breaks)
         response = yield from self.client.get(url, fields)
         try:
             if response.status // 100 != 2 and not (
@@ -2811,16 +2808,10 @@ class Transfer:
             return (yield from self._prove())
         return (yield from self._attempt(breaks))   # which asks for all of it
 
-    def _next_request(self, stuck: bool) -> "Tuple[URL, Fields, int]":
-        """Return where to ask, with which fields, and from which position.
-
-        The rest is asked for where the beginning came from, unless that is
-        *stuck*: a redirect may lead to another server each time.
-        """
-        output = self.output
-        url = self.url
+    def _next_request(self, breaks: int) -> "Tuple[URL, Fields, int]":
+        """Return where to ask, with which fields, and from which position."""
+        output, url, asked = self.output, self.url, 0
         fields = [*self.fields]
-        asked = 0
         coding = "identity"
         if self.options.wanted:
             fields.append(("Range", self.options.wanted))
@@ -2832,7 +2823,9 @@ class Transfer:
             if asked:
                 fields += [("Range", "bytes=%d-" % asked),
                            ("If-Range", output.whole.validator)]
-            if self.response and not stuck:
+            # Where the beginning came from: a redirect may lead to another
+            # server each time; but after two breaks perhaps that one is gone.
+            if self.response and breaks < 2:
                 url = self.response.url
         elif not (self.options.raw or self.options.sha256 or output.is_file):
             coding = "gzip"
@@ -2841,16 +2834,17 @@ class Transfer:
 
     def _place(self, response: Response,
                asked: int) -> "Optional[Tuple[int, Optional[int]]]":
-        """Find out where the content of *response* belongs.
+        """Return how many bytes of *response* to skip, and how many to write.
 
-        Return how many bytes of it to skip, and how many must come then, None
-        where nobody knows; or None where all must be asked for again.  The
-        output begins, or begins anew, where that is not the rest of what is
-        there.  Raise ResponseError for what was not asked for.  So two
-        versions are never joined, and none is taken for whole that is not.
+        None for the second where nobody knows, for both where all must be
+        asked for again.  The output begins anew where this is not the rest of
+        what is there.  Raise ResponseError for what was not asked for.  So no
+        two versions are ever joined, nor one taken for whole that is not.
         """
         output, length = self.output, response.length
-        whole, source = output.whole, source_of(response)
+        whole = output.whole
+        # Careless servers give the same entity tag to all codings.
+        source = " ".join([str(response.url), response.coded]).rstrip()
         if whole.source not in ("", source):    # nothing else tells
             whole = whole._replace(validator="")
         if self.options.wanted or response.status == 206:
@@ -2885,10 +2879,9 @@ class Transfer:
         return 0, sent.length
 
     def _part(self, response: Response, asked: int) -> ContentRange:
-        """Return which part of the file *response* has.
+        """Return which part of the file *response* has, if it is as *asked*.
 
-        Raise ResponseError unless it is the one that was asked for.
-        Source: RFC 9110, 14.4 and 15.3.7.
+        Else raise ResponseError.  Source: RFC 9110, 14.4 and 15.3.7.
         """
         wanted = self.options.wanted
         if response.status != 206:
@@ -2905,11 +2898,7 @@ class Transfer:
 
     def _copy(self, response: Response, skip: int,
               expected: "Optional[int]") -> "Task":
-        """Write the content, but for the first *skip* bytes of it.
-
-        Raise BrokenOff or ResponseError unless *expected* bytes come then;
-        None where nobody knows how many.
-        """
+        """Write the content; for *skip* and *expected* bytes see _place()."""
         output = self.output
         if not (self.hasher or self.options.wanted or output.can_restart):
             import hashlib
@@ -2939,17 +2928,28 @@ class Transfer:
                             TRY_AGAIN)
 
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
-        """Show the content of an error, and raise the Failure for it.
+        """Raise the Failure for an error, and show its content, if asked to.
 
         Another request may do better where the server asks for it; or, after
         an answer, of a server in trouble, or of another one than that to
         which an earlier redirect led (*elsewhere*).
         """
-        if self.client.report.verbose:
-            content = yield from show_error(self.client.report, response)
+        report = self.client.report
+        if report.verbose:
+            content, note = bytearray(), ""
+            try:
+                if not (yield from response.read_into(
+                        content, ERROR_SHOWN_MAX)):
+                    note = "(and more)"
+            except Failure as exc:      # the status is the news, not this
+                note = "(%s)" % exc
+            text = content[:ERROR_SHOWN_MAX].decode(
+                "utf-8", "backslashreplace")
+            for line in filter(None, [safe_text(text).rstrip("\n"), note]):
+                report.note(line)
         else:
             content = yield from response.discard()
-        error = self.client.refusal(response, content)
+        error = self.client.refusal(response, bytes(content))
         error.again = error.wait > 0 or self.response is not None and (
             response.status >= 500 or elsewhere)
         raise error
@@ -2957,58 +2957,54 @@ class Transfer:
     def _prove(self) -> "Task":
         """Compare with the user's digest, or the server's, if it has one.
 
-        Return "sha-256 as given", "verified sha-256", "not verified" and why,
-        or "" where there is none; raise ResponseError, or BrokenOff where the
-        file turns out to be longer.
+        Return what is to be said of that; raise ResponseError, or BrokenOff
+        where the file turns out to be longer.
         """
-        response = self.response
+        response, output = self.response, self.output
         assert response
-        if self.options.wanted or not (self.hasher or self.output.is_file):
+        if self.options.wanted or not (self.hasher or output.is_file):
             return ""
         import hashlib
         hasher = self.hasher or hashlib.sha256()
         hashing = iter(()) if self.hasher else hash_file(
-            hasher, self.output.fd, self.output.name)
-        digest = given = self.options.sha256
-        if not given and not response.decoded:
-            digest = parse_digest(response.fields.get("repr-digest", ""))
-        if not digest and self.output.written and (
+            hasher, output.fd, output.name)
+        given, why = self.options.sha256, ""
+        digest = given if given or response.decoded else parse_digest(
+            response.fields.get("repr-digest", ""))
+        if not digest and output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
                     "accept-ranges", "").lower()):
-            try:
-                # The server takes as long for its digest as we for ours.
-                digest = yield from beside(self._ask_digest(response), hashing)
-            except NotProved as exc:
-                return "not verified: %s" % exc
+            # The server takes as long for its digest as we for ours.
+            digest, why = yield from beside(self._ask_digest(response),
+                                            hashing)
         if not digest:
-            return ""
+            return why and "not verified: " + why
         yield from hashing
-        found = hasher.digest()
-        if digest == found:
+        if digest == hasher.digest():
             return "sha-256 as given" if given else VERIFIED
-        self.output.abandon(keep=False)
+        output.abandon(keep=False)
         if given:
-            raise not_as_given(found, given)
+            raise not_as_given(hasher.digest(), given)
         raise ResponseError("the content is not what the server has, by its"
                             " sha-256", TRY_AGAIN)
 
     def _ask_digest(self, response: Response) -> "Task":
-        """Return the SHA-256 of this version, by a request for one byte.
+        """Return the SHA-256 of this version; or None, and perhaps why.
 
-        None without one.  Raise NotProved where that cannot be known,
-        ResponseError or BrokenOff where this version has another length.
+        By a request for one byte.  Raise ResponseError or BrokenOff where
+        this version has another length.
         """
         validator = self.output.whole.validator
         try:
             answer, length, _, digest = yield from version_of(
                 self.client, response.url, True)
         except Failure as exc:  # the content is there; only the proof is not
-            raise NotProved(exc.args[0])
+            return None, exc.args[0]
         if answer.status not in (200, 206):
-            raise NotProved("the server answered %d to the question for its"
-                            " digest" % answer.status)
+            return None, ("the server answered %d to the question for its"
+                          " digest" % answer.status)
         if answer.status == 200 or length is None:
-            return None
+            return None, ""
         written = self.output.written
         if length != written and is_same_version(answer.fields, validator):
             if length < written:
@@ -3018,22 +3014,13 @@ class Transfer:
             raise BrokenOff("the response broke off after %d of %d bytes"
                             " without a sign" % (written, length), TRY_AGAIN)
         # Gzip made on the way out has an ETag of its own; this is not coded.
-        names = ["last-modified"] if response.decoded else [
-            "last-modified", "etag"]
+        names = ["last-modified", "etag"][:1 if response.decoded else 2]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
         if (length != written or not all(same)
                 or not response.decoded and answer.coded != response.coded):
-            raise NotProved("it is another version by now")
-        return digest if same else None     # else nobody knows
-
-
-def source_of(response: Response) -> str:
-    """Return from where, and in which coding, *response* is.
-
-    Careless servers give the same entity tag to all codings.
-    """
-    return " ".join([str(response.url), response.coded]).rstrip()
+            return None, "it is another version by now"
+        return digest if same else None, ""     # else nobody knows
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
@@ -3041,14 +3028,13 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
 
     Else "".  By the user's digest, else as is_same_file() does.
     """
-    given = client.settings.sha256
+    given, says = client.settings.sha256, "complete already"
     try:
         state = os.stat(name)
         if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
             return ""
     except OSError:
         return ""
-    now, says = Version(None, None, None, None), "complete already"
     found = given and (yield from digest_of(name))
     if given and found == given:
         return says + ", sha-256 as given"
@@ -3058,35 +3044,34 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     except Failure as exc:
         if not exc.again or exc.wait:
             raise
-        why = exc.args[0]
+        now, why = Version(None, None, None, None), exc.args[0]
     if now.length is None:      # perhaps only for want of its digest
         says += ", not verified: " + why
         now = yield from version_of(client, url, False)
-    _, length, mtime, digest = now
-    if length is not None and length < state.st_size:
+    if now.length is not None and now.length < state.st_size:
         client.report.note("%s is longer than what the server has"
                            % printable(name))
-    # A time says nothing of what is empty.
-    if not (yield from is_same_file(name, state, length,
-                                    mtime if length else None, digest)):
+    if not now.length:      # a time says nothing of what is empty
+        now = now._replace(mtime=None)
+    if not (yield from is_same_file(name, state, now)):
         return ""
     if given:
         raise not_as_given(found, given)
-    return says + ", " + VERIFIED if digest else says
+    return says + ", " + VERIFIED if now.digest else says
 
 
-def is_same_file(path: str, state: "os.stat_result", size: "Optional[int]",
-                 mtime: "Optional[int]", digest: "Optional[bytes]") -> "Task":
-    """Return whether the file at *path*, in this *state*, has these, too.
+def is_same_file(path: str, state: "os.stat_result",
+                 version: Version) -> "Task":
+    """Return whether the file at *path*, in this *state*, is of *version*.
 
-    They are what the server tells of its file, see Version.  A digest counts
-    for more than a time: some times say nothing.
+    A digest counts for more than a time: some times say nothing.
     """
-    if size != state.st_size:
+    _, length, mtime, digest = version
+    if length != state.st_size:
         return False
     if digest:
         return digest == (yield from digest_of(path))
-    return not size if mtime is None else is_same_time(
+    return not length if mtime is None else is_same_time(
         mtime, state.st_mtime_ns)
 
 
@@ -3105,11 +3090,7 @@ def digest_of(name: str) -> "Task":
 
 
 def hash_file(hasher: "Any", file: "Union[str, int]", name: str) -> "Task":
-    """Feed *file*, a path or a descriptor, to *hasher*.
-
-    In steps, between which others have their turn.  Raise OutputError, which
-    calls it *name*.
-    """
+    """Feed *file*, a path or a descriptor, to *hasher*; raise OutputError."""
     block = bytearray(RECEIVE_SIZE)     # others make PyPy copy them
     try:
         with open(file, "rb", 0, closefd=isinstance(file, str)) as opened:
@@ -3147,55 +3128,17 @@ def beside(task: "Task", work: "Iterator[Any]") -> "Task":
             go_on, value = task.throw, exc
 
 
-def show_error(report: Report, response: Response) -> "Task":
-    """Show the beginning of the content of *response*; return it."""
-    data = bytearray()
-    note = ""
-    try:
-        if not (yield from response.read_into(data, ERROR_SHOWN_MAX)):
-            note = "(and more)"
-    except Failure as exc:      # the status is the news, not this
-        note = "(%s)" % exc
-    text = data[:ERROR_SHOWN_MAX].decode("utf-8", "backslashreplace")
-    for line in (safe_text(text).rstrip("\n"), note):
-        if line:
-            report.note(line)
-    return data
-
-
 # ---- Copying a folder -------------------------------------------------------
-
-class CopyReport(Report):
-    """Tells the *report* of a copy about breaks, and how far all of it is.
-
-    so_far() tells that.
-    """
-
-    def __init__(self, report: Report, so_far: "Callable[[], str]") -> None:
-        super().__init__(quiet=True)
-        self.report = report
-        self.so_far = so_far
-        self.said = ("", 0.0)
-
-    def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
-        """Show how far the copy is, not the file."""
-        self.report.progress(self.so_far)
-
-    def retry(self, exc: Failure, delay: float) -> None:
-        """Say that transfers go on after a break, once for all of them."""
-        said = str(exc.wait or exc.args[0]), delay
-        if self.said != said:
-            self.said = said
-            self.report.retry(exc, delay)
-
 
 # A folder whose listing is read: its URL, its path here, a hash of what it
 # lists, and the Folders above it.
 Folder = namedtuple("Folder", "url path mark above")
 
 
-class Mirror:
+class Mirror(Report):
     """Copies a folder of a server, as that lists it, to a folder here.
+
+    It is what its transfers report to: of them the user hears little.
 
     jobs      what is still to be done: (Folder that lists it, Entry); None
               lists the folder of all
@@ -3207,32 +3150,28 @@ class Mirror:
     lost      jobs in a row for which the server could not be reached
     """
 
-    def __init__(self, url: URL, path: str, client: Client,
-                 options: "Namespace") -> None:
-        """Prepare to copy *url* as *path*.
-
-        *client* tells how requests are made, and for whom credentials are.
-        """
+    def __init__(self, url: URL, path: str, client: Client) -> None:
+        """Prepare to copy *url* as *path*, with requests as of *client*."""
+        super().__init__(quiet=True)
         self.url = url.with_target(url.path.rstrip("/") + "/")
+        self.path = path
         self.client = client
         self.report = client.report
-        self.quiet_report = CopyReport(self.report, self._so_far)
-        self.options = options
         self.jobs = [(None, FOLDER)]  # type: List[Job]
         self.doing = []  # type: List[Entry]
         self.transfers = []  # type: List[Transfer]
         self.below = {}  # type: Dict[str, List[Entry]]
         self.failures = []  # type: List[str]
-        self.path = path
         self.fetched = self.bytes = self.replaced = self.unchanged = 0
         self.page = ""          # the first index page
         self.lost = 0
         self.answered = False   # whether the server has, ever
+        self.retried = ("", 0.0)        # the last break that was told
 
     def run(self) -> None:
         """Copy everything; raise Failure when something could not be."""
         started = time.monotonic()
-        self.report.bar = self.options.progress
+        self.report.bar = self.client.settings.progress
         try:
             run(*[self._work() for _ in range(CONNECTIONS)])
         except (Failure, KeyboardInterrupt) as exc:
@@ -3259,8 +3198,7 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.client.settings, self.quiet_report,
-                        self.client.trusted)
+        client = Client(self.client.settings, self, self.client.trusted)
         client.allowed = self._may_follow
         try:
             while self.jobs or self.doing:
@@ -3273,9 +3211,20 @@ class Mirror:
                     yield from self._do(client, folder, entry)
                 finally:
                     self.doing.remove(entry)
-                self.report.progress(self._so_far)
+                self.progress()
         finally:
             client.close()
+
+    def retry(self, exc: Failure, delay: float) -> None:
+        """Say that transfers go on after a break, once for all of them."""
+        retried = str(exc.wait or exc.args[0]), delay
+        if self.retried != retried:
+            self.retried = retried
+            self.report.retry(exc, delay)
+
+    def progress(self, *_: "Any") -> None:
+        """Show how far the copy is, not the file."""
+        self.report.progress(self._so_far)
 
     def _so_far(self) -> str:
         """Return how much of what is known by now is done.
@@ -3284,8 +3233,8 @@ class Mirror:
         """
         done = self.fetched + self.unchanged + len(self.failures)
         fetched = self.bytes
-        files = [entry for entry in self.doing if not entry.is_folder]
-        files += [entry for _, entry in self.jobs if not entry.is_folder]
+        entries = self.doing + [entry for _, entry in self.jobs]
+        files = [entry for entry in entries if not entry.is_folder]
         left = sum(entry.size or 0 for entry in files)
         for transfer in self.transfers:
             fetched += transfer.fetched
@@ -3340,7 +3289,7 @@ class Mirror:
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
             folder.url for folder in above if folder.mark == mark])
-        if path != self.options.folder:
+        if path != self.client.settings.folder:
             make_folder(path, False)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
@@ -3365,9 +3314,8 @@ class Mirror:
                     same: "List[URL]") -> "Task":
         """Raise StatusError if a link has led back to a folder above.
 
-        The folders above at the URLs *same* list the same.  It is a loop if a
-        file is the same, too; without any file, if LOOP_MIN folders in all
-        list the same.
+        Those at the URLs *same* list the same.  It is a loop if a file is the
+        same, too; without any file, if LOOP_MIN folders in all list the same.
         """
         if not same or not listed:
             return
@@ -3395,10 +3343,9 @@ class Mirror:
             raise loop
 
     def _listing(self, client: Client, url: URL) -> "Task":
-        """Read the listing at *url*.
+        """Return where the listing of *url* came from, and its entries.
 
-        Return (where it came from, its entries).  It is asked for as JSON,
-        and, where that is of another shape, as HTML.
+        It is asked for as JSON, and, where that is of another shape, as HTML.
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
             page = ListingOutput()
@@ -3468,65 +3415,56 @@ class Mirror:
               entry: Entry) -> "Task":
         """Copy one file, unless the copy that is there is as new."""
         is_there = os.path.lexists(path)
-        if (yield from self._is_current(client, url, entry, path)):
+        if (yield from is_current(client, url, path, entry)):
             self.unchanged += 1
         else:
+            # No name in a copy begins with a dot, so that of no part is one.
+            output = FileOutput(path, str(url), resume=True, prefix=".")
+            output.mtime = entry.mtime
+            is_small = entry.size is not None and (
+                entry.size <= DIGEST_ASKED_MAX)
+            transfer = Transfer(client, url, output,
+                                [WANT_DIGEST] * is_small, True)
+            self.transfers.append(transfer)
             try:
-                yield from self._fetch(client, url, path, entry)
+                says = yield from transfer.run()
             except Failure as exc:
                 if entry == INDEX and exc.code == 404:
                     return      # the page was a listing
                 raise
+            finally:
+                self.transfers.remove(transfer)
+            self.bytes += transfer.fetched
+            if says not in ("", VERIFIED):
+                self.report.note("%s: %s" % (printable(path), says))
             self.fetched += 1
             self.replaced += is_there
         if entry == INDEX and not self.page:
             self.page = str(url)
 
-    def _fetch(self, client: Client, url: URL, path: str,
-               entry: Entry) -> "Task":
-        """Fetch one file, as new as *entry* says."""
-        fields = []  # type: Fields
-        if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
-            fields.append(WANT_DIGEST)
-        # No name in a copy begins with a dot, so that of no part is one.
-        output = FileOutput(path, str(url), resume=True, prefix=".")
-        transfer = Transfer(client, url, output, fields, True)
-        self.transfers.append(transfer)
-        try:
-            says = yield from transfer.run()
-        finally:
-            self.transfers.remove(transfer)
-        if says not in ("", VERIFIED):
-            self.report.note("%s: %s" % (printable(path), says))
-        self.bytes += transfer.fetched
-        if entry.mtime is not None:     # Last-Modified may be another
-            try:
-                os.utime(path, (entry.mtime, entry.mtime))
-            except OSError as exc:
-                raise not_written(path, exc)
 
-    def _is_current(self, client: Client, url: URL, entry: Entry,
-                    path: str) -> "Task":
-        """Return whether the file that is there is the server's.
+def is_current(client: Client, url: URL, path: str, entry: Entry) -> "Task":
+    """Return whether the file that is at *path* is the server's.
 
-        The server is asked for what the listing does not tell of it, with a
-        digest of what is small.  Raise OutputError for what is no file,
-        though of a folder the server may tell first that it has one, too.
-        """
-        try:
-            state = os.lstat(path)
-        except OSError:     # not there, or out of reach
-            return False
-        is_file = stat.S_ISREG(state.st_mode)
-        size, mtime, digest = entry.size, entry.mtime, None
-        if (size is None or size == state.st_size and mtime is None) and (
-                is_file or stat.S_ISDIR(state.st_mode)):
-            _, size, mtime, digest = yield from version_of(
-                client, url, state.st_size <= DIGEST_ASKED_MAX, True)
-        if not is_file:
-            raise OutputError("%s is there, but it is not a file"
-                              % printable(path))
-        return (yield from is_same_file(path, state, size, mtime, digest))
+    The server is asked for what the listing does not tell of it, with a
+    digest of what is small.  Raise OutputError for what is no file, though of
+    a folder the server may tell first that it has one, too.
+    """
+    try:
+        state = os.lstat(path)
+    except OSError:     # not there, or out of reach
+        return False
+    is_file = stat.S_ISREG(state.st_mode)
+    version = Version(None, entry.size, entry.mtime, None)
+    if (entry.size is None or entry.mtime is None
+            and entry.size == state.st_size) and (
+            is_file or stat.S_ISDIR(state.st_mode)):
+        version = yield from version_of(
+            client, url, state.st_size <= DIGEST_ASKED_MAX, True)
+    if not is_file:
+        raise OutputError("%s is there, but it is not a file"
+                          % printable(path))
+    return (yield from is_same_file(path, state, version))
 
 
 def is_name(text: str) -> bool:
@@ -3889,8 +3827,7 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
         for word, url in options.urls:
             try:
                 if options.recursive:
-                    Mirror(url, copy_path(url, options.folder), client,
-                           options).run()
+                    Mirror(url, copy_path(url, options.folder), client).run()
                 else:
                     fetch_file(client, word, url, options)
             except Failure as exc:
