@@ -1339,13 +1339,13 @@ class Report:
             self._shown = 0
 
     def end(self, count: int, new: int, seconds: float,
-            name: "Optional[str]", says: str) -> None:
+            name: str, says: str) -> None:
         """Sum up: *count* bytes saved as *name*; *new* came, in *seconds*.
 
         *says* is what else there is to say; see Transfer.run().
         """
         self.note("%s%d bytes%s in %.3f s, %s/s%s" % (
-            "" if name is None or name == "-" else printable(name) + ": ",
+            "" if name in ("", "-") else printable(name) + ": ",
             count, "" if new == count else " (%d came now)" % new,
             seconds, size_text(new / max(seconds, 1e-6)),
             ", " + says if says else ""))
@@ -2530,10 +2530,6 @@ class FileOutput(Output):
                 os.utime(self.part, (mtime, mtime))
             (os.replace if self.replace else rename)(self.part, self.name)
             remove(self.notes)
-        except FileExistsError:
-            raise OutputError(
-                "%s is there already" % printable(self.name),
-                "--force replaces it")
         except OSError as exc:
             raise not_written(self.name, exc)
 
@@ -2613,17 +2609,21 @@ def lock(fd: int, path: str) -> None:
 
 
 def rename(old: str, new: str) -> None:
-    """Rename file *old*; raise FileExistsError where *new* is there."""
+    """Rename file *old*, unless *new* is there; see refuse_existing()."""
     try:
         os.link(old, new)
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):   # a file system without links
-        if os.path.lexists(new):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+    except (OSError, AttributeError):   # or a file system without links
+        refuse_existing(new)
         os.replace(old, new)
     else:
         os.unlink(old)
+
+
+def refuse_existing(path: str) -> None:
+    """Raise OutputError where there is something at *path*."""
+    if os.path.lexists(path):
+        raise OutputError("%s is there already" % printable(path),
+                          "--force replaces it")
 
 
 def remove(path: str) -> None:
@@ -2644,18 +2644,19 @@ def part_name(name: str, prefix: str = "") -> str:
     return os.path.join(folder, prefix + base + PART_SUFFIX)
 
 
-def open_output(name: "Optional[str]", url: str, resume: bool,
-                replace: bool) -> Output:
-    """Return the Output for -o *name*; None means that -o was not given.
+def open_output(name: str, url: str, resume: bool, replace: bool) -> Output:
+    """Return the Output for -o *name*; "" means that -o was not given.
 
     For the others see FileOutput.  Raise OutputError.
     """
-    if name is None or name == "-":
+    if name in ("", "-"):
         if sys.stdout is None:
             raise OutputError("standard output is closed", "use -o FILE")
-        if name is None and os.isatty(STDOUT):
+        if not name and os.isatty(STDOUT):
             return TerminalOutput()
         return Output(STDOUT, "standard output")
+    if not replace:
+        refuse_existing(name)
     try:
         state = os.stat(name)
         if stat.S_ISDIR(state.st_mode):
@@ -3633,9 +3634,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         options.family = (socket.AF_INET if options.ipv4 else
                           socket.AF_INET6 if options.ipv6 else 0)
         options.progress = not options.quiet and os.isatty(STDERR)
-        check_values(options)
-        check_combinations(options)
-        check_names(options)
+        check_options(options)
+        options.files = list(name_files(options))
         options.sha256 = bytes.fromhex(options.sha256 or "")
     except ValueError as exc:
         parser.error(str(exc))
@@ -3680,10 +3680,12 @@ def parse_words(words: "Sequence[str]",
             for name in names or ["/"]]
 
 
-def check_values(options: "Namespace") -> None:
-    """Raise ValueError for a value that its option cannot have."""
+def check_options(options: "Namespace") -> None:
+    """Raise ValueError for a value, or for options, that cannot be meant."""
     needed = options.output, options.folder, options.cafile, options.auth
     fields = [name.lower() for name, _ in options.fields]
+    to_file = options.output not in (None, "-")
+    schemes = [url.scheme for _, url in options.urls]
     for is_wrong, why in [
             (any(value in ("", "--", []) for value in needed),
              "-o, -P, --cafile and --auth: each needs a value"),
@@ -3698,21 +3700,12 @@ def check_values(options: "Namespace") -> None:
              "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
             (fields.count("host") > 1, "-H sets Host more than once"),
             (":" in (options.auth or ""),       # RFC 7617, 2
-             "--auth takes a name without a colon, and no password")]:
-        if is_wrong:
-            raise ValueError(why)
-
-
-def check_combinations(options: "Namespace") -> None:
-    """Raise ValueError for options that do not go together."""
-    to_file = options.output not in (None, "-")
-    schemes = [url.scheme for _, url in options.urls]
-    for is_wrong, why in [
+             "--auth takes a name without a colon, and no password"),
             (options.ipv4 and options.ipv6, "-4 is not allowed with -6"),
             (options.verbose and options.quiet, "-v is not allowed with -q"),
             (options.output and options.remote_name,
              "-o and -O both name a file"),
-            (to_file and len(options.urls) > 1,
+            (to_file and len(schemes) > 1,
              "-o names one file, but there are several; use -O"),
             (options.folder and not (options.remote_name or options.recursive),
              "-P is for -O and -r"),
@@ -3724,7 +3717,7 @@ def check_combinations(options: "Namespace") -> None:
             (options.wanted and (options.resume or options.recursive),
              "--range does not go with -c or -r"),
             (options.sha256 and (options.recursive or options.wanted
-                                 or len(options.urls) > 1),
+                                 or len(schemes) > 1),
              "--sha256 is for one whole file"),
             (options.recursive and (options.output or options.remote_name),
              "-r takes names from the server; use -P DIR"),
@@ -3734,23 +3727,31 @@ def check_combinations(options: "Namespace") -> None:
             raise ValueError(why)
 
 
-def check_names(options: "Namespace") -> None:
-    """Raise ValueError unless each file has a name, and one of its own."""
-    seen = set()  # type: Set[str]
+def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
+    """Yield where each file, or copy, goes, and its URL.
+
+    "" is standard output, if that will do.  Raise ValueError unless each file
+    has a name, and one of its own.
+    """
+    taken = set()  # type: Set[str]
     for word, url in options.urls:
-        names = ([copy_path(url, options.folder)] if options.recursive
-                 else [])
-        if options.remote_name:
+        path, names = options.output or "", []
+        if options.recursive:
+            path = copy_path(url, options.folder)
+            names = [path]
+        elif options.remote_name:
             name = safe_name(word)
             if not name:
                 raise ValueError("%s ends with no name for -O; use -o FILE"
                                  % url)
-            part = part_name(name)
-            names = [name, part, part + NOTES_SUFFIX]
-        for name in seen.intersection(names):
+            path = os.path.join(options.folder or "", name)
+            part = part_name(path)
+            names = [path, part, part + NOTES_SUFFIX]
+        for name in taken.intersection(names):
             raise ValueError("two of these would be saved as '%s'"
                              % printable(name))
-        seen.update(names)
+        taken.update(names)
+        yield path, url
 
 
 def copy_path(url: URL, folder: "Optional[str]") -> str:
@@ -3769,27 +3770,20 @@ def copy_path(url: URL, folder: "Optional[str]") -> str:
     return os.path.join(folder or "", name or local_name(host, windows=True))
 
 
-def fetch_file(client: Client, word: str, url: URL,
-               options: "Namespace") -> None:
-    """Fetch one file, which the user calls *word*; raise Failure."""
-    name = options.output
-    if options.remote_name:
-        name = os.path.join(options.folder or "", safe_name(word))
-    complete = run(is_complete(client, url, name)) if options.resume else ""
+def fetch_file(client: Client, path: str, url: URL) -> None:
+    """Fetch one file, to *path*; raise Failure."""
+    options = client.settings
+    complete = run(is_complete(client, url, path)) if options.resume else ""
     if complete:
-        client.report.note("%s: %s" % (printable(name), complete))
+        client.report.note("%s: %s" % (printable(path), complete))
         return
-    if options.remote_name and os.path.lexists(name) and not options.force:
-        raise OutputError("%s is there already" % printable(name),
-                          "--force replaces it")
-    output = open_output(name, str(url), options.resume,
+    output = open_output(path, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = options.progress and not os.isatty(output.fd)
     transfer = Transfer(client, url, output)
     says = run(transfer.run())
-    client.report.clear()
     client.report.end(output.written, transfer.fetched,
-                      time.monotonic() - transfer.started, name, says)
+                      time.monotonic() - transfer.started, path, says)
 
 
 def password_of(user: str) -> str:
@@ -3821,18 +3815,18 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     options.user = options.context = None
     if options.auth:
         options.user = options.auth, password_of(options.auth)
-    client = Client(options, report, options.urls[0][1].origin)
+    client = Client(options, report, options.files[0][1].origin)
     status = 0
     try:
-        for word, url in options.urls:
+        for path, url in options.files:
             try:
                 if options.recursive:
-                    Mirror(url, copy_path(url, options.folder), client).run()
+                    Mirror(url, path, client).run()
                 else:
-                    fetch_file(client, word, url, options)
+                    fetch_file(client, path, url)
             except Failure as exc:
                 report.clear()
-                if exc.hopeless or len(options.urls) == 1:
+                if exc.hopeless or len(options.files) == 1:
                     raise
                 say("httpget.py: %s" % exc)
                 status = 1
