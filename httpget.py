@@ -94,7 +94,7 @@ import stat
 import sys
 import time
 from collections import OrderedDict, namedtuple
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
@@ -2316,6 +2316,21 @@ DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
     errno, "EDQUOT", errno.ENOSPC)])
 
 
+@contextmanager
+def writing(name: str) -> "Iterator[None]":
+    """Let an OSError say, as an OutputError, that *name* was not written."""
+    try:
+        yield
+    except OSError as exc:
+        hopeless = exc.errno in DISK_FULL
+        error = OutputError(
+            "could not write %s: %s" % (printable(name), reason_of(exc)),
+            "make room or choose another place" if hopeless else
+            "choose another place")
+        error.hopeless = hopeless
+        raise error
+
+
 class Output:
     """Writes content, unchanged, to a descriptor: a pipe, a device.
 
@@ -2342,7 +2357,8 @@ class Output:
 
     def write(self, block: "Block") -> None:
         """Write all of *block*, b"" at the end; raise Failure."""
-        self._put(block)
+        with writing(self.name):
+            self._put(block)
         self.written += len(block)
 
     def _put(self, block: "Block") -> None:
@@ -2355,8 +2371,6 @@ class Output:
                 continue
             except BrokenPipeError:
                 raise ReaderGone()
-            except OSError as exc:
-                raise not_written(self.name, exc)
             block = block[count:]
 
     def finish(self, mtime: "Optional[int]") -> None:
@@ -2365,10 +2379,7 @@ class Output:
         self.close()
 
     def abandon(self, keep: bool = True) -> str:
-        """Give up; return what the user should know about what is left.
-
-        What is wrong is not to be *kept*.
-        """
+        """Give up; return what is left, if what is there is to be *kept*."""
         self.close()
         return ""
 
@@ -2376,10 +2387,8 @@ class Output:
         """Close the descriptor."""
         if self.fd not in (-1, STDOUT, STDERR):
             fd, self.fd = self.fd, -1   # closed for good, even on an error
-            try:
+            with writing(self.name):
                 os.close(fd)
-            except OSError as exc:
-                raise not_written(self.name, exc)
 
 
 class TerminalOutput(Output):
@@ -2412,8 +2421,9 @@ class TerminalOutput(Output):
     def close(self) -> None:
         """End the line, for the message that follows."""
         if self.line_open:
-            super()._put(b"\n")
             self.line_open = False
+            with writing(self.name):
+                super()._put(b"\n")
 
 
 class ListingOutput(Output):
@@ -2506,16 +2516,15 @@ class FileOutput(Output):
         if not self.whole.validator:
             return
         import json
-        try:
-            fd = os.open(self.notes, CREATE_FLAGS, 0o600)
-            with open(fd, "w", encoding="utf-8") as file:
-                json.dump(dict(self.whole._asdict(), url=self.url), file)
-        except OSError as exc:
-            raise not_written(self.notes, exc)
+        with writing(self.notes), open(os.open(
+                self.notes, CREATE_FLAGS, 0o600), "w") as file:
+            json.dump(dict(self.whole._asdict(), url=self.url), file)
 
     def finish(self, mtime: "Optional[int]") -> None:
         """Rename the part, once all of it is on the disk."""
-        try:
+        if self.mtime is not None:
+            mtime = self.mtime
+        with writing(self.name):
             os.fsync(self.fd)
             if not self._is_mine():
                 raise OutputError("%s was replaced by another program, so %s"
@@ -2524,14 +2533,10 @@ class FileOutput(Output):
                                       printable(self.name)), TRY_AGAIN)
             self.complete = True
             self.close()
-            if self.mtime is not None:
-                mtime = self.mtime
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
             (os.replace if self.replace else rename)(self.part, self.name)
             remove(self.notes)
-        except OSError as exc:
-            raise not_written(self.name, exc)
 
     def abandon(self, keep: bool = True) -> str:
         """Close the part; keep it if there is anything in it."""
@@ -2543,12 +2548,10 @@ class FileOutput(Output):
         self.close()
         if keep and size and mine:
             return "%s kept in %s" % (size_text(size), printable(self.part))
-        try:
+        with writing(self.part):
             if mine:
                 remove(self.part)
             remove(self.notes)      # or -c would join to another's part
-        except OSError as exc:
-            raise not_written(self.part, exc)
         return ""
 
     def _is_mine(self) -> bool:
@@ -2565,13 +2568,11 @@ def open_part(path: str, name: str = "") -> int:
     Of the one that is there, -1 unless it is a regular file of ours with one
     name; or, for the file *name*, of a new one, without notes.  The old one
     may have other permissions, and be still written where there are no locks.
-    Raise OutputError.
     """
-    try:
+    fd = -1
+    with suppress(OSError):     # nothing, a link, or not to be written
         fd = os.open(path, PART_FLAGS)
-    except OSError:     # nothing, a link, or not to be written
-        fd = -1
-    try:
+    with writing(path):
         if fd >= 0:
             lock(fd, path)
             state = os.fstat(fd)
@@ -2589,8 +2590,6 @@ def open_part(path: str, name: str = "") -> int:
             mode = os.stat(name).st_mode & 0o777
         # O_EXCL: what is opened is new, nobody's link or device.
         fd = os.open(path, CREATE_FLAGS, mode)
-    except OSError as exc:
-        raise not_written(path, exc)
     lock(fd, path)
     return fd
 
@@ -2657,36 +2656,21 @@ def open_output(name: str, url: str, resume: bool, replace: bool) -> Output:
         return Output(STDOUT, "standard output")
     if not replace:
         refuse_existing(name)
-    try:
+    folder = os.path.dirname(name)
+    with writing(name), suppress(FileNotFoundError):
         state = os.stat(name)
         if stat.S_ISDIR(state.st_mode):
             raise OutputError("%s is a folder" % printable(name),
                               "name a file in it")
+        # As /dev/stdout, whose link must not be replaced.
+        if sys.stdout and os.path.samestat(state, os.fstat(STDOUT)):
+            return Output(STDOUT, name)
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
-    except FileNotFoundError:
-        folder = os.path.dirname(name)
-        if folder and not os.path.isdir(folder):
-            raise OutputError("there is no folder %s" % printable(folder),
-                              "make it, or choose another -o FILE")
-        return FileOutput(name, url, resume, replace)
-    except OSError as exc:
-        raise not_written(name, exc)
-    if sys.stdout is not None and os.path.samestat(state, os.fstat(STDOUT)):
-        # As /dev/stdout, whose link must not be replaced.
-        return Output(STDOUT, name)
+    if folder and not os.path.isdir(folder):
+        raise OutputError("there is no folder %s" % printable(folder),
+                          "make it, or choose another -o FILE")
     return FileOutput(name, url, resume, replace)
-
-
-def not_written(name: str, exc: OSError) -> Failure:
-    """Return the error that says that *name* could not be written."""
-    hopeless = exc.errno in DISK_FULL
-    error = OutputError(
-        "could not write %s: %s" % (printable(name), reason_of(exc)),
-        "make room or choose another place" if hopeless else
-        "choose another place")
-    error.hopeless = hopeless
-    return error
 
 
 # ---- Transfer ---------------------------------------------------------------
@@ -3489,13 +3473,10 @@ def make_folder(path: str, may_be_link: bool) -> None:
     A link to one will do only where the user named it: then it *may_be_link*.
     Raise OutputError.
     """
-    try:
+    is_folder = False
+    with writing(path), suppress(FileExistsError):
         os.makedirs(path, exist_ok=True)
         is_folder = may_be_link or stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileExistsError:
-        is_folder = False
-    except OSError as exc:
-        raise not_written(path, exc)
     if not is_folder:
         raise OutputError("%s is there, but it is not a folder"
                           % printable(path))
