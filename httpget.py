@@ -976,10 +976,9 @@ DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$"
 
 
 def safe_name(text: str) -> str:
-    """Return the file name that *text*, a user's word, stands for.
+    """Return the file name that *text*, a user's word, ends with.
 
-    What comes before the last slash is cut off, and characters that could do
-    harm in a name are, too.  "" where nothing is left.
+    Without characters that could do harm; "" where nothing is left.
 
     >>> safe_name("a/..\\\\.b\\x1b?c"), safe_name("..")
     ('b_c', '')
@@ -994,23 +993,20 @@ def safe_name(text: str) -> str:
 def local_name(name: str, windows: bool = False) -> str:
     """Return the file name under which the copy of *name* is kept.
 
-    The same one; only what could do harm is written as %XX, so that none
-    becomes hidden, a device's or another folder's.  On *windows* more
-    characters do harm.
+    The same one; only what could do harm, on *windows* more, is written as
+    %XX, so that none becomes hidden, a device's or another folder's.
 
     >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("c:", True)
     ('%2Ebashrc', 'a%0A%b', 'c%3A')
     """
+    encode = partial(percent_encode, safe=frozenset())
     unsafe = '\t\n/\\<>:"|?*' if windows else "\t\n/"
-    safe = "".join(percent_encode(char, frozenset())
-                   if char in unsafe or UNSAFE.match(char) else char
-                   for char in name)
-    if safe[:1] == ".":
-        safe = "%2E" + safe[1:]
-    if windows and safe[-1:] in (" ", "."):     # Windows would drop it
-        safe = safe[:-1] + "%%%02X" % ord(safe[-1])
-    if DEVICE.fullmatch(safe):
-        safe = "%%%02X" % ord(safe[0]) + safe[1:]
+    safe = "".join(encode(char) if char in unsafe or UNSAFE.match(char)
+                   else char for char in name)
+    if windows and safe.endswith((" ", ".")):   # Windows would drop it
+        safe = safe[:-1] + encode(safe[-1])
+    if safe.startswith(".") or DEVICE.fullmatch(safe):
+        safe = encode(safe[0]) + safe[1:]
     return safe
 
 
@@ -1062,10 +1058,9 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
             item, length = decode(text[start:start + ENTRY_MAX])
             yield json_entry(item)
             mark = JSON_NEXT.match(text, start + length)
-        whole = mark.end() == len(text)
+        if mark.end() != len(text):
+            raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        whole = False
-    if not whole:
         raise ResponseError("this is not a listing of a folder")
 
 
@@ -1074,27 +1069,26 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
 
     A name that is no text becomes "": the other entries may be good.
     """
-    name = item["name"]
+    name, size = item["name"], item.get("size")
     if not isinstance(name, str):
         name = ""
-    is_folder = item.get("is_dir", item.get("type") == "directory")
+    is_folder = bool(item.get("is_dir", item.get("type") == "directory"))
     if is_folder and name.endswith("/"):
         name = name[:-1]
-    size = item.get("size")
     if is_folder or type(size) is not int or not 0 <= size < UNTIL_CLOSE:
         size = None
     mtime = http_time(str(item.get("mtime")))
     if mtime is None:           # caddy's
         mtime = timestamp(str(item.get("mod_time")))
-    return Entry(name, bool(is_folder), size, mtime, (), True, False)
+    return UNKNOWN._replace(name=name, is_folder=is_folder, size=size,
+                            mtime=mtime)
 
 
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     """Yield what an index page at *url* links to that is below it.
 
-    Links to a parent or another origin are left out, and so are those with a
-    query, with which listings sort themselves.  Raise ResponseError for too
-    many links.
+    Not what has a query, with which listings sort themselves.  Raise
+    ResponseError for too many links.
     """
     from html.parser import HTMLParser
     links = OrderedDict()  # type: OrderedDict[Tuple[str, str], None]
@@ -1125,39 +1119,38 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         of_page = tag not in ("a", "area")
         if of_page:     # style.css?version is still a file
             link = link.partition("?")[0]
-        name = "" if tag == "base" else name_below(url, link, base)
-        if name:
-            names = [decoded(part) for part in name.rstrip("/").split("/")]
+        path = "" if tag == "base" else path_below(url, link, base)
+        if path:
+            *folders, name = map(decoded, path.rstrip("/").split("/"))
             yield UNKNOWN._replace(
-                name=names[-1], is_folder=name.endswith("/"),
-                folders=tuple(names[:-1]), of_page=of_page)
+                name=name, is_folder=path.endswith("/"),
+                folders=tuple(folders), of_page=of_page)
 
 
-def name_below(url: URL, link: str, base: URL) -> str:
-    """Return what *link*, on the page at *url*, names below it.
+def path_below(url: URL, link: str, base: URL) -> str:
+    """Return the path, still encoded, from *url* to what *link* leads to.
 
-    Encoded, with its slash for a folder; "" where it leads elsewhere.
-    Relative links begin at *base*.
+    "" where that is not below it.  Relative links begin at *base*.
     """
     try:
         target = joined(base, link.strip())
     except ValueError:
         return ""
     folder = url.path.rpartition("/")[0] + "/"
-    name = target.target[len(folder):]
+    path = target.target[len(folder):]
     if (target.origin != url.origin or not target.target.startswith(folder)
-            or "?" in name or not name.strip("/") or "//" in "/" + name
-            or "/" in name.rstrip("/") and DOTS.search("/" + name)):
+            or "?" in path or not path.strip("/") or "//" in "/" + path
+            or "/" in path.rstrip("/") and DOTS.search("/" + path)):
         return ""
-    return name
+    return path
 
 
 def sorted_out(entries: "Iterable[Entry]") -> (
         "Tuple[OrderedDict[str, Entry], Dict[str, List[Entry]]]"):
     """Return what of *entries* is in the folder itself, by name, and the rest.
 
-    That lies deeper, and is given by the name of its folder in this one: it
-    waits for that, or what both name would be fetched twice.
+    That is given by the folder here that leads to it: it waits for that, or
+    what both name would be fetched twice.
     """
     here = OrderedDict()  # type: OrderedDict[str, Entry]
     deeper = {}  # type: Dict[str, List[Entry]]
@@ -3627,8 +3620,7 @@ def parse_words(words: "Sequence[str]",
                 tls: bool = False) -> "List[Tuple[str, URL]]":
     """Return what is to be fetched: the user's word for it, and its URL.
 
-    Raise ValueError, also where a word behind HOST:PORT, in place of a file,
-    may be a port or another server.
+    Raise ValueError, also for what behind HOST:PORT may be no file.
 
     >>> [str(url) for _, url in parse_words(["h", "81", "a b", "c"])]
     ['http://h:81/a%20b', 'http://h:81/c']
@@ -3738,8 +3730,8 @@ def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
 def copy_path(url: URL, folder: "Optional[str]") -> str:
     """Return where a copy of the folder *url* goes; *folder* is that of -P.
 
-    A copy of "/" goes right into that; without -P it gets the name of its
-    host, so that its files do not lie loose in the current folder.
+    A copy of "/" goes right into that, or, without it, into a folder named
+    after the host: else its files would lie loose in the current one.
 
     >>> copy_path(parse_url("http://[::1]:81"), None)
     '__1_81'
@@ -3785,10 +3777,7 @@ def password_of(user: str) -> str:
 
 
 def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
-    """Do what *options* ask for; return the exit status.
-
-    Raise Failure when the only file was not fetched, or none could be.
-    """
+    """Return the exit status of what *options* ask for, or raise Failure."""
     if options.folder:
         make_folder(options.folder, True)
     report = Report(options.verbose, options.quiet)
@@ -3822,15 +3811,13 @@ def fill_standard_descriptors() -> None:
 
     Else the connection, or a file, would get its number, and messages.
     """
-    # open() takes the lowest number that is free.
-    while True:
+    fd = -1
+    while fd <= STDERR:     # open() takes the lowest number that is free
         try:
             fd = os.open(os.devnull, os.O_RDWR)
         except OSError:     # a container may lack it; this takes no message
             fd = os.open(os.sep, os.O_RDONLY)
-        if fd > STDERR:
-            os.close(fd)
-            return
+    os.close(fd)
 
 
 def main(argv: "Optional[Sequence[str]]" = None,
