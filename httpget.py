@@ -2944,8 +2944,8 @@ class Transfer:
             return ""
         import hashlib
         hasher = self.hasher or hashlib.sha256()
-        hashing = iter(()) if self.hasher else hash_file(
-            hasher, output.fd, output.name)
+        hashing = iter(()) if self.hasher else digest_of(
+            output.name, output.fd, hasher)
         given, why = self.options.sha256, ""
         digest = given if given or response.decoded else parse_digest(
             response.fields.get("repr-digest", ""))
@@ -3059,26 +3059,20 @@ def not_as_given(found: bytes, given: bytes) -> Failure:
         found.hex(), given.hex()), "try again, or check URL and digest")
 
 
-def digest_of(name: str) -> "Task":
-    """Return the SHA-256 of the file *name*; raise OutputError."""
+def digest_of(name: str, fd: int = -1, hasher: "Any" = None) -> "Task":
+    """Return the SHA-256 of file *name*, or of *fd*; raise OutputError."""
     import hashlib
-    hasher = hashlib.sha256()
-    yield from hash_file(hasher, name, name)
-    return hasher.digest()
-
-
-def hash_file(hasher: "Any", file: "Union[str, int]", name: str) -> "Task":
-    """Feed *file*, a path or a descriptor, to *hasher*; raise OutputError."""
+    hasher = hasher or hashlib.sha256()
     block = bytearray(RECEIVE_SIZE)     # others make PyPy copy them
     try:
-        with open(file, "rb", 0, closefd=isinstance(file, str)) as opened:
-            opened.seek(0)
-            count = opened.readinto(block)
-            while count:
-                del block[count:]
+        with open(name if fd < 0 else fd, "rb", 0, closefd=fd < 0) as file:
+            file.seek(0)
+            while True:
+                del block[file.readinto(block):]
+                if not block:
+                    return hasher.digest()
                 hasher.update(block)
                 yield from pause(0)
-                count = opened.readinto(block)
     except OSError as exc:
         raise OutputError("could not read %s: %s" % (
             printable(name), reason_of(exc)))
