@@ -1331,18 +1331,6 @@ class Report:
             write_stderr("\r" + " " * self._shown + "\r")
             self._shown = 0
 
-    def end(self, count: int, new: int, seconds: float,
-            name: str, says: str) -> None:
-        """Sum up: *count* bytes saved as *name*; *new* came, in *seconds*.
-
-        *says* is what else there is to say; see Transfer.run().
-        """
-        self.note("%s%d bytes%s in %.3f s, %s/s%s" % (
-            "" if name in ("", "-") else printable(name) + ": ",
-            count, "" if new == count else " (%d came now)" % new,
-            seconds, size_text(new / max(seconds, 1e-6)),
-            ", " + says if says else ""))
-
     def note(self, text: str) -> None:
         """Say *text*, unless nothing is to be said."""
         if not self.quiet:
@@ -2676,10 +2664,9 @@ def persistently(client: Client, attempt: "Callable[[int], Task]",
                  written: "Callable[[], int]" = lambda: 0) -> "Task":
     """Return what the task that attempt(BREAKS) starts returns.
 
-    After a break it starts another one, unless can_go_on(exc) denies it, or
-    it was the last in a row that the user allows.  It is the first in a row
-    where more is *written* than ever.  Nothing else asks again, but for what
-    was asked on a kept connection that the server closed.
+    After a break it starts another one, if can_go_on(exc), and as often in a
+    row, with no more *written*, as the user allows.  Nothing else asks again,
+    but for what was asked on a kept connection that the server closed.
     """
     settings = client.settings
     breaks, most = 0, written()
@@ -2693,8 +2680,8 @@ def persistently(client: Client, attempt: "Callable[[int], Task]",
             if breaks == settings.retries or not (
                     exc.again and can_go_on(exc)):
                 raise
-            delays = settings.delays or exc.wait and [
-                exc.wait] or RETRY_DELAYS
+            delays = settings.delays or (
+                [exc.wait] if exc.wait else RETRY_DELAYS)
             delay = delays[min(breaks, len(delays) - 1)]
             breaks += 1
             client.report.retry(exc, delay)
@@ -2752,21 +2739,15 @@ class Transfer:
             coded and "saved as sent, " + printable(coded), proof]))
 
     def _can_go_on(self, exc: Failure) -> bool:
-        """Whether another request, after *exc*, can complete what is there.
-
-        Not where no answer ever began: the user may have the wrong host.
-        """
+        """Whether another request, after *exc*, can complete what is there."""
         output = self.output
         if not (self.answered or self.response or exc.status != 3):
-            return False
+            return False        # the user may have the wrong host
         return not output.written or not self.options.wanted and (
             output.can_restart or output.whole.validator != "")
 
     def _attempt(self, breaks: int) -> "Task":
-        """Make one request, after so many *breaks* in a row.
-
-        Write its content, and return its proof.
-        """
+        """Make one request, write its content, and return its proof."""
         url, fields, asked = self._next_request(breaks)
         response = yield from self.client.get(url, fields)
         try:
@@ -2816,11 +2797,9 @@ class Transfer:
 
         None for the second where nobody knows, for both where all must be
         asked for again.  The output begins anew where this is not the rest of
-        what is there.  Raise ResponseError for what was not asked for.  So no
-        two versions are ever joined, nor one taken for whole that is not.
+        what is there: so no two versions are ever joined.
         """
-        output, length = self.output, response.length
-        whole = output.whole
+        output, length, whole = self.output, response.length, self.output.whole
         # Careless servers give the same entity tag to all codings.
         source = " ".join([str(response.url), response.coded]).rstrip()
         if whole.source not in ("", source):    # nothing else tells
@@ -2882,10 +2861,11 @@ class Transfer:
             import hashlib
             self.hasher = hashlib.sha256()
         count = -skip
+        most = UNTIL_CLOSE if expected is None else expected
         block = yield from response.read()
         while block:
             count += len(block)
-            if expected is not None and count > expected:
+            if count > most:
                 raise ResponseError("malformed response: more bytes than"
                                     " there are of the file")
             if count > 0:
@@ -2900,7 +2880,7 @@ class Transfer:
                     progress_text, output.written, output.whole.length,
                     self.fetched, time.monotonic() - self.started)
             block = yield from response.read()
-        if count < 0 or expected is not None and count < expected:
+        if count < (expected or 0):
             raise BrokenOff("the response broke off after %d bytes: it was"
                             " shorter than it said" % output.written,
                             TRY_AGAIN)
@@ -2908,9 +2888,8 @@ class Transfer:
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
         """Raise the Failure for an error, and show its content, if asked to.
 
-        Another request may do better where the server asks for it; or, after
-        an answer, of a server in trouble, or of another one than that to
-        which an earlier redirect led (*elsewhere*).
+        Another request may do better where an earlier redirect led the wrong
+        way (*elsewhere*), or where the server asks for it.
         """
         report = self.client.report
         if report.verbose:
@@ -2933,10 +2912,9 @@ class Transfer:
         raise error
 
     def _prove(self) -> "Task":
-        """Compare with the user's digest, or the server's, if it has one.
+        """Compare with the user's digest, or the server's; say what came out.
 
-        Return what is to be said of that; raise ResponseError, or BrokenOff
-        where the file turns out to be longer.
+        Raise ResponseError, or BrokenOff where the file is longer.
         """
         response, output = self.response, self.output
         assert response
@@ -2967,12 +2945,11 @@ class Transfer:
                             " sha-256", TRY_AGAIN)
 
     def _ask_digest(self, response: Response) -> "Task":
-        """Return the SHA-256 of this version; or None, and perhaps why.
+        """Ask for the SHA-256 of this version; or return None, and why.
 
-        By a request for one byte.  Raise ResponseError or BrokenOff where
-        this version has another length.
+        Raise ResponseError or BrokenOff where it has another length.
         """
-        validator = self.output.whole.validator
+        written, whole = self.output.written, self.output.whole
         try:
             answer, length, _, digest = yield from version_of(
                 self.client, response.url, True)
@@ -2983,8 +2960,8 @@ class Transfer:
                           " digest" % answer.status)
         if answer.status == 200 or length is None:
             return None, ""
-        written = self.output.written
-        if length != written and is_same_version(answer.fields, validator):
+        if length != written and is_same_version(answer.fields,
+                                                 whole.validator):
             if length < written:
                 self.output.abandon(keep=False)
                 raise ResponseError("the content is not what the server has:"
@@ -3002,9 +2979,9 @@ class Transfer:
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
-    """Return "complete already" if file *name*, without a part, is *url*'s.
+    """Return "complete already", or "", for file *name* without a part.
 
-    Else "".  By the user's digest, else as is_same_file() does.
+    By the user's digest, else by what the server says of *url*.
     """
     given, says = client.settings.sha256, "complete already"
     try:
@@ -3199,14 +3176,12 @@ class Mirror(Report):
         self.report.progress(self._so_far)
 
     def _so_far(self) -> str:
-        """Return how much of what is known by now is done.
-
-        Not all listings tell sizes: then there is nothing to compare with.
-        """
+        """Return how much of what is known by now is done."""
         done = self.fetched + self.unchanged + len(self.failures)
         fetched = self.bytes
         entries = self.doing + [entry for _, entry in self.jobs]
         files = [entry for entry in entries if not entry.is_folder]
+        # Not all listings tell sizes: then there is nothing to compare with.
         left = sum(entry.size or 0 for entry in files)
         for transfer in self.transfers:
             fetched += transfer.fetched
@@ -3261,8 +3236,7 @@ class Mirror(Report):
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
             folder.url for folder in above if folder.mark == mark])
-        if path != self.client.settings.folder:
-            make_folder(path, False)
+        make_folder(path, path == self.client.settings.folder)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
@@ -3372,8 +3346,7 @@ class Mirror(Report):
     def _may_follow(self, asked: URL, url: URL) -> bool:
         """Whether *url* is in the folder that is copied.
 
-        Raise IsFolder where it is the folder by the name that was *asked*
-        for: some servers list folders without their slash.
+        Raise IsFolder where only a slash was missing in what was *asked*.
         """
         inside = (url.origin == self.url.origin
                   and (url.target + "/").startswith(self.url.target)
@@ -3418,9 +3391,8 @@ class Mirror(Report):
 def is_current(client: Client, url: URL, path: str, entry: Entry) -> "Task":
     """Return whether the file that is at *path* is the server's.
 
-    The server is asked for what the listing does not tell of it, with a
-    digest of what is small.  Raise OutputError for what is no file, though of
-    a folder the server may tell first that it has one, too.
+    The server is asked for what *entry* does not tell.  Raise OutputError for
+    what is no file, unless it is a folder there, too.
     """
     try:
         state = os.lstat(path)
@@ -3446,19 +3418,16 @@ def is_name(text: str) -> bool:
 
 
 def file_name(name: str) -> str:
-    """Return the file name under which *name*, of a server, is kept here.
-
-    As UTF-8, whatever the file system's own encoding is.
-    """
+    """Return the file name under which *name*, of a server, is kept here."""
+    # As UTF-8, whatever the file system's own encoding is.
     return os.fsdecode(local_name(name, WINDOWS).encode(
         "utf-8", "surrogateescape"))
 
 
 def make_folder(path: str, may_be_link: bool) -> None:
-    """Make the folder *path*, and those above it, unless it is there.
+    """Make the folder *path*, and those above it, or raise OutputError.
 
-    A link to one will do only where the user named it: then it *may_be_link*.
-    Raise OutputError.
+    A link to one that is there will do only where the user named it.
     """
     is_folder = False
     with writing(path), suppress(FileExistsError):
@@ -3749,8 +3718,13 @@ def fetch_file(client: Client, path: str, url: URL) -> None:
     client.report.bar = options.progress and not os.isatty(output.fd)
     transfer = Transfer(client, url, output)
     says = run(transfer.run())
-    client.report.end(output.written, transfer.fetched,
-                      time.monotonic() - transfer.started, path, says)
+    seconds = time.monotonic() - transfer.started
+    client.report.note("%s%d bytes%s in %.3f s, %s/s%s" % (
+        printable(path) + ": " if path not in ("", "-") else "",
+        output.written, " (%d came now)" % transfer.fetched
+        if transfer.fetched != output.written else "", seconds,
+        size_text(transfer.fetched / max(seconds, 1e-6)), says and ", " + says
+        ))
 
 
 def password_of(user: str) -> str:
