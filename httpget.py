@@ -2537,10 +2537,9 @@ class FileOutput(Output):
 
     def _is_mine(self) -> bool:
         """Whether the part's name still means the file that is open."""
-        try:
+        with suppress(OSError):     # gone, or out of reach
             return os.path.samestat(os.lstat(self.part), os.fstat(self.fd))
-        except OSError:     # gone, or out of reach
-            return False
+        return False
 
 
 def open_part(path: str, name: str = "") -> int:
@@ -2888,8 +2887,8 @@ class Transfer:
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
         """Raise the Failure for an error, and show its content, if asked to.
 
-        Another request may do better where an earlier redirect led the wrong
-        way (*elsewhere*), or where the server asks for it.
+        Another request may do better where the server asks for it; or, after
+        an answer, where it is in trouble, or a redirect led *elsewhere*.
         """
         report = self.client.report
         if report.verbose:
@@ -2939,10 +2938,9 @@ class Transfer:
         if digest == hasher.digest():
             return "sha-256 as given" if given else VERIFIED
         output.abandon(keep=False)
-        if given:
-            raise not_as_given(hasher.digest(), given)
-        raise ResponseError("the content is not what the server has, by its"
-                            " sha-256", TRY_AGAIN)
+        raise not_as_given(hasher.digest(), given) if given else ResponseError(
+            "the content is not what the server has, by its sha-256",
+            TRY_AGAIN)
 
     def _ask_digest(self, response: Response) -> "Task":
         """Ask for the SHA-256 of this version; or return None, and why.
@@ -3300,8 +3298,7 @@ class Mirror(Report):
             try:
                 yield from transfer.run()
             finally:
-                if transfer.response:
-                    self.answered = True
+                self.answered = self.answered or transfer.response is not None
             response = transfer.response  # type: Any
             text = page.data.decode("utf-8", "surrogateescape")
             kind = response.fields.get("content-type", "html").lower()
@@ -3322,16 +3319,14 @@ class Mirror(Report):
         held = sum(map(len, self.below.values()))
         if len(listed) + len(self.jobs) + held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
-        if not is_json:
-            # A server that has JSON of any shape lists the folder itself.
-            is_page = media != "text/html"
-            if is_page and any(entry.of_page for entry in listed):
-                # Pictures in a listing are the server's icons.
-                is_page = yield from self._is_file(
-                    client, entry_url(response.url, INDEX))
-            listed = [entry for entry in listed
-                      if is_page or not entry.of_page] + [INDEX] * is_page
-        return response.url, listed
+        # A server that has JSON of any shape lists the folder itself.
+        is_page = not is_json and media != "text/html"
+        if is_page and any(entry.of_page for entry in listed):
+            # Pictures in a listing are the server's icons.
+            is_page = yield from self._is_file(
+                client, entry_url(response.url, INDEX))
+        return response.url, [INDEX] * is_page + [
+            entry for entry in listed if is_page or not entry.of_page]
 
     def _is_file(self, client: Client, url: URL) -> "Task":
         """Return whether the server has a file at *url*."""
@@ -3718,13 +3713,12 @@ def fetch_file(client: Client, path: str, url: URL) -> None:
     client.report.bar = options.progress and not os.isatty(output.fd)
     transfer = Transfer(client, url, output)
     says = run(transfer.run())
+    count, new = output.written, transfer.fetched
     seconds = time.monotonic() - transfer.started
     client.report.note("%s%d bytes%s in %.3f s, %s/s%s" % (
-        printable(path) + ": " if path not in ("", "-") else "",
-        output.written, " (%d came now)" % transfer.fetched
-        if transfer.fetched != output.written else "", seconds,
-        size_text(transfer.fetched / max(seconds, 1e-6)), says and ", " + says
-        ))
+        "" if path in ("", "-") else printable(path) + ": ", count,
+        "" if new == count else " (%d came now)" % new, seconds,
+        size_text(new / max(seconds, 1e-6)), says and ", " + says))
 
 
 def password_of(user: str) -> str:
