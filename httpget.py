@@ -1016,12 +1016,10 @@ def local_name(name: str, windows: bool = False) -> str:
 JSON_START = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*(\]?)[ \t\r\n]*")
 JSON_NEXT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 
-# The attributes of a page's elements that are links.
-LINKS = {"base": ("href",), "a": ("href",), "area": ("href",),
-         "link": ("href",), "script": ("src",), "iframe": ("src",),
-         "img": ("src", "srcset"), "source": ("src", "srcset"),
-         "video": ("src", "poster"), "audio": ("src",), "track": ("src",),
-         "embed": ("src",), "object": ("data",)}
+# The attributes that are links, and the elements of a page that have them.
+LINKS = {"href": ("base", "a", "area", "link"), "srcset": ("img", "source"),
+         "src": ("script", "iframe", "img", "source", "video", "audio",
+                 "track", "embed"), "poster": ("video",), "data": ("object",)}
 
 # A link in a srcset, and its descriptor, if no comma comes first; HTML,
 # 4.8.4.2.1.
@@ -1046,8 +1044,7 @@ INDEX = UNKNOWN._replace(name="index.html")
 def parse_json_listing(text: str) -> "Iterator[Entry]":
     """Yield the entries of a listing in JSON as nginx or caddy writes it.
 
-    One at a time: all of them take fifty times the memory of the text.  Raise
-    ResponseError for anything else.
+    One at a time: all of them take fifty times the memory of the text.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1087,8 +1084,7 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     """Yield what an index page at *url* links to that is below it.
 
-    Not what has a query, with which listings sort themselves.  Raise
-    ResponseError for too many links.
+    Not what has a query, with which listings sort themselves.
     """
     from html.parser import HTMLParser
     links = OrderedDict()  # type: OrderedDict[Tuple[str, str], None]
@@ -1096,7 +1092,7 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     class Parser(HTMLParser):
         def handle_starttag(self, tag: str, attrs: "Any") -> None:
             for name, value in attrs:
-                if value and name in LINKS.get(tag, ()):
+                if value and tag in LINKS.get(name, ()):
                     found = (re.findall(SRCSET_LINK, value)
                              if name == "srcset" else [value])
                     links.update(((tag, link), None) for link in found)
@@ -1128,9 +1124,9 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
 
 
 def path_below(url: URL, link: str, base: URL) -> str:
-    """Return the path, still encoded, from *url* to what *link* leads to.
+    """Return the path, encoded, from *url* down to *link*, or "".
 
-    "" where that is not below it.  Relative links begin at *base*.
+    Relative links begin at *base*.
     """
     try:
         target = joined(base, link.strip())
@@ -1149,8 +1145,7 @@ def sorted_out(entries: "Iterable[Entry]") -> (
         "Tuple[OrderedDict[str, Entry], Dict[str, List[Entry]]]"):
     """Return what of *entries* is in the folder itself, by name, and the rest.
 
-    That is given by the folder here that leads to it: it waits for that, or
-    what both name would be fetched twice.
+    That waits for the folder here that leads to it, or would come twice.
     """
     here = OrderedDict()  # type: OrderedDict[str, Entry]
     deeper = {}  # type: Dict[str, List[Entry]]
@@ -2429,10 +2424,7 @@ class ListingOutput(Output):
 
 
 class FileOutput(Output):
-    """Collects content in NAME.part, and renames that when it is whole.
-
-    Its version is noted beside it, in NAME.part.json, for a later run.
-    """
+    """Collects content in NAME.part, and renames that when it is whole."""
 
     is_file = can_restart = True
     mtime = None  # type: Optional[int]     # if not that of the response
@@ -2546,8 +2538,8 @@ def open_part(path: str, name: str = "") -> int:
     """Return a descriptor of the part at *path*, locked for this program.
 
     Of the one that is there, -1 unless it is a regular file of ours with one
-    name; or, for the file *name*, of a new one, without notes.  The old one
-    may have other permissions, and be still written where there are no locks.
+    name; or of a new one, without notes, for the file *name*: the old one may
+    have other permissions, and be still written where there are no locks.
     """
     fd = -1
     with suppress(OSError):     # nothing, a link, or not to be written
@@ -2612,11 +2604,9 @@ def remove(path: str) -> None:
 
 
 def part_name(name: str, prefix: str = "") -> str:
-    """Return where the content of file *name* is collected.
-
-    A name that is too long for more suffixes gives way to its digest.
-    """
+    """Return where the content of file *name* is collected."""
     folder, base = os.path.split(name)
+    # A name that is too long for more suffixes gives way to its digest.
     if len(os.fsencode(prefix + base + PART_SUFFIX + NOTES_SUFFIX)) > NAME_MAX:
         import hashlib
         base = hashlib.sha256(os.fsencode(base)).hexdigest()
@@ -2624,10 +2614,7 @@ def part_name(name: str, prefix: str = "") -> str:
 
 
 def open_output(name: str, url: str, resume: bool, replace: bool) -> Output:
-    """Return the Output for -o *name*; "" means that -o was not given.
-
-    For the others see FileOutput.  Raise OutputError.
-    """
+    """Return the Output for -o *name*, "" without -o; or raise OutputError."""
     if name in ("", "-"):
         if sys.stdout is None:
             raise OutputError("standard output is closed", "use -o FILE")
@@ -3089,8 +3076,7 @@ class Mirror(Report):
 
     jobs      what is still to be done: (Folder that lists it, Entry); None
               lists the folder of all
-    doing     entries that are being done, which may yet add jobs: those of a
-              folder, or the same once more
+    doing     entries that are being done, which may yet add jobs
     transfers files that are on their way
     below     entries of deeper folders that pages named: {path here: entries}
     failures  one line for each thing that could not be copied
@@ -3256,10 +3242,9 @@ class Mirror(Report):
 
     def _check_loop(self, client: Client, url: URL, listed: "List[Entry]",
                     same: "List[URL]") -> "Task":
-        """Raise StatusError if a link has led back to a folder above.
+        """Raise StatusError if a link led back to one of the *same* folders.
 
-        Those at the URLs *same* list the same.  It is a loop if a file is the
-        same, too; without any file, if LOOP_MIN folders in all list the same.
+        It did if a file is the same, too, or if LOOP_MIN folders have none.
         """
         if not same or not listed:
             return
@@ -3659,10 +3644,9 @@ def check_options(options: "Namespace") -> None:
 
 
 def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
-    """Yield where each file, or copy, goes, and its URL.
+    """Yield where each file, or copy, goes ("": nowhere), and its URL.
 
-    "" is standard output, if that will do.  Raise ValueError unless each file
-    has a name, and one of its own.
+    Raise ValueError unless each has a name, and one of its own.
     """
     taken = set()  # type: Set[str]
     for word, url in options.urls:
@@ -3688,15 +3672,13 @@ def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
 def copy_path(url: URL, folder: "Optional[str]") -> str:
     """Return where a copy of the folder *url* goes; *folder* is that of -P.
 
-    A copy of "/" goes right into that, or, without it, into a folder named
-    after the host: else its files would lie loose in the current one.
-
     >>> copy_path(parse_url("http://[::1]:81"), None)
     '__1_81'
     """
     name = file_name(decoded(url.path.strip("/").rpartition("/")[2]))
     if folder and not name:
         return folder
+    # Else the files of "/" would lie loose in the current folder.
     host = re.sub(r"[][]", "", url.authority).replace(":", "_").lower()
     return os.path.join(folder or "", name or local_name(host, windows=True))
 
@@ -3786,9 +3768,8 @@ def main(argv: "Optional[Sequence[str]]" = None,
          delays: "Sequence[float]" = ()) -> int:
     """Run the program with arguments *argv*; return its exit status.
 
-    *delays*: seconds to wait after each break in a row, whatever the server
-    asks for, in place of RETRY_DELAYS.  --help, --version and usage errors
-    end it with SystemExit.
+    *delays*: seconds to wait after each break in a row, in place of
+    RETRY_DELAYS.  --help, --version and usage errors raise SystemExit.
     """
     fill_standard_descriptors()
     if sys.stderr is None:      # so that nobody has to ask
