@@ -2697,7 +2697,7 @@ class Transfer:
         self.hasher = None  # type: Any
         self.response = None  # type: Optional[Response]
         self.fetched = 0
-        self.started = 0.0      # when it began to come
+        self.started = time.monotonic()
 
     def run(self) -> "Task":
         """Write the content; return what is to be said of it.
@@ -2705,7 +2705,6 @@ class Transfer:
         Raise Failure, which then says what became of the part.
         """
         output = self.output
-        self.started = time.monotonic()
         try:
             proof = yield from persistently(
                 self.client, self._attempt, self._can_go_on,
@@ -2727,7 +2726,7 @@ class Transfer:
     def _can_go_on(self, exc: Failure) -> bool:
         """Whether another request, after *exc*, can complete what is there."""
         output = self.output
-        if not (self.answered or self.response or exc.status != 3):
+        if exc.status == 3 and not (self.answered or self.response):
             return False        # the user may have the wrong host
         return not output.written or not self.options.wanted and (
             output.can_restart or output.whole.validator != "")
@@ -2749,9 +2748,8 @@ class Transfer:
                 yield from self._copy(response, *content)
         finally:
             response.close()
-        if content:
-            return (yield from self._prove())
-        return (yield from self._attempt(breaks))   # which asks for all of it
+        # Another one asks for all of it.
+        return (yield from self._prove() if content else self._attempt(breaks))
 
     def _next_request(self, breaks: int) -> "Tuple[URL, Fields, int]":
         """Return where to ask, with which fields, and from which position."""
@@ -3162,14 +3160,12 @@ class Mirror(Report):
     def _so_far(self) -> str:
         """Return how much of what is known by now is done."""
         done = self.fetched + self.unchanged + len(self.failures)
-        fetched = self.bytes
+        fetched = self.bytes + sum(each.fetched for each in self.transfers)
         entries = self.doing + [entry for _, entry in self.jobs]
         files = [entry for entry in entries if not entry.is_folder]
         # Not all listings tell sizes: then there is nothing to compare with.
-        left = sum(entry.size or 0 for entry in files)
-        for transfer in self.transfers:
-            fetched += transfer.fetched
-            left -= transfer.output.written
+        left = sum(entry.size or 0 for entry in files) - sum(
+            each.output.written for each in self.transfers)
         return "%d of %s, %s%s; %d unchanged" % (
             done, counted(done + len(files), "file"), size_text(fetched),
             " of " + size_text(fetched + left) if left > 0 else "",
@@ -3573,7 +3569,7 @@ def parse_words(words: "Sequence[str]",
     'd/a%20b'
     """
     scheme = "https" if tls else "http"
-    first = words[0] if words else HOST
+    first, *names = words or [HOST]
     address = ADDRESS.fullmatch(first)
     if "://" in first or address and address.group(1):
         urls = [scheme + "://" + word if ADDRESS.fullmatch(word) else word
@@ -3581,11 +3577,9 @@ def parse_words(words: "Sequence[str]",
         return [(REFERENCE.findall(url)[0][2][1:], parse_url(url))
                 for url in urls]
     if not address:
-        names = words[2:]
         top = URL(scheme, parse_host(first),
-                  parse_port(words[1]) if len(words) > 1 else PORT, "/")
+                  parse_port(names.pop(0)) if names else PORT, "/")
     else:
-        names = words[1:]
         top = parse_url(scheme + "://" + first)
         for name in names:
             if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
@@ -3652,7 +3646,12 @@ def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
     for word, url in options.urls:
         path, names = options.output or "", []
         if options.recursive:
-            path = copy_path(url, options.folder)
+            name = file_name(decoded(url.path.strip("/").rpartition("/")[2]))
+            if not (name or options.folder):
+                # The files of "/" are not to lie loose in this folder.
+                host = re.sub(r"[][]", "", url.authority).replace(":", "_")
+                name = local_name(host.lower(), windows=True)
+            path = os.path.join(*filter(None, [options.folder, name]))
             names = [path]
         elif options.remote_name:
             name = safe_name(word)
@@ -3667,20 +3666,6 @@ def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
                              % printable(name))
         taken.update(names)
         yield path, url
-
-
-def copy_path(url: URL, folder: "Optional[str]") -> str:
-    """Return where a copy of the folder *url* goes; *folder* is that of -P.
-
-    >>> copy_path(parse_url("http://[::1]:81"), None)
-    '__1_81'
-    """
-    name = file_name(decoded(url.path.strip("/").rpartition("/")[2]))
-    if folder and not name:
-        return folder
-    # Else the files of "/" would lie loose in the current folder.
-    host = re.sub(r"[][]", "", url.authority).replace(":", "_").lower()
-    return os.path.join(folder or "", name or local_name(host, windows=True))
 
 
 def fetch_file(client: Client, path: str, url: URL) -> None:
@@ -3725,10 +3710,8 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
     if options.folder:
         make_folder(options.folder, True)
     report = Report(options.verbose, options.quiet)
-    options.delays, options.environ = delays, os.environ
-    options.user = options.context = None
-    if options.auth:
-        options.user = options.auth, password_of(options.auth)
+    options.delays, options.environ, options.context = delays, os.environ, None
+    options.user = options.auth and (options.auth, password_of(options.auth))
     client = Client(options, report, options.files[0][1].origin)
     status = 0
     try:
