@@ -3540,8 +3540,10 @@ class Mirror:
         """
         try:
             state = os.lstat(path)
-        except OSError:     # not there, or out of reach
+        except FileNotFoundError:
             return False
+        except OSError as exc:      # no name that can be: ask for nothing
+            raise not_written(path, exc)
         is_file = stat.S_ISREG(state.st_mode)
         size, mtime, digest = entry.size, entry.mtime, None
         if (size is None or size == state.st_size and mtime is None) and (

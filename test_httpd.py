@@ -7476,6 +7476,8 @@ def slashed(head):
       "index.html": NONE_THERE, "x/index.html": NONE_THERE}, 0, "2 files, ",
      {"f": ONE, "x/f": b"evil"}, "no loop: the same links, but other files"),
     ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
+    ({"": listed("x" * 256, "good")}, 1, ": File name too long", ["good"],
+     "a long name, of which no part stays"),
     ({"": listed("a/"), "a/": ok(ONE, b"Content-Type: text/plain")}, 1,
      "a listing of a folder, but text/plain", [], "a folder that is a file"),
     ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
