@@ -2537,7 +2537,8 @@ class FileOutput(Output):
                                       printable(self.part),
                                       printable(self.name)), TRY_AGAIN)
             self.complete = True
-            self.close()
+            if WINDOWS:     # which renames nothing that is open
+                self.close()
             mtime = http_time(modified)
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
@@ -2545,6 +2546,7 @@ class FileOutput(Output):
                 os.replace(self.part, self.name)
             else:
                 rename(self.part, self.name)
+            self.close()    # and so unlock it: until now it was the part
             remove(self.notes)
         except FileExistsError:
             raise OutputError(
@@ -2555,7 +2557,8 @@ class FileOutput(Output):
 
     def abandon(self, keep: bool = True) -> str:
         """Close the part; keep it if there is anything in it."""
-        if self.fd < 0:
+        if self.complete or self.fd < 0:
+            self.close()
             return ("all of it is in %s" % printable(self.part)
                     if self.complete and os.path.lexists(self.part) else "")
         # Of a write that failed a part may be there.

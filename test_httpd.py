@@ -7022,16 +7022,29 @@ def test_part_of_an_earlier_run(here, change, server, status, said, left,
     assert not left or os.stat("t").st_mtime == MODIFIED
 
 
-def test_two_runs_of_the_same_download(here):
-    """The second is told so, and neither harms what the first saves."""
+@pytest.mark.parametrize("late", [False, True])
+def test_two_runs_of_the_same_download(here, monkeypatch, late):
+    """The second is told so, and neither harms what the first saves: even
+    where it comes as the part is renamed, *late*."""
+    def again():
+        second.append(get_here("-q", "-o", "t", server.url()))
+
     def halves():
         yield ok(ONE)[:-2]
         wait_until(lambda: files_in(".").get("t.part"), "the part, locked")
-        second.append(get_here("-q", "-o", "t", server.url()))
+        again()
         yield ONE[-2:]
+
+    def replaced(*names, replace=os.replace):
+        if not second:
+            again()
+        replace(*names)
+    if late:
+        monkeypatch.setattr(os, "replace", replaced)
     second = []
-    with ScriptedServer([Pieces([halves]), ok(OTHER)]) as server:
-        result = get("-o", "t", server.url())
+    with ScriptedServer([ok(ONE) if late else Pieces([halves]),
+                         ok(OTHER)]) as server:
+        result = (get_here if late else get)("-o", "t", server.url())
     check_end(result, 0, "", {"t": ONE})
     assert second[0].status == 5
     assert "another program is writing t.part" in second[0].message()
