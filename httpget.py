@@ -2536,6 +2536,10 @@ class FileOutput(Output):
                                   " is left as it was" % (
                                       printable(self.part),
                                       printable(self.name)), TRY_AGAIN)
+            if os.fstat(self.fd).st_size != self.written:
+                self.abandon(keep=False)
+                raise OutputError("another program wrote to %s, too"
+                                  % printable(self.part), TRY_AGAIN)
             self.complete = True
             if WINDOWS:     # which renames nothing that is open
                 self.close()

@@ -6802,12 +6802,13 @@ def written(content, name="t.part"):
     return lambda: write_to(name, content)
 
 
-def appearing(make):
-    """Return a file; something else appears by *make* meanwhile."""
-    return lambda head: (make(), PROVED(head))[1]
+def appearing(make, answer=PROVED):
+    """Return *answer*'s; something else appears by *make* meanwhile."""
+    return lambda head: (make(), answer(head))[1]
 
 
 PART_TAKEN = appearing(lambda: os.unlink("t.part") or written(b"mine")())
+PART_SPOILED = appearing(written(ONE), served(ranges=False))
 FILE_APPEARS = appearing(written(b"mine", "file"))
 SAVED, MINE = {"file": ONE}, {"file": b"mine"}
 PART = part_kept(ONE, "file")
@@ -6929,6 +6930,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     # Our notes beside another's part would let -c join to it.
     (None, [CUT_4, PART_TAKEN], "-o t", 5, "another program",
      {"t.part": b"mine"}, "all 3- 0-0", "another program takes the part"),
+    (None, [CUT_4, PART_SPOILED], "-o t", 5, "another program wrote to t.part",
+     {}, "all 3-", "another writes to it, where there are no locks"),
 ])
 def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
                                 left, ranges):
