@@ -345,13 +345,12 @@ def parse_host(text: str) -> str:
             host = text.encode("idna").decode("ascii")
         except UnicodeError:
             host = ""
-    # The resolver would take a number alone for an IPv4 address.  What stands
-    # before an "@" may be a password.
+    # The resolver would take a number alone for an IPv4 address.
     if (len(host) > HOST_NAME_MAX or host.isdigit()
             or not HOST_NAME.fullmatch(host)):
         raise ValueError("'%s' is not a host name or an address; write host,"
                          " port and file as three words, or a URL"
-                         % printable(text[max(0, text.rfind("@")):]))
+                         % without_password(text))
     return host
 
 
@@ -360,14 +359,19 @@ def parse_port(text: str) -> int:
     if re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= 65535:
         return int(text)
     raise ValueError("port '%s' is not a number from 1 to 65535"
-                     % printable(text))
+                     % without_password(text))
+
+
+def without_password(text: str) -> str:
+    """Return *text* as one line; what is before an "@" may be a password."""
+    return printable(text[max(0, text.rfind("@")):])
 
 
 def refuse_controls(text: str, what: str) -> None:
     """Raise ValueError when there is a control character in *text*."""
     if any(char < " " or "\x7f" <= char <= "\x9f" for char in text):
         raise ValueError("control character in %s '%s'"
-                         % (what, printable(text)))
+                         % (what, without_password(text)))
 
 
 def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
@@ -428,7 +432,7 @@ def parse_url(text: str) -> URL:
     scheme, authority = scheme.lower(), authority[2:]
     if not authority or scheme not in DEFAULT_PORTS:
         raise ValueError("'%s' is not a URL for http or https"
-                         % printable(text))
+                         % without_password(text))
     if "@" in authority:    # and perhaps a password, which is not to be shown
         raise ValueError("a user's name in the URL of '%s'; use --auth"
                          % printable(authority.rpartition("@")[2] + path))
@@ -3771,7 +3775,8 @@ def parse_words(words: "Sequence[str]",
             if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
                 raise ValueError("'%s' after HOST:PORT may be a file or not;"
                                  " write a URL for each, such as %s/FILE"
-                                 % (printable(name), printable(first)))
+                                 % (without_password(name),
+                                    printable(first)))
     return [(name, top.with_target(request_target(name)))
             for name in names or ["/"]]
 

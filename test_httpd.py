@@ -2458,6 +2458,8 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["http://h/ x", "h:1/a b"], "not a URL", "a name after a URL"),
     (["http://me:secret@h/", "me@h:80"], "a user's", "user in the URL"),
     ("me:secret@h", "'@h' is not a host", "user before a host"),
+    (["ftp://me:secret@h/", "h:1/a me:secret@h/", "h http://me:secret@h/",
+      "h:1 http://me:secret@h/", "http://me:secret\1@h/"], "'@h/'", "URLs"),
     (["h:80 80 a", "h:80 x g:80", "h:80 http://h/"], "h:80/FILE", "which?"),
     (["h:99999", "h:0/a"], "port '", "no port"), ("h:", "'h:' is", "none"),
     ("https://fa\xdf.de/", "write it as xn--", "two names for one"),
