@@ -1680,9 +1680,12 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
     status, advice = 0, IS_IT_A_PROXY
     try:
         yield from connection.send(request)
-        head = yield from connection.head()
-        if report.verbose:
-            report.head(head)
+        for _ in range(INTERIM_MAX + 1):
+            head = yield from connection.head()
+            if report.verbose:
+                report.head(head)
+            if head.status >= 200:
+                break
         status, why = head.status, shown(head.lines[0].partition(b" ")[2])
         if status // 100 == 2:      # RFC 9110, 9.3.6
             if connection.start == connection.stop:

@@ -7330,6 +7330,8 @@ BOTH = ["http", "https"]
      "denied"),
     ("https", "", DENIED, 3, "h:443 through the proxy 127.0.0.1:PORT: 403 x",
      "denied"),
+    ("https", "", b"HTTP/1.1 100 x\r\n\r\n" + DENIED, 3, "PORT: 403 x",
+     "denied after an interim response"),
     ("https", "", NO_PROXY, 3, "405 x; is this a proxy", "a web server"),
     ("https", "", ok(b"") + b"x", 3, "more came", "more than a tunnel"),
     ("http", "", b"SSH-2.0\r\n", 4, "the proxy 127.0.0.1:PORT", "garbage"),
