@@ -1381,7 +1381,8 @@ def write_stderr(text: str) -> None:
 # reading a listing hold up all of them.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-NO_WAIT = None, 0, 0.0  # type: Wait
+# Of few sockets it needs no calls to the system but the one that waits.
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def run(*tasks: "Task") -> "Any":
@@ -1393,20 +1394,17 @@ def run(*tasks: "Task") -> "Any":
     raised here, and the others are closed; KeyboardInterrupt is thrown into
     the first.
     """
-    waits = OrderedDict.fromkeys(tasks, NO_WAIT)
+    waits = {task: (None, 0, 0.0) for task in tasks}  # type: Dict[Task, Wait]
     result = None
     try:
-        with selectors.DefaultSelector() as selector:
-            while waits:
-                for task, exc in due(selector, waits):
-                    old = waits.pop(task)
-                    try:
-                        waits[task] = (task.throw(exc) if exc
-                                       else task.send(None))
-                    except StopIteration as stop:
-                        if task is tasks[0]:
-                            result = stop.value
-                    watch(selector, task, old, waits.get(task, NO_WAIT))
+        while waits:
+            for task, exc in due(waits):
+                del waits[task]
+                try:
+                    waits[task] = task.throw(exc) if exc else next(task)
+                except StopIteration as stop:
+                    if task is tasks[0]:
+                        result = stop.value
     except KeyboardInterrupt as interrupt:
         tasks[0].throw(interrupt)
         raise
@@ -1416,37 +1414,27 @@ def run(*tasks: "Task") -> "Any":
     return result
 
 
-def due(selector: selectors.BaseSelector, waits: "Dict[Task, Wait]"
+def due(waits: "Dict[Task, Wait]"
         ) -> "Iterator[Tuple[Task, Optional[Exception]]]":
-    """Yield each of the tasks that can go on, and what to throw into it.
-
-    There may be none yet.
-    """
-    deadline = min(deadline for _, _, deadline in waits.values())
-    # It knows no wait without end, nor of many years.
-    events = selector.select(min(max(0, deadline - time.monotonic()),
-                                 TIMEOUT_MAX))
-    ready = [key.data for key, _ in events]
+    """Yield each of the tasks that can go on, and what to throw into it."""
+    ready = []
+    seconds = min(wait[2] for wait in waits.values()) - time.monotonic()
+    # A selector knows no wait without end, nor of many years.
+    seconds = min(max(0, seconds), TIMEOUT_MAX)
+    with Selector() as selector:
+        for task, (sock, event, _) in waits.items():
+            if sock:
+                selector.register(sock, event, task)
+        if selector.get_map():
+            ready = [key.data for key, _ in selector.select(seconds)]
+        else:       # for which that of Windows cannot wait
+            time.sleep(seconds)
     now = time.monotonic()
     for task, (sock, _, deadline) in list(waits.items()):
         if task in ready or deadline <= now and not sock:
             yield task, None
         elif deadline <= now:
             yield task, socket.timeout("timed out")
-
-
-def watch(selector: selectors.BaseSelector, task: "Task", old: "Wait",
-          new: "Wait") -> None:
-    """Let *selector* look for what *task* waits for now.
-
-    What it waits for again stays registered: most of the time nothing is to
-    be done.
-    """
-    if new[:2] != old[:2]:
-        if old[0]:
-            selector.unregister(old[0])
-        if new[0]:
-            selector.register(new[0], new[1], task)
 
 
 def pause(seconds: float) -> "Task":
