@@ -10,35 +10,32 @@ asks 127.0.0.1, port 8080, for /, the server's default file.  Needs Python
 3.6 or newer and nothing else; copy the file and run it.
 
 What it does
-    GET requests by HTTP/1.1, over TLS where asked to (--tls, https://).
-    host is a name or an address, whose addresses are tried in turn.  file is
-    a name: ?, #, % and what is not ASCII are encoded in the request; a URL
-    is taken as it is.  HOST:PORT stands for host and port, HOST:PORT/PATH
-    for a URL.  Requests go through the proxies that http_proxy, https_proxy
-    (by CONNECT), all_proxy and no_proxy name, but for this machine.
-    Redirects are followed.  Only the content of a success (2xx)
-    is written, to a terminal only text, with control characters escaped
-    ("-o -" writes all of it, and unchanged).
+    GET requests by HTTP/1.1, over TLS where asked to (--tls, https://), and
+    through the proxies that http_proxy, https_proxy (by CONNECT), all_proxy
+    and no_proxy name, but for this machine.  file is a name: ?, #, % and what
+    is not ASCII are encoded in the request; a URL is taken as it is.
+    HOST:PORT stands for host and port, HOST:PORT/PATH for a URL.  Redirects
+    are followed.  Only the content of a success (2xx) is written, to a
+    terminal only text, with control characters escaped ("-o -" writes all of
+    it, and unchanged).
 
     With -o FILE or -O it is collected, as it was sent, in FILE.part, which
     becomes FILE only when it is whole and on the disk.  An interrupted
     transfer resumes automatically, and with -c in a later run; versions are
     never joined.  A busy server that asks to wait (Retry-After) is given that
     time.  What was saved is compared with the server's digest (Repr-Digest),
-    where it gives one, or with that of --sha256.  -r copies a folder by the
-    listings that the server gives, and leaves alone what has not changed
-    since.
+    or with that of --sha256.  -r copies a folder by the listings that the
+    server gives, and leaves alone what has not changed.
+
+    Nothing the server says chooses a file name, but with -r, where it can
+    name nothing outside the folder of the copy; nothing it says reaches the
+    terminal unescaped.  A malformed response is refused, not guessed at.
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
     how             -H, --range, --raw, --sha256, --retries, --timeout,
                     --auth, --tls, --cafile, --insecure, -4, -6
     what is shown   -v, -q
-
-What it does not do
-    Nothing the server says chooses a file name, but with -r, where it can
-    name nothing outside the folder of the copy; nothing it says reaches the
-    terminal unescaped.  A malformed response is refused, not guessed at.
 
 Limits
     A head of 64 KiB, 64 interim (1xx) responses, chunk sizes of 16 digits,
@@ -70,12 +67,10 @@ Licence: MIT
 
 The way of one file
     main -> fetch_all -> fetch_file, which prepares by open_output
-    -> Transfer.run -> persistently -> _attempt, which asks by _next_request
-    -> Client.get -> _get_once -> _exchange -> Response, and then goes on by
-    -> _place and _copy, from Response.read to Output.write; then -> _prove;
-    back in run -> FileOutput.finish, which renames
-    From Transfer.run on these are tasks: generators, which the function run()
-    drives; see Tasks.
+    -> Transfer.run (from here on these are tasks, see there) -> persistently
+    -> _attempt, which asks by Client.get -> _get_once -> _exchange
+    and goes on by _place, _copy (Response.read to Output.write) and _prove
+    -> FileOutput.finish, which renames
 
 Map of the sections
     Limits and vocabulary, Target, Request, Response head,
@@ -132,12 +127,12 @@ WAIT_MAX = 120          # seconds that a server may ask for (Retry-After)
 REDIRECTS_MAX = 10
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
-HEAD_MAX = 64 * KIB     # bytes of one head; browsers take 256 KiB, curl 300
+# Bytes of one head, or of all trailers; browsers take 256 KiB, curl 300.
+HEAD_MAX = 64 * KIB
 INTERIM_MAX = 64        # 1xx responses before the final one; real ones: 1
 LENGTH_DIGITS = 18      # of a Content-Length: below 2**63, a file's largest
 CHUNK_DIGITS = 16       # hexadecimal, of a chunk size: 64 bits
 CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
-TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster
 TURN_SIZE = MIB         # bytes that are read before others have their turn
 DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for others
@@ -174,17 +169,15 @@ GZIP = 31               # zlib's word for gzip's head and the largest window
 CHUNKED = -1
 UNTIL_CLOSE = 2**60     # more than a Content-Length has
 
-# The fields that are shown without -v.
-MAIN_FIELDS = (b"content-type", b"content-length", b"last-modified", b"etag",
-               b"location", b"server")
+# The lines of a head that are shown without -v.
+MAIN_LINES = re.compile(rb"(?i)HTTP/|(content-type|content-length|"
+                        rb"last-modified|etag|location|server):")
 
 PART_SUFFIX = ".part"
 NOTES_SUFFIX = ".json"
 STDOUT, STDERR = 1, 2   # descriptors
 
-# What a message advises.
-TRY_AGAIN = "try again"
-IS_IT_A_SERVER = "is this a web server, or one for https?"
+TRY_AGAIN = "try again"     # what a message advises
 IS_IT_A_PROXY = "is this a proxy for http?"
 
 
@@ -197,8 +190,8 @@ class Failure(Exception):
     hopeless  whether no other file would fare better
     """
 
-    code = 0                # the server's status, where that is the reason
-    wait = 0                # seconds after which the server asks to try again
+    code = 0        # the server's status, where that is the reason
+    wait = 0        # seconds after which the server asks to try again
 
     def __init__(self, text: str, advice: str = "", status: int = 1,
                  again: bool = False) -> None:
@@ -253,8 +246,6 @@ AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?")    # host, port
 ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^]:/?#[]+):[0-9]+([/?#].*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
-# Where a proxy is, and the fields for it alone: Proxy-Authorization, or none.
-Proxy = namedtuple("Proxy", "url fields")
 # Not HTTP_PROXY: it is what a CGI program gets of a request's field "Proxy".
 PROXY_VARIABLES = {
     "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
@@ -269,8 +260,6 @@ NAME_BYTES = PATH_BYTES - frozenset(b"/")
 
 class URL:
     """Where a file is."""
-
-    __slots__ = ("scheme", "host", "port", "target")
 
     def __init__(self, scheme: str, host: str, port: int,
                  target: str) -> None:
@@ -287,15 +276,16 @@ class URL:
         """The target without its query."""
         return self.target.partition("?")[0]
 
-    def by_other_scheme(self) -> str:
-        """Return what to try where the port is for the other scheme."""
-        other = "http" if self.scheme == "https" else "https"
-        return "the port is for %s: try %s" % (
-            other, URL(other, self.host, self.port, self.target))
-
     def with_target(self, target: str) -> "URL":
         """Return where *target* is of the same origin."""
         return URL(self.scheme, self.host, self.port, target)
+
+    @property
+    def other_scheme(self) -> str:
+        """What to try where the port is for the other scheme."""
+        scheme = "http" if self.scheme == "https" else "https"
+        return "the port is for %s: try %s" % (
+            scheme, URL(scheme, self.host, self.port, self.target))
 
     @property
     def origin(self) -> "Tuple[str, str, int]":
@@ -324,11 +314,20 @@ class URL:
         return self.host_and_port
 
 
+class Proxy(namedtuple("Proxy", "url fields")):
+    """Where a proxy is, and the fields for it alone: a password, or none."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return what to say of the way to a host."""
+        return " through the proxy %s" % self.url.host_and_port
+
+
 def parse_host(text: str) -> str:
     """Return host *text* as the resolver takes it: ASCII, without brackets.
 
-    Raise ValueError for what is neither a host name nor an address: user
-    names, ports, slashes, controls.
+    Raise ValueError for what is neither a host name nor an address.
 
     >>> parse_host("[::1]"), parse_host("B\\xfccher.example")
     ('::1', 'xn--bcher-kva.example')
@@ -382,8 +381,7 @@ def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
 def request_target(name: str) -> str:
     """Return the request target, in origin-form, for file *name*.
 
-    All that is special in a URL is encoded, for *name* is a name.  Raise
-    ValueError when there is a control character in it.
+    Raise ValueError when there is a control character in it.
     Source: RFC 9112, 3.2.1; RFC 3986, 2.1 and 3.3.
 
     >>> request_target("50% off?.txt")
@@ -395,12 +393,9 @@ def request_target(name: str) -> str:
 
 
 def parse_authority(text: str, port: int) -> "Tuple[str, int]":
-    """Return host and port of *text*, HOST or HOST:PORT; else that *port*.
+    """Return host and port of *text*, HOST or HOST:PORT, or that *port*.
 
     Raise ValueError.
-
-    >>> parse_authority("[::1]:81", 80)
-    ('::1', 81)
     """
     match = AUTHORITY.fullmatch(text)
     if not match:
@@ -444,12 +439,12 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
     proxy.  Raise ValueError for one that is not http://HOST:PORT; the text
     does not show its value, which may have a password in it.
 
-    >>> str(proxy_for(parse_url("http://h/"), {"all_proxy": "p:3128"}).url)
-    'http://p:3128/'
+    >>> str(proxy_for(parse_url("http://h/"), {"all_proxy": "p:3128"}))
+    ' through the proxy p:3128'
     """
     name = next(filter(environ.get, PROXY_VARIABLES[url.scheme]), "")
-    if not name or is_direct(url.host, environ.get("no_proxy") or environ.get(
-            "NO_PROXY", "")):
+    no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY", "")
+    if not name or is_direct(url.host, no_proxy):
         return None
     scheme, _, rest = environ[name].rpartition("://")
     user, _, where = rest.rpartition("@")
@@ -461,11 +456,9 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
         raise ValueError("the proxy in %s is not http://HOST:PORT, and others"
                          " are not supported; unset it, or set no_proxy"
                          % name)
-    fields = []
-    if user:
-        fields.append(("Proxy-Authorization", basic(
-            *map(decoded, user.partition(":")[::2]))))
-    return Proxy(URL("http", host, port, "/"), fields)
+    login = map(decoded, user.partition(":")[::2])
+    return Proxy(URL("http", host, port, "/"), [
+        ("Proxy-Authorization", basic(*login))] if user else [])
 
 
 def is_direct(host: str, no_proxy: str) -> bool:
@@ -489,22 +482,11 @@ def is_direct(host: str, no_proxy: str) -> bool:
         return any(name.endswith("." + word.strip("."))
                    for word in [*words, "localhost"])   # RFC 6761, 6.3
     address = getattr(address, "ipv4_mapped", None) or address
-
-    def is_within(word: str) -> bool:
-        try:
-            return address in ip_network(word, strict=False)
-        except ValueError:      # a domain
-            return False
-    return address.is_loopback or any(map(is_within, words))
-
-
-def through(proxy: "Optional[Proxy]") -> str:
-    """Return what to say of the way to a host: nothing, or by which *proxy*.
-
-    >>> through(Proxy(parse_url("http://p:3128"), []))
-    ' through the proxy p:3128'
-    """
-    return " through the proxy " + proxy.url.host_and_port if proxy else ""
+    for word in words:
+        with suppress(ValueError):      # a domain
+            if address in ip_network(word, strict=False):
+                return True
+    return address.is_loopback
 
 
 def redirected(url: URL, location: str) -> URL:
@@ -578,9 +560,9 @@ FOR_PROXIES = "proxy-authorization"     # which no server may know
 
 WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
 
-# FIRST-LAST, FIRST- or -COUNT; RFC 9110, 14.1.2.
+# FIRST-LAST, FIRST- or -COUNT: bytes from 0, inclusive; RFC 9110, 14.1.2.
 _NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
-RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
+RANGE = re.compile("N-N?|-N".replace("N", _NUMBER))
 
 
 def parse_field(text: str) -> "Tuple[str, str]":
@@ -595,14 +577,7 @@ def parse_field(text: str) -> "Tuple[str, str]":
 
 
 def parse_range(text: str) -> str:
-    """Return the Range value for *text*: FIRST-LAST, FIRST- or -COUNT.
-
-    Positions are bytes, from 0, inclusive.  Raise ValueError.
-    Source: RFC 9110, 14.1.2.
-
-    >>> parse_range("0-99")
-    'bytes=0-99'
-    """
+    """Return the Range value for *text*, or raise ValueError."""
     match = RANGE.fullmatch(text)
     if not match or match.group(2) and int(match.group(1)) > int(
             match.group(2)):
@@ -611,49 +586,25 @@ def parse_range(text: str) -> str:
     return "bytes=" + text
 
 
-def render_request(url: URL, fields: "Fields",
-                   user_fields: "Sequence[Tuple[str, str]]",
-                   proxy: "Optional[Proxy]" = None) -> bytes:
-    """Return the head of a request for *url*, with *fields* of ours.
+def render_request(method: str, target: str, host: str, fields: "Fields",
+                   user_fields: "Sequence[Tuple[str, str]]" = ()) -> bytes:
+    """Return the head of a request for *target* of *host*.
 
-    They replace what every request says, and *user_fields* replace both.
-    *proxy*: the one that it is sent to; none is where there is a tunnel.
+    Each of the *fields* replaces those of its name before it, and
+    *user_fields* replace all.
     Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
 
-    >>> proxy = Proxy(parse_url("http://p:3128"), [("A", "b")])
-    >>> render_request(parse_url("http://h/a"), [], [], proxy).split()[1::9]
-    [b'http://h/a', b'b']
+    >>> render_request("GET", "/a", "h", [], [("user-agent", "x")])
+    b'GET /a HTTP/1.1\\r\\nHost: h\\r\\nuser-agent: x\\r\\n\\r\\n'
     """
-    ours = OrderedDict([("Host", url.authority),
-                        ("User-Agent", "httpget.py/" + __version__),
-                        ("Accept", "*/*")])
-    ours.update(fields)
-    ours.update(proxy.fields if proxy else [])
+    ours = OrderedDict([
+        ("Host", host), ("User-Agent", "httpget.py/" + __version__), *fields])
     said = {name.lower() for name, _ in user_fields}
     rest = [field for field in ours.items() if field[0].lower() not in said]
     rest.extend(user_fields)
     rest.sort(key=lambda field: field[0].lower() != "host")
-    return render_head("GET", str(url) if proxy else url.target, rest)
-
-
-def render_connect(url: URL, proxy: Proxy) -> bytes:
-    """Return the head that asks *proxy* for a tunnel to the host of *url*.
-
-    Source: RFC 9110, 9.3.6.
-
-    >>> proxy = Proxy(parse_url("http://p:3128"), [("A", "b")])
-    >>> render_connect(parse_url("https://h/a"), proxy).split()[1::3]
-    [b'h:443', b'h:443', b'A:']
-    """
-    return render_head("CONNECT", url.host_and_port, [
-        ("Host", url.host_and_port),
-        ("User-Agent", "httpget.py/" + __version__), *proxy.fields])
-
-
-def render_head(method: str, target: str, fields: "Fields") -> bytes:
-    """Return the head of a request."""
     lines = ["%s %s HTTP/1.1" % (method, target)]
-    lines += ["%s: %s" % field for field in fields]
+    lines += ["%s: %s" % field for field in rest]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 
@@ -671,9 +622,9 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
 TLS_ALERT = b"\x15"
 FOR_HTTPS = rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS"
 
-TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
+# field-name ":" field-value; RFC 9112, 5.
+FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):"
+                        rb"([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 # The head of a response: its status, 100 to 999; its reason, "" where there is
 # none; its fields, by names in lower case; and its lines as received, the
@@ -696,7 +647,7 @@ def parse_head(lines: "List[bytes]") -> Head:
 
     Source: RFC 9112, 4 and 5.
     """
-    check_start(lines[0])
+    check_start(lines[0])   # again: it may have come byte by byte
     match = STATUS_LINE.fullmatch(lines[0])
     if not match:
         raise malformed("status line", lines[0])
@@ -707,17 +658,16 @@ def parse_head(lines: "List[bytes]") -> Head:
 def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
     """Return the fields of *lines*, names in lower case.
 
-    The values of a repeated name are joined with ", " in order.  White space
-    before the colon, a continuation line (obs-fold) and control characters
-    are refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
+    The values of a repeated name are joined with ", ".  White space before
+    the colon, a continuation line (obs-fold) and control characters are
+    refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
     """
     fields = {}  # type: Dict[str, List[str]]
     for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not TOKEN.fullmatch(name):
+        match = FIELD_LINE.fullmatch(line)
+        if not match:
             raise malformed("field line", line)
-        if NOT_FIELD_CONTENT.search(value):
-            raise malformed("field value", line)
+        name, value = match.group(1, 2)
         fields.setdefault(name.decode("ascii").lower(), []).append(
             value.strip(b" \t").decode("latin-1"))
     return {name: ", ".join(values) for name, values in fields.items()}
@@ -725,9 +675,9 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
 
 def malformed(what: str, data: bytes) -> Failure:
     """Return the error that says that *what*, which is *data*, is wrong."""
-    more = "..." if len(data) > GARBAGE_SHOWN_MAX else ""
     return ResponseError("malformed response: bad %s '%s'%s" % (
-        what, shown(data[:GARBAGE_SHOWN_MAX]), more))
+        what, shown(data[:GARBAGE_SHOWN_MAX]),
+        "..." if len(data) > GARBAGE_SHOWN_MAX else ""))
 
 
 def body_length(status: int, fields: "Dict[str, str]") -> int:
@@ -742,8 +692,7 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     """
     if status < 200 or status in (204, 304):
         return 0
-    coding = fields.get("transfer-encoding")
-    length = fields.get("content-length")
+    coding, length = map(fields.get, ("transfer-encoding", "content-length"))
     if coding is not None:
         if length is not None:
             raise ResponseError("malformed response: both Transfer-Encoding"
@@ -764,8 +713,8 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
 
 def is_persistent(head: Head) -> bool:
     """Return whether the connection stays for another request (9112, 9.3)."""
-    options = [option.strip(" \t") for option in head.fields.get(
-        "connection", "").lower().split(",")]
+    options = re.split("[ \t]*,[ \t]*", head.fields.get(
+        "connection", "").lower())
     if head.lines[0].startswith(b"HTTP/1.0"):
         return "keep-alive" in options
     return "close" not in options
@@ -774,15 +723,13 @@ def is_persistent(head: Head) -> bool:
 # ---- What is there already --------------------------------------------------
 
 # RFC 9110, 14.4.
-CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
-                           % (_NUMBER, _NUMBER, _NUMBER))
+CONTENT_RANGE = re.compile(r"bytes (?:N-N|\*)/(?:N|\*)".replace("N", _NUMBER))
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CLOCK = "(?P<H>[0-9]{2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})"
 _MONTH = "(?P<m>%s)" % "|".join(MONTHS)
-_DAY = "(?:" + "|".join(DAYS) + ")"
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 # Compiled when they are first needed: at the start it takes 2 ms.
 HTTP_DATES = (
@@ -791,8 +738,8 @@ HTTP_DATES = (
         _DAY_L, _MONTH, _CLOCK),
     "%s %s (?P<d>[0-9 ][0-9]) %s (?P<Y>[0-9]{4})" % (_DAY, _MONTH, _CLOCK))
 # date-time in UTC; RFC 3339, 5.6.
-TIMESTAMP = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
-             r"(?:\.[0-9]+)?Z" % _CLOCK)
+TIMESTAMPS = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
+              r"(?:\.[0-9]+)?Z" % _CLOCK,)
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -804,75 +751,48 @@ ContentRange = namedtuple("ContentRange", "first last length")
 def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
     """Return what Content-Range says, None if it is malformed or not there.
 
-    Source: RFC 9110, 14.4.
-
     >>> parse_content_range({"content-range": "bytes 0-4/10"})
     ContentRange(first=0, last=4, length=10)
     """
     match = CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
     if not match:
         return None
-    first, last, length = (int(number) if number else -1
-                           for number in match.groups())
+    first, last, length = map(int, match.groups("-1"))
     if first > last or last >= length >= 0:
         return None
     return ContentRange(first, last, length)
 
 
 def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
-    """Return whether Range *wanted* means the other three of a ContentRange.
+    """Return whether Range *wanted* means the rest, of a ContentRange.
 
     >>> is_selected("bytes=5-", 5, 9, 10), is_selected("bytes=-3", 6, 9, 10)
     (True, False)
     """
-    match = RANGE.fullmatch(wanted[len("bytes="):])
-    assert match, "see parse_range()"
-    start, stop, count = match.groups()
-    at_end = length < 0 or last == length - 1
-    if count is not None:
-        return at_end and (last - first + 1 == int(count)
-                           or first == 0 and last + 1 <= int(count))
-    return first == int(start) and (at_end if not stop or last < int(stop)
-                                    else last == int(stop))
+    start, stop = wanted[len("bytes="):].split("-")
+    end = last if length < 0 else length - 1
+    if not start:
+        return (first, last) == (max(0, end + 1 - int(stop)), end)
+    return (first, last) == (int(start), min(end, int(stop or end)))
 
 
-def http_time(value: str) -> "Optional[int]":
-    """Return the seconds since 1970 of HTTP-date *value*, None if it is none.
-
-    Source: RFC 9110, 5.6.7.
+def seconds_of(patterns: "Iterable[str]", value: str) -> "Optional[int]":
+    """Return the seconds since 1970 of *value*, if it has such a pattern.
 
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
     """
-    return seconds_of(value, HTTP_DATES)
-
-
-def timestamp(value: str) -> "Optional[int]":
-    """Return the whole seconds since 1970 of RFC 3339's *value* in UTC.
-
-    None where it is none.
-
-    >>> timestamp("1994-11-06T08:49:37.9Z"), timestamp("soon")
-    (784111777, None)
-    """
-    return seconds_of(value, [TIMESTAMP])
-
-
-def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
-    """Return the seconds since 1970 of *value*, if it has such a pattern."""
     from datetime import datetime, timezone
-    for pattern in patterns:
-        match = re.fullmatch(pattern, value)
-        if match:
-            break
-    else:
+    match = next(filter(None, (re.fullmatch(pattern, value)
+                               for pattern in patterns)), None)
+    if not match:
         return None
     year, month = match.group("Y"), match.group("m")
     if len(year) == 2:
         year = ("19" if int(year) >= CENTURY else "20") + year
     if month in MONTHS:
-        month = str(MONTHS.index(month) + 1)
-    day, hour, minute, second = (int(match.group(name)) for name in "dHMS")
+        month = MONTHS.index(month) + 1
+    day, hour, minute, second = map(int, match.group("d", "H", "M", "S"))
     leap = int(second == 60)    # datetime knows no 60th second
     try:
         date = datetime(int(year), int(month), day, hour, minute,
@@ -883,14 +803,15 @@ def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
     return seconds if abs(seconds) <= TIME_MAX else None
 
 
+http_time = partial(seconds_of, HTTP_DATES)
+timestamp = partial(seconds_of, TIMESTAMPS)
+
+
 def seconds_to_wait(fields: "Dict[str, str]", now: float) -> int:
-    """Return for how long Retry-After asks to wait, 0 where that is no use.
+    """Return how long Retry-After asks to wait, 0 where that is no use.
 
-    It is from 1 to WAIT_MAX seconds; less counts as 1.  *now*: the time, where
-    the response has none.  Source: RFC 9110, 10.2.3.
-
-    >>> seconds_to_wait({"retry-after": "5"}, 0)
-    5
+    Less than a second counts as one.  *now*: the time, where the response has
+    none.  Source: RFC 9110, 10.2.3.
     """
     value = fields.get("retry-after", "")
     if re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
@@ -909,9 +830,8 @@ def is_same_time(mtime: int, found: int) -> bool:
 
     FAT rounds to an even second.
     """
-    second = 10**9
-    return found // second == mtime or (
-        found % (2 * second) == 0 and abs(found - mtime * second) <= second)
+    return found // 10**9 == mtime or (
+        found % (2 * 10**9) == 0 and abs(found - mtime * 10**9) <= 10**9)
 
 
 def strong_validator(fields: "Dict[str, str]") -> str:
@@ -928,12 +848,6 @@ def strong_validator(fields: "Dict[str, str]") -> str:
     if modified is None or date is None or date - modified < 1:
         return ""
     return fields["last-modified"]
-
-
-def is_validator(text: str) -> bool:
-    """Return whether *text* may be one that strong_validator() returned."""
-    return (STRONG_ETAG.fullmatch(text) is not None
-            or http_time(text) is not None)
 
 
 def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
@@ -955,17 +869,11 @@ def parse_digest(value: str) -> "Optional[bytes]":
     """Return the SHA-256 in Repr-Digest *value*, None without one.
 
     Source: RFC 9530, 3; RFC 8941, 3.3.5.
-
-    >>> parse_digest("md5=:AA==:") is None
-    True
     """
     import base64
-    found = None
-    for member in value.split(","):
-        key, _, item = member.strip(" \t").partition("=")
-        if key == "sha-256" and re.fullmatch(":[A-Za-z0-9+/]{43}=:", item):
-            found = base64.b64decode(item[1:-1])
-    return found
+    found = re.findall(r"(?:^|,)[ \t]*sha-256=:([A-Za-z0-9+/]{43}=):[ \t]*"
+                       "(?=,|$)", value)
+    return base64.b64decode(found[-1]) if found else None
 
 
 # ---- File names -------------------------------------------------------------
@@ -1267,26 +1175,24 @@ def progress_text(count: int, length: "Optional[int]", new: int,
 class Report:
     """Tells the user on standard error how the exchange goes on."""
 
-    def __init__(self, verbose: bool = False, quiet: bool = False,
-                 bar: bool = False) -> None:
+    def __init__(self, verbose: bool = False, quiet: bool = False) -> None:
         self.verbose = verbose
         self.quiet = quiet
-        self.bar = bar          # whether to show progress
+        self.bar = False        # whether to show progress
         self.aside = False      # whether the request is one of our own
         self._shown = 0         # characters of the progress line
         # When it is to be shown again; what is quick needs none.
         self._due = time.monotonic() + PROGRESS_WAIT
 
-    def connected(self, url: URL, proxy: "Optional[Proxy]",
-                  sock: socket.socket) -> None:
-        """Say where the connection goes, and from where."""
+    def connected(self, where: str, sock: socket.socket) -> None:
+        """Say *where* the connection goes, and from where."""
         try:
             peer, own = sock.getpeername(), sock.getsockname()
         except OSError:     # gone already; sending will say so
             return
         version = getattr(sock, "version", None)    # of TLS
-        self.note("Connected to %s%s, address %s port %s, from %s port %s%s"
-                  % (url.host, through(proxy), *peer[:2], *own[:2],
+        self.note("Connected to %s, address %s port %s, from %s port %s%s"
+                  % (where, *peer[:2], *own[:2],
                      ", " + version() if version else ""))
 
     def request(self, data: bytes) -> None:
@@ -1306,10 +1212,8 @@ class Report:
             for line in head.lines:
                 self.note("< " + shown(line))
         elif head.status >= 200 and not self.aside:
-            self.note(shown(head.lines[0]))
-            for line in head.lines[1:]:
-                if line.partition(b":")[0].lower() in MAIN_FIELDS:
-                    self.note(shown(line))
+            for line in filter(MAIN_LINES.match, head.lines):
+                self.note(shown(line))
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that a transfer goes on after a break."""
@@ -1329,13 +1233,13 @@ class Report:
             columns = 0
         # What went on in the next line would stay there.
         line = text(*values)[:(columns or COLUMNS) - 1]
-        write_stderr("\r" + line.ljust(self._shown))
+        say("\r" + line.ljust(self._shown), "")
         self._shown = len(line)
 
     def clear(self) -> None:
         """Take the progress off the terminal."""
         if self._shown:
-            write_stderr("\r" + " " * self._shown + "\r")
+            say("\r" + " " * self._shown, "\r")
             self._shown = 0
 
     def end(self, count: int, new: int, seconds: float,
@@ -1357,20 +1261,15 @@ class Report:
             say(text)
 
 
-def say(text: str) -> None:
-    """Write a line to standard error."""
-    write_stderr(text + "\n")
+def say(text: str, end: str = "\n") -> None:
+    """Write *text* and *end* to standard error, if anybody reads it.
 
-
-def write_stderr(text: str) -> None:
-    """Write *text* to standard error."""
-    data = text.encode(sys.stderr.encoding or "utf-8", "backslashreplace")
-    try:
-        # Not by sys.stderr: what that cannot write makes Python exit with
-        # a status of its own.
-        os.write(STDERR, data)
-    except OSError:
-        return      # nobody is left to be told
+    Not by sys.stderr: what that cannot write makes Python exit with a status
+    of its own.
+    """
+    with suppress(OSError):
+        os.write(STDERR, (text + end).encode(
+            sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
 # ---- Tasks ------------------------------------------------------------------
@@ -1468,6 +1367,17 @@ class Connection:
         self.view = memoryview(self.data)
         self.start = self.stop = 0
 
+    def open(self, address: "Any") -> "Task":
+        """Connect to *address*; raise OSError."""
+        self.sock.setblocking(False)
+        try:
+            self.sock.connect(address)
+        except BlockingIOError:
+            yield self.sock, WRITE, self.due()
+            error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+
     def close(self) -> None:
         """Close the connection."""
         self.sock.close()
@@ -1495,18 +1405,15 @@ class Connection:
 
     def when_ready(self, event: int, call: "Callable[..., Any]",
                    *args: object) -> "Task":
-        """Return call(*args), as soon as it need not wait for the socket.
-
-        Raise OSError, or socket.timeout where that takes too long.
-        """
+        """Return call(*args), as soon as it need not wait; raise OSError."""
         while True:
             try:
                 return call(*args)
             except OSError as exc:
-                awaited = NOT_READY.get(type(exc).__name__)
-                if awaited is None:
+                if type(exc).__name__ not in NOT_READY:
                     raise
-            yield self.sock, awaited or event, self.deadline or self.due()
+                event = NOT_READY[type(exc).__name__] or event
+            yield self.sock, event, self.deadline or self.due()
 
     def send(self, data: bytes) -> "Task":
         """Send all of *data*, a request; raise OSError."""
@@ -1536,16 +1443,13 @@ class Connection:
         self.stop += count
 
     def take(self, limit: int) -> memoryview:
-        """Return what was read, of at most *limit* bytes; see block()."""
+        """Return at most *limit* bytes; they are valid until more is read."""
         start = self.start
         self.start = min(start + limit, self.stop)
         return self.view[start:self.start]
 
     def block(self, limit: int, may_end: bool = False) -> "Task":
-        """Return the next bytes, at most *limit*; b"" is the end: see fill().
-
-        They stay valid until more is read.
-        """
+        """Return the next bytes, at most *limit*; see fill() and take()."""
         if self.start == self.stop:
             yield from self.fill(may_end)
         return self.take(limit)
@@ -1583,11 +1487,10 @@ class Connection:
             limit -= len(line) + 2
 
     def head(self) -> "Task":
-        """Return the next Head.
+        """Return the next Head; raise OSError, or ResponseError for none.
 
         After its first bytes all of it must come within one timeout: drips
-        would add up to hours.  Raise OSError, or ResponseError when it is
-        malformed.
+        would add up to hours.
         """
         if self.start == self.stop:
             yield from self.fill()
@@ -1602,8 +1505,7 @@ def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
             report: Report) -> "Task":
     """Return a Connection for *url*, to that host or to its *proxy*.
 
-    It is to the first address that accepts.  Raise ConnectError, which names
-    every address that failed.
+    It is to the first address that accepts.  Raise ConnectError.
     """
     peer = proxy.url if proxy else url
     try:
@@ -1617,49 +1519,32 @@ def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
     failures = []
     advice = ("is the proxy that %s_proxy or all_proxy names running there?"
               % url.scheme if proxy else "is the server running there?")
-    for address in found:
-        try:
-            return (yield from open_connection(address, url, proxy, settings,
-                                               report))
-        except OSError as exc:
-            failures.append("%s: %s" % (address[4][0], reason_of(exc)))
+    for *kind, _, address in found:
+        connection = None
+        try:    # it may be of a family that this system lacks
+            connection = Connection(socket.socket(*kind), settings.timeout)
+            yield from connection.open(address)
+            if url.scheme == "https":
+                if proxy:
+                    yield from open_tunnel(connection, url, proxy, report)
+                yield from start_tls(connection, url.host, settings)
+            return connection
+        except BaseException as exc:
+            if connection:
+                connection.close()
+            if not isinstance(exc, OSError):
+                raise
+            failures.append("%s: %s" % (address[0], reason_of(exc)))
             advice = tls_advice(exc, url) or advice
     raise ConnectError("could not connect to %s port %d%s (%s)" % (
-        url.host, url.port, through(proxy), ", ".join(failures)), advice)
-
-
-def open_connection(found: "Any", url: URL, proxy: "Optional[Proxy]",
-                    settings: "Settings", report: Report) -> "Task":
-    """Return a Connection to an address that getaddrinfo() has *found*.
-
-    Raise OSError, also for a family that this system lacks.
-    """
-    family, kind, protocol, _, address = found
-    sock = socket.socket(family, kind, protocol)
-    connection = Connection(sock, settings.timeout)
-    try:
-        sock.setblocking(False)
-        try:
-            sock.connect(address)
-        except BlockingIOError:
-            yield sock, WRITE, connection.due()
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                raise OSError(error, os.strerror(error))
-        if url.scheme == "https":
-            if proxy:
-                yield from open_tunnel(connection, url, proxy, report)
-            yield from start_tls(connection, url.host, settings)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        url.host, url.port, proxy or "", ", ".join(failures)), advice)
 
 
 def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
                 report: Report) -> "Task":
     """Ask *proxy* for a tunnel to the host of *url*, or raise ConnectError."""
-    request = render_connect(url, proxy)
+    target = url.host_and_port
+    request = render_request("CONNECT", target, target, proxy.fields)
     report.request(request)
     status, advice = 0, IS_IT_A_PROXY
     try:
@@ -1680,9 +1565,8 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
         why = connection.reason(exc)
     except Failure as exc:      # malformed
         why = exc.args[0]
-    raise Failure("no tunnel to %s%s: %s" % (
-        url.host_and_port, through(proxy), why), advice, 3,
-        again=not 100 <= status < 500)
+    raise Failure("no tunnel to %s%s: %s" % (target, proxy, why), advice, 3,
+                  again=not 100 <= status < 500)
 
 
 def password_advice(url: URL, proxy: Proxy) -> str:
@@ -1694,43 +1578,37 @@ def password_advice(url: URL, proxy: Proxy) -> str:
 
 
 def tls_context(settings: "Settings") -> "ssl.SSLContext":
-    """Return the context for all connections by TLS.
-
-    Raise ConnectError when the certificates cannot be read.
-    """
-    context = settings.context  # type: Optional[ssl.SSLContext]
-    if context is None:
-        try:
-            import ssl
-            context = ssl.create_default_context(cafile=settings.cafile)
-        except ImportError:
-            raise ConnectError("this Python has no TLS", "use http")
-        except OSError as exc:
-            raise ConnectError("could not read the certificates in %s: %s" % (
-                printable(str(settings.cafile)), reason_of(exc)))
-        # Python 3.8 to 3.10 take the end of a connection for that of TLS.
-        context.options &= ~IGNORE_UNEXPECTED_EOF
-        if settings.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        settings.context = context
+    """Return the context for all connections by TLS; raise ConnectError."""
+    try:
+        import ssl
+        context = ssl.create_default_context(cafile=settings.cafile)
+    except ImportError:
+        raise ConnectError("this Python has no TLS", "use http")
+    except OSError as exc:
+        raise ConnectError("could not read the certificates in %s: %s" % (
+            printable(str(settings.cafile)), reason_of(exc)))
+    # Python 3.8 to 3.10 take the end of a connection for that of TLS.
+    context.options &= ~IGNORE_UNEXPECTED_EOF
+    if settings.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
 def start_tls(connection: Connection, host: str,
               settings: "Settings") -> "Task":
     """Begin TLS on *connection*, or raise OSError."""
-    sock = tls_context(settings).wrap_socket(
+    settings.context = settings.context or tls_context(settings)
+    connection.sock = sock = settings.context.wrap_socket(
         connection.sock, server_hostname=host.partition("%")[0],
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
-    connection.sock = sock
     connection.deadline = connection.due()
     try:
         yield from connection.when_ready(READ, sock.do_handshake)
     except OSError:     # among them CertificateError, from Python 3.7 on
         raise
     except ValueError as exc:   # what that was in 3.6
-        raise OSError("certificate verify failed: %s" % exc)
+        raise OSError("%s: %s" % (NOT_TRUSTED, exc))
 
 
 # What OpenSSL says, in this version or that, of a certificate that is not to
@@ -1746,14 +1624,12 @@ def tls_advice(exc: OSError, url: URL) -> str:
                 " any")
     if not hasattr(exc, "library"):     # which errors of OpenSSL have
         return ""
-    return (url.by_other_scheme() if re.search(NOT_TLS, str(exc)) else
+    return (url.other_scheme if re.search(NOT_TLS, str(exc)) else
             "is it a port for https?")
 
 
 def reason_of(exc: OSError) -> str:
     """Return what the system says about *exc*, without its number."""
-    if isinstance(exc, socket.timeout):
-        return "timed out"
     text = exc.strerror or str(exc) or type(exc).__name__
     if hasattr(exc, "library"):
         if re.search(NOT_TLS, text):
@@ -1814,14 +1690,14 @@ def read_chunks(connection: Connection) -> "Iterator[Any]":
                 left -= len(content[-1])
             yield b"".join(content)
         yield from connection.line(2, "chunk")
-    parse_fields((yield from connection.lines(TRAILERS_MAX, "trailer")))
+    parse_fields((yield from connection.lines(HEAD_MAX, "trailer")))
 
 
 def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
     """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952).
 
-    Raise ResponseError when it is malformed, or grows beyond measure, and
-    BrokenOff when it is not whole.
+    Raise ResponseError for what is malformed or expands too much, BrokenOff
+    for what is not whole.
     """
     import zlib
     advice = "--raw saves it as it is"
@@ -1876,16 +1752,14 @@ class Client:
 
     def get(self, url: URL, fields: "Fields",
             aside: bool = False) -> "Task":
-        """Return the Response for *url*, redirects followed.
+        """Return the Response for *url*, redirects followed; raise Failure.
 
-        *fields* are for this request, beside those of the settings.  One
-        that is made *aside* is not what the user has asked for.  Raise
-        Failure.
+        *fields*: beside those of the settings.  A request that is made
+        *aside* is not what the user has asked for.
         """
         self.report.aside = aside
-        self._patient_until = 0
-        if aside and WANT_DIGEST in fields:
-            self._patient_until = time.monotonic() + DIGEST_WAIT
+        self._patient_until = (time.monotonic() + DIGEST_WAIT
+                               if aside and WANT_DIGEST in fields else 0)
         asked = url
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields)
@@ -1904,7 +1778,8 @@ class Client:
         proxy = self.proxy_of(url)
         request = self._request(url, fields, proxy)
         while True:
-            connection, kept = yield from self._connection(url, proxy)
+            connection = yield from self._connection(url, proxy)
+            kept = connection.idle
             try:
                 return (yield from self._exchange(connection, url, request))
             except OSError as exc:
@@ -1917,12 +1792,13 @@ class Client:
                 # request is on its way.  The next one is new.
                 if not kept or isinstance(exc, socket.timeout):
                     raise ConnectError(
-                        "no response%s: %s" % (through(proxy), reason),
-                        IS_IT_A_PROXY if proxy else IS_IT_A_SERVER)
+                        "no response%s: %s" % (proxy or "", reason),
+                        IS_IT_A_PROXY if proxy else
+                        "is this a web server, or one for https?")
             except BaseException as exc:
                 connection.close()
                 if proxy and isinstance(exc, Failure):
-                    exc.args += ("it came" + through(proxy),)
+                    exc.args += ("it came" + str(proxy),)
                 raise
 
     def proxy_of(self, url: URL) -> "Optional[Proxy]":
@@ -1936,10 +1812,7 @@ class Client:
         return proxy._replace(fields=own) if proxy and own else proxy
 
     def refusal(self, response: "Response", content: bytes) -> Failure:
-        """Return the error for *response*, no success, with *content*.
-
-        Another request may do better where the server asks for it.
-        """
+        """Return the error for *response*, no success, with *content*."""
         url, whom = response.url, "the server"
         proxy = self.proxy_of(url) if url.scheme == "http" else None
         if proxy:       # nothing tells which of the two
@@ -1963,7 +1836,7 @@ class Client:
             return password_advice(url, proxy)
         if status == 400 and url.scheme == "http" and re.search(
                 FOR_HTTPS, content):
-            return url.by_other_scheme()
+            return url.other_scheme
         if status != 401:
             return ""
         asked = response.fields.get("www-authenticate", "Basic")
@@ -1979,28 +1852,31 @@ class Client:
     def _request(self, url: URL, fields: "Fields",
                  proxy: "Optional[Proxy]") -> bytes:
         """Return the head of a request; credentials are for one origin."""
-        trusted = url.origin == self.trusted
-        user_fields = [
+        refused = {FOR_PROXIES}
+        fields = [("Accept", "*/*"), *fields]
+        target = url.target
+        if url.origin != self.trusted:
+            refused |= FOR_ONE_ORIGIN
+        elif self.settings.user:
+            fields.append(("Authorization", basic(*self.settings.user)))
+        if proxy and url.scheme == "http":      # else there is a tunnel
+            target = str(url)
+            fields += proxy.fields
+        return render_request("GET", target, url.authority, fields, [
             field for field in self.settings.fields
-            if field[0].lower() != FOR_PROXIES
-            and (trusted or field[0].lower() not in FOR_ONE_ORIGIN)]
-        if trusted and self.settings.user:
-            fields = [*fields, ("Authorization", basic(*self.settings.user))]
-        return render_request(url, fields, user_fields,
-                              None if url.scheme == "https" else proxy)
+            if field[0].lower() not in refused])
 
     def _connection(self, url: URL, proxy: "Optional[Proxy]") -> "Task":
-        """Return a connection for *url*, and whether it was kept."""
+        """Return a connection for *url*: the last one, or a new one."""
         last = self._last
-        peer = proxy.url if proxy and url.scheme == "http" else url
-        if (last and last.idle and self._serves == peer.origin
+        origin = (proxy.url if proxy and url.scheme == "http" else url).origin
+        if not (last and last.idle and self._serves == origin
                 and not last.has_input()):
-            return last, True
-        self.close()
-        self._last = yield from connect(url, proxy, self.settings, self.report)
-        self._serves = peer.origin
-        self.report.connected(url, proxy, self._last.sock)
-        return self._last, False
+            self.close()
+            last = yield from connect(url, proxy, self.settings, self.report)
+            self._last, self._serves = last, origin
+            self.report.connected("%s%s" % (url.host, proxy or ""), last.sock)
+        return last
 
     def _exchange(self, connection: Connection, url: URL,
                   request: bytes) -> "Task":
@@ -2022,36 +1898,29 @@ class Client:
     def _await_digest(self, connection: Connection, url: URL) -> "Task":
         """Wait for the first bytes of a head, as long as the server is alive.
 
-        To make a digest may take minutes.
+        To make a digest may take minutes.  One byte that comes on a second
+        connection after each timeout shows that the server is there.
         """
-        noted = False
+        text = "Waiting for the server's digest"
         while connection.start == connection.stop:
             try:
-                yield from connection.fill()
+                return (yield from connection.fill())
             except socket.timeout:
-                if not noted:
-                    self.report.note("Waiting for the server's digest")
-                noted = True
-                yield from self._check_alive(connection, url)
-
-    def _check_alive(self, connection: Connection, url: URL) -> "Task":
-        """Raise ConnectError unless to wait on for a digest makes sense.
-
-        One byte that comes on a second connection shows that the server is
-        there.
-        """
-        if time.monotonic() >= self._patient_until:
-            raise ConnectError("no digest from the server within %d s"
-                               % DIGEST_WAIT)
-        other = Client(self.settings, Report(quiet=True), self.trusted)
-        try:
-            yield from other._get_once(url, [("Range", "bytes=0-0")])
-        except Failure as exc:
-            if not connection.has_input():      # or it was busy with this
-                raise ConnectError("the server does not answer any more: %s"
-                                   % exc.args[0])
-        finally:
-            other.close()
+                if time.monotonic() >= self._patient_until:
+                    raise ConnectError("no digest from the server within %d s"
+                                       % DIGEST_WAIT)
+            if text:
+                self.report.note(text)
+            text = ""
+            other = Client(self.settings, Report(quiet=True), self.trusted)
+            try:
+                yield from other._get_once(url, [("Range", "bytes=0-0")])
+            except Failure as exc:
+                if not connection.has_input():      # or it was busy with this
+                    raise ConnectError("the server does not answer any more:"
+                                       " %s" % exc.args[0])
+            finally:
+                other.close()
 
     def close(self) -> None:
         """Close the connection."""
@@ -2064,8 +1933,7 @@ class Response:
 
     status, reason, fields   as in Head
     url                      where it came from, after redirects
-    length                   bytes of the body, None where nobody knows
-    count                    bytes of it that have come
+    length, count            bytes of the body (None: nobody knows); so far
     coded                    the content coding it came in, "" for none
     as_sent                  whether the content is given in that coding
     """
@@ -2082,8 +1950,7 @@ class Response:
         coding = self.fields.get("content-encoding", "").strip().lower()
         self.coded = "" if coding == "identity" else coding
         self.as_sent = as_sent
-        self._body = self._receive(length)
-        self._content = None  # type: Optional[Iterator[Any]]
+        self._content = self._decode(self._receive(length))
         self._ended = False     # whether all of the body has come
         self._failure = None  # type: Optional[Failure]
 
@@ -2101,44 +1968,35 @@ class Response:
     def read(self) -> "Task":
         """Return the next block of the content, b"" at its end.
 
-        It stays valid until the next is asked for.  Raise ResponseError when
-        the content is malformed, or BrokenOff, with the number of bytes so
-        far, when it ends too early.
+        It is valid until the next is asked for.  Raise ResponseError for
+        malformed content, BrokenOff where it ends too early.
         """
         if self._failure:   # it is no end, however often one asks
             raise self._failure
         try:
-            self.check_coding()
-            if not self._content:
-                self._content = (gunzip(self._body) if self.decoded
-                                 else self._body)
             for block in self._content:
                 if not isinstance(block, tuple):
                     return block
                 yield block     # a Wait
             return b""
         except BaseException as exc:
-            raise self._failed(exc)
-
-    def _failed(self, exc: BaseException) -> BaseException:
-        """Read no more, because of *exc*; return what is to be raised."""
-        if isinstance(exc, OSError):
-            exc = BrokenOff("the response broke off after %d%s bytes: %s" % (
-                self.count, "" if self.length is None
-                else " of %d" % self.length,
-                self.connection.reason(exc)), TRY_AGAIN)
-        if isinstance(exc, Failure):
-            # A copy: the traceback of what is raised refers to this response.
-            self._failure = Failure(exc.args[0], exc.args[1], exc.status,
-                                    exc.again)
-        self.close()
-        return exc
+            error = exc
+            if isinstance(exc, OSError):
+                error = BrokenOff("the response broke off after %d%s bytes: %s"
+                                  % (self.count, "" if self.length is None
+                                     else " of %d" % self.length,
+                                     self.connection.reason(exc)), TRY_AGAIN)
+            if isinstance(error, Failure):
+                # A copy: what is raised refers to this response.
+                self._failure = Failure(error.args[0], error.args[1],
+                                        error.status, error.again)
+            self.close()
+            raise error
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
 
         It ends with the block that makes *data* longer than *limit* bytes.
-        Raise ResponseError as read() does; what had come is in *data*.
         """
         while True:
             block = yield from self.read()
@@ -2146,7 +2004,12 @@ class Response:
             if not block or len(data) > limit:
                 return not block
 
-    def _receive(self, length: int) -> "Generator[Any, None, None]":
+    def _decode(self, body: "Iterator[Any]") -> "Generator[Any, None, None]":
+        """Yield the blocks of the content, as what is set then wants them."""
+        self.check_coding()
+        yield from gunzip(body) if self.decoded else body
+
+    def _receive(self, length: int) -> "Iterator[Any]":
         """Yield the blocks of the body, whose *length* body_length() told."""
         connection = self.connection
         for block in (read_chunks(connection) if length == CHUNKED
@@ -2180,7 +2043,7 @@ class Response:
         if not self._ended:
             self._failure = self._failure or BrokenOff(
                 "the response was closed")
-            self._body.close()      # which refers to this one
+            self._content.close()   # which refers to this one
             self.connection.close()
 
     # For those who import this file; see fetch().
@@ -2207,17 +2070,13 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
           environ: "Optional[Mapping[str, str]]" = None) -> Response:
     """Return the Response for *url*; iterate over it for the content.
 
-        with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
-            content = b"".join(response)
+    *fields*: (name, value) pairs for the request.  *timeout*: seconds to
+    connect, for a head, and between bytes, or None.  *user*: (name, password).
+    *cafile*: certificates to trust in place of the system's; *insecure*:
+    trust any.  *raw*: do not decode content.  *environ*: where http_proxy and
+    the like are looked up, if not in os.environ; {} means no proxy.
 
-    *timeout*: seconds to connect, for a head, and between bytes; None is
-    without limit.  *fields*: (name, value) pairs for the request.  *user*:
-    (name, password).  *cafile*: certificates to trust in place of the
-    system's; *insecure*: trust any.  *raw*: content is not decoded.
-    *environ*: where http_proxy and the like are looked up, if not in
-    os.environ; {} means no proxy.  Any status is returned, redirects are
-    followed, and nothing is tried again.
-
+    Any status is returned, redirects are followed, nothing is tried again.
     Raise ValueError for what is no URL, and Failure, which has the program's
     exit status, when there is no proper response; so does the iteration.
     """
@@ -2248,9 +2107,8 @@ def version_of(client: Client, url: URL, digest: bool,
     """Return the Version of *url* that the server has now; raise Failure.
 
     By a GET for one byte: not every server answers HEAD.  *digest*: ask for
-    its SHA-256, for which the server may take longer than one timeout.
-    *persistent*: ask again after a break, too, not only where the server asks
-    for it.
+    its SHA-256.  *persistent*: ask again after a break, too, not only where
+    the server asks for it.
     """
     fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
     if digest:
@@ -2269,10 +2127,10 @@ def version_of(client: Client, url: URL, digest: bool,
     length = None
     if answer.status == 200:
         length = answer.length
-    elif answer.status == 206 and part and part.length >= 0:
-        length = part.length
     elif answer.status == 416:      # there is no first byte
         length = 0
+    elif answer.status == 206 and part and part.length >= 0:
+        length = part.length
     return Version(answer, length,
                    http_time(answer.fields.get("last-modified", "")),
                    parse_digest(answer.fields.get("repr-digest", "")))
@@ -2469,7 +2327,9 @@ class FileOutput(Output):
             with open(os.open(self.notes, READ_FLAGS), "rb") as file:
                 notes = json.loads(file.read(NOTES_MAX).decode("utf-8"))
             whole = Whole(*[notes[key] for key in Whole._fields])
-            if (notes["url"] != self.url or not is_validator(whole.validator)
+            if (notes["url"] != self.url
+                    or not (STRONG_ETAG.fullmatch(whole.validator)
+                            or http_time(whole.validator))
                     or not isinstance(whole.length, (int, type(None)))):
                 return
         except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -2541,7 +2541,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (in_form(b"HTTP/1.1 200 OK%s\r\n\r\ncontent", b"\nA: b", b"\r\nA: b\n"),
      "of its head does not end with CR LF", "bare LF"),
     (in_form(FIELDS, b"A: b\rc", b"A: b\r", b"A: b\0c", b"A: \xff\x7f"),
-     "field value", "control"),
+     "field line", "control"),
     (in_form(FIELDS, b"A: b\r\n c", b" A: b", b"A : b", b"A", b": b",
              b"\xc3\xa9: c"), "field line", "no field"),
     (in_form(FIELDS % b"Content-Length: %s", b"5\r\nContent-Length: 6",
