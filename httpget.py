@@ -96,7 +96,6 @@ from types import SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
-    import ssl
     from argparse import ArgumentParser, Namespace
     from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
                         Iterator, List, Mapping, Optional, Sequence, Tuple,
@@ -294,21 +293,14 @@ class URL:
 
     @property
     def host_and_port(self) -> str:
-        """The request target of CONNECT (RFC 9112, 3.2.3).
-
-        A zone means something on this machine only and is left out; RFC
-        6874, 4.
-        """
+        """The request target of CONNECT (RFC 9112, 3.2.3)."""
+        # A zone means something on this machine only; RFC 6874, 4.
         host = self.host.partition("%")[0]
         return "%s:%d" % ("[%s]" % host if ":" in host else host, self.port)
 
     @property
     def authority(self) -> str:
-        """The value of the Host field (RFC 9110, 7.2).
-
-        >>> URL("http", "fe80::1%eth0", 8080, "/").authority
-        '[fe80::1]:8080'
-        """
+        """The value of the Host field (RFC 9110, 7.2)."""
         if self.port == DEFAULT_PORTS[self.scheme]:
             return self.host_and_port.rpartition(":")[0]
         return self.host_and_port
@@ -316,8 +308,6 @@ class URL:
 
 class Proxy(namedtuple("Proxy", "url fields")):
     """Where a proxy is, and the fields for it alone: a password, or none."""
-
-    __slots__ = ()
 
     def __str__(self) -> str:
         """Return what to say of the way to a host."""
@@ -370,10 +360,7 @@ def refuse_controls(text: str, what: str) -> None:
 
 
 def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
-    """Return *text* with all bytes but the *safe* ones encoded.
-
-    Bytes that are no UTF-8 are expected as surrogate escapes, as in sys.argv.
-    """
+    """Return *text*, as sys.argv has it, with all but *safe* bytes encoded."""
     return "".join(chr(byte) if byte in safe else "%%%02X" % byte
                    for byte in text.encode("utf-8", "surrogateescape"))
 
@@ -381,8 +368,7 @@ def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
 def request_target(name: str) -> str:
     """Return the request target, in origin-form, for file *name*.
 
-    Raise ValueError when there is a control character in it.
-    Source: RFC 9112, 3.2.1; RFC 3986, 2.1 and 3.3.
+    Raise ValueError for control characters.  Source: RFC 9112, 3.2.1.
 
     >>> request_target("50% off?.txt")
     '/50%25%20off%3F.txt'
@@ -393,10 +379,7 @@ def request_target(name: str) -> str:
 
 
 def parse_authority(text: str, port: int) -> "Tuple[str, int]":
-    """Return host and port of *text*, HOST or HOST:PORT, or that *port*.
-
-    Raise ValueError.
-    """
+    """Return host and port of *text*, else that *port*; raise ValueError."""
     match = AUTHORITY.fullmatch(text)
     if not match:
         raise ValueError("'%s' is not a host name; an IPv6 address has"
@@ -412,8 +395,7 @@ def parse_url(text: str) -> URL:
     """Return the URL that *text* is; what it has encoded stays so.
 
     Raise ValueError unless it is a proper one for http or https, without a
-    user's name, which makes a host look like another.
-    Source: RFC 9110, 4.2; RFC 3986, 3.
+    user's name, which makes a host look like another (RFC 9110, 4.2).
 
     >>> str(parse_url("HTTP://[::1]:8080/a%20b c?q#f"))
     'http://[::1]:8080/a%20b%20c?q'
@@ -492,8 +474,7 @@ def is_direct(host: str, no_proxy: str) -> bool:
 def redirected(url: URL, location: str) -> URL:
     """Return where *location*, of a redirect from *url*, leads.
 
-    Raise StatusError when it may not be followed.
-    Source: RFC 9110, 10.2.2 and 15.4.
+    Raise StatusError when it may not be followed.  Source: RFC 9110, 15.4.
     """
     try:
         # Fields are read as latin-1, but many servers mean UTF-8.
@@ -553,7 +534,7 @@ def without_dots(path: str) -> str:
 OWN_FIELDS = frozenset([
     "connection", "content-length", "if-range", "range",
     "transfer-encoding", "want-repr-digest"])
-CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
+CREDENTIALS = re.compile(rb"(?i)^((?:proxy-)?authorization|cookie):.*")
 # What one origin may know and another may not, or not take for its own.
 FOR_ONE_ORIGIN = frozenset(["authorization", "cookie", "host"])
 FOR_PROXIES = "proxy-authorization"     # which no server may know
@@ -643,10 +624,7 @@ def check_start(data: bytes) -> None:
 
 
 def parse_head(lines: "List[bytes]") -> Head:
-    """Return the Head in *lines*; raise ResponseError when it is malformed.
-
-    Source: RFC 9112, 4 and 5.
-    """
+    """Return the Head in *lines*, or raise ResponseError (RFC 9112, 4)."""
     check_start(lines[0])   # again: it may have come byte by byte
     match = STATUS_LINE.fullmatch(lines[0])
     if not match:
@@ -686,9 +664,6 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     Raise ResponseError where the length is in doubt.  The cases are in the
     order of RFC 9112, 6.3; it would let Transfer-Encoding win over
     Content-Length, but the two together are a sign of an attack.
-
-    >>> body_length(200, {"content-length": "5, 5"})
-    5
     """
     if status < 200 or status in (204, 304):
         return 0
@@ -725,10 +700,9 @@ def is_persistent(head: Head) -> bool:
 # RFC 9110, 14.4.
 CONTENT_RANGE = re.compile(r"bytes (?:N-N|\*)/(?:N|\*)".replace("N", _NUMBER))
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
-          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _CLOCK = "(?P<H>[0-9]{2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})"
-_MONTH = "(?P<m>%s)" % "|".join(MONTHS)
+_MONTH = "(?P<m>%s)" % MONTHS
 _DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 # Compiled when they are first needed: at the start it takes 2 ms.
@@ -749,11 +723,7 @@ ContentRange = namedtuple("ContentRange", "first last length")
 
 
 def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
-    """Return what Content-Range says, None if it is malformed or not there.
-
-    >>> parse_content_range({"content-range": "bytes 0-4/10"})
-    ContentRange(first=0, last=4, length=10)
-    """
+    """Return what Content-Range says, None if it is malformed or not there."""
     match = CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
     if not match:
         return None
@@ -764,11 +734,7 @@ def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
 
 
 def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
-    """Return whether Range *wanted* means the rest, of a ContentRange.
-
-    >>> is_selected("bytes=5-", 5, 9, 10), is_selected("bytes=-3", 6, 9, 10)
-    (True, False)
-    """
+    """Return whether Range *wanted* means the rest, of a ContentRange."""
     start, stop = wanted[len("bytes="):].split("-")
     end = last if length < 0 else length - 1
     if not start:
@@ -791,7 +757,7 @@ def seconds_of(patterns: "Iterable[str]", value: str) -> "Optional[int]":
     if len(year) == 2:
         year = ("19" if int(year) >= CENTURY else "20") + year
     if month in MONTHS:
-        month = MONTHS.index(month) + 1
+        month = MONTHS.index(month) // 4 + 1
     day, hour, minute, second = map(int, match.group("d", "H", "M", "S"))
     leap = int(second == 60)    # datetime knows no 60th second
     try:
@@ -826,10 +792,7 @@ def seconds_to_wait(fields: "Dict[str, str]", now: float) -> int:
 
 
 def is_same_time(mtime: int, found: int) -> bool:
-    """Return whether a file of *mtime*, in seconds, has *found*, in ns, here.
-
-    FAT rounds to an even second.
-    """
+    """Return whether *found*, in ns, may be *mtime*: FAT has even seconds."""
     return found // 10**9 == mtime or (
         found % (2 * 10**9) == 0 and abs(found - mtime * 10**9) <= 10**9)
 
@@ -866,10 +829,7 @@ NOTHING = Whole("", None, "")
 
 
 def parse_digest(value: str) -> "Optional[bytes]":
-    """Return the SHA-256 in Repr-Digest *value*, None without one.
-
-    Source: RFC 9530, 3; RFC 8941, 3.3.5.
-    """
+    """Return the SHA-256 in Repr-Digest *value* (RFC 9530, 3), or None."""
     import base64
     found = re.findall(r"(?:^|,)[ \t]*sha-256=:([A-Za-z0-9+/]{43}=):[ \t]*"
                        "(?=,|$)", value)
@@ -1158,14 +1118,13 @@ def progress_text(count: int, length: "Optional[int]", new: int,
     '25 %  512 bytes of 2.0 KiB  16 bytes/s  1:36 left'
     """
     rate = new / max(seconds, 1e-6)
-    text = "%s  %s/s" % (size_text(count), size_text(rate))
+    done, left = size_text(count), ""
     if length:
-        text = "%d %%  %s of %s  %s/s" % (
-            100 * count // length, size_text(count), size_text(length),
-            size_text(rate))
+        done = "%d %%  %s of %s" % (100 * count // length, done,
+                                    size_text(length))
         if rate > 0:
-            text += "  %d:%02d left" % divmod(int((length - count) / rate), 60)
-    return text
+            left = "  %d:%02d left" % divmod(int((length - count) / rate), 60)
+    return "%s  %s/s%s" % (done, size_text(rate), left)
 
 
 # ======== Border: only below this line is the operating system touched =======
@@ -1199,10 +1158,8 @@ class Report:
         """Show the request, when asked to."""
         if self.verbose:
             for line in data[:-4].split(b"\r\n"):
-                name = line.partition(b":")[0]
-                if name.lower().decode("latin-1") in CREDENTIALS:
-                    line = name + b": (not shown)"
-                self.note("> " + shown(line))
+                self.note("> " + shown(CREDENTIALS.sub(
+                    rb"\1: (not shown)", line)))
 
     def head(self, head: Head) -> None:
         """Show the status line and the fields that matter."""
@@ -1227,10 +1184,9 @@ class Report:
         if not self.bar or now < self._due:
             return
         self._due = now + PROGRESS_WAIT
-        try:
+        columns = 0
+        with suppress(OSError):
             columns = os.get_terminal_size(STDERR).columns
-        except OSError:
-            columns = 0
         # What went on in the next line would stay there.
         line = text(*values)[:(columns or COLUMNS) - 1]
         say("\r" + line.ljust(self._shown), "")
@@ -1317,9 +1273,9 @@ def due(waits: "Dict[Task, Wait]"
         ) -> "Iterator[Tuple[Task, Optional[Exception]]]":
     """Yield each of the tasks that can go on, and what to throw into it."""
     ready = []
-    seconds = min(wait[2] for wait in waits.values()) - time.monotonic()
+    deadline = min(wait[2] for wait in waits.values())
     # A selector knows no wait without end, nor of many years.
-    seconds = min(max(0, seconds), TIMEOUT_MAX)
+    seconds = min(max(0, deadline - time.monotonic()), TIMEOUT_MAX)
     with Selector() as selector:
         for task, (sock, event, _) in waits.items():
             if sock:
@@ -1378,10 +1334,6 @@ class Connection:
             if error:
                 raise OSError(error, os.strerror(error))
 
-    def close(self) -> None:
-        """Close the connection."""
-        self.sock.close()
-
     def has_input(self) -> bool:
         """Return whether something came that nobody asked for, or its end."""
         try:
@@ -1428,10 +1380,8 @@ class Connection:
         if self.taken >= TURN_SIZE:     # one that is always ready never waits
             self.taken = 0
             yield from pause(0)
-        if self.start == self.stop:
-            self.start = self.stop = 0
-        elif self.stop == RECEIVE_SIZE:     # the beginning of a line
-            rest = bytes(self.view[self.start:])
+        if self.stop in (self.start, RECEIVE_SIZE):
+            rest = bytes(self.view[self.start:self.stop])   # of a line
             self.start, self.stop = 0, len(rest)
             self.view[:self.stop] = rest
         count = yield from self.when_ready(READ, self.sock.recv_into,
@@ -1457,8 +1407,7 @@ class Connection:
     def line(self, limit: int, what: str) -> "Task":
         """Return the next line, of *what*, without its CR LF.
 
-        Raise OSError, or ResponseError for another end, or none within
-        *limit* bytes, which are fewer than RECEIVE_SIZE.
+        It may have *limit* bytes, which are fewer than RECEIVE_SIZE.
         """
         searched = 0
         while True:
@@ -1531,7 +1480,7 @@ def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
             return connection
         except BaseException as exc:
             if connection:
-                connection.close()
+                connection.sock.close()
             if not isinstance(exc, OSError):
                 raise
             failures.append("%s: %s" % (address[0], reason_of(exc)))
@@ -1577,29 +1526,25 @@ def password_advice(url: URL, proxy: Proxy) -> str:
         url.scheme, proxy.url.host_and_port)
 
 
-def tls_context(settings: "Settings") -> "ssl.SSLContext":
-    """Return the context for all connections by TLS; raise ConnectError."""
-    try:
+def start_tls(connection: Connection, host: str,
+              settings: "Settings") -> "Task":
+    """Begin TLS on *connection*; raise OSError, or ConnectError without it."""
+    try:    # one context is for all connections
         import ssl
-        context = ssl.create_default_context(cafile=settings.cafile)
+        context = settings.context or ssl.create_default_context(
+            cafile=settings.cafile)
     except ImportError:
         raise ConnectError("this Python has no TLS", "use http")
     except OSError as exc:
         raise ConnectError("could not read the certificates in %s: %s" % (
             printable(str(settings.cafile)), reason_of(exc)))
+    settings.context = context
     # Python 3.8 to 3.10 take the end of a connection for that of TLS.
     context.options &= ~IGNORE_UNEXPECTED_EOF
     if settings.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def start_tls(connection: Connection, host: str,
-              settings: "Settings") -> "Task":
-    """Begin TLS on *connection*, or raise OSError."""
-    settings.context = settings.context or tls_context(settings)
-    connection.sock = sock = settings.context.wrap_socket(
+    connection.sock = sock = context.wrap_socket(
         connection.sock, server_hostname=host.partition("%")[0],
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
     connection.deadline = connection.due()
@@ -1664,10 +1609,7 @@ def read_plain(connection: Connection, length: int) -> "Iterator[Any]":
 
 
 def read_chunks(connection: Connection) -> "Iterator[Any]":
-    """Yield the content of chunks; drop their trailer (RFC 9112, 7.1).
-
-    Raise OSError where they break off, ResponseError for malformed ones.
-    """
+    """Yield the content of chunks; drop their trailer (RFC 9112, 7.1)."""
     while True:
         line = yield from connection.line(CHUNK_LINE_MAX, "chunk size")
         match = CHUNK_SIZE.fullmatch(line)
@@ -1694,11 +1636,7 @@ def read_chunks(connection: Connection) -> "Iterator[Any]":
 
 
 def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
-    """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952).
-
-    Raise ResponseError for what is malformed or expands too much, BrokenOff
-    for what is not whole.
-    """
+    """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952)."""
     import zlib
     advice = "--raw saves it as it is"
     member = zlib.decompressobj(GZIP)
@@ -1782,8 +1720,12 @@ class Client:
             kept = connection.idle
             try:
                 return (yield from self._exchange(connection, url, request))
-            except OSError as exc:
-                connection.close()
+            except BaseException as exc:
+                connection.sock.close()
+                if proxy and isinstance(exc, Failure):
+                    exc.args += ("it came" + str(proxy),)
+                if not isinstance(exc, OSError):
+                    raise
                 reason = connection.reason(exc)
                 if connection.heard:
                     raise BrokenOff("the response broke off in its head: %s"
@@ -1795,11 +1737,6 @@ class Client:
                         "no response%s: %s" % (proxy or "", reason),
                         IS_IT_A_PROXY if proxy else
                         "is this a web server, or one for https?")
-            except BaseException as exc:
-                connection.close()
-                if proxy and isinstance(exc, Failure):
-                    exc.args += ("it came" + str(proxy),)
-                raise
 
     def proxy_of(self, url: URL) -> "Optional[Proxy]":
         """Return the proxy through which *url* is fetched, or None."""
@@ -1813,17 +1750,17 @@ class Client:
 
     def refusal(self, response: "Response", content: bytes) -> Failure:
         """Return the error for *response*, no success, with *content*."""
-        url, whom = response.url, "the server"
+        url = response.url
         proxy = self.proxy_of(url) if url.scheme == "http" else None
-        if proxy:       # nothing tells which of the two
-            whom += " or the proxy " + proxy.url.host_and_port
-        error = StatusError("%s answered %s for %s" % (
-            whom, shown(response.head.lines[0].partition(b" ")[2]),
-            url.target), self._advice(response, content, proxy))
+        error = StatusError("the server%s answered %s for %s" % (
+            # Nothing tells which of the two.
+            " or the proxy " + proxy.url.host_and_port if proxy else "",
+            shown(response.head.lines[0].partition(b" ")[2]), url.target),
+            self._advice(response, content, proxy))
         error.code = response.status
         if error.code in (429, 503):
             error.wait = seconds_to_wait(response.fields, time.time())
-        error.again = error.wait > 0
+            error.again = error.wait > 0
         if proxy and error.code == 407:     # it has come to no server
             error.status = 3
         return error
@@ -1925,7 +1862,7 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         if self._last:
-            self._last.close()
+            self._last.sock.close()
 
 
 class Response:
@@ -1952,7 +1889,7 @@ class Response:
         self.as_sent = as_sent
         self._content = self._decode(self._receive(length))
         self._ended = False     # whether all of the body has come
-        self._failure = None  # type: Optional[Failure]
+        self._closed = False    # whether the rest of it will not
 
     @property
     def decoded(self) -> bool:
@@ -1971,8 +1908,8 @@ class Response:
         It is valid until the next is asked for.  Raise ResponseError for
         malformed content, BrokenOff where it ends too early.
         """
-        if self._failure:   # it is no end, however often one asks
-            raise self._failure
+        if self._closed:    # it is no end, however often one asks
+            raise BrokenOff("the response was closed")
         try:
             for block in self._content:
                 if not isinstance(block, tuple):
@@ -1980,18 +1917,12 @@ class Response:
                 yield block     # a Wait
             return b""
         except BaseException as exc:
-            error = exc
-            if isinstance(exc, OSError):
-                error = BrokenOff("the response broke off after %d%s bytes: %s"
-                                  % (self.count, "" if self.length is None
-                                     else " of %d" % self.length,
-                                     self.connection.reason(exc)), TRY_AGAIN)
-            if isinstance(error, Failure):
-                # A copy: what is raised refers to this response.
-                self._failure = Failure(error.args[0], error.args[1],
-                                        error.status, error.again)
             self.close()
-            raise error
+            if not isinstance(exc, OSError):
+                raise
+            raise BrokenOff("the response broke off after %d%s bytes: %s" % (
+                self.count, "" if self.length is None else " of %d"
+                % self.length, self.connection.reason(exc)), TRY_AGAIN)
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
@@ -2021,7 +1952,7 @@ class Response:
         connection.idle = (length != UNTIL_CLOSE and is_persistent(self.head)
                            and connection.start == connection.stop)
         if not connection.idle:
-            connection.close()
+            connection.sock.close()
 
     def discard(self) -> "Task":
         """Return what is left, if that is little; else close the connection.
@@ -2041,10 +1972,9 @@ class Response:
     def close(self) -> None:
         """Read no more of it."""
         if not self._ended:
-            self._failure = self._failure or BrokenOff(
-                "the response was closed")
+            self._closed = True
             self._content.close()   # which refers to this one
-            self.connection.close()
+            self.connection.sock.close()
 
     # For those who import this file; see fetch().
 
@@ -2053,13 +1983,11 @@ class Response:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-        self.connection.close()
+        self.connection.sock.close()
 
     def __iter__(self) -> "Iterator[bytes]":
-        block = run(self.read())
-        while block:
+        for block in iter(lambda: run(self.read()), b""):
             yield bytes(block)
-            block = run(self.read())
 
 
 def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
@@ -2097,8 +2025,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
 
 
 # The response to the question below, and what it tells of the file: length,
-# time of the last change in seconds since 1970, SHA-256; None where it does
-# not.
+# mtime in seconds since 1970, SHA-256; or None.
 Version = namedtuple("Version", "answer length mtime digest")
 
 
@@ -2124,12 +2051,9 @@ def version_of(client: Client, url: URL, digest: bool,
     answer = yield from persistently(
         client, ask, lambda exc: persistent or exc.wait > 0)
     part = parse_content_range(answer.fields)
-    length = None
-    if answer.status == 200:
-        length = answer.length
-    elif answer.status == 416:      # there is no first byte
-        length = 0
-    elif answer.status == 206 and part and part.length >= 0:
+    # 416: there is no first byte.
+    length = {200: answer.length, 416: 0}.get(answer.status)
+    if answer.status == 206 and part and part.length >= 0:
         length = part.length
     return Version(answer, length,
                    http_time(answer.fields.get("last-modified", "")),
