@@ -260,8 +260,7 @@ NAME_BYTES = PATH_BYTES - frozenset(b"/")
 class URL:
     """Where a file is."""
 
-    def __init__(self, scheme: str, host: str, port: int,
-                 target: str) -> None:
+    def __init__(self, scheme: str, host: str, port: int, target: str) -> None:
         self.scheme = scheme    # "http" or "https"
         self.host = host        # as parse_host() returns it
         self.port = port
@@ -480,11 +479,10 @@ def redirected(url: URL, location: str) -> URL:
         # Fields are read as latin-1, but many servers mean UTF-8.
         new = joined(url, location.encode("latin-1").decode(
             "utf-8", "surrogateescape"))
+        if url.scheme == "https" and new.scheme == "http":
+            raise ValueError("%s is not https" % new)
     except ValueError as exc:
         raise StatusError("the redirect of %s is refused: %s" % (url, exc))
-    if url.scheme == "https" and new.scheme == "http":
-        raise StatusError("the redirect of %s is refused: %s is not https"
-                          % (url, new))
     return new
 
 
@@ -681,7 +679,7 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     # A repeated field with equal values is harmless.
     values = {value.strip(" \t") for value in length.split(",")}
     value = values.pop()
-    if values or not re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
+    if values or not re.fullmatch(_NUMBER, value):
         raise malformed("Content-Length", length.encode("latin-1"))
     return int(value)
 
@@ -708,8 +706,7 @@ _DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 # Compiled when they are first needed: at the start it takes 2 ms.
 HTTP_DATES = (
     "%s, (?P<d>[0-9]{2}) %s (?P<Y>[0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK),
-    "%s, (?P<d>[0-9]{2})-%s-(?P<Y>[0-9]{2}) %s GMT" % (
-        _DAY_L, _MONTH, _CLOCK),
+    "%s, (?P<d>[0-9]{2})-%s-(?P<Y>[0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK),
     "%s %s (?P<d>[0-9 ][0-9]) %s (?P<Y>[0-9]{4})" % (_DAY, _MONTH, _CLOCK))
 # date-time in UTC; RFC 3339, 5.6.
 TIMESTAMPS = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
@@ -780,14 +777,13 @@ def seconds_to_wait(fields: "Dict[str, str]", now: float) -> int:
     none.  Source: RFC 9110, 10.2.3.
     """
     value = fields.get("retry-after", "")
-    if re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
+    until, date = http_time(value), http_time(fields.get("date", ""))
+    if re.fullmatch(_NUMBER, value):
         seconds = int(value)
-    else:
-        until = http_time(value)
-        if until is None:
-            return 0
-        date = http_time(fields.get("date", ""))
+    elif until is not None:
         seconds = until - int(now if date is None else date)
+    else:
+        return 0
     return max(1, seconds) if seconds <= WAIT_MAX else 0
 
 
@@ -1231,9 +1227,8 @@ def say(text: str, end: str = "\n") -> None:
 # ---- Tasks ------------------------------------------------------------------
 
 # What waits for the network is written as a task: a generator that yields a
-# Wait where it has to wait for something.  One task, or several side by side,
-# are run by one loop over a selector.  Only looking up a name, the disk, and
-# reading a listing hold up all of them.
+# Wait.  One loop runs one, or several side by side.  Only looking up a name,
+# the disk, and reading a listing hold up all of them.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 # Of few sockets it needs no calls to the system but the one that waits.
@@ -1246,8 +1241,7 @@ def run(*tasks: "Task") -> "Any":
     A Wait is (socket, READ or WRITE, deadline): the task goes on when the
     socket is ready, or has a socket.timeout thrown in at the deadline, a
     monotonic time.  Without a socket it goes on then.  What a task raises is
-    raised here, and the others are closed; KeyboardInterrupt is thrown into
-    the first.
+    raised here, and ends the others; KeyboardInterrupt goes to the first.
     """
     waits = {task: (None, 0, 0.0) for task in tasks}  # type: Dict[Task, Wait]
     result = None
@@ -1688,8 +1682,7 @@ class Client:
         self._serves = ("", "", 0)
         self._patient_until = 0.0   # a monotonic time; see _await_digest()
 
-    def get(self, url: URL, fields: "Fields",
-            aside: bool = False) -> "Task":
+    def get(self, url: URL, fields: "Fields", aside: bool = False) -> "Task":
         """Return the Response for *url*, redirects followed; raise Failure.
 
         *fields*: beside those of the settings.  A request that is made
