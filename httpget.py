@@ -419,9 +419,6 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
     *environ* is os.environ, read as curl does, but for loopback: that has no
     proxy.  Raise ValueError for one that is not http://HOST:PORT; the text
     does not show its value, which may have a password in it.
-
-    >>> str(proxy_for(parse_url("http://h/"), {"all_proxy": "p:3128"}))
-    ' through the proxy p:3128'
     """
     name = next(filter(environ.get, PROXY_VARIABLES[url.scheme]), "")
     no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY", "")
@@ -490,9 +487,6 @@ def joined(url: URL, reference: str) -> URL:
     """Return the URL that *reference* means on the page at *url*.
 
     Raise ValueError, see parse_url().  Source: RFC 3986, 5.
-
-    >>> str(joined(parse_url("http://a/b/c?d"), "../e?f"))
-    'http://a/e?f'
     """
     refuse_controls(reference, "the reference")
     scheme, authority, path, query = REFERENCE.findall(reference)[0]
@@ -572,9 +566,6 @@ def render_request(method: str, target: str, host: str, fields: "Fields",
     Each of the *fields* replaces those of its name before it, and
     *user_fields* replace all.
     Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
-
-    >>> render_request("GET", "/a", "h", [], [("user-agent", "x")])
-    b'GET /a HTTP/1.1\\r\\nHost: h\\r\\nuser-agent: x\\r\\n\\r\\n'
     """
     ours = OrderedDict([
         ("Host", host), ("User-Agent", "httpget.py/" + __version__), *fields])
@@ -1145,10 +1136,9 @@ class Report:
             peer, own = sock.getpeername(), sock.getsockname()
         except OSError:     # gone already; sending will say so
             return
-        version = getattr(sock, "version", None)    # of TLS
-        self.note("Connected to %s, address %s port %s, from %s port %s%s"
-                  % (where, *peer[:2], *own[:2],
-                     ", " + version() if version else ""))
+        self.note("Connected to %s, address %s port %s, from %s port %s%s" % (
+            where, *peer[:2], *own[:2], ", " + sock.version()   # of TLS
+            if hasattr(sock, "version") else ""))
 
     def request(self, data: bytes) -> None:
         """Show the request, when asked to."""
@@ -1214,11 +1204,8 @@ class Report:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Write *text* and *end* to standard error, if anybody reads it.
-
-    Not by sys.stderr: what that cannot write makes Python exit with a status
-    of its own.
-    """
+    """Write *text* and *end* to standard error, if anybody reads it."""
+    # What sys.stderr cannot write makes Python exit with a status of its own.
     with suppress(OSError):
         os.write(STDERR, (text + end).encode(
             sys.stderr.encoding or "utf-8", "backslashreplace"))
@@ -1446,10 +1433,7 @@ class Connection:
 
 def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
             report: Report) -> "Task":
-    """Return a Connection for *url*, to that host or to its *proxy*.
-
-    It is to the first address that accepts.  Raise ConnectError.
-    """
+    """Return a Connection for *url*, to that host or to its *proxy*."""
     peer = proxy.url if proxy else url
     try:
         # As bytes: for a str Python loads its IDNA tables, ASCII or not.
