@@ -10,35 +10,32 @@ asks 127.0.0.1, port 8080, for /, the server's default file.  Needs Python
 3.6 or newer and nothing else; copy the file and run it.
 
 What it does
-    GET requests by HTTP/1.1, over TLS where asked to (--tls, https://).
-    host is a name or an address, whose addresses are tried in turn.  file is
-    a name: ?, #, % and what is not ASCII are encoded in the request; a URL
-    is taken as it is.  HOST:PORT stands for host and port, HOST:PORT/PATH
-    for a URL.  Requests go through the proxies that http_proxy, https_proxy
-    (by CONNECT), all_proxy and no_proxy name, but for this machine.
-    Redirects are followed.  Only the content of a success (2xx)
-    is written, to a terminal only text, with control characters escaped
-    ("-o -" writes all of it, and unchanged).
+    GET requests by HTTP/1.1, over TLS where asked to (--tls, https://), and
+    through the proxies that http_proxy, https_proxy (by CONNECT), all_proxy
+    and no_proxy name, but for this machine.  file is a name: ?, #, % and what
+    is not ASCII are encoded in the request; a URL is taken as it is.
+    HOST:PORT stands for host and port, HOST:PORT/PATH for a URL.  Redirects
+    are followed.  Only the content of a success (2xx) is written, to a
+    terminal only text, with control characters escaped ("-o -" writes all of
+    it, and unchanged).
 
     With -o FILE or -O it is collected, as it was sent, in FILE.part, which
     becomes FILE only when it is whole and on the disk.  An interrupted
     transfer resumes automatically, and with -c in a later run; versions are
     never joined.  A busy server that asks to wait (Retry-After) is given that
     time.  What was saved is compared with the server's digest (Repr-Digest),
-    where it gives one, or with that of --sha256.  -r copies a folder by the
-    listings that the server gives, and leaves alone what has not changed
-    since.
+    or with that of --sha256.  -r copies a folder by the listings that the
+    server gives, and leaves alone what has not changed.
+
+    Nothing the server says chooses a file name, but with -r, where it can
+    name nothing outside the folder of the copy; nothing it says reaches the
+    terminal unescaped.  A malformed response is refused, not guessed at.
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
     how             -H, --range, --raw, --sha256, --retries, --timeout,
                     --auth, --tls, --cafile, --insecure, -4, -6
     what is shown   -v, -q
-
-What it does not do
-    Nothing the server says chooses a file name, but with -r, where it can
-    name nothing outside the folder of the copy; nothing it says reaches the
-    terminal unescaped.  A malformed response is refused, not guessed at.
 
 Limits
     A head of 64 KiB, 64 interim (1xx) responses, chunk sizes of 16 digits,
@@ -70,12 +67,10 @@ Licence: MIT
 
 The way of one file
     main -> fetch_all -> fetch_file, which prepares by open_output
-    -> Transfer.run -> persistently -> _attempt, which asks by _next_request
-    -> Client.get -> _get_once -> _exchange -> Response, and then goes on by
-    -> _place and _copy, from Response.read to Output.write; then -> _prove;
-    back in run -> FileOutput.finish, which renames
-    From Transfer.run on these are tasks: generators, which the function run()
-    drives; see Tasks.
+    -> Transfer.run (from here on these are tasks, see there) -> persistently
+    -> _attempt, which asks by Client.get -> _get_once -> _exchange
+    and goes on by _place, _copy (Response.read to Output.write) and _prove
+    -> FileOutput.finish, which renames
 
 Map of the sections
     Limits and vocabulary, Target, Request, Response head,
@@ -94,14 +89,13 @@ import stat
 import sys
 import time
 from collections import OrderedDict, namedtuple
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 
 TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
 if TYPE_CHECKING:
-    import ssl
     from argparse import ArgumentParser, Namespace
     from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
                         Iterator, List, Mapping, Optional, Sequence, Tuple,
@@ -132,12 +126,12 @@ WAIT_MAX = 120          # seconds that a server may ask for (Retry-After)
 REDIRECTS_MAX = 10
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
-HEAD_MAX = 64 * KIB     # bytes of one head; browsers take 256 KiB, curl 300
+# Bytes of one head, or of all trailers; browsers take 256 KiB, curl 300.
+HEAD_MAX = 64 * KIB
 INTERIM_MAX = 64        # 1xx responses before the final one; real ones: 1
 LENGTH_DIGITS = 18      # of a Content-Length: below 2**63, a file's largest
 CHUNK_DIGITS = 16       # hexadecimal, of a chunk size: 64 bits
 CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
-TRAILERS_MAX = HEAD_MAX         # bytes of all trailers together
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster
 TURN_SIZE = MIB         # bytes that are read before others have their turn
 DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for others
@@ -174,17 +168,15 @@ GZIP = 31               # zlib's word for gzip's head and the largest window
 CHUNKED = -1
 UNTIL_CLOSE = 2**60     # more than a Content-Length has
 
-# The fields that are shown without -v.
-MAIN_FIELDS = (b"content-type", b"content-length", b"last-modified", b"etag",
-               b"location", b"server")
+# The lines of a head that are shown without -v.
+MAIN_LINES = re.compile(rb"(?i)HTTP/|(content-type|content-length|"
+                        rb"last-modified|etag|location|server):")
 
 PART_SUFFIX = ".part"
 NOTES_SUFFIX = ".json"
 STDOUT, STDERR = 1, 2   # descriptors
 
-# What a message advises.
-TRY_AGAIN = "try again"
-IS_IT_A_SERVER = "is this a web server, or one for https?"
+TRY_AGAIN = "try again"     # what a message advises
 IS_IT_A_PROXY = "is this a proxy for http?"
 
 
@@ -197,8 +189,8 @@ class Failure(Exception):
     hopeless  whether no other file would fare better
     """
 
-    code = 0                # the server's status, where that is the reason
-    wait = 0                # seconds after which the server asks to try again
+    code = 0        # the server's status, where that is the reason
+    wait = 0        # seconds after which the server asks to try again
 
     def __init__(self, text: str, advice: str = "", status: int = 1,
                  again: bool = False) -> None:
@@ -253,8 +245,6 @@ AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?")    # host, port
 ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^]:/?#[]+):[0-9]+([/?#].*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
-# Where a proxy is, and the fields for it alone: Proxy-Authorization, or none.
-Proxy = namedtuple("Proxy", "url fields")
 # Not HTTP_PROXY: it is what a CGI program gets of a request's field "Proxy".
 PROXY_VARIABLES = {
     "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
@@ -270,10 +260,7 @@ NAME_BYTES = PATH_BYTES - frozenset(b"/")
 class URL:
     """Where a file is."""
 
-    __slots__ = ("scheme", "host", "port", "target")
-
-    def __init__(self, scheme: str, host: str, port: int,
-                 target: str) -> None:
+    def __init__(self, scheme: str, host: str, port: int, target: str) -> None:
         self.scheme = scheme    # "http" or "https"
         self.host = host        # as parse_host() returns it
         self.port = port
@@ -287,15 +274,16 @@ class URL:
         """The target without its query."""
         return self.target.partition("?")[0]
 
-    def by_other_scheme(self) -> str:
-        """Return what to try where the port is for the other scheme."""
-        other = "http" if self.scheme == "https" else "https"
-        return "the port is for %s: try %s" % (
-            other, URL(other, self.host, self.port, self.target))
-
     def with_target(self, target: str) -> "URL":
         """Return where *target* is of the same origin."""
         return URL(self.scheme, self.host, self.port, target)
+
+    @property
+    def other_scheme(self) -> str:
+        """What to try where the port is for the other scheme."""
+        scheme = "http" if self.scheme == "https" else "https"
+        return "the port is for %s: try %s" % (
+            scheme, URL(scheme, self.host, self.port, self.target))
 
     @property
     def origin(self) -> "Tuple[str, str, int]":
@@ -304,31 +292,31 @@ class URL:
 
     @property
     def host_and_port(self) -> str:
-        """The request target of CONNECT (RFC 9112, 3.2.3).
-
-        A zone means something on this machine only and is left out; RFC
-        6874, 4.
-        """
+        """The request target of CONNECT (RFC 9112, 3.2.3)."""
+        # A zone means something on this machine only; RFC 6874, 4.
         host = self.host.partition("%")[0]
         return "%s:%d" % ("[%s]" % host if ":" in host else host, self.port)
 
     @property
     def authority(self) -> str:
-        """The value of the Host field (RFC 9110, 7.2).
-
-        >>> URL("http", "fe80::1%eth0", 8080, "/").authority
-        '[fe80::1]:8080'
-        """
+        """The value of the Host field (RFC 9110, 7.2)."""
         if self.port == DEFAULT_PORTS[self.scheme]:
             return self.host_and_port.rpartition(":")[0]
         return self.host_and_port
 
 
+class Proxy(namedtuple("Proxy", "url fields")):
+    """Where a proxy is, and the fields for it alone: a password, or none."""
+
+    def __str__(self) -> str:
+        """Return what to say of the way to a host."""
+        return " through the proxy %s" % self.url.host_and_port
+
+
 def parse_host(text: str) -> str:
     """Return host *text* as the resolver takes it: ASCII, without brackets.
 
-    Raise ValueError for what is neither a host name nor an address: user
-    names, ports, slashes, controls.
+    Raise ValueError for what is neither a host name nor an address.
 
     >>> parse_host("[::1]"), parse_host("B\\xfccher.example")
     ('::1', 'xn--bcher-kva.example')
@@ -345,13 +333,12 @@ def parse_host(text: str) -> str:
             host = text.encode("idna").decode("ascii")
         except UnicodeError:
             host = ""
-    # The resolver would take a number alone for an IPv4 address.  What stands
-    # before an "@" may be a password.
+    # The resolver would take a number alone for an IPv4 address.
     if (len(host) > HOST_NAME_MAX or host.isdigit()
             or not HOST_NAME.fullmatch(host)):
         raise ValueError("'%s' is not a host name or an address; write host,"
                          " port and file as three words, or a URL"
-                         % printable(text[max(0, text.rfind("@")):]))
+                         % without_password(text))
     return host
 
 
@@ -360,21 +347,23 @@ def parse_port(text: str) -> int:
     if re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= 65535:
         return int(text)
     raise ValueError("port '%s' is not a number from 1 to 65535"
-                     % printable(text))
+                     % without_password(text))
+
+
+def without_password(text: str) -> str:
+    """Return *text* as one line; what is before an "@" may be a password."""
+    return printable(text[max(0, text.rfind("@")):])
 
 
 def refuse_controls(text: str, what: str) -> None:
     """Raise ValueError when there is a control character in *text*."""
     if any(char < " " or "\x7f" <= char <= "\x9f" for char in text):
         raise ValueError("control character in %s '%s'"
-                         % (what, printable(text)))
+                         % (what, without_password(text)))
 
 
 def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
-    """Return *text* with all bytes but the *safe* ones encoded.
-
-    Bytes that are no UTF-8 are expected as surrogate escapes, as in sys.argv.
-    """
+    """Return *text*, as sys.argv has it, with all but *safe* bytes encoded."""
     return "".join(chr(byte) if byte in safe else "%%%02X" % byte
                    for byte in text.encode("utf-8", "surrogateescape"))
 
@@ -382,9 +371,7 @@ def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
 def request_target(name: str) -> str:
     """Return the request target, in origin-form, for file *name*.
 
-    All that is special in a URL is encoded, for *name* is a name.  Raise
-    ValueError when there is a control character in it.
-    Source: RFC 9112, 3.2.1; RFC 3986, 2.1 and 3.3.
+    Raise ValueError for control characters.  Source: RFC 9112, 3.2.1.
 
     >>> request_target("50% off?.txt")
     '/50%25%20off%3F.txt'
@@ -395,13 +382,7 @@ def request_target(name: str) -> str:
 
 
 def parse_authority(text: str, port: int) -> "Tuple[str, int]":
-    """Return host and port of *text*, HOST or HOST:PORT; else that *port*.
-
-    Raise ValueError.
-
-    >>> parse_authority("[::1]:81", 80)
-    ('::1', 81)
-    """
+    """Return host and port of *text*, else that *port*; raise ValueError."""
     match = AUTHORITY.fullmatch(text)
     if not match:
         raise ValueError("'%s' is not a host name; an IPv6 address has"
@@ -417,8 +398,7 @@ def parse_url(text: str) -> URL:
     """Return the URL that *text* is; what it has encoded stays so.
 
     Raise ValueError unless it is a proper one for http or https, without a
-    user's name, which makes a host look like another.
-    Source: RFC 9110, 4.2; RFC 3986, 3.
+    user's name, which makes a host look like another (RFC 9110, 4.2).
 
     >>> str(parse_url("HTTP://[::1]:8080/a%20b c?q#f"))
     'http://[::1]:8080/a%20b%20c?q'
@@ -428,7 +408,7 @@ def parse_url(text: str) -> URL:
     scheme, authority = scheme.lower(), authority[2:]
     if not authority or scheme not in DEFAULT_PORTS:
         raise ValueError("'%s' is not a URL for http or https"
-                         % printable(text))
+                         % without_password(text))
     if "@" in authority:    # and perhaps a password, which is not to be shown
         raise ValueError("a user's name in the URL of '%s'; use --auth"
                          % printable(authority.rpartition("@")[2] + path))
@@ -443,13 +423,10 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
     *environ* is os.environ, read as curl does, but for loopback: that has no
     proxy.  Raise ValueError for one that is not http://HOST:PORT; the text
     does not show its value, which may have a password in it.
-
-    >>> str(proxy_for(parse_url("http://h/"), {"all_proxy": "p:3128"}).url)
-    'http://p:3128/'
     """
     name = next(filter(environ.get, PROXY_VARIABLES[url.scheme]), "")
-    if not name or is_direct(url.host, environ.get("no_proxy") or environ.get(
-            "NO_PROXY", "")):
+    no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY", "")
+    if not name or is_direct(url.host, no_proxy):
         return None
     scheme, _, rest = environ[name].rpartition("://")
     user, _, where = rest.rpartition("@")
@@ -461,11 +438,9 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
         raise ValueError("the proxy in %s is not http://HOST:PORT, and others"
                          " are not supported; unset it, or set no_proxy"
                          % name)
-    fields = []
-    if user:
-        fields.append(("Proxy-Authorization", basic(
-            *map(decoded, user.partition(":")[::2]))))
-    return Proxy(URL("http", host, port, "/"), fields)
+    login = map(decoded, user.partition(":")[::2])
+    return Proxy(URL("http", host, port, "/"), [
+        ("Proxy-Authorization", basic(*login))] if user else [])
 
 
 def is_direct(host: str, no_proxy: str) -> bool:
@@ -489,39 +464,26 @@ def is_direct(host: str, no_proxy: str) -> bool:
         return any(name.endswith("." + word.strip("."))
                    for word in [*words, "localhost"])   # RFC 6761, 6.3
     address = getattr(address, "ipv4_mapped", None) or address
-
-    def is_within(word: str) -> bool:
-        try:
-            return address in ip_network(word, strict=False)
-        except ValueError:      # a domain
-            return False
-    return address.is_loopback or any(map(is_within, words))
-
-
-def through(proxy: "Optional[Proxy]") -> str:
-    """Return what to say of the way to a host: nothing, or by which *proxy*.
-
-    >>> through(Proxy(parse_url("http://p:3128"), []))
-    ' through the proxy p:3128'
-    """
-    return " through the proxy " + proxy.url.host_and_port if proxy else ""
+    for word in words:
+        with suppress(ValueError):      # a domain
+            if address in ip_network(word, strict=False):
+                return True
+    return address.is_loopback
 
 
 def redirected(url: URL, location: str) -> URL:
     """Return where *location*, of a redirect from *url*, leads.
 
-    Raise StatusError when it may not be followed.
-    Source: RFC 9110, 10.2.2 and 15.4.
+    Raise StatusError when it may not be followed.  Source: RFC 9110, 15.4.
     """
     try:
         # Fields are read as latin-1, but many servers mean UTF-8.
         new = joined(url, location.encode("latin-1").decode(
             "utf-8", "surrogateescape"))
+        if url.scheme == "https" and new.scheme == "http":
+            raise ValueError("%s is not https" % new)
     except ValueError as exc:
         raise StatusError("the redirect of %s is refused: %s" % (url, exc))
-    if url.scheme == "https" and new.scheme == "http":
-        raise StatusError("the redirect of %s is refused: %s is not https"
-                          % (url, new))
     return new
 
 
@@ -529,9 +491,6 @@ def joined(url: URL, reference: str) -> URL:
     """Return the URL that *reference* means on the page at *url*.
 
     Raise ValueError, see parse_url().  Source: RFC 3986, 5.
-
-    >>> str(joined(parse_url("http://a/b/c?d"), "../e?f"))
-    'http://a/e?f'
     """
     refuse_controls(reference, "the reference")
     scheme, authority, path, query = REFERENCE.findall(reference)[0]
@@ -571,16 +530,16 @@ def without_dots(path: str) -> str:
 OWN_FIELDS = frozenset([
     "connection", "content-length", "if-range", "range",
     "transfer-encoding", "want-repr-digest"])
-CREDENTIALS = frozenset(["authorization", "cookie", "proxy-authorization"])
+CREDENTIALS = re.compile(rb"(?i)^((?:proxy-)?authorization|cookie):.*")
 # What one origin may know and another may not, or not take for its own.
 FOR_ONE_ORIGIN = frozenset(["authorization", "cookie", "host"])
 FOR_PROXIES = "proxy-authorization"     # which no server may know
 
 WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
 
-# FIRST-LAST, FIRST- or -COUNT; RFC 9110, 14.1.2.
+# FIRST-LAST, FIRST- or -COUNT: bytes from 0, inclusive; RFC 9110, 14.1.2.
 _NUMBER = "([0-9]{1,%d})" % LENGTH_DIGITS
-RANGE = re.compile("%s-(?:%s)?|-%s" % (_NUMBER, _NUMBER, _NUMBER))
+RANGE = re.compile("N-N?|-N".replace("N", _NUMBER))
 
 
 def parse_field(text: str) -> "Tuple[str, str]":
@@ -595,14 +554,7 @@ def parse_field(text: str) -> "Tuple[str, str]":
 
 
 def parse_range(text: str) -> str:
-    """Return the Range value for *text*: FIRST-LAST, FIRST- or -COUNT.
-
-    Positions are bytes, from 0, inclusive.  Raise ValueError.
-    Source: RFC 9110, 14.1.2.
-
-    >>> parse_range("0-99")
-    'bytes=0-99'
-    """
+    """Return the Range value for *text*, or raise ValueError."""
     match = RANGE.fullmatch(text)
     if not match or match.group(2) and int(match.group(1)) > int(
             match.group(2)):
@@ -611,49 +563,22 @@ def parse_range(text: str) -> str:
     return "bytes=" + text
 
 
-def render_request(url: URL, fields: "Fields",
-                   user_fields: "Sequence[Tuple[str, str]]",
-                   proxy: "Optional[Proxy]" = None) -> bytes:
-    """Return the head of a request for *url*, with *fields* of ours.
+def render_request(method: str, target: str, host: str, fields: "Fields",
+                   user_fields: "Sequence[Tuple[str, str]]" = ()) -> bytes:
+    """Return the head of a request for *target* of *host*.
 
-    They replace what every request says, and *user_fields* replace both.
-    *proxy*: the one that it is sent to; none is where there is a tunnel.
+    Each of the *fields* replaces those of its name before it, and
+    *user_fields* replace all.
     Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
-
-    >>> proxy = Proxy(parse_url("http://p:3128"), [("A", "b")])
-    >>> render_request(parse_url("http://h/a"), [], [], proxy).split()[1::9]
-    [b'http://h/a', b'b']
     """
-    ours = OrderedDict([("Host", url.authority),
-                        ("User-Agent", "httpget.py/" + __version__),
-                        ("Accept", "*/*")])
-    ours.update(fields)
-    ours.update(proxy.fields if proxy else [])
+    ours = OrderedDict([
+        ("Host", host), ("User-Agent", "httpget.py/" + __version__), *fields])
     said = {name.lower() for name, _ in user_fields}
     rest = [field for field in ours.items() if field[0].lower() not in said]
     rest.extend(user_fields)
     rest.sort(key=lambda field: field[0].lower() != "host")
-    return render_head("GET", str(url) if proxy else url.target, rest)
-
-
-def render_connect(url: URL, proxy: Proxy) -> bytes:
-    """Return the head that asks *proxy* for a tunnel to the host of *url*.
-
-    Source: RFC 9110, 9.3.6.
-
-    >>> proxy = Proxy(parse_url("http://p:3128"), [("A", "b")])
-    >>> render_connect(parse_url("https://h/a"), proxy).split()[1::3]
-    [b'h:443', b'h:443', b'A:']
-    """
-    return render_head("CONNECT", url.host_and_port, [
-        ("Host", url.host_and_port),
-        ("User-Agent", "httpget.py/" + __version__), *proxy.fields])
-
-
-def render_head(method: str, target: str, fields: "Fields") -> bytes:
-    """Return the head of a request."""
     lines = ["%s %s HTTP/1.1" % (method, target)]
-    lines += ["%s: %s" % field for field in fields]
+    lines += ["%s: %s" % field for field in rest]
     return "".join(line + "\r\n" for line in lines + [""]).encode("latin-1")
 
 
@@ -671,9 +596,9 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
 TLS_ALERT = b"\x15"
 FOR_HTTPS = rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS"
 
-TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
+# field-name ":" field-value; RFC 9112, 5.
+FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):"
+                        rb"([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 # The head of a response: its status, 100 to 999; its reason, "" where there is
 # none; its fields, by names in lower case; and its lines as received, the
@@ -692,11 +617,8 @@ def check_start(data: bytes) -> None:
 
 
 def parse_head(lines: "List[bytes]") -> Head:
-    """Return the Head in *lines*; raise ResponseError when it is malformed.
-
-    Source: RFC 9112, 4 and 5.
-    """
-    check_start(lines[0])
+    """Return the Head in *lines*, or raise ResponseError (RFC 9112, 4)."""
+    check_start(lines[0])   # again: it may have come byte by byte
     match = STATUS_LINE.fullmatch(lines[0])
     if not match:
         raise malformed("status line", lines[0])
@@ -707,17 +629,16 @@ def parse_head(lines: "List[bytes]") -> Head:
 def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
     """Return the fields of *lines*, names in lower case.
 
-    The values of a repeated name are joined with ", " in order.  White space
-    before the colon, a continuation line (obs-fold) and control characters
-    are refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
+    The values of a repeated name are joined with ", ".  White space before
+    the colon, a continuation line (obs-fold) and control characters are
+    refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
     """
     fields = {}  # type: Dict[str, List[str]]
     for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not TOKEN.fullmatch(name):
+        match = FIELD_LINE.fullmatch(line)
+        if not match:
             raise malformed("field line", line)
-        if NOT_FIELD_CONTENT.search(value):
-            raise malformed("field value", line)
+        name, value = match.group(1, 2)
         fields.setdefault(name.decode("ascii").lower(), []).append(
             value.strip(b" \t").decode("latin-1"))
     return {name: ", ".join(values) for name, values in fields.items()}
@@ -725,9 +646,9 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
 
 def malformed(what: str, data: bytes) -> Failure:
     """Return the error that says that *what*, which is *data*, is wrong."""
-    more = "..." if len(data) > GARBAGE_SHOWN_MAX else ""
     return ResponseError("malformed response: bad %s '%s'%s" % (
-        what, shown(data[:GARBAGE_SHOWN_MAX]), more))
+        what, shown(data[:GARBAGE_SHOWN_MAX]),
+        "..." if len(data) > GARBAGE_SHOWN_MAX else ""))
 
 
 def body_length(status: int, fields: "Dict[str, str]") -> int:
@@ -736,14 +657,10 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     Raise ResponseError where the length is in doubt.  The cases are in the
     order of RFC 9112, 6.3; it would let Transfer-Encoding win over
     Content-Length, but the two together are a sign of an attack.
-
-    >>> body_length(200, {"content-length": "5, 5"})
-    5
     """
     if status < 200 or status in (204, 304):
         return 0
-    coding = fields.get("transfer-encoding")
-    length = fields.get("content-length")
+    coding, length = map(fields.get, ("transfer-encoding", "content-length"))
     if coding is not None:
         if length is not None:
             raise ResponseError("malformed response: both Transfer-Encoding"
@@ -757,15 +674,15 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
     # A repeated field with equal values is harmless.
     values = {value.strip(" \t") for value in length.split(",")}
     value = values.pop()
-    if values or not re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
+    if values or not re.fullmatch(_NUMBER, value):
         raise malformed("Content-Length", length.encode("latin-1"))
     return int(value)
 
 
 def is_persistent(head: Head) -> bool:
     """Return whether the connection stays for another request (9112, 9.3)."""
-    options = [option.strip(" \t") for option in head.fields.get(
-        "connection", "").lower().split(",")]
+    options = re.split("[ \t]*,[ \t]*", head.fields.get(
+        "connection", "").lower())
     if head.lines[0].startswith(b"HTTP/1.0"):
         return "keep-alive" in options
     return "close" not in options
@@ -774,25 +691,21 @@ def is_persistent(head: Head) -> bool:
 # ---- What is there already --------------------------------------------------
 
 # RFC 9110, 14.4.
-CONTENT_RANGE = re.compile(r"bytes (?:%s-%s|\*)/(?:%s|\*)"
-                           % (_NUMBER, _NUMBER, _NUMBER))
+CONTENT_RANGE = re.compile(r"bytes (?:N-N|\*)/(?:N|\*)".replace("N", _NUMBER))
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
-          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _CLOCK = "(?P<H>[0-9]{2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})"
-_MONTH = "(?P<m>%s)" % "|".join(MONTHS)
-_DAY = "(?:" + "|".join(DAYS) + ")"
+_MONTH = "(?P<m>%s)" % MONTHS
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 # Compiled when they are first needed: at the start it takes 2 ms.
 HTTP_DATES = (
     "%s, (?P<d>[0-9]{2}) %s (?P<Y>[0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK),
-    "%s, (?P<d>[0-9]{2})-%s-(?P<Y>[0-9]{2}) %s GMT" % (
-        _DAY_L, _MONTH, _CLOCK),
+    "%s, (?P<d>[0-9]{2})-%s-(?P<Y>[0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK),
     "%s %s (?P<d>[0-9 ][0-9]) %s (?P<Y>[0-9]{4})" % (_DAY, _MONTH, _CLOCK))
 # date-time in UTC; RFC 3339, 5.6.
-TIMESTAMP = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
-             r"(?:\.[0-9]+)?Z" % _CLOCK)
+TIMESTAMPS = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
+              r"(?:\.[0-9]+)?Z" % _CLOCK,)
 # entity-tag, but no weak one; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
@@ -802,77 +715,42 @@ ContentRange = namedtuple("ContentRange", "first last length")
 
 
 def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
-    """Return what Content-Range says, None if it is malformed or not there.
-
-    Source: RFC 9110, 14.4.
-
-    >>> parse_content_range({"content-range": "bytes 0-4/10"})
-    ContentRange(first=0, last=4, length=10)
-    """
+    """Return what Content-Range says, None if it is malformed or not there."""
     match = CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
     if not match:
         return None
-    first, last, length = (int(number) if number else -1
-                           for number in match.groups())
+    first, last, length = map(int, match.groups("-1"))
     if first > last or last >= length >= 0:
         return None
     return ContentRange(first, last, length)
 
 
 def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
-    """Return whether Range *wanted* means the other three of a ContentRange.
-
-    >>> is_selected("bytes=5-", 5, 9, 10), is_selected("bytes=-3", 6, 9, 10)
-    (True, False)
-    """
-    match = RANGE.fullmatch(wanted[len("bytes="):])
-    assert match, "see parse_range()"
-    start, stop, count = match.groups()
-    at_end = length < 0 or last == length - 1
-    if count is not None:
-        return at_end and (last - first + 1 == int(count)
-                           or first == 0 and last + 1 <= int(count))
-    return first == int(start) and (at_end if not stop or last < int(stop)
-                                    else last == int(stop))
+    """Return whether Range *wanted* means the rest, of a ContentRange."""
+    start, stop = wanted[len("bytes="):].split("-")
+    end = last if length < 0 else length - 1
+    if not start:
+        return (first, last) == (max(0, end + 1 - int(stop)), end)
+    return (first, last) == (int(start), min(end, int(stop or end)))
 
 
-def http_time(value: str) -> "Optional[int]":
-    """Return the seconds since 1970 of HTTP-date *value*, None if it is none.
-
-    Source: RFC 9110, 5.6.7.
+def seconds_of(patterns: "Iterable[str]", value: str) -> "Optional[int]":
+    """Return the seconds since 1970 of *value*, if it has such a pattern.
 
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
     """
-    return seconds_of(value, HTTP_DATES)
-
-
-def timestamp(value: str) -> "Optional[int]":
-    """Return the whole seconds since 1970 of RFC 3339's *value* in UTC.
-
-    None where it is none.
-
-    >>> timestamp("1994-11-06T08:49:37.9Z"), timestamp("soon")
-    (784111777, None)
-    """
-    return seconds_of(value, [TIMESTAMP])
-
-
-def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
-    """Return the seconds since 1970 of *value*, if it has such a pattern."""
     from datetime import datetime, timezone
-    for pattern in patterns:
-        match = re.fullmatch(pattern, value)
-        if match:
-            break
-    else:
+    match = next(filter(None, (re.fullmatch(pattern, value)
+                               for pattern in patterns)), None)
+    if not match:
         return None
     year, month = match.group("Y"), match.group("m")
     if len(year) == 2:
         year = ("19" if int(year) >= CENTURY else "20") + year
     if month in MONTHS:
-        month = str(MONTHS.index(month) + 1)
-    day, hour, minute, second = (int(match.group(name)) for name in "dHMS")
+        month = MONTHS.index(month) // 4 + 1
+    day, hour, minute, second = map(int, match.group("d", "H", "M", "S"))
     leap = int(second == 60)    # datetime knows no 60th second
     try:
         date = datetime(int(year), int(month), day, hour, minute,
@@ -883,35 +761,31 @@ def seconds_of(value: str, patterns: "Iterable[str]") -> "Optional[int]":
     return seconds if abs(seconds) <= TIME_MAX else None
 
 
+http_time = partial(seconds_of, HTTP_DATES)
+timestamp = partial(seconds_of, TIMESTAMPS)
+
+
 def seconds_to_wait(fields: "Dict[str, str]", now: float) -> int:
-    """Return for how long Retry-After asks to wait, 0 where that is no use.
+    """Return how long Retry-After asks to wait, 0 where that is no use.
 
-    It is from 1 to WAIT_MAX seconds; less counts as 1.  *now*: the time, where
-    the response has none.  Source: RFC 9110, 10.2.3.
-
-    >>> seconds_to_wait({"retry-after": "5"}, 0)
-    5
+    Less than a second counts as one.  *now*: the time, where the response has
+    none.  Source: RFC 9110, 10.2.3.
     """
     value = fields.get("retry-after", "")
-    if re.fullmatch("[0-9]{1,%d}" % LENGTH_DIGITS, value):
+    until, date = http_time(value), http_time(fields.get("date", ""))
+    if re.fullmatch(_NUMBER, value):
         seconds = int(value)
-    else:
-        until = http_time(value)
-        if until is None:
-            return 0
-        date = http_time(fields.get("date", ""))
+    elif until is not None:
         seconds = until - int(now if date is None else date)
+    else:
+        return 0
     return max(1, seconds) if seconds <= WAIT_MAX else 0
 
 
 def is_same_time(mtime: int, found: int) -> bool:
-    """Return whether a file of *mtime*, in seconds, has *found*, in ns, here.
-
-    FAT rounds to an even second.
-    """
-    second = 10**9
-    return found // second == mtime or (
-        found % (2 * second) == 0 and abs(found - mtime * second) <= second)
+    """Return whether *found*, in ns, may be *mtime*: FAT has even seconds."""
+    return found // 10**9 == mtime or (
+        found % (2 * 10**9) == 0 and abs(found - mtime * 10**9) <= 10**9)
 
 
 def strong_validator(fields: "Dict[str, str]") -> str:
@@ -930,12 +804,6 @@ def strong_validator(fields: "Dict[str, str]") -> str:
     return fields["last-modified"]
 
 
-def is_validator(text: str) -> bool:
-    """Return whether *text* may be one that strong_validator() returned."""
-    return (STRONG_ETAG.fullmatch(text) is not None
-            or http_time(text) is not None)
-
-
 def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
     """Return whether a response with *fields* is of the version *validator*.
 
@@ -946,26 +814,17 @@ def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
 
 
 # What content is a part of: the validator of that version ("": none), its
-# length (None: nobody knows), and where it came from, see source_of().
+# length (None: nobody knows), and where it came from, see Transfer._place().
 Whole = namedtuple("Whole", "validator length source")
 NOTHING = Whole("", None, "")
 
 
 def parse_digest(value: str) -> "Optional[bytes]":
-    """Return the SHA-256 in Repr-Digest *value*, None without one.
-
-    Source: RFC 9530, 3; RFC 8941, 3.3.5.
-
-    >>> parse_digest("md5=:AA==:") is None
-    True
-    """
+    """Return the SHA-256 in Repr-Digest *value* (RFC 9530, 3), or None."""
     import base64
-    found = None
-    for member in value.split(","):
-        key, _, item = member.strip(" \t").partition("=")
-        if key == "sha-256" and re.fullmatch(":[A-Za-z0-9+/]{43}=:", item):
-            found = base64.b64decode(item[1:-1])
-    return found
+    found = re.findall(r"(?:^|,)[ \t]*sha-256=:([A-Za-z0-9+/]{43}=):[ \t]*"
+                       "(?=,|$)", value)
+    return base64.b64decode(found[-1]) if found else None
 
 
 # ---- File names -------------------------------------------------------------
@@ -976,10 +835,9 @@ DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$"
 
 
 def safe_name(text: str) -> str:
-    """Return the file name that *text*, a user's word, stands for.
+    """Return the file name that *text*, a user's word, ends with.
 
-    What comes before the last slash is cut off, and characters that could do
-    harm in a name are, too.  "" where nothing is left.
+    Without characters that could do harm; "" where nothing is left.
 
     >>> safe_name("a/..\\\\.b\\x1b?c"), safe_name("..")
     ('b_c', '')
@@ -994,23 +852,20 @@ def safe_name(text: str) -> str:
 def local_name(name: str, windows: bool = False) -> str:
     """Return the file name under which the copy of *name* is kept.
 
-    The same one; only what could do harm is written as %XX, so that none
-    becomes hidden, a device's or another folder's.  On *windows* more
-    characters do harm.
+    The same one; only what could do harm, on *windows* more, is written as
+    %XX, so that none becomes hidden, a device's or another folder's.
 
     >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("c:", True)
     ('%2Ebashrc', 'a%0A%b', 'c%3A')
     """
+    encode = partial(percent_encode, safe=frozenset())
     unsafe = '\t\n/\\<>:"|?*' if windows else "\t\n/"
-    safe = "".join(percent_encode(char, frozenset())
-                   if char in unsafe or UNSAFE.match(char) else char
-                   for char in name)
-    if safe[:1] == ".":
-        safe = "%2E" + safe[1:]
-    if windows and safe[-1:] in (" ", "."):     # Windows would drop it
-        safe = safe[:-1] + "%%%02X" % ord(safe[-1])
-    if DEVICE.fullmatch(safe):
-        safe = "%%%02X" % ord(safe[0]) + safe[1:]
+    safe = "".join(encode(char) if char in unsafe or UNSAFE.match(char)
+                   else char for char in name)
+    if windows and safe.endswith((" ", ".")):   # Windows would drop it
+        safe = safe[:-1] + encode(safe[-1])
+    if safe.startswith(".") or DEVICE.fullmatch(safe):
+        safe = encode(safe[0]) + safe[1:]
     return safe
 
 
@@ -1020,12 +875,10 @@ def local_name(name: str, windows: bool = False) -> str:
 JSON_START = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*(\]?)[ \t\r\n]*")
 JSON_NEXT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 
-# The attributes of a page's elements that are links.
-LINKS = {"base": ("href",), "a": ("href",), "area": ("href",),
-         "link": ("href",), "script": ("src",), "iframe": ("src",),
-         "img": ("src", "srcset"), "source": ("src", "srcset"),
-         "video": ("src", "poster"), "audio": ("src",), "track": ("src",),
-         "embed": ("src",), "object": ("data",)}
+# The attributes that are links, and the elements of a page that have them.
+LINKS = {"href": ("base", "a", "area", "link"), "srcset": ("img", "source"),
+         "src": ("script", "iframe", "img", "source", "video", "audio",
+                 "track", "embed"), "poster": ("video",), "data": ("object",)}
 
 # A link in a srcset, and its descriptor, if no comma comes first; HTML,
 # 4.8.4.2.1.
@@ -1050,8 +903,7 @@ INDEX = UNKNOWN._replace(name="index.html")
 def parse_json_listing(text: str) -> "Iterator[Entry]":
     """Yield the entries of a listing in JSON as nginx or caddy writes it.
 
-    One at a time: all of them take fifty times the memory of the text.  Raise
-    ResponseError for anything else.
+    One at a time: all of them take fifty times the memory of the text.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -1062,10 +914,9 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
             item, length = decode(text[start:start + ENTRY_MAX])
             yield json_entry(item)
             mark = JSON_NEXT.match(text, start + length)
-        whole = mark.end() == len(text)
+        if mark.end() != len(text):
+            raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        whole = False
-    if not whole:
         raise ResponseError("this is not a listing of a folder")
 
 
@@ -1074,27 +925,25 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
 
     A name that is no text becomes "": the other entries may be good.
     """
-    name = item["name"]
+    name, size = item["name"], item.get("size")
     if not isinstance(name, str):
         name = ""
-    is_folder = item.get("is_dir", item.get("type") == "directory")
+    is_folder = bool(item.get("is_dir", item.get("type") == "directory"))
     if is_folder and name.endswith("/"):
         name = name[:-1]
-    size = item.get("size")
     if is_folder or type(size) is not int or not 0 <= size < UNTIL_CLOSE:
         size = None
     mtime = http_time(str(item.get("mtime")))
     if mtime is None:           # caddy's
         mtime = timestamp(str(item.get("mod_time")))
-    return Entry(name, bool(is_folder), size, mtime, (), True, False)
+    return UNKNOWN._replace(name=name, is_folder=is_folder, size=size,
+                            mtime=mtime)
 
 
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     """Yield what an index page at *url* links to that is below it.
 
-    Links to a parent or another origin are left out, and so are those with a
-    query, with which listings sort themselves.  Raise ResponseError for too
-    many links.
+    Not what has a query, with which listings sort themselves.
     """
     from html.parser import HTMLParser
     links = OrderedDict()  # type: OrderedDict[Tuple[str, str], None]
@@ -1102,7 +951,7 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
     class Parser(HTMLParser):
         def handle_starttag(self, tag: str, attrs: "Any") -> None:
             for name, value in attrs:
-                if value and name in LINKS.get(tag, ()):
+                if value and tag in LINKS.get(name, ()):
                     found = (re.findall(SRCSET_LINK, value)
                              if name == "srcset" else [value])
                     links.update(((tag, link), None) for link in found)
@@ -1125,18 +974,17 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
         of_page = tag not in ("a", "area")
         if of_page:     # style.css?version is still a file
             link = link.partition("?")[0]
-        name = "" if tag == "base" else name_below(url, link, base)
-        if name:
-            names = [decoded(part) for part in name.rstrip("/").split("/")]
+        path = "" if tag == "base" else path_below(url, link, base)
+        if path:
+            *folders, name = map(decoded, path.rstrip("/").split("/"))
             yield UNKNOWN._replace(
-                name=names[-1], is_folder=name.endswith("/"),
-                folders=tuple(names[:-1]), of_page=of_page)
+                name=name, is_folder=path.endswith("/"),
+                folders=tuple(folders), of_page=of_page)
 
 
-def name_below(url: URL, link: str, base: URL) -> str:
-    """Return what *link*, on the page at *url*, names below it.
+def path_below(url: URL, link: str, base: URL) -> str:
+    """Return the path, encoded, from *url* down to *link*, or "".
 
-    Encoded, with its slash for a folder; "" where it leads elsewhere.
     Relative links begin at *base*.
     """
     try:
@@ -1144,20 +992,19 @@ def name_below(url: URL, link: str, base: URL) -> str:
     except ValueError:
         return ""
     folder = url.path.rpartition("/")[0] + "/"
-    name = target.target[len(folder):]
+    path = target.target[len(folder):]
     if (target.origin != url.origin or not target.target.startswith(folder)
-            or "?" in name or not name.strip("/") or "//" in "/" + name
-            or "/" in name.rstrip("/") and DOTS.search("/" + name)):
+            or "?" in path or not path.strip("/") or "//" in "/" + path
+            or "/" in path.rstrip("/") and DOTS.search("/" + path)):
         return ""
-    return name
+    return path
 
 
 def sorted_out(entries: "Iterable[Entry]") -> (
         "Tuple[OrderedDict[str, Entry], Dict[str, List[Entry]]]"):
     """Return what of *entries* is in the folder itself, by name, and the rest.
 
-    That lies deeper, and is given by the name of its folder in this one: it
-    waits for that, or what both name would be fetched twice.
+    That waits for the folder here that leads to it, or would come twice.
     """
     here = OrderedDict()  # type: OrderedDict[str, Entry]
     deeper = {}  # type: Dict[str, List[Entry]]
@@ -1250,14 +1097,13 @@ def progress_text(count: int, length: "Optional[int]", new: int,
     '25 %  512 bytes of 2.0 KiB  16 bytes/s  1:36 left'
     """
     rate = new / max(seconds, 1e-6)
-    text = "%s  %s/s" % (size_text(count), size_text(rate))
+    done, left = size_text(count), ""
     if length:
-        text = "%d %%  %s of %s  %s/s" % (
-            100 * count // length, size_text(count), size_text(length),
-            size_text(rate))
+        done = "%d %%  %s of %s" % (100 * count // length, done,
+                                    size_text(length))
         if rate > 0:
-            text += "  %d:%02d left" % divmod(int((length - count) / rate), 60)
-    return text
+            left = "  %d:%02d left" % divmod(int((length - count) / rate), 60)
+    return "%s  %s/s%s" % (done, size_text(rate), left)
 
 
 # ======== Border: only below this line is the operating system touched =======
@@ -1267,36 +1113,31 @@ def progress_text(count: int, length: "Optional[int]", new: int,
 class Report:
     """Tells the user on standard error how the exchange goes on."""
 
-    def __init__(self, verbose: bool = False, quiet: bool = False,
-                 bar: bool = False) -> None:
+    def __init__(self, verbose: bool = False, quiet: bool = False) -> None:
         self.verbose = verbose
         self.quiet = quiet
-        self.bar = bar          # whether to show progress
+        self.bar = False        # whether to show progress
         self.aside = False      # whether the request is one of our own
         self._shown = 0         # characters of the progress line
         # When it is to be shown again; what is quick needs none.
         self._due = time.monotonic() + PROGRESS_WAIT
 
-    def connected(self, url: URL, proxy: "Optional[Proxy]",
-                  sock: socket.socket) -> None:
-        """Say where the connection goes, and from where."""
+    def connected(self, where: str, sock: socket.socket) -> None:
+        """Say *where* the connection goes, and from where."""
         try:
             peer, own = sock.getpeername(), sock.getsockname()
         except OSError:     # gone already; sending will say so
             return
-        version = getattr(sock, "version", None)    # of TLS
-        self.note("Connected to %s%s, address %s port %s, from %s port %s%s"
-                  % (url.host, through(proxy), *peer[:2], *own[:2],
-                     ", " + version() if version else ""))
+        self.note("Connected to %s, address %s port %s, from %s port %s%s" % (
+            where, *peer[:2], *own[:2], ", " + sock.version()   # of TLS
+            if hasattr(sock, "version") else ""))
 
     def request(self, data: bytes) -> None:
         """Show the request, when asked to."""
         if self.verbose:
             for line in data[:-4].split(b"\r\n"):
-                name = line.partition(b":")[0]
-                if name.lower().decode("latin-1") in CREDENTIALS:
-                    line = name + b": (not shown)"
-                self.note("> " + shown(line))
+                self.note("> " + shown(CREDENTIALS.sub(
+                    rb"\1: (not shown)", line)))
 
     def head(self, head: Head) -> None:
         """Show the status line and the fields that matter."""
@@ -1306,10 +1147,8 @@ class Report:
             for line in head.lines:
                 self.note("< " + shown(line))
         elif head.status >= 200 and not self.aside:
-            self.note(shown(head.lines[0]))
-            for line in head.lines[1:]:
-                if line.partition(b":")[0].lower() in MAIN_FIELDS:
-                    self.note(shown(line))
+            for line in filter(MAIN_LINES.match, head.lines):
+                self.note(shown(line))
 
     def retry(self, exc: Failure, delay: float) -> None:
         """Say that a transfer goes on after a break."""
@@ -1323,32 +1162,19 @@ class Report:
         if not self.bar or now < self._due:
             return
         self._due = now + PROGRESS_WAIT
-        try:
+        columns = 0
+        with suppress(OSError):
             columns = os.get_terminal_size(STDERR).columns
-        except OSError:
-            columns = 0
         # What went on in the next line would stay there.
         line = text(*values)[:(columns or COLUMNS) - 1]
-        write_stderr("\r" + line.ljust(self._shown))
+        say("\r" + line.ljust(self._shown), "")
         self._shown = len(line)
 
     def clear(self) -> None:
         """Take the progress off the terminal."""
         if self._shown:
-            write_stderr("\r" + " " * self._shown + "\r")
+            say("\r" + " " * self._shown, "\r")
             self._shown = 0
-
-    def end(self, count: int, new: int, seconds: float,
-            name: "Optional[str]", says: str) -> None:
-        """Sum up: *count* bytes saved as *name*; *new* came, in *seconds*.
-
-        *says* is what else there is to say; see Transfer.run().
-        """
-        self.note("%s%d bytes%s in %.3f s, %s/s%s" % (
-            "" if name is None or name == "-" else printable(name) + ": ",
-            count, "" if new == count else " (%d came now)" % new,
-            seconds, size_text(new / max(seconds, 1e-6)),
-            ", " + says if says else ""))
 
     def note(self, text: str) -> None:
         """Say *text*, unless nothing is to be said."""
@@ -1357,31 +1183,23 @@ class Report:
             say(text)
 
 
-def say(text: str) -> None:
-    """Write a line to standard error."""
-    write_stderr(text + "\n")
-
-
-def write_stderr(text: str) -> None:
-    """Write *text* to standard error."""
-    data = text.encode(sys.stderr.encoding or "utf-8", "backslashreplace")
-    try:
-        # Not by sys.stderr: what that cannot write makes Python exit with
-        # a status of its own.
-        os.write(STDERR, data)
-    except OSError:
-        return      # nobody is left to be told
+def say(text: str, end: str = "\n") -> None:
+    """Write *text* and *end* to standard error, if anybody reads it."""
+    # What sys.stderr cannot write makes Python exit with a status of its own.
+    with suppress(OSError):
+        os.write(STDERR, (text + end).encode(
+            sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
 # ---- Tasks ------------------------------------------------------------------
 
 # What waits for the network is written as a task: a generator that yields a
-# Wait where it has to wait for something.  One task, or several side by side,
-# are run by one loop over a selector.  Only looking up a name, the disk, and
-# reading a listing hold up all of them.
+# Wait.  One loop runs one, or several side by side.  Only looking up a name,
+# the disk, and reading a listing hold up all of them.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-NO_WAIT = None, 0, 0.0  # type: Wait
+# Of few sockets it needs no calls to the system but the one that waits.
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def run(*tasks: "Task") -> "Any":
@@ -1390,23 +1208,19 @@ def run(*tasks: "Task") -> "Any":
     A Wait is (socket, READ or WRITE, deadline): the task goes on when the
     socket is ready, or has a socket.timeout thrown in at the deadline, a
     monotonic time.  Without a socket it goes on then.  What a task raises is
-    raised here, and the others are closed; KeyboardInterrupt is thrown into
-    the first.
+    raised here, and ends the others; KeyboardInterrupt goes to the first.
     """
-    waits = OrderedDict.fromkeys(tasks, NO_WAIT)
+    waits = {task: (None, 0, 0.0) for task in tasks}  # type: Dict[Task, Wait]
     result = None
     try:
-        with selectors.DefaultSelector() as selector:
-            while waits:
-                for task, exc in due(selector, waits):
-                    old = waits.pop(task)
-                    try:
-                        waits[task] = (task.throw(exc) if exc
-                                       else task.send(None))
-                    except StopIteration as stop:
-                        if task is tasks[0]:
-                            result = stop.value
-                    watch(selector, task, old, waits.get(task, NO_WAIT))
+        while waits:
+            for task, exc in due(waits):
+                del waits[task]
+                try:
+                    waits[task] = task.throw(exc) if exc else next(task)
+                except StopIteration as stop:
+                    if task is tasks[0]:
+                        result = stop.value
     except KeyboardInterrupt as interrupt:
         tasks[0].throw(interrupt)
         raise
@@ -1416,37 +1230,27 @@ def run(*tasks: "Task") -> "Any":
     return result
 
 
-def due(selector: selectors.BaseSelector, waits: "Dict[Task, Wait]"
+def due(waits: "Dict[Task, Wait]"
         ) -> "Iterator[Tuple[Task, Optional[Exception]]]":
-    """Yield each of the tasks that can go on, and what to throw into it.
-
-    There may be none yet.
-    """
-    deadline = min(deadline for _, _, deadline in waits.values())
-    # It knows no wait without end, nor of many years.
-    events = selector.select(min(max(0, deadline - time.monotonic()),
-                                 TIMEOUT_MAX))
-    ready = [key.data for key, _ in events]
+    """Yield each of the tasks that can go on, and what to throw into it."""
+    ready = []
+    deadline = min(wait[2] for wait in waits.values())
+    # A selector knows no wait without end, nor of many years.
+    seconds = min(max(0, deadline - time.monotonic()), TIMEOUT_MAX)
+    with Selector() as selector:
+        for task, (sock, event, _) in waits.items():
+            if sock:
+                selector.register(sock, event, task)
+        if selector.get_map():
+            ready = [key.data for key, _ in selector.select(seconds)]
+        else:       # for which that of Windows cannot wait
+            time.sleep(seconds)
     now = time.monotonic()
     for task, (sock, _, deadline) in list(waits.items()):
         if task in ready or deadline <= now and not sock:
             yield task, None
         elif deadline <= now:
             yield task, socket.timeout("timed out")
-
-
-def watch(selector: selectors.BaseSelector, task: "Task", old: "Wait",
-          new: "Wait") -> None:
-    """Let *selector* look for what *task* waits for now.
-
-    What it waits for again stays registered: most of the time nothing is to
-    be done.
-    """
-    if new[:2] != old[:2]:
-        if old[0]:
-            selector.unregister(old[0])
-        if new[0]:
-            selector.register(new[0], new[1], task)
 
 
 def pause(seconds: float) -> "Task":
@@ -1480,9 +1284,16 @@ class Connection:
         self.view = memoryview(self.data)
         self.start = self.stop = 0
 
-    def close(self) -> None:
-        """Close the connection."""
-        self.sock.close()
+    def open(self, address: "Any") -> "Task":
+        """Connect to *address*; raise OSError."""
+        self.sock.setblocking(False)
+        try:
+            self.sock.connect(address)
+        except BlockingIOError:
+            yield self.sock, WRITE, self.due()
+            error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
 
     def has_input(self) -> bool:
         """Return whether something came that nobody asked for, or its end."""
@@ -1507,18 +1318,15 @@ class Connection:
 
     def when_ready(self, event: int, call: "Callable[..., Any]",
                    *args: object) -> "Task":
-        """Return call(*args), as soon as it need not wait for the socket.
-
-        Raise OSError, or socket.timeout where that takes too long.
-        """
+        """Return call(*args), as soon as it need not wait; raise OSError."""
         while True:
             try:
                 return call(*args)
             except OSError as exc:
-                awaited = NOT_READY.get(type(exc).__name__)
-                if awaited is None:
+                if type(exc).__name__ not in NOT_READY:
                     raise
-            yield self.sock, awaited or event, self.deadline or self.due()
+                event = NOT_READY[type(exc).__name__] or event
+            yield self.sock, event, self.deadline or self.due()
 
     def send(self, data: bytes) -> "Task":
         """Send all of *data*, a request; raise OSError."""
@@ -1533,10 +1341,8 @@ class Connection:
         if self.taken >= TURN_SIZE:     # one that is always ready never waits
             self.taken = 0
             yield from pause(0)
-        if self.start == self.stop:
-            self.start = self.stop = 0
-        elif self.stop == RECEIVE_SIZE:     # the beginning of a line
-            rest = bytes(self.view[self.start:])
+        if self.stop in (self.start, RECEIVE_SIZE):
+            rest = bytes(self.view[self.start:self.stop])   # of a line
             self.start, self.stop = 0, len(rest)
             self.view[:self.stop] = rest
         count = yield from self.when_ready(READ, self.sock.recv_into,
@@ -1548,16 +1354,13 @@ class Connection:
         self.stop += count
 
     def take(self, limit: int) -> memoryview:
-        """Return what was read, of at most *limit* bytes; see block()."""
+        """Return at most *limit* bytes; they are valid until more is read."""
         start = self.start
         self.start = min(start + limit, self.stop)
         return self.view[start:self.start]
 
     def block(self, limit: int, may_end: bool = False) -> "Task":
-        """Return the next bytes, at most *limit*; b"" is the end: see fill().
-
-        They stay valid until more is read.
-        """
+        """Return the next bytes, at most *limit*; see fill() and take()."""
         if self.start == self.stop:
             yield from self.fill(may_end)
         return self.take(limit)
@@ -1565,8 +1368,7 @@ class Connection:
     def line(self, limit: int, what: str) -> "Task":
         """Return the next line, of *what*, without its CR LF.
 
-        Raise OSError, or ResponseError for another end, or none within
-        *limit* bytes, which are fewer than RECEIVE_SIZE.
+        It may have *limit* bytes, which are fewer than RECEIVE_SIZE.
         """
         searched = 0
         while True:
@@ -1595,11 +1397,10 @@ class Connection:
             limit -= len(line) + 2
 
     def head(self) -> "Task":
-        """Return the next Head.
+        """Return the next Head; raise OSError, or ResponseError for none.
 
         After its first bytes all of it must come within one timeout: drips
-        would add up to hours.  Raise OSError, or ResponseError when it is
-        malformed.
+        would add up to hours.
         """
         if self.start == self.stop:
             yield from self.fill()
@@ -1612,11 +1413,7 @@ class Connection:
 
 def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
             report: Report) -> "Task":
-    """Return a Connection for *url*, to that host or to its *proxy*.
-
-    It is to the first address that accepts.  Raise ConnectError, which names
-    every address that failed.
-    """
+    """Return a Connection for *url*, to that host or to its *proxy*."""
     peer = proxy.url if proxy else url
     try:
         # As bytes: for a str Python loads its IDNA tables, ASCII or not.
@@ -1629,56 +1426,42 @@ def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
     failures = []
     advice = ("is the proxy that %s_proxy or all_proxy names running there?"
               % url.scheme if proxy else "is the server running there?")
-    for address in found:
-        try:
-            return (yield from open_connection(address, url, proxy, settings,
-                                               report))
-        except OSError as exc:
-            failures.append("%s: %s" % (address[4][0], reason_of(exc)))
+    for *kind, _, address in found:
+        connection = None
+        try:    # it may be of a family that this system lacks
+            connection = Connection(socket.socket(*kind), settings.timeout)
+            yield from connection.open(address)
+            if url.scheme == "https":
+                if proxy:
+                    yield from open_tunnel(connection, url, proxy, report)
+                yield from start_tls(connection, url.host, settings)
+            return connection
+        except BaseException as exc:
+            if connection:
+                connection.sock.close()
+            if not isinstance(exc, OSError):
+                raise
+            failures.append("%s: %s" % (address[0], reason_of(exc)))
             advice = tls_advice(exc, url) or advice
     raise ConnectError("could not connect to %s port %d%s (%s)" % (
-        url.host, url.port, through(proxy), ", ".join(failures)), advice)
-
-
-def open_connection(found: "Any", url: URL, proxy: "Optional[Proxy]",
-                    settings: "Settings", report: Report) -> "Task":
-    """Return a Connection to an address that getaddrinfo() has *found*.
-
-    Raise OSError, also for a family that this system lacks.
-    """
-    family, kind, protocol, _, address = found
-    sock = socket.socket(family, kind, protocol)
-    connection = Connection(sock, settings.timeout)
-    try:
-        sock.setblocking(False)
-        try:
-            sock.connect(address)
-        except BlockingIOError:
-            yield sock, WRITE, connection.due()
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                raise OSError(error, os.strerror(error))
-        if url.scheme == "https":
-            if proxy:
-                yield from open_tunnel(connection, url, proxy, report)
-            yield from start_tls(connection, url.host, settings)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        url.host, url.port, proxy or "", ", ".join(failures)), advice)
 
 
 def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
                 report: Report) -> "Task":
     """Ask *proxy* for a tunnel to the host of *url*, or raise ConnectError."""
-    request = render_connect(url, proxy)
+    target = url.host_and_port
+    request = render_request("CONNECT", target, target, proxy.fields)
     report.request(request)
     status, advice = 0, IS_IT_A_PROXY
     try:
         yield from connection.send(request)
-        head = yield from connection.head()
-        if report.verbose:
-            report.head(head)
+        for _ in range(INTERIM_MAX + 1):
+            head = yield from connection.head()
+            if report.verbose:
+                report.head(head)
+            if head.status >= 200:
+                break
         status, why = head.status, shown(head.lines[0].partition(b" ")[2])
         if status // 100 == 2:      # RFC 9110, 9.3.6
             if connection.start == connection.stop:
@@ -1692,9 +1475,8 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
         why = connection.reason(exc)
     except Failure as exc:      # malformed
         why = exc.args[0]
-    raise Failure("no tunnel to %s%s: %s" % (
-        url.host_and_port, through(proxy), why), advice, 3,
-        again=not 100 <= status < 500)
+    raise Failure("no tunnel to %s%s: %s" % (target, proxy, why), advice, 3,
+                  again=not 100 <= status < 500)
 
 
 def password_advice(url: URL, proxy: Proxy) -> str:
@@ -1705,44 +1487,34 @@ def password_advice(url: URL, proxy: Proxy) -> str:
         url.scheme, proxy.url.host_and_port)
 
 
-def tls_context(settings: "Settings") -> "ssl.SSLContext":
-    """Return the context for all connections by TLS.
-
-    Raise ConnectError when the certificates cannot be read.
-    """
-    context = settings.context  # type: Optional[ssl.SSLContext]
-    if context is None:
-        try:
-            import ssl
-            context = ssl.create_default_context(cafile=settings.cafile)
-        except ImportError:
-            raise ConnectError("this Python has no TLS", "use http")
-        except OSError as exc:
-            raise ConnectError("could not read the certificates in %s: %s" % (
-                printable(str(settings.cafile)), reason_of(exc)))
-        # Python 3.8 to 3.10 take the end of a connection for that of TLS.
-        context.options &= ~IGNORE_UNEXPECTED_EOF
-        if settings.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        settings.context = context
-    return context
-
-
 def start_tls(connection: Connection, host: str,
               settings: "Settings") -> "Task":
-    """Begin TLS on *connection*, or raise OSError."""
-    sock = tls_context(settings).wrap_socket(
+    """Begin TLS on *connection*; raise OSError, or ConnectError without it."""
+    try:    # one context is for all connections
+        import ssl
+        context = settings.context or ssl.create_default_context(
+            cafile=settings.cafile)
+    except ImportError:
+        raise ConnectError("this Python has no TLS", "use http")
+    except OSError as exc:
+        raise ConnectError("could not read the certificates in %s: %s" % (
+            printable(str(settings.cafile)), reason_of(exc)))
+    settings.context = context
+    # Python 3.8 to 3.10 take the end of a connection for that of TLS.
+    context.options &= ~IGNORE_UNEXPECTED_EOF
+    if settings.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    connection.sock = sock = context.wrap_socket(
         connection.sock, server_hostname=host.partition("%")[0],
         do_handshake_on_connect=False, suppress_ragged_eofs=False)
-    connection.sock = sock
     connection.deadline = connection.due()
     try:
         yield from connection.when_ready(READ, sock.do_handshake)
     except OSError:     # among them CertificateError, from Python 3.7 on
         raise
     except ValueError as exc:   # what that was in 3.6
-        raise OSError("certificate verify failed: %s" % exc)
+        raise OSError("%s: %s" % (NOT_TRUSTED, exc))
 
 
 # What OpenSSL says, in this version or that, of a certificate that is not to
@@ -1758,14 +1530,12 @@ def tls_advice(exc: OSError, url: URL) -> str:
                 " any")
     if not hasattr(exc, "library"):     # which errors of OpenSSL have
         return ""
-    return (url.by_other_scheme() if re.search(NOT_TLS, str(exc)) else
+    return (url.other_scheme if re.search(NOT_TLS, str(exc)) else
             "is it a port for https?")
 
 
 def reason_of(exc: OSError) -> str:
     """Return what the system says about *exc*, without its number."""
-    if isinstance(exc, socket.timeout):
-        return "timed out"
     text = exc.strerror or str(exc) or type(exc).__name__
     if hasattr(exc, "library"):
         if re.search(NOT_TLS, text):
@@ -1800,10 +1570,7 @@ def read_plain(connection: Connection, length: int) -> "Iterator[Any]":
 
 
 def read_chunks(connection: Connection) -> "Iterator[Any]":
-    """Yield the content of chunks; drop their trailer (RFC 9112, 7.1).
-
-    Raise OSError where they break off, ResponseError for malformed ones.
-    """
+    """Yield the content of chunks; drop their trailer (RFC 9112, 7.1)."""
     while True:
         line = yield from connection.line(CHUNK_LINE_MAX, "chunk size")
         match = CHUNK_SIZE.fullmatch(line)
@@ -1826,15 +1593,11 @@ def read_chunks(connection: Connection) -> "Iterator[Any]":
                 left -= len(content[-1])
             yield b"".join(content)
         yield from connection.line(2, "chunk")
-    parse_fields((yield from connection.lines(TRAILERS_MAX, "trailer")))
+    parse_fields((yield from connection.lines(HEAD_MAX, "trailer")))
 
 
 def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
-    """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952).
-
-    Raise ResponseError when it is malformed, or grows beyond measure, and
-    BrokenOff when it is not whole.
-    """
+    """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952)."""
     import zlib
     advice = "--raw saves it as it is"
     member = zlib.decompressobj(GZIP)
@@ -1886,18 +1649,15 @@ class Client:
         self._serves = ("", "", 0)
         self._patient_until = 0.0   # a monotonic time; see _await_digest()
 
-    def get(self, url: URL, fields: "Fields",
-            aside: bool = False) -> "Task":
-        """Return the Response for *url*, redirects followed.
+    def get(self, url: URL, fields: "Fields", aside: bool = False) -> "Task":
+        """Return the Response for *url*, redirects followed; raise Failure.
 
-        *fields* are for this request, beside those of the settings.  One
-        that is made *aside* is not what the user has asked for.  Raise
-        Failure.
+        *fields*: beside those of the settings.  A request that is made
+        *aside* is not what the user has asked for.
         """
         self.report.aside = aside
-        self._patient_until = 0
-        if aside and WANT_DIGEST in fields:
-            self._patient_until = time.monotonic() + DIGEST_WAIT
+        self._patient_until = (time.monotonic() + DIGEST_WAIT
+                               if aside and WANT_DIGEST in fields else 0)
         asked = url
         for _ in range(REDIRECTS_MAX + 1):
             response = yield from self._get_once(url, fields)
@@ -1916,11 +1676,16 @@ class Client:
         proxy = self.proxy_of(url)
         request = self._request(url, fields, proxy)
         while True:
-            connection, kept = yield from self._connection(url, proxy)
+            connection = yield from self._connection(url, proxy)
+            kept = connection.idle
             try:
                 return (yield from self._exchange(connection, url, request))
-            except OSError as exc:
-                connection.close()
+            except BaseException as exc:
+                connection.sock.close()
+                if proxy and isinstance(exc, Failure):
+                    exc.args += ("it came" + str(proxy),)
+                if not isinstance(exc, OSError):
+                    raise
                 reason = connection.reason(exc)
                 if connection.heard:
                     raise BrokenOff("the response broke off in its head: %s"
@@ -1929,13 +1694,9 @@ class Client:
                 # request is on its way.  The next one is new.
                 if not kept or isinstance(exc, socket.timeout):
                     raise ConnectError(
-                        "no response%s: %s" % (through(proxy), reason),
-                        IS_IT_A_PROXY if proxy else IS_IT_A_SERVER)
-            except BaseException as exc:
-                connection.close()
-                if proxy and isinstance(exc, Failure):
-                    exc.args += ("it came" + through(proxy),)
-                raise
+                        "no response%s: %s" % (proxy or "", reason),
+                        IS_IT_A_PROXY if proxy else
+                        "is this a web server, or one for https?")
 
     def proxy_of(self, url: URL) -> "Optional[Proxy]":
         """Return the proxy through which *url* is fetched, or None."""
@@ -1948,21 +1709,18 @@ class Client:
         return proxy._replace(fields=own) if proxy and own else proxy
 
     def refusal(self, response: "Response", content: bytes) -> Failure:
-        """Return the error for *response*, no success, with *content*.
-
-        Another request may do better where the server asks for it.
-        """
-        url, whom = response.url, "the server"
+        """Return the error for *response*, no success, with *content*."""
+        url = response.url
         proxy = self.proxy_of(url) if url.scheme == "http" else None
-        if proxy:       # nothing tells which of the two
-            whom += " or the proxy " + proxy.url.host_and_port
-        error = StatusError("%s answered %s for %s" % (
-            whom, shown(response.head.lines[0].partition(b" ")[2]),
-            url.target), self._advice(response, content, proxy))
+        error = StatusError("the server%s answered %s for %s" % (
+            # Nothing tells which of the two.
+            " or the proxy " + proxy.url.host_and_port if proxy else "",
+            shown(response.head.lines[0].partition(b" ")[2]), url.target),
+            self._advice(response, content, proxy))
         error.code = response.status
         if error.code in (429, 503):
             error.wait = seconds_to_wait(response.fields, time.time())
-        error.again = error.wait > 0
+            error.again = error.wait > 0
         if proxy and error.code == 407:     # it has come to no server
             error.status = 3
         return error
@@ -1975,7 +1733,7 @@ class Client:
             return password_advice(url, proxy)
         if status == 400 and url.scheme == "http" and re.search(
                 FOR_HTTPS, content):
-            return url.by_other_scheme()
+            return url.other_scheme
         if status != 401:
             return ""
         asked = response.fields.get("www-authenticate", "Basic")
@@ -1991,28 +1749,31 @@ class Client:
     def _request(self, url: URL, fields: "Fields",
                  proxy: "Optional[Proxy]") -> bytes:
         """Return the head of a request; credentials are for one origin."""
-        trusted = url.origin == self.trusted
-        user_fields = [
+        refused = {FOR_PROXIES}
+        fields = [("Accept", "*/*"), *fields]
+        target = url.target
+        if url.origin != self.trusted:
+            refused |= FOR_ONE_ORIGIN
+        elif self.settings.user:
+            fields.append(("Authorization", basic(*self.settings.user)))
+        if proxy and url.scheme == "http":      # else there is a tunnel
+            target = str(url)
+            fields += proxy.fields
+        return render_request("GET", target, url.authority, fields, [
             field for field in self.settings.fields
-            if field[0].lower() != FOR_PROXIES
-            and (trusted or field[0].lower() not in FOR_ONE_ORIGIN)]
-        if trusted and self.settings.user:
-            fields = [*fields, ("Authorization", basic(*self.settings.user))]
-        return render_request(url, fields, user_fields,
-                              None if url.scheme == "https" else proxy)
+            if field[0].lower() not in refused])
 
     def _connection(self, url: URL, proxy: "Optional[Proxy]") -> "Task":
-        """Return a connection for *url*, and whether it was kept."""
+        """Return a connection for *url*: the last one, or a new one."""
         last = self._last
-        peer = proxy.url if proxy and url.scheme == "http" else url
-        if (last and last.idle and self._serves == peer.origin
+        origin = (proxy.url if proxy and url.scheme == "http" else url).origin
+        if not (last and last.idle and self._serves == origin
                 and not last.has_input()):
-            return last, True
-        self.close()
-        self._last = yield from connect(url, proxy, self.settings, self.report)
-        self._serves = peer.origin
-        self.report.connected(url, proxy, self._last.sock)
-        return self._last, False
+            self.close()
+            last = yield from connect(url, proxy, self.settings, self.report)
+            self._last, self._serves = last, origin
+            self.report.connected("%s%s" % (url.host, proxy or ""), last.sock)
+        return last
 
     def _exchange(self, connection: Connection, url: URL,
                   request: bytes) -> "Task":
@@ -2034,41 +1795,34 @@ class Client:
     def _await_digest(self, connection: Connection, url: URL) -> "Task":
         """Wait for the first bytes of a head, as long as the server is alive.
 
-        To make a digest may take minutes.
+        To make a digest may take minutes.  One byte that comes on a second
+        connection after each timeout shows that the server is there.
         """
-        noted = False
+        text = "Waiting for the server's digest"
         while connection.start == connection.stop:
             try:
-                yield from connection.fill()
+                return (yield from connection.fill())
             except socket.timeout:
-                if not noted:
-                    self.report.note("Waiting for the server's digest")
-                noted = True
-                yield from self._check_alive(connection, url)
-
-    def _check_alive(self, connection: Connection, url: URL) -> "Task":
-        """Raise ConnectError unless to wait on for a digest makes sense.
-
-        One byte that comes on a second connection shows that the server is
-        there.
-        """
-        if time.monotonic() >= self._patient_until:
-            raise ConnectError("no digest from the server within %d s"
-                               % DIGEST_WAIT)
-        other = Client(self.settings, Report(quiet=True), self.trusted)
-        try:
-            yield from other._get_once(url, [("Range", "bytes=0-0")])
-        except Failure as exc:
-            if not connection.has_input():      # or it was busy with this
-                raise ConnectError("the server does not answer any more: %s"
-                                   % exc.args[0])
-        finally:
-            other.close()
+                if time.monotonic() >= self._patient_until:
+                    raise ConnectError("no digest from the server within %d s"
+                                       % DIGEST_WAIT)
+            if text:
+                self.report.note(text)
+            text = ""
+            other = Client(self.settings, Report(quiet=True), self.trusted)
+            try:
+                yield from other._get_once(url, [("Range", "bytes=0-0")])
+            except Failure as exc:
+                if not connection.has_input():      # or it was busy with this
+                    raise ConnectError("the server does not answer any more:"
+                                       " %s" % exc.args[0])
+            finally:
+                other.close()
 
     def close(self) -> None:
         """Close the connection."""
         if self._last:
-            self._last.close()
+            self._last.sock.close()
 
 
 class Response:
@@ -2076,8 +1830,7 @@ class Response:
 
     status, reason, fields   as in Head
     url                      where it came from, after redirects
-    length                   bytes of the body, None where nobody knows
-    count                    bytes of it that have come
+    length, count            bytes of the body (None: nobody knows); so far
     coded                    the content coding it came in, "" for none
     as_sent                  whether the content is given in that coding
     """
@@ -2094,10 +1847,9 @@ class Response:
         coding = self.fields.get("content-encoding", "").strip().lower()
         self.coded = "" if coding == "identity" else coding
         self.as_sent = as_sent
-        self._body = self._receive(length)
-        self._content = None  # type: Optional[Iterator[Any]]
+        self._content = self._decode(self._receive(length))
         self._ended = False     # whether all of the body has come
-        self._failure = None  # type: Optional[Failure]
+        self._closed = False    # whether the rest of it will not
 
     @property
     def decoded(self) -> bool:
@@ -2113,44 +1865,29 @@ class Response:
     def read(self) -> "Task":
         """Return the next block of the content, b"" at its end.
 
-        It stays valid until the next is asked for.  Raise ResponseError when
-        the content is malformed, or BrokenOff, with the number of bytes so
-        far, when it ends too early.
+        It is valid until the next is asked for.  Raise ResponseError for
+        malformed content, BrokenOff where it ends too early.
         """
-        if self._failure:   # it is no end, however often one asks
-            raise self._failure
+        if self._closed:    # it is no end, however often one asks
+            raise BrokenOff("the response was closed")
         try:
-            self.check_coding()
-            if not self._content:
-                self._content = (gunzip(self._body) if self.decoded
-                                 else self._body)
             for block in self._content:
                 if not isinstance(block, tuple):
                     return block
                 yield block     # a Wait
             return b""
         except BaseException as exc:
-            raise self._failed(exc)
-
-    def _failed(self, exc: BaseException) -> BaseException:
-        """Read no more, because of *exc*; return what is to be raised."""
-        if isinstance(exc, OSError):
-            exc = BrokenOff("the response broke off after %d%s bytes: %s" % (
-                self.count, "" if self.length is None
-                else " of %d" % self.length,
-                self.connection.reason(exc)), TRY_AGAIN)
-        if isinstance(exc, Failure):
-            # A copy: the traceback of what is raised refers to this response.
-            self._failure = Failure(exc.args[0], exc.args[1], exc.status,
-                                    exc.again)
-        self.close()
-        return exc
+            self.close()
+            if not isinstance(exc, OSError):
+                raise
+            raise BrokenOff("the response broke off after %d%s bytes: %s" % (
+                self.count, "" if self.length is None else " of %d"
+                % self.length, self.connection.reason(exc)), TRY_AGAIN)
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
 
         It ends with the block that makes *data* longer than *limit* bytes.
-        Raise ResponseError as read() does; what had come is in *data*.
         """
         while True:
             block = yield from self.read()
@@ -2158,7 +1895,12 @@ class Response:
             if not block or len(data) > limit:
                 return not block
 
-    def _receive(self, length: int) -> "Generator[Any, None, None]":
+    def _decode(self, body: "Iterator[Any]") -> "Generator[Any, None, None]":
+        """Yield the blocks of the content, as what is set then wants them."""
+        self.check_coding()
+        yield from gunzip(body) if self.decoded else body
+
+    def _receive(self, length: int) -> "Iterator[Any]":
         """Yield the blocks of the body, whose *length* body_length() told."""
         connection = self.connection
         for block in (read_chunks(connection) if length == CHUNKED
@@ -2170,7 +1912,7 @@ class Response:
         connection.idle = (length != UNTIL_CLOSE and is_persistent(self.head)
                            and connection.start == connection.stop)
         if not connection.idle:
-            connection.close()
+            connection.sock.close()
 
     def discard(self) -> "Task":
         """Return what is left, if that is little; else close the connection.
@@ -2190,10 +1932,9 @@ class Response:
     def close(self) -> None:
         """Read no more of it."""
         if not self._ended:
-            self._failure = self._failure or BrokenOff(
-                "the response was closed")
-            self._body.close()      # which refers to this one
-            self.connection.close()
+            self._closed = True
+            self._content.close()   # which refers to this one
+            self.connection.sock.close()
 
     # For those who import this file; see fetch().
 
@@ -2202,13 +1943,11 @@ class Response:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-        self.connection.close()
+        self.connection.sock.close()
 
     def __iter__(self) -> "Iterator[bytes]":
-        block = run(self.read())
-        while block:
+        for block in iter(lambda: run(self.read()), b""):
             yield bytes(block)
-            block = run(self.read())
 
 
 def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
@@ -2219,17 +1958,13 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
           environ: "Optional[Mapping[str, str]]" = None) -> Response:
     """Return the Response for *url*; iterate over it for the content.
 
-        with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
-            content = b"".join(response)
+    *fields*: (name, value) pairs for the request.  *timeout*: seconds to
+    connect, for a head, and between bytes, or None.  *user*: (name, password).
+    *cafile*: certificates to trust in place of the system's; *insecure*:
+    trust any.  *raw*: do not decode content.  *environ*: where http_proxy and
+    the like are looked up, if not in os.environ; {} means no proxy.
 
-    *timeout*: seconds to connect, for a head, and between bytes; None is
-    without limit.  *fields*: (name, value) pairs for the request.  *user*:
-    (name, password).  *cafile*: certificates to trust in place of the
-    system's; *insecure*: trust any.  *raw*: content is not decoded.
-    *environ*: where http_proxy and the like are looked up, if not in
-    os.environ; {} means no proxy.  Any status is returned, redirects are
-    followed, and nothing is tried again.
-
+    Any status is returned, redirects are followed, nothing is tried again.
     Raise ValueError for what is no URL, and Failure, which has the program's
     exit status, when there is no proper response; so does the iteration.
     """
@@ -2250,8 +1985,7 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
 
 
 # The response to the question below, and what it tells of the file: length,
-# time of the last change in seconds since 1970, SHA-256; None where it does
-# not.
+# mtime in seconds since 1970, SHA-256; or None.
 Version = namedtuple("Version", "answer length mtime digest")
 
 
@@ -2260,9 +1994,8 @@ def version_of(client: Client, url: URL, digest: bool,
     """Return the Version of *url* that the server has now; raise Failure.
 
     By a GET for one byte: not every server answers HEAD.  *digest*: ask for
-    its SHA-256, for which the server may take longer than one timeout.
-    *persistent*: ask again after a break, too, not only where the server asks
-    for it.
+    its SHA-256.  *persistent*: ask again after a break, too, not only where
+    the server asks for it.
     """
     fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
     if digest:
@@ -2278,13 +2011,10 @@ def version_of(client: Client, url: URL, digest: bool,
     answer = yield from persistently(
         client, ask, lambda exc: persistent or exc.wait > 0)
     part = parse_content_range(answer.fields)
-    length = None
-    if answer.status == 200:
-        length = answer.length
-    elif answer.status == 206 and part and part.length >= 0:
+    # 416: there is no first byte.
+    length = {200: answer.length, 416: 0}.get(answer.status)
+    if answer.status == 206 and part and part.length >= 0:
         length = part.length
-    elif answer.status == 416:      # there is no first byte
-        length = 0
     return Version(answer, length,
                    http_time(answer.fields.get("last-modified", "")),
                    parse_digest(answer.fields.get("repr-digest", "")))
@@ -2305,15 +2035,30 @@ def basic(name: str, password: str) -> str:
 OPEN_FLAGS = 0
 for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
     OPEN_FLAGS |= getattr(os, _flag, 0)
-NO_LINK = OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0)
 # A FIFO must not hold us up.
-READ_FLAGS = NO_LINK | getattr(os, "O_NONBLOCK", 0)
+READ_FLAGS = (OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0)
+              | getattr(os, "O_NONBLOCK", 0))
 # A part is written at its end, wherever it has been read.
 PART_FLAGS = READ_FLAGS | os.O_RDWR | os.O_APPEND
 CREATE_FLAGS = PART_FLAGS | os.O_CREAT | os.O_EXCL
 WINDOWS = os.name == "nt"
 DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
     errno, "EDQUOT", errno.ENOSPC)])
+
+
+@contextmanager
+def writing(name: str) -> "Iterator[None]":
+    """Let an OSError say, as an OutputError, that *name* was not written."""
+    try:
+        yield
+    except OSError as exc:
+        hopeless = exc.errno in DISK_FULL
+        error = OutputError(
+            "could not write %s: %s" % (printable(name), reason_of(exc)),
+            "make room or choose another place" if hopeless else
+            "choose another place")
+        error.hopeless = hopeless
+        raise error
 
 
 class Output:
@@ -2333,25 +2078,20 @@ class Output:
         self.whole = NOTHING
 
     def begin(self, whole: Whole) -> None:
-        """Begin, or begin anew, to write *whole*.
-
-        Raise ResponseError where that is too late, or OutputError.
-        """
-        if self.written:
+        """Begin, or begin anew, to write *whole*; raise Failure."""
+        if self.written and not self.can_restart:
             raise ResponseError("the file changed after %d bytes of it were"
                                 " written" % self.written, TRY_AGAIN)
         self.whole = whole
+        self.written = 0
 
     def write(self, block: "Block") -> None:
-        """Write all of *block*; raise OutputError or ReaderGone."""
-        self._write(self._shown(block, False))
+        """Write all of *block*, b"" at the end; raise Failure."""
+        with writing(self.name):
+            self._put(block)
         self.written += len(block)
 
-    def _shown(self, block: "Block", final: bool) -> "Block":
-        """Return what is to be written for *block*, the *final* one or not."""
-        return block
-
-    def _write(self, block: "Block") -> None:
+    def _put(self, block: "Block") -> None:
         while len(block):
             try:
                 count = os.write(self.fd, block)
@@ -2361,23 +2101,15 @@ class Output:
                 continue
             except BrokenPipeError:
                 raise ReaderGone()
-            except OSError as exc:
-                raise not_written(self.name, exc)
             block = block[count:]
 
-    def finish(self, modified: str = "") -> None:
-        """Complete the output, after the last block.
-
-        A file's time is that of the HTTP-date *modified*, if it is one.
-        """
-        self._write(self._shown(b"", True))
+    def finish(self, mtime: "Optional[int]") -> None:
+        """End the output; a file gets the time *mtime*, if there is one."""
+        self.write(b"")
         self.close()
 
     def abandon(self, keep: bool = True) -> str:
-        """Give up; return what the user should know about what is left.
-
-        Unless it is wrong: then do not *keep* it.
-        """
+        """Give up; return what is left, if what is there is to be *kept*."""
         self.close()
         return ""
 
@@ -2385,10 +2117,8 @@ class Output:
         """Close the descriptor."""
         if self.fd not in (-1, STDOUT, STDERR):
             fd, self.fd = self.fd, -1   # closed for good, even on an error
-            try:
+            with writing(self.name):
                 os.close(fd)
-            except OSError as exc:
-                raise not_written(self.name, exc)
 
 
 class TerminalOutput(Output):
@@ -2403,10 +2133,10 @@ class TerminalOutput(Output):
             codecs.getincrementaldecoder("utf-8")(), translate=False)
         self.line_open = False  # whether the cursor stands within a line
 
-    def _shown(self, block: "Block", final: bool) -> bytes:
-        """Return the text of *block*; raise OutputError if it is binary."""
+    def _put(self, block: "Block") -> None:
+        """Show the text of *block*; raise OutputError if it is binary."""
         try:
-            text = self.decoder.decode(bytes(block), final)
+            text = self.decoder.decode(bytes(block), not block)
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
@@ -2415,55 +2145,50 @@ class TerminalOutput(Output):
                               " with -o -)")
         if text:
             self.line_open = not text.endswith("\n")
-        return safe_text(text).encode(sys.stdout.encoding or "utf-8",
-                                      "backslashreplace")
+        super()._put(safe_text(text).encode(sys.stdout.encoding or "utf-8",
+                                            "backslashreplace"))
 
     def close(self) -> None:
         """End the line, for the message that follows."""
         if self.line_open:
-            self._write(b"\n")
             self.line_open = False
+            with writing(self.name):
+                super()._put(b"\n")
 
 
-class MemoryOutput(Output):
-    """Collects a listing, of *limit* bytes at most, in data."""
+class ListingOutput(Output):
+    """Collects a listing in data."""
 
     can_restart = True
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self) -> None:
         super().__init__(-1, "")
-        self.limit = limit
         self.data = bytearray()
 
     def begin(self, whole: Whole) -> None:
         """Begin, or begin anew, to collect *whole*."""
         del self.data[:]
-        self.written = 0
         super().begin(whole)
 
-    def _write(self, block: "Block") -> None:
+    def _put(self, block: "Block") -> None:
         self.data += block
-        if len(self.data) > self.limit:
+        if len(self.data) > LISTING_MAX:
             raise ResponseError("the listing is longer than %d bytes"
-                                % self.limit)
+                                % LISTING_MAX)
 
 
 class FileOutput(Output):
-    """Collects content in NAME.part, and renames that when it is whole.
-
-    Its version is noted beside it, in NAME.part.json, for a later run.
-    """
+    """Collects content in NAME.part, and renames that when it is whole."""
 
     is_file = can_restart = True
+    mtime = None  # type: Optional[int]     # if not that of the response
 
     def __init__(self, name: str, url: str, resume: bool,
                  replace: bool = True, prefix: str = "") -> None:
         """Prepare for a part, whose name begins with *prefix*.
 
-        begin() makes it.  *resume*: or go on with the one that is there, if
-        it is noted to be one of *url*.  *replace*: whether it may become NAME
-        where there is one.  Raise OutputError when another program is writing
-        it.
+        *resume*: go on with the one that is there, if it is noted to be of
+        *url*.  *replace*: whether it may become NAME where there is one.
         """
         super().__init__(-1, name)
         self.url = url
@@ -2481,7 +2206,9 @@ class FileOutput(Output):
             with open(os.open(self.notes, READ_FLAGS), "rb") as file:
                 notes = json.loads(file.read(NOTES_MAX).decode("utf-8"))
             whole = Whole(*[notes[key] for key in Whole._fields])
-            if (notes["url"] != self.url or not is_validator(whole.validator)
+            if (notes["url"] != self.url
+                    or not (STRONG_ETAG.fullmatch(whole.validator)
+                            or http_time(whole.validator))
                     or not isinstance(whole.length, (int, type(None)))):
                 return
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -2495,9 +2222,7 @@ class FileOutput(Output):
         """Begin, or begin anew, to write *whole* to a new file."""
         self.close()
         self.fd = open_part(self.part, self.name)
-        self.written = 0
         super().begin(whole)
-        self._note(None)
 
     def write(self, block: "Block") -> None:
         """Write all of *block*; raise OutputError."""
@@ -2506,7 +2231,7 @@ class FileOutput(Output):
         # What comes in one block needs no notes: in a copy of many small
         # files they would take a third of the time.
         if not before and self.written != self.whole.length:
-            self._note(self.whole)
+            self._note()
         if before // WRITE_BACK != self.written // WRITE_BACK:
             # Linux begins to write what came before, and forgets only what is
             # on the disk, which nothing of it is yet.  Not all systems have
@@ -2515,47 +2240,43 @@ class FileOutput(Output):
                 os.posix_fadvise(self.fd, before - before % WRITE_BACK,
                                  WRITE_BACK, os.POSIX_FADV_DONTNEED)
 
-    def _note(self, whole: "Optional[Whole]") -> None:
-        """Note that the part is one of *whole*, None for of nothing."""
-        try:
-            remove(self.notes)
-            if whole and whole.validator:
-                import json
-                fd = os.open(self.notes, CREATE_FLAGS, 0o600)
-                with open(fd, "w", encoding="utf-8") as file:
-                    json.dump(dict(whole._asdict(), url=self.url), file)
-        except OSError as exc:
-            raise not_written(self.notes, exc)
+    def _note(self) -> None:
+        """Note of what the part is, if its version can be told."""
+        if not self.whole.validator:
+            return
+        import json
+        with writing(self.notes), open(os.open(
+                self.notes, CREATE_FLAGS, 0o600), "w") as file:
+            json.dump(dict(self.whole._asdict(), url=self.url), file)
 
-    def finish(self, modified: str = "") -> None:
+    def finish(self, mtime: "Optional[int]") -> None:
         """Rename the part, once all of it is on the disk."""
-        try:
+        if self.mtime is not None:
+            mtime = self.mtime
+        with writing(self.name):
             os.fsync(self.fd)
             if not self._is_mine():
                 raise OutputError("%s was replaced by another program, so %s"
                                   " is left as it was" % (
                                       printable(self.part),
                                       printable(self.name)), TRY_AGAIN)
+            if os.fstat(self.fd).st_size != self.written:
+                self.abandon(keep=False)
+                raise OutputError("another program wrote to %s, too"
+                                  % printable(self.part), TRY_AGAIN)
             self.complete = True
-            self.close()
-            mtime = http_time(modified)
+            if WINDOWS:     # which renames nothing that is open
+                self.close()
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
-            if self.replace:
-                os.replace(self.part, self.name)
-            else:
-                rename(self.part, self.name)
+            (os.replace if self.replace else rename)(self.part, self.name)
+            self.close()    # and so unlock it: until now it was the part
             remove(self.notes)
-        except FileExistsError:
-            raise OutputError(
-                "%s is there already" % printable(self.name),
-                "--force replaces it")
-        except OSError as exc:
-            raise not_written(self.name, exc)
 
     def abandon(self, keep: bool = True) -> str:
         """Close the part; keep it if there is anything in it."""
-        if self.fd < 0:
+        if self.complete or self.fd < 0:
+            self.close()
             return ("all of it is in %s" % printable(self.part)
                     if self.complete and os.path.lexists(self.part) else "")
         # Of a write that failed a part may be there.
@@ -2563,35 +2284,30 @@ class FileOutput(Output):
         self.close()
         if keep and size and mine:
             return "%s kept in %s" % (size_text(size), printable(self.part))
-        try:
+        with writing(self.part):
             if mine:
                 remove(self.part)
             remove(self.notes)      # or -c would join to another's part
-        except OSError as exc:
-            raise not_written(self.part, exc)
         return ""
 
     def _is_mine(self) -> bool:
         """Whether the part's name still means the file that is open."""
-        try:
+        with suppress(OSError):     # gone, or out of reach
             return os.path.samestat(os.lstat(self.part), os.fstat(self.fd))
-        except OSError:     # gone, or out of reach
-            return False
+        return False
 
 
 def open_part(path: str, name: str = "") -> int:
     """Return a descriptor of the part at *path*, locked for this program.
 
     Of the one that is there, -1 unless it is a regular file of ours with one
-    name; or, for the file *name*, of a new one.  The old one may have other
-    permissions, and be still written where there are no locks.  Raise
-    OutputError.
+    name; or of a new one, without notes, for the file *name*: the old one may
+    have other permissions, and be still written where there are no locks.
     """
-    try:
+    fd = -1
+    with suppress(OSError):     # nothing, a link, or not to be written
         fd = os.open(path, PART_FLAGS)
-    except OSError:     # nothing, a link, or not to be written
-        fd = -1
-    try:
+    with writing(path):
         if fd >= 0:
             lock(fd, path)
             state = os.fstat(fd)
@@ -2602,11 +2318,13 @@ def open_part(path: str, name: str = "") -> int:
             os.close(fd)    # Windows does not remove what is open
         if not name:
             return -1
+        remove(path + NOTES_SUFFIX)
         remove(path)
+        mode = 0o666
+        with suppress(OSError):     # the private stays private
+            mode = os.stat(name).st_mode & 0o777
         # O_EXCL: what is opened is new, nobody's link or device.
-        fd = os.open(path, CREATE_FLAGS, permissions(name))
-    except OSError as exc:
-        raise not_written(path, exc)
+        fd = os.open(path, CREATE_FLAGS, mode)
     lock(fd, path)
     return fd
 
@@ -2625,90 +2343,64 @@ def lock(fd: int, path: str) -> None:
 
 
 def rename(old: str, new: str) -> None:
-    """Rename file *old*; raise FileExistsError where *new* is there."""
+    """Rename file *old*, unless *new* is there; see refuse_existing()."""
     try:
         os.link(old, new)
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):   # a file system without links
-        if os.path.lexists(new):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+    except (OSError, AttributeError):   # or a file system without links
+        refuse_existing(new)
         os.replace(old, new)
     else:
         os.unlink(old)
 
 
+def refuse_existing(path: str) -> None:
+    """Raise OutputError where there is something at *path*."""
+    if os.path.lexists(path):
+        raise OutputError("%s is there already" % printable(path),
+                          "--force replaces it")
+
+
 def remove(path: str) -> None:
     """Remove the file at *path*, if there is one."""
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def part_name(name: str, prefix: str = "") -> str:
-    """Return where the content of file *name* is collected.
-
-    A name that is too long for more suffixes gives way to its digest.
-    """
+    """Return where the content of file *name* is collected."""
     folder, base = os.path.split(name)
+    # A name that is too long for more suffixes gives way to its digest.
     if len(os.fsencode(prefix + base + PART_SUFFIX + NOTES_SUFFIX)) > NAME_MAX:
         import hashlib
         base = hashlib.sha256(os.fsencode(base)).hexdigest()
     return os.path.join(folder, prefix + base + PART_SUFFIX)
 
 
-def open_output(name: "Optional[str]", url: str, resume: bool,
-                replace: bool) -> Output:
-    """Return the Output for -o *name*; None means that -o was not given.
-
-    *resume*: go on with a part of *url*.  *replace*: whether a file that is
-    there may be replaced.  Raise OutputError.
-    """
-    if name is None or name == "-":
+def open_output(name: str, url: str, resume: bool, replace: bool) -> Output:
+    """Return the Output for -o *name*, "" without -o; or raise OutputError."""
+    if name in ("", "-"):
         if sys.stdout is None:
             raise OutputError("standard output is closed", "use -o FILE")
-        if name is None and os.isatty(STDOUT):
+        if not name and os.isatty(STDOUT):
             return TerminalOutput()
         return Output(STDOUT, "standard output")
-    try:
+    if not replace:
+        refuse_existing(name)
+    folder = os.path.dirname(name)
+    with writing(name), suppress(FileNotFoundError):
         state = os.stat(name)
         if stat.S_ISDIR(state.st_mode):
             raise OutputError("%s is a folder" % printable(name),
                               "name a file in it")
+        # As /dev/stdout, whose link must not be replaced.
+        if sys.stdout and os.path.samestat(state, os.fstat(STDOUT)):
+            return Output(STDOUT, name)
         if not stat.S_ISREG(state.st_mode):
             return Output(os.open(name, OPEN_FLAGS | os.O_WRONLY), name)
-    except FileNotFoundError:
-        folder = os.path.dirname(name)
-        if folder and not os.path.isdir(folder):
-            raise OutputError("there is no folder %s" % printable(folder),
-                              "make it, or choose another -o FILE")
-        return FileOutput(name, url, resume, replace)
-    except OSError as exc:
-        raise not_written(name, exc)
-    if sys.stdout is not None and os.path.samestat(state, os.fstat(STDOUT)):
-        # As /dev/stdout, whose link must not be replaced.
-        return Output(STDOUT, name)
+    if folder and not os.path.isdir(folder):
+        raise OutputError("there is no folder %s" % printable(folder),
+                          "make it, or choose another -o FILE")
     return FileOutput(name, url, resume, replace)
-
-
-def permissions(name: str) -> int:
-    """Return those for a new file *name*: the private stays private."""
-    try:
-        return stat.S_IMODE(os.stat(name).st_mode) & 0o777
-    except OSError:
-        return 0o666
-
-
-def not_written(name: str, exc: OSError) -> Failure:
-    """Return the error that says that *name* could not be written."""
-    hopeless = exc.errno in DISK_FULL
-    error = OutputError(
-        "could not write %s: %s" % (printable(name), reason_of(exc)),
-        "make room or choose another place" if hopeless else
-        "choose another place")
-    error.hopeless = hopeless
-    return error
 
 
 # ---- Transfer ---------------------------------------------------------------
@@ -2716,19 +2408,14 @@ def not_written(name: str, exc: OSError) -> Failure:
 VERIFIED = "verified sha-256"
 
 
-class NotProved(Exception):
-    """Why the content could not be compared with the server's digest."""
-
-
 def persistently(client: Client, attempt: "Callable[[int], Task]",
                  can_go_on: "Callable[[Failure], bool]",
                  written: "Callable[[], int]" = lambda: 0) -> "Task":
     """Return what the task that attempt(BREAKS) starts returns.
 
-    After a break it starts another one, unless can_go_on(exc) denies it, or
-    it was the last in a row that the user allows.  It is the first in a row
-    where more is *written* than ever.  Nothing else asks again, but for what
-    was asked on a kept connection that the server closed.
+    After a break it starts another one, if can_go_on(exc), and as often in a
+    row, with no more *written*, as the user allows.  Nothing else asks again,
+    but for what was asked on a kept connection that the server closed.
     """
     settings = client.settings
     breaks, most = 0, written()
@@ -2742,8 +2429,8 @@ def persistently(client: Client, attempt: "Callable[[int], Task]",
             if breaks == settings.retries or not (
                     exc.again and can_go_on(exc)):
                 raise
-            delays = settings.delays or exc.wait and [
-                exc.wait] or RETRY_DELAYS
+            delays = settings.delays or (
+                [exc.wait] if exc.wait else RETRY_DELAYS)
             delay = delays[min(breaks, len(delays) - 1)]
             breaks += 1
             client.report.retry(exc, delay)
@@ -2753,8 +2440,7 @@ def persistently(client: Client, attempt: "Callable[[int], Task]",
 class Transfer:
     """One file on its way: fetched, resumed where it breaks, and proved.
 
-    options   of the client; wanted is the value of a Range field, None
-              without one, and sha256 is b"" without one
+    options   of the client
     fields    for each request
     answered  whether this server is known to answer
     hasher    for the SHA-256 of what is written to a stream
@@ -2774,21 +2460,21 @@ class Transfer:
         self.hasher = None  # type: Any
         self.response = None  # type: Optional[Response]
         self.fetched = 0
-        self.started = 0.0      # when it began to come
+        self.started = time.monotonic()
 
     def run(self) -> "Task":
         """Write the content; return what is to be said of it.
 
-        Raise Failure, whose text then says what became of the part.
+        Raise Failure, which then says what became of the part.
         """
         output = self.output
         try:
-            self.started = time.monotonic()
             proof = yield from persistently(
                 self.client, self._attempt, self._can_go_on,
                 lambda: output.written)
             assert self.response
-            output.finish(self.response.fields.get("last-modified", ""))
+            output.finish(http_time(self.response.fields.get(
+                "last-modified", "")))
         except BaseException as exc:
             left = output.abandon()
             if isinstance(exc, KeyboardInterrupt):
@@ -2801,23 +2487,16 @@ class Transfer:
             coded and "saved as sent, " + printable(coded), proof]))
 
     def _can_go_on(self, exc: Failure) -> bool:
-        """Whether another request, after *exc*, can complete what is there.
-
-        Not where no answer ever began: the user may have the wrong host.
-        """
+        """Whether another request, after *exc*, can complete what is there."""
         output = self.output
-        answered = self.answered or self.response or exc.status != 3
-        return bool(answered and (
-            not output.written or not self.options.wanted and (
-                output.can_restart or output.whole.validator)))
+        if exc.status == 3 and not (self.answered or self.response):
+            return False        # the user may have the wrong host
+        return not output.written or not self.options.wanted and (
+            output.can_restart or output.whole.validator != "")
 
     def _attempt(self, breaks: int) -> "Task":
-        """Make one request, write its content, and return its proof.
-
-        After so many *breaks* in a row.  The second one: perhaps where a
-        redirect led is gone.
-        """
-        url, fields, asked = self._next_request(stuck=breaks > 1)
+        """Make one request, write its content, and return its proof."""
+        url, fields, asked = self._next_request(breaks)
         response = yield from self.client.get(url, fields)
         try:
             if response.status // 100 != 2 and not (
@@ -2832,20 +2511,13 @@ class Transfer:
                 yield from self._copy(response, *content)
         finally:
             response.close()
-        if content:
-            return (yield from self._prove())
-        return (yield from self._attempt(breaks))   # which asks for all of it
+        # Another one asks for all of it.
+        return (yield from self._prove() if content else self._attempt(breaks))
 
-    def _next_request(self, stuck: bool) -> "Tuple[URL, Fields, int]":
-        """Return where to ask, with which fields, and from which position.
-
-        The rest is asked for where the beginning came from, unless that is
-        *stuck*: a redirect may lead to another server each time.
-        """
-        output = self.output
-        url = self.url
+    def _next_request(self, breaks: int) -> "Tuple[URL, Fields, int]":
+        """Return where to ask, with which fields, and from which position."""
+        output, url, asked = self.output, self.url, 0
         fields = [*self.fields]
-        asked = 0
         coding = "identity"
         if self.options.wanted:
             fields.append(("Range", self.options.wanted))
@@ -2857,7 +2529,9 @@ class Transfer:
             if asked:
                 fields += [("Range", "bytes=%d-" % asked),
                            ("If-Range", output.whole.validator)]
-            if self.response and not stuck:
+            # Where the beginning came from: a redirect may lead to another
+            # server each time; but after two breaks perhaps that one is gone.
+            if self.response and breaks < 2:
                 url = self.response.url
         elif not (self.options.raw or self.options.sha256 or output.is_file):
             coding = "gzip"
@@ -2866,16 +2540,15 @@ class Transfer:
 
     def _place(self, response: Response,
                asked: int) -> "Optional[Tuple[int, Optional[int]]]":
-        """Find out where the content of *response* belongs.
+        """Return how many bytes of *response* to skip, and how many to write.
 
-        Return how many bytes of it to skip, and how many must come then, None
-        where nobody knows; or None where all must be asked for again.  The
-        output begins, or begins anew, where that is not the rest of what is
-        there.  Raise ResponseError for what was not asked for.  So two
-        versions are never joined, and none is taken for whole that is not.
+        None for the second where nobody knows, for both where all must be
+        asked for again.  The output begins anew where this is not the rest of
+        what is there: so no two versions are ever joined.
         """
-        output, length = self.output, response.length
-        whole, source = output.whole, source_of(response)
+        output, length, whole = self.output, response.length, self.output.whole
+        # Careless servers give the same entity tag to all codings.
+        source = " ".join([str(response.url), response.coded]).rstrip()
         if whole.source not in ("", source):    # nothing else tells
             whole = whole._replace(validator="")
         if self.options.wanted or response.status == 206:
@@ -2910,10 +2583,9 @@ class Transfer:
         return 0, sent.length
 
     def _part(self, response: Response, asked: int) -> ContentRange:
-        """Return which part of the file *response* has.
+        """Return which part of the file *response* has, if it is as *asked*.
 
-        Raise ResponseError unless it is the one that was asked for.
-        Source: RFC 9110, 14.4 and 15.3.7.
+        Else raise ResponseError.  Source: RFC 9110, 14.4 and 15.3.7.
         """
         wanted = self.options.wanted
         if response.status != 206:
@@ -2930,20 +2602,17 @@ class Transfer:
 
     def _copy(self, response: Response, skip: int,
               expected: "Optional[int]") -> "Task":
-        """Write the content, but for the first *skip* bytes of it.
-
-        Raise BrokenOff or ResponseError unless *expected* bytes come then;
-        None where nobody knows how many.
-        """
+        """Write the content; for *skip* and *expected* bytes see _place()."""
         output = self.output
         if not (self.hasher or self.options.wanted or output.can_restart):
             import hashlib
             self.hasher = hashlib.sha256()
         count = -skip
+        most = UNTIL_CLOSE if expected is None else expected
         block = yield from response.read()
         while block:
             count += len(block)
-            if expected is not None and count > expected:
+            if count > most:
                 raise ResponseError("malformed response: more bytes than"
                                     " there are of the file")
             if count > 0:
@@ -2958,84 +2627,87 @@ class Transfer:
                     progress_text, output.written, output.whole.length,
                     self.fetched, time.monotonic() - self.started)
             block = yield from response.read()
-        if count < 0 or expected is not None and count < expected:
+        if count < (expected or 0):
             raise BrokenOff("the response broke off after %d bytes: it was"
                             " shorter than it said" % output.written,
                             TRY_AGAIN)
 
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
-        """Show the content of an error, and raise the Failure for it.
+        """Raise the Failure for an error, and show its content, if asked to.
 
         Another request may do better where the server asks for it; or, after
-        an answer, of a server in trouble, or of another one than that to
-        which an earlier redirect led (*elsewhere*).
+        an answer, where it is in trouble, or a redirect led *elsewhere*.
         """
-        if self.client.report.verbose:
-            content = yield from show_error(self.client.report, response)
+        report = self.client.report
+        if report.verbose:
+            content, note = bytearray(), ""
+            try:
+                if not (yield from response.read_into(
+                        content, ERROR_SHOWN_MAX)):
+                    note = "(and more)"
+            except Failure as exc:      # the status is the news, not this
+                note = "(%s)" % exc
+            text = content[:ERROR_SHOWN_MAX].decode(
+                "utf-8", "backslashreplace")
+            for line in filter(None, [safe_text(text).rstrip("\n"), note]):
+                report.note(line)
         else:
             content = yield from response.discard()
-        error = self.client.refusal(response, content)
+        error = self.client.refusal(response, bytes(content))
         error.again = error.wait > 0 or self.response is not None and (
             response.status >= 500 or elsewhere)
         raise error
 
     def _prove(self) -> "Task":
-        """Compare with the user's digest, or the server's, if it has one.
+        """Compare with the user's digest, or the server's; say what came out.
 
-        Return "sha-256 as given", "verified sha-256", "not verified" and why,
-        or "" where there is none; raise ResponseError, or BrokenOff where the
-        file turns out to be longer.
+        Raise ResponseError, or BrokenOff where the file is longer.
         """
-        response = self.response
+        response, output = self.response, self.output
         assert response
-        if self.options.wanted or not (self.hasher or self.output.is_file):
+        if self.options.wanted or not (self.hasher or output.is_file):
             return ""
         import hashlib
         hasher = self.hasher or hashlib.sha256()
-        hashing = iter(()) if self.hasher else hash_file(
-            hasher, self.output.fd, self.output.name)
-        digest = given = self.options.sha256
-        if not given and not response.decoded:
-            digest = parse_digest(response.fields.get("repr-digest", ""))
-        if not digest and self.output.written and (
+        hashing = iter(()) if self.hasher else digest_of(
+            output.name, output.fd, hasher)
+        given, why = self.options.sha256, ""
+        digest = given if given or response.decoded else parse_digest(
+            response.fields.get("repr-digest", ""))
+        if not digest and output.written and (
                 response.status == 206 or "bytes" in response.fields.get(
                     "accept-ranges", "").lower()):
-            try:
-                # The server takes as long for its digest as we for ours.
-                digest = yield from beside(self._ask_digest(response), hashing)
-            except NotProved as exc:
-                return "not verified: %s" % exc
+            # The server takes as long for its digest as we for ours.
+            digest, why = yield from beside(self._ask_digest(response),
+                                            hashing)
         if not digest:
-            return ""
+            return why and "not verified: " + why
         yield from hashing
-        found = hasher.digest()
-        if digest == found:
+        if digest == hasher.digest():
             return "sha-256 as given" if given else VERIFIED
-        self.output.abandon(keep=False)
-        if given:
-            raise not_as_given(found, given)
-        raise ResponseError("the content is not what the server has, by its"
-                            " sha-256", TRY_AGAIN)
+        output.abandon(keep=False)
+        raise not_as_given(hasher.digest(), given) if given else ResponseError(
+            "the content is not what the server has, by its sha-256",
+            TRY_AGAIN)
 
     def _ask_digest(self, response: Response) -> "Task":
-        """Return the SHA-256 of this version, by a request for one byte.
+        """Ask for the SHA-256 of this version; or return None, and why.
 
-        None without one.  Raise NotProved where that cannot be known,
-        ResponseError or BrokenOff where this version has another length.
+        Raise ResponseError or BrokenOff where it has another length.
         """
-        validator = self.output.whole.validator
+        written, whole = self.output.written, self.output.whole
         try:
             answer, length, _, digest = yield from version_of(
                 self.client, response.url, True)
         except Failure as exc:  # the content is there; only the proof is not
-            raise NotProved(exc.args[0])
+            return None, exc.args[0]
         if answer.status not in (200, 206):
-            raise NotProved("the server answered %d to the question for its"
-                            " digest" % answer.status)
+            return None, ("the server answered %d to the question for its"
+                          " digest" % answer.status)
         if answer.status == 200 or length is None:
-            return None
-        written = self.output.written
-        if length != written and is_same_version(answer.fields, validator):
+            return None, ""
+        if length != written and is_same_version(answer.fields,
+                                                 whole.validator):
             if length < written:
                 self.output.abandon(keep=False)
                 raise ResponseError("the content is not what the server has:"
@@ -3043,37 +2715,27 @@ class Transfer:
             raise BrokenOff("the response broke off after %d of %d bytes"
                             " without a sign" % (written, length), TRY_AGAIN)
         # Gzip made on the way out has an ETag of its own; this is not coded.
-        names = ["last-modified"] if response.decoded else [
-            "last-modified", "etag"]
+        names = ["last-modified", "etag"][:1 if response.decoded else 2]
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
         if (length != written or not all(same)
                 or not response.decoded and answer.coded != response.coded):
-            raise NotProved("it is another version by now")
-        return digest if same else None     # else nobody knows
-
-
-def source_of(response: Response) -> str:
-    """Return from where, and in which coding, *response* is.
-
-    Careless servers give the same entity tag to all codings.
-    """
-    return " ".join([str(response.url), response.coded]).rstrip()
+            return None, "it is another version by now"
+        return digest if same else None, ""     # else nobody knows
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
-    """Return "complete already" if file *name*, without a part, is *url*'s.
+    """Return "complete already", or "", for file *name* without a part.
 
-    Else "".  By the user's digest, else as is_same_file() does.
+    By the user's digest, else by what the server says of *url*.
     """
-    given = client.settings.sha256
+    given, says = client.settings.sha256, "complete already"
     try:
         state = os.stat(name)
         if os.path.exists(part_name(name)) or not stat.S_ISREG(state.st_mode):
             return ""
     except OSError:
         return ""
-    now, says = Version(None, None, None, None), "complete already"
     found = given and (yield from digest_of(name))
     if given and found == given:
         return says + ", sha-256 as given"
@@ -3083,35 +2745,34 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
     except Failure as exc:
         if not exc.again or exc.wait:
             raise
-        why = exc.args[0]
+        now, why = Version(None, None, None, None), exc.args[0]
     if now.length is None:      # perhaps only for want of its digest
         says += ", not verified: " + why
         now = yield from version_of(client, url, False)
-    _, length, mtime, digest = now
-    if length is not None and length < state.st_size:
+    if now.length is not None and now.length < state.st_size:
         client.report.note("%s is longer than what the server has"
                            % printable(name))
-    # A time says nothing of what is empty.
-    if not (yield from is_same_file(name, state, length,
-                                    mtime if length else None, digest)):
+    if not now.length:      # a time says nothing of what is empty
+        now = now._replace(mtime=None)
+    if not (yield from is_same_file(name, state, now)):
         return ""
     if given:
         raise not_as_given(found, given)
-    return says + ", " + VERIFIED if digest else says
+    return says + ", " + VERIFIED if now.digest else says
 
 
-def is_same_file(path: str, state: "os.stat_result", size: "Optional[int]",
-                 mtime: "Optional[int]", digest: "Optional[bytes]") -> "Task":
-    """Return whether the file at *path*, in this *state*, has these, too.
+def is_same_file(path: str, state: "os.stat_result",
+                 version: Version) -> "Task":
+    """Return whether the file at *path*, in this *state*, is of *version*.
 
-    They are what the server tells of its file, see Version.  A digest counts
-    for more than a time: some times say nothing.
+    A digest counts for more than a time: some times say nothing.
     """
-    if size != state.st_size:
+    _, length, mtime, digest = version
+    if length != state.st_size:
         return False
     if digest:
         return digest == (yield from digest_of(path))
-    return not size if mtime is None else is_same_time(
+    return not length if mtime is None else is_same_time(
         mtime, state.st_mtime_ns)
 
 
@@ -3121,30 +2782,20 @@ def not_as_given(found: bytes, given: bytes) -> Failure:
         found.hex(), given.hex()), "try again, or check URL and digest")
 
 
-def digest_of(name: str) -> "Task":
-    """Return the SHA-256 of the file *name*; raise OutputError."""
+def digest_of(name: str, fd: int = -1, hasher: "Any" = None) -> "Task":
+    """Return the SHA-256 of file *name*, or of *fd*; raise OutputError."""
     import hashlib
-    hasher = hashlib.sha256()
-    yield from hash_file(hasher, name, name)
-    return hasher.digest()
-
-
-def hash_file(hasher: "Any", file: "Union[str, int]", name: str) -> "Task":
-    """Feed *file*, a path or a descriptor, to *hasher*.
-
-    In steps, between which others have their turn.  Raise OutputError, which
-    calls it *name*.
-    """
+    hasher = hasher or hashlib.sha256()
     block = bytearray(RECEIVE_SIZE)     # others make PyPy copy them
     try:
-        with open(file, "rb", 0, closefd=isinstance(file, str)) as opened:
-            opened.seek(0)
-            count = opened.readinto(block)
-            while count:
-                del block[count:]
+        with open(name if fd < 0 else fd, "rb", 0, closefd=fd < 0) as file:
+            file.seek(0)
+            while True:
+                del block[file.readinto(block):]
+                if not block:
+                    return hasher.digest()
                 hasher.update(block)
                 yield from pause(0)
-                count = opened.readinto(block)
     except OSError as exc:
         raise OutputError("could not read %s: %s" % (
             printable(name), reason_of(exc)))
@@ -3172,92 +2823,49 @@ def beside(task: "Task", work: "Iterator[Any]") -> "Task":
             go_on, value = task.throw, exc
 
 
-def show_error(report: Report, response: Response) -> "Task":
-    """Show the beginning of the content of *response*; return it."""
-    data = bytearray()
-    note = ""
-    try:
-        if not (yield from response.read_into(data, ERROR_SHOWN_MAX)):
-            note = "(and more)"
-    except Failure as exc:      # the status is the news, not this
-        note = "(%s)" % exc
-    text = data[:ERROR_SHOWN_MAX].decode("utf-8", "backslashreplace")
-    for line in (safe_text(text).rstrip("\n"), note):
-        if line:
-            report.note(line)
-    return data
-
-
 # ---- Copying a folder -------------------------------------------------------
-
-class CopyReport(Report):
-    """Tells the *report* of a copy about breaks, and how far all of it is.
-
-    so_far() tells that.
-    """
-
-    def __init__(self, report: Report, so_far: "Callable[[], str]") -> None:
-        super().__init__(quiet=True)
-        self.report = report
-        self.so_far = so_far
-        self.said = ("", 0.0)
-
-    def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
-        """Show how far the copy is, not the file."""
-        self.report.progress(self.so_far)
-
-    def retry(self, exc: Failure, delay: float) -> None:
-        """Say that transfers go on after a break, once for all of them."""
-        said = str(exc.wait or exc.args[0]), delay
-        if self.said != said:
-            self.said = said
-            self.report.retry(exc, delay)
-
 
 # A folder whose listing is read: its URL, its path here, a hash of what it
 # lists, and the Folders above it.
 Folder = namedtuple("Folder", "url path mark above")
 
 
-class Mirror:
+class Mirror(Report):
     """Copies a folder of a server, as that lists it, to a folder here.
+
+    It is what its transfers report to: of them the user hears little.
 
     jobs      what is still to be done: (Folder that lists it, Entry); None
               lists the folder of all
-    doing     entries that are being done, which may yet add jobs: those of a
-              folder, or the same once more
+    doing     entries that are being done, which may yet add jobs
     transfers files that are on their way
     below     entries of deeper folders that pages named: {path here: entries}
     failures  one line for each thing that could not be copied
     lost      jobs in a row for which the server could not be reached
     """
 
-    def __init__(self, url: URL, path: str, client: Client,
-                 options: "Namespace") -> None:
-        """Prepare to copy *url* as *path*.
-
-        *client* tells how requests are made, and for whom credentials are.
-        """
+    def __init__(self, url: URL, path: str, client: Client) -> None:
+        """Prepare to copy *url* as *path*, with requests as of *client*."""
+        super().__init__(quiet=True)
         self.url = url.with_target(url.path.rstrip("/") + "/")
+        self.path = path
         self.client = client
         self.report = client.report
-        self.quiet_report = CopyReport(self.report, self._so_far)
-        self.options = options
         self.jobs = [(None, FOLDER)]  # type: List[Job]
         self.doing = []  # type: List[Entry]
         self.transfers = []  # type: List[Transfer]
         self.below = {}  # type: Dict[str, List[Entry]]
         self.failures = []  # type: List[str]
-        self.path = path
         self.fetched = self.bytes = self.replaced = self.unchanged = 0
         self.page = ""          # the first index page
         self.lost = 0
         self.answered = False   # whether the server has, ever
+        self.retried = ("", 0.0)        # the last break that was told
 
     def run(self) -> None:
         """Copy everything; raise Failure when something could not be."""
         started = time.monotonic()
-        self.report.bar = self.options.progress
+        self.report.bar = self.client.settings.progress
         try:
             run(*[self._work() for _ in range(CONNECTIONS)])
         except (Failure, KeyboardInterrupt) as exc:
@@ -3284,8 +2892,7 @@ class Mirror:
 
     def _work(self) -> "Task":
         """Do jobs, over one connection, until there are no more."""
-        client = Client(self.client.settings, self.quiet_report,
-                        self.client.trusted)
+        client = Client(self.client.settings, self, self.client.trusted)
         client.allowed = self._may_follow
         try:
             while self.jobs or self.doing:
@@ -3298,23 +2905,30 @@ class Mirror:
                     yield from self._do(client, folder, entry)
                 finally:
                     self.doing.remove(entry)
-                self.report.progress(self._so_far)
+                self.progress()
         finally:
             client.close()
 
-    def _so_far(self) -> str:
-        """Return how much of what is known by now is done.
+    def retry(self, exc: Failure, delay: float) -> None:
+        """Say that transfers go on after a break, once for all of them."""
+        retried = str(exc.wait or exc.args[0]), delay
+        if self.retried != retried:
+            self.retried = retried
+            self.report.retry(exc, delay)
 
-        Not all listings tell sizes: then there is nothing to compare with.
-        """
+    def progress(self, *_: "Any") -> None:
+        """Show how far the copy is, not the file."""
+        self.report.progress(self._so_far)
+
+    def _so_far(self) -> str:
+        """Return how much of what is known by now is done."""
         done = self.fetched + self.unchanged + len(self.failures)
-        fetched = self.bytes
-        files = [entry for entry in self.doing if not entry.is_folder]
-        files += [entry for _, entry in self.jobs if not entry.is_folder]
-        left = sum(entry.size or 0 for entry in files)
-        for transfer in self.transfers:
-            fetched += transfer.fetched
-            left -= transfer.output.written
+        fetched = self.bytes + sum(each.fetched for each in self.transfers)
+        entries = self.doing + [entry for _, entry in self.jobs]
+        files = [entry for entry in entries if not entry.is_folder]
+        # Not all listings tell sizes: then there is nothing to compare with.
+        left = sum(entry.size or 0 for entry in files) - sum(
+            each.output.written for each in self.transfers)
         return "%d of %s, %s%s; %d unchanged" % (
             done, counted(done + len(files), "file"), size_text(fetched),
             " of " + size_text(fetched + left) if left > 0 else "",
@@ -3365,8 +2979,7 @@ class Mirror:
         mark = hash(frozenset(entry[:5] for entry in listed))
         yield from self._check_loop(client, url, listed, [
             folder.url for folder in above if folder.mark == mark])
-        if path != self.options.folder:
-            make_folder(path, False)
+        make_folder(path, path == self.client.settings.folder)
         if len(above) == DEPTH_MAX:
             raise ResponseError("folders are nested more than %d deep"
                                 % DEPTH_MAX)
@@ -3388,11 +3001,9 @@ class Mirror:
 
     def _check_loop(self, client: Client, url: URL, listed: "List[Entry]",
                     same: "List[URL]") -> "Task":
-        """Raise StatusError if a link has led back to a folder above.
+        """Raise StatusError if a link led back to one of the *same* folders.
 
-        The folders above at the URLs *same* list the same.  It is a loop if a
-        file is the same, too; without any file, if LOOP_MIN folders in all
-        list the same.
+        It did if a file is the same, too, or if LOOP_MIN folders have none.
         """
         if not same or not listed:
             return
@@ -3420,20 +3031,18 @@ class Mirror:
             raise loop
 
     def _listing(self, client: Client, url: URL) -> "Task":
-        """Read the listing at *url*.
+        """Return where the listing of *url* came from, and its entries.
 
-        Return (where it came from, its entries).  It is asked for as JSON,
-        and, where that is of another shape, as HTML.
+        It is asked for as JSON, and, where that is of another shape, as HTML.
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
-            page = MemoryOutput(LISTING_MAX)
+            page = ListingOutput()
             transfer = Transfer(client, url, page, [("Accept", media)],
                                 self.answered)
             try:
                 yield from transfer.run()
             finally:
-                if transfer.response:
-                    self.answered = True
+                self.answered = self.answered or transfer.response is not None
             response = transfer.response  # type: Any
             text = page.data.decode("utf-8", "surrogateescape")
             kind = response.fields.get("content-type", "html").lower()
@@ -3454,16 +3063,14 @@ class Mirror:
         held = sum(map(len, self.below.values()))
         if len(listed) + len(self.jobs) + held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
-        if not is_json:
-            # A server that has JSON of any shape lists the folder itself.
-            is_page = media != "text/html"
-            if is_page and any(entry.of_page for entry in listed):
-                # Pictures in a listing are the server's icons.
-                is_page = yield from self._is_file(
-                    client, entry_url(response.url, INDEX))
-            listed = [entry for entry in listed
-                      if is_page or not entry.of_page] + [INDEX] * is_page
-        return response.url, listed
+        # A server that has JSON of any shape lists the folder itself.
+        is_page = not is_json and media != "text/html"
+        if is_page and any(entry.of_page for entry in listed):
+            # Pictures in a listing are the server's icons.
+            is_page = yield from self._is_file(
+                client, entry_url(response.url, INDEX))
+        return response.url, [INDEX] * is_page + [
+            entry for entry in listed if is_page or not entry.of_page]
 
     def _is_file(self, client: Client, url: URL) -> "Task":
         """Return whether the server has a file at *url*."""
@@ -3478,8 +3085,7 @@ class Mirror:
     def _may_follow(self, asked: URL, url: URL) -> bool:
         """Whether *url* is in the folder that is copied.
 
-        Raise IsFolder where it is the folder by the name that was *asked*
-        for: some servers list folders without their slash.
+        Raise IsFolder where only a slash was missing in what was *asked*.
         """
         inside = (url.origin == self.url.origin
                   and (url.target + "/").startswith(self.url.target)
@@ -3493,65 +3099,56 @@ class Mirror:
               entry: Entry) -> "Task":
         """Copy one file, unless the copy that is there is as new."""
         is_there = os.path.lexists(path)
-        if (yield from self._is_current(client, url, entry, path)):
+        if (yield from is_current(client, url, path, entry)):
             self.unchanged += 1
         else:
+            # No name in a copy begins with a dot, so that of no part is one.
+            output = FileOutput(path, str(url), resume=True, prefix=".")
+            output.mtime = entry.mtime
+            is_small = entry.size is not None and (
+                entry.size <= DIGEST_ASKED_MAX)
+            transfer = Transfer(client, url, output,
+                                [WANT_DIGEST] * is_small, True)
+            self.transfers.append(transfer)
             try:
-                yield from self._fetch(client, url, path, entry)
+                says = yield from transfer.run()
             except Failure as exc:
                 if entry == INDEX and exc.code == 404:
                     return      # the page was a listing
                 raise
+            finally:
+                self.transfers.remove(transfer)
+            self.bytes += transfer.fetched
+            if says not in ("", VERIFIED):
+                self.report.note("%s: %s" % (printable(path), says))
             self.fetched += 1
             self.replaced += is_there
         if entry == INDEX and not self.page:
             self.page = str(url)
 
-    def _fetch(self, client: Client, url: URL, path: str,
-               entry: Entry) -> "Task":
-        """Fetch one file, as new as *entry* says."""
-        fields = []  # type: Fields
-        if entry.size is not None and entry.size <= DIGEST_ASKED_MAX:
-            fields.append(WANT_DIGEST)
-        # No name in a copy begins with a dot, so that of no part is one.
-        output = FileOutput(path, str(url), resume=True, prefix=".")
-        transfer = Transfer(client, url, output, fields, True)
-        self.transfers.append(transfer)
-        try:
-            says = yield from transfer.run()
-        finally:
-            self.transfers.remove(transfer)
-        if says not in ("", VERIFIED):
-            self.report.note("%s: %s" % (printable(path), says))
-        self.bytes += transfer.fetched
-        if entry.mtime is not None:     # Last-Modified may be another
-            try:
-                os.utime(path, (entry.mtime, entry.mtime))
-            except OSError as exc:
-                raise not_written(path, exc)
 
-    def _is_current(self, client: Client, url: URL, entry: Entry,
-                    path: str) -> "Task":
-        """Return whether the file that is there is the server's.
+def is_current(client: Client, url: URL, path: str, entry: Entry) -> "Task":
+    """Return whether the file that is at *path* is the server's.
 
-        The server is asked for what the listing does not tell of it, with a
-        digest of what is small.  Raise OutputError for what is no file,
-        though of a folder the server may tell first that it has one, too.
-        """
+    The server is asked for what *entry* does not tell.  Raise OutputError for
+    what is no file, unless it is a folder there, too.
+    """
+    with writing(path):     # a name that cannot be is not asked for
         try:
             state = os.lstat(path)
-        except OSError:     # not there, or out of reach
+        except FileNotFoundError:
             return False
-        is_file = stat.S_ISREG(state.st_mode)
-        size, mtime, digest = entry.size, entry.mtime, None
-        if (size is None or size == state.st_size and mtime is None) and (
-                is_file or stat.S_ISDIR(state.st_mode)):
-            _, size, mtime, digest = yield from version_of(
-                client, url, state.st_size <= DIGEST_ASKED_MAX, True)
-        if not is_file:
-            raise OutputError("%s is there, but it is not a file"
-                              % printable(path))
-        return (yield from is_same_file(path, state, size, mtime, digest))
+    is_file = stat.S_ISREG(state.st_mode)
+    version = Version(None, entry.size, entry.mtime, None)
+    if (entry.size is None or entry.mtime is None
+            and entry.size == state.st_size) and (
+            is_file or stat.S_ISDIR(state.st_mode)):
+        version = yield from version_of(
+            client, url, state.st_size <= DIGEST_ASKED_MAX, True)
+    if not is_file:
+        raise OutputError("%s is there, but it is not a file"
+                          % printable(path))
+    return (yield from is_same_file(path, state, version))
 
 
 def is_name(text: str) -> bool:
@@ -3561,27 +3158,21 @@ def is_name(text: str) -> bool:
 
 
 def file_name(name: str) -> str:
-    """Return the file name under which *name*, of a server, is kept here.
-
-    As UTF-8, whatever the file system's own encoding is.
-    """
+    """Return the file name under which *name*, of a server, is kept here."""
+    # As UTF-8, whatever the file system's own encoding is.
     return os.fsdecode(local_name(name, WINDOWS).encode(
         "utf-8", "surrogateescape"))
 
 
 def make_folder(path: str, may_be_link: bool) -> None:
-    """Make the folder *path*, and those above it, unless it is there.
+    """Make the folder *path*, and those above it, or raise OutputError.
 
-    A link to one will do only where the user named it: then it *may_be_link*.
-    Raise OutputError.
+    A link to one that is there will do only where the user named it.
     """
-    try:
+    is_folder = False
+    with writing(path), suppress(FileExistsError):
         os.makedirs(path, exist_ok=True)
         is_folder = may_be_link or stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileExistsError:
-        is_folder = False
-    except OSError as exc:
-        raise not_written(path, exc)
     if not is_folder:
         raise OutputError("%s is there, but it is not a folder"
                           % printable(path))
@@ -3720,9 +3311,8 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         options.family = (socket.AF_INET if options.ipv4 else
                           socket.AF_INET6 if options.ipv6 else 0)
         options.progress = not options.quiet and os.isatty(STDERR)
-        check_values(options)
-        check_combinations(options)
-        check_names(options)
+        check_options(options)
+        options.files = list(name_files(options))
         options.sha256 = bytes.fromhex(options.sha256 or "")
     except ValueError as exc:
         parser.error(str(exc))
@@ -3733,8 +3323,7 @@ def parse_words(words: "Sequence[str]",
                 tls: bool = False) -> "List[Tuple[str, URL]]":
     """Return what is to be fetched: the user's word for it, and its URL.
 
-    Raise ValueError, also where a word behind HOST:PORT, in place of a file,
-    may be a port or another server.
+    Raise ValueError, also for what behind HOST:PORT may be no file.
 
     >>> [str(url) for _, url in parse_words(["h", "81", "a b", "c"])]
     ['http://h:81/a%20b', 'http://h:81/c']
@@ -3744,7 +3333,7 @@ def parse_words(words: "Sequence[str]",
     'd/a%20b'
     """
     scheme = "https" if tls else "http"
-    first = words[0] if words else HOST
+    first, *names = words or [HOST]
     address = ADDRESS.fullmatch(first)
     if "://" in first or address and address.group(1):
         urls = [scheme + "://" + word if ADDRESS.fullmatch(word) else word
@@ -3752,25 +3341,26 @@ def parse_words(words: "Sequence[str]",
         return [(REFERENCE.findall(url)[0][2][1:], parse_url(url))
                 for url in urls]
     if not address:
-        names = words[2:]
         top = URL(scheme, parse_host(first),
-                  parse_port(words[1]) if len(words) > 1 else PORT, "/")
+                  parse_port(names.pop(0)) if names else PORT, "/")
     else:
-        names = words[1:]
         top = parse_url(scheme + "://" + first)
         for name in names:
             if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
                 raise ValueError("'%s' after HOST:PORT may be a file or not;"
                                  " write a URL for each, such as %s/FILE"
-                                 % (printable(name), printable(first)))
+                                 % (without_password(name),
+                                    printable(first)))
     return [(name, top.with_target(request_target(name)))
             for name in names or ["/"]]
 
 
-def check_values(options: "Namespace") -> None:
-    """Raise ValueError for a value that its option cannot have."""
+def check_options(options: "Namespace") -> None:
+    """Raise ValueError for a value, or for options, that cannot be meant."""
     needed = options.output, options.folder, options.cafile, options.auth
     fields = [name.lower() for name, _ in options.fields]
+    to_file = options.output not in (None, "-")
+    schemes = [url.scheme for _, url in options.urls]
     for is_wrong, why in [
             (any(value in ("", "--", []) for value in needed),
              "-o, -P, --cafile and --auth: each needs a value"),
@@ -3785,21 +3375,12 @@ def check_values(options: "Namespace") -> None:
              "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
             (fields.count("host") > 1, "-H sets Host more than once"),
             (":" in (options.auth or ""),       # RFC 7617, 2
-             "--auth takes a name without a colon, and no password")]:
-        if is_wrong:
-            raise ValueError(why)
-
-
-def check_combinations(options: "Namespace") -> None:
-    """Raise ValueError for options that do not go together."""
-    to_file = options.output not in (None, "-")
-    schemes = [url.scheme for _, url in options.urls]
-    for is_wrong, why in [
+             "--auth takes a name without a colon, and no password"),
             (options.ipv4 and options.ipv6, "-4 is not allowed with -6"),
             (options.verbose and options.quiet, "-v is not allowed with -q"),
             (options.output and options.remote_name,
              "-o and -O both name a file"),
-            (to_file and len(options.urls) > 1,
+            (to_file and len(schemes) > 1,
              "-o names one file, but there are several; use -O"),
             (options.folder and not (options.remote_name or options.recursive),
              "-P is for -O and -r"),
@@ -3811,7 +3392,7 @@ def check_combinations(options: "Namespace") -> None:
             (options.wanted and (options.resume or options.recursive),
              "--range does not go with -c or -r"),
             (options.sha256 and (options.recursive or options.wanted
-                                 or len(options.urls) > 1),
+                                 or len(schemes) > 1),
              "--sha256 is for one whole file"),
             (options.recursive and (options.output or options.remote_name),
              "-r takes names from the server; use -P DIR"),
@@ -3821,23 +3402,30 @@ def check_combinations(options: "Namespace") -> None:
             raise ValueError(why)
 
 
-def check_names(options: "Namespace") -> None:
-    """Raise ValueError unless each file has a name, and one of its own."""
-    seen = set()  # type: Set[str]
+def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
+    """Yield where each file, or copy, goes ("": nowhere), and its URL.
+
+    Raise ValueError unless each has a name, and one of its own.
+    """
+    taken = set()  # type: Set[str]
     for word, url in options.urls:
-        names = ([copy_path(url, options.folder)] if options.recursive
-                 else [])
-        if options.remote_name:
+        path, names = options.output or "", []
+        if options.recursive:
+            path = copy_path(url, options.folder)
+            names = [path]
+        elif options.remote_name:
             name = saved_name(word, url)
             if not name:
                 raise ValueError("%s ends with no name for -O; use -o FILE"
                                  % url)
-            part = part_name(name)
-            names = [name, part, part + NOTES_SUFFIX]
-        for name in seen.intersection(names):
+            path = os.path.join(options.folder or "", name)
+            part = part_name(path)
+            names = [path, part, part + NOTES_SUFFIX]
+        for name in taken.intersection(names):
             raise ValueError("two of these would be saved as '%s'"
                              % printable(name))
-        seen.update(names)
+        taken.update(names)
+        yield path, url
 
 
 def copy_path(url: URL, folder: "Optional[str]") -> str:
@@ -3871,27 +3459,24 @@ def saved_name(word: str, url: URL) -> str:
     return safe_name(word)
 
 
-def fetch_file(client: Client, word: str, url: URL,
-               options: "Namespace") -> None:
-    """Fetch one file, which the user calls *word*; raise Failure."""
-    name = options.output
-    if options.remote_name:
-        name = os.path.join(options.folder or "", saved_name(word, url))
-    complete = run(is_complete(client, url, name)) if options.resume else ""
+def fetch_file(client: Client, path: str, url: URL) -> None:
+    """Fetch one file, to *path*; raise Failure."""
+    options = client.settings
+    complete = run(is_complete(client, url, path)) if options.resume else ""
     if complete:
-        client.report.note("%s: %s" % (printable(name), complete))
+        client.report.note("%s: %s" % (printable(path), complete))
         return
-    if options.remote_name and os.path.lexists(name) and not options.force:
-        raise OutputError("%s is there already" % printable(name),
-                          "--force replaces it")
-    output = open_output(name, str(url), options.resume,
+    output = open_output(path, str(url), options.resume,
                          options.force or not options.remote_name)
     client.report.bar = options.progress and not os.isatty(output.fd)
     transfer = Transfer(client, url, output)
     says = run(transfer.run())
-    client.report.clear()
-    client.report.end(output.written, transfer.fetched,
-                      time.monotonic() - transfer.started, name, says)
+    count, new = output.written, transfer.fetched
+    seconds = time.monotonic() - transfer.started
+    client.report.note("%s%d bytes%s in %.3f s, %s/s%s" % (
+        "" if path in ("", "-") else printable(path) + ": ", count,
+        "" if new == count else " (%d came now)" % new, seconds,
+        size_text(new / max(seconds, 1e-6)), says and ", " + says))
 
 
 def password_of(user: str) -> str:
@@ -3912,30 +3497,24 @@ def password_of(user: str) -> str:
 
 
 def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
-    """Do what *options* ask for; return the exit status.
-
-    Raise Failure when the only file was not fetched, or none could be.
-    """
+    """Return the exit status of what *options* ask for, or raise Failure."""
     if options.folder:
         make_folder(options.folder, True)
     report = Report(options.verbose, options.quiet)
-    options.delays, options.environ = delays, os.environ
-    options.user = options.context = None
-    if options.auth:
-        options.user = options.auth, password_of(options.auth)
-    client = Client(options, report, options.urls[0][1].origin)
+    options.delays, options.environ, options.context = delays, os.environ, None
+    options.user = options.auth and (options.auth, password_of(options.auth))
+    client = Client(options, report, options.files[0][1].origin)
     status = 0
     try:
-        for word, url in options.urls:
+        for path, url in options.files:
             try:
                 if options.recursive:
-                    Mirror(url, copy_path(url, options.folder), client,
-                           options).run()
+                    Mirror(url, path, client).run()
                 else:
-                    fetch_file(client, word, url, options)
+                    fetch_file(client, path, url)
             except Failure as exc:
                 report.clear()
-                if exc.hopeless or len(options.urls) == 1:
+                if exc.hopeless or len(options.files) == 1:
                     raise
                 say("httpget.py: %s" % exc)
                 status = 1
@@ -3950,24 +3529,21 @@ def fill_standard_descriptors() -> None:
 
     Else the connection, or a file, would get its number, and messages.
     """
-    # open() takes the lowest number that is free.
-    while True:
+    fd = -1
+    while fd <= STDERR:     # open() takes the lowest number that is free
         try:
             fd = os.open(os.devnull, os.O_RDWR)
         except OSError:     # a container may lack it; this takes no message
             fd = os.open(os.sep, os.O_RDONLY)
-        if fd > STDERR:
-            os.close(fd)
-            return
+    os.close(fd)
 
 
 def main(argv: "Optional[Sequence[str]]" = None,
          delays: "Sequence[float]" = ()) -> int:
     """Run the program with arguments *argv*; return its exit status.
 
-    *delays*: seconds to wait after each break in a row, whatever the server
-    asks for, in place of RETRY_DELAYS.  --help, --version and usage errors
-    end it with SystemExit.
+    *delays*: seconds to wait after each break in a row, in place of
+    RETRY_DELAYS.  --help, --version and usage errors raise SystemExit.
     """
     fill_standard_descriptors()
     if sys.stderr is None:      # so that nobody has to ask

@@ -2531,6 +2531,8 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["http://h/ x", "h:1/a b"], "not a URL", "a name after a URL"),
     (["http://me:secret@h/", "me@h:80"], "a user's", "user in the URL"),
     ("me:secret@h", "'@h' is not a host", "user before a host"),
+    (["ftp://me:secret@h/", "h:1/a me:secret@h/", "h http://me:secret@h/",
+      "h:1 http://me:secret@h/", "http://me:secret\1@h/"], "'@h/'", "URLs"),
     (["h:80 80 a", "h:80 x g:80", "h:80 http://h/"], "h:80/FILE", "which?"),
     (["h:99999", "h:0/a"], "port '", "no port"), ("h:", "'h:' is", "none"),
     ("https://fa\xdf.de/", "write it as xn--", "two names for one"),
@@ -2614,7 +2616,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (in_form(b"HTTP/1.1 200 OK%s\r\n\r\ncontent", b"\nA: b", b"\r\nA: b\n"),
      "of its head does not end with CR LF", "bare LF"),
     (in_form(FIELDS, b"A: b\rc", b"A: b\r", b"A: b\0c", b"A: \xff\x7f"),
-     "field value", "control"),
+     "field line", "control"),
     (in_form(FIELDS, b"A: b\r\n c", b" A: b", b"A : b", b"A", b": b",
              b"\xc3\xa9: c"), "field line", "no field"),
     (in_form(FIELDS % b"Content-Length: %s", b"5\r\nContent-Length: 6",
@@ -7338,12 +7340,13 @@ def written(content, name="t.part"):
     return lambda: write_to(name, content)
 
 
-def appearing(make):
-    """Return a file; something else appears by *make* meanwhile."""
-    return lambda head: (make(), PROVED(head))[1]
+def appearing(make, answer=PROVED):
+    """Return *answer*'s; something else appears by *make* meanwhile."""
+    return lambda head: (make(), answer(head))[1]
 
 
 PART_TAKEN = appearing(lambda: os.unlink("t.part") or written(b"mine")())
+PART_SPOILED = appearing(written(ONE), served(ranges=False))
 FILE_APPEARS = appearing(written(b"mine", "file"))
 SAVED, MINE = {"file": ONE}, {"file": b"mine"}
 PART = part_kept(ONE, "file")
@@ -7465,6 +7468,8 @@ SAME_TIME, OTHER_TIME = (ONE, MODIFIED), (ONE, MODIFIED + 2)
     # Our notes beside another's part would let -c join to it.
     (None, [CUT_4, PART_TAKEN], "-o t", 5, "another program",
      {"t.part": b"mine"}, "all 3- 0-0", "another program takes the part"),
+    (None, [CUT_4, PART_SPOILED], "-o t", 5, "another program wrote to t.part",
+     {}, "all 3-", "another writes to it, where there are no locks"),
 ])
 def test_what_a_transfer_leaves(here, before, answers, argv, status, said,
                                 left, ranges):
@@ -7558,16 +7563,29 @@ def test_part_of_an_earlier_run(here, change, server, status, said, left,
     assert not left or os.stat("t").st_mtime == MODIFIED
 
 
-def test_two_runs_of_the_same_download(here):
-    """The second is told so, and neither harms what the first saves."""
+@pytest.mark.parametrize("late", [False, True])
+def test_two_runs_of_the_same_download(here, monkeypatch, late):
+    """The second is told so, and neither harms what the first saves: even
+    where it comes as the part is renamed, *late*."""
+    def again():
+        second.append(get_here("-q", "-o", "t", server.url()))
+
     def halves():
         yield ok(ONE)[:-2]
         wait_until(lambda: files_in(".").get("t.part"), "the part, locked")
-        second.append(get_here("-q", "-o", "t", server.url()))
+        again()
         yield ONE[-2:]
+
+    def replaced(*names, replace=os.replace):
+        if not second:
+            again()
+        replace(*names)
+    if late:
+        monkeypatch.setattr(os, "replace", replaced)
     second = []
-    with ScriptedServer([Pieces([halves]), ok(OTHER)]) as server:
-        result = get("-o", "t", server.url())
+    with ScriptedServer([ok(ONE) if late else Pieces([halves]),
+                         ok(OTHER)]) as server:
+        result = (get_here if late else get)("-o", "t", server.url())
     check_end(result, 0, "", {"t": ONE})
     assert second[0].status == 5
     assert "another program is writing t.part" in second[0].message()
@@ -7869,6 +7887,8 @@ BOTH = ["http", "https"]
      "denied"),
     ("https", "", DENIED, 3, "h:443 through the proxy 127.0.0.1:PORT: 403 x",
      "denied"),
+    ("https", "", b"HTTP/1.1 100 x\r\n\r\n" + DENIED, 3, "PORT: 403 x",
+     "denied after an interim response"),
     ("https", "", NO_PROXY, 3, "405 x; is this a proxy", "a web server"),
     ("https", "", ok(b"") + b"x", 3, "more came", "more than a tunnel"),
     ("http", "", b"SSH-2.0\r\n", 4, "the proxy 127.0.0.1:PORT", "garbage"),
@@ -8033,6 +8053,8 @@ def slashed(head):
       "index.html": NONE_THERE, "x/index.html": NONE_THERE}, 0, "2 files, ",
      {"f": ONE, "x/f": b"evil"}, "no loop: the same links, but other files"),
     ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
+    ({"": listed("x" * 256, "good")}, 1, ": File name too long", ["good"],
+     "a long name, of which no part stays"),
     ({"": listed("a/"), "a/": ok(ONE, b"Content-Type: text/plain")}, 1,
      "a listing of a folder, but text/plain", [], "a folder that is a file"),
     ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
