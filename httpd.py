@@ -2038,13 +2038,16 @@ class Site:
         """
         try:
             self._check_hidden(segments)
-            if len(segments) > LINKS_MAX:
+            is_deep = len(segments) > LINKS_MAX
+            if is_deep and self.follow_symlinks:
                 self._folders(segments, facts)
             try:
                 return self._walk(segments, facts)
             except OSError as exc:
                 if exc.errno != errno.ELOOP or self.follow_symlinks:
                     raise
+                if is_deep:
+                    self._folders(segments, facts)
                 return self._walk(self._resolve(segments, facts), facts)
         except OSError as exc:
             raise self.failure(exc, facts)

@@ -3883,6 +3883,18 @@ def test_etag_of_an_archive(tmp_path):
     assert tag() is None or time.time() > os.path.getmtime(
         str(tmp_path / "a/b")) + httpd.SETTLED_NS / 1e9
 
+def test_deep_folders_delay_nobody(tmp_path, monkeypatch):
+    """Nor the server: no name on the way to each is resolved again."""
+    write_files(tmp_path, {"d/" * 100 + "f": b"f"})
+    wait_until_settled(tmp_path / ("d/" * 100 + "f"))
+    plain, looks = os.stat, []
+    monkeypatch.setattr(os, "stat", lambda *args, **others: (
+        looks.append(1), plain(*args, **others))[1])
+    with asking(tmp_path) as (_, wire):
+        assert len(read_tar(wire.get("/?tar").content)) == 102
+    assert len(looks) < 3 * 100 ** 2 / 2 + 2000
+
+
 @pytest.mark.slow
 @both_forms
 def test_archive_of_many_names(kind, tmp_path):
