@@ -2605,10 +2605,11 @@ class Archive(Source):
                 is LEFT-OUT.txt; where there is no *text* for it, it is no
                 entry, and its parts are empty
     parents     the indexes of the folders that they are in
-    states      their packed_state(), joined
+    states      their packed_state()
     crcs        of the content of a ZIP's entries; -1 is not known yet
-    starts      the offset of each part, and that of the end
-    etag        None where a file in it may change without a sign
+    starts      the offset of each part, and that of the end, its *size*
+    etag        its entity tag, if it is_steady
+    is_steady   whether each later change of a file in it would be noticed
     """
 
     def __init__(self, kind: str, site: Site, segments: "Sequence[bytes]",
@@ -2620,44 +2621,33 @@ class Archive(Source):
         self.work = work
         self.names: List[bytes] = []
         self.parents = array("I")
-        self.states = bytearray()
+        self.states: List[bytes] = []
         self.text = bytearray()
         self.starts = array("Q", [0])
+        self.size = 0
         self.etag: Optional[str] = None
-        self._is_settled = True
+        self.is_steady = True
         self._folder: Optional[Opened] = None
         self._open_parent = 0
 
-    def chain(self, index: int) -> "List[bytes]":
-        """Return the names that lead from its folder to entry *index*."""
-        found: List[bytes] = []
-        while index != TOP:
-            found.append(self.names[index])
-            index = self.parents[index]
-        return found[::-1]
-
-    def path(self, index: int) -> bytes:
+    def name(self, index: int) -> bytes:
         """Return the name of entry *index* with those of its folders."""
-        return self.names[TOP] + b"".join(self.chain(index))
+        found = [self.names[index]]
+        while index != TOP:
+            index = self.parents[index]
+            found.append(self.names[index])
+        return b"".join(reversed(found))
 
     def place(self, index: int) -> "List[bytes]":
         """Return the segments of entry *index* in the site."""
         return [*self.segments,
-                *(name.rstrip(b"/") for name in self.chain(index))]
+                *self.name(index).rstrip(b"/").split(b"/")[1:]]
 
-    def packed(self, index: int) -> bytes:
-        """Return the packed_state() of entry *index*."""
-        start = index * STATE.size
-        return bytes(self.states[start:start + STATE.size])
-
-    def state(self, index: int) -> "Tuple[int, ...]":
-        """Return what that holds."""
-        return STATE.unpack(self.packed(index))
-
-    def size(self, index: int) -> int:
+    def length(self, index: int) -> int:
         """Return how many bytes of content are in part *index*."""
         is_entry = 0 <= index < len(self.names)
-        return self.state(index)[3] if is_entry else 0
+        length: int = STATE.unpack(self.states[index])[3] if is_entry else 0
+        return length
 
     # The plan.
 
@@ -2679,21 +2669,22 @@ class Archive(Source):
                     raise
                 if error.status == 403:     # else it has just gone
                     self._leave_out(parent, name + b"/", MAY_NOT_BE_READ)
-        self.states[:STATE.size] = STATE.pack(
-            0, 0, 0o644, len(self.text), self.state(TOP)[4], 0)
+        mtime = STATE.unpack(self.states[TOP])[4]
+        self.states[0] = STATE.pack(0, 0, 0o644, len(self.text), mtime, 0)
         yield from self._lay_out()
-        return self.version and self.pool.get(self.version) or self
+        archive: Archive = self.pool.get(self.version, self)
+        return archive
 
     def _add(self, parent: int, name: bytes, state: bytes) -> int:
         """Add an entry; return its index."""
         self.names.append(name)
         self.parents.append(parent)
-        self.states += state
+        self.states.append(state)
         return len(self.names) - 1
 
     def _leave_out(self, parent: int, name: bytes, why: str) -> None:
         """Let LEFT-OUT.txt say *why* there is no *name* in folder *parent*."""
-        path = (self.path(parent) + name).decode("utf-8", "replace")
+        path = (self.name(parent) + name).decode("utf-8", "replace")
         if not self.text:
             self.text += b"This is not in the archive:\r\n\r\n"
         self.text += ("%s: %s\r\n" % (NOT_SHOWN.sub("\ufffd", path), why)
@@ -2768,14 +2759,14 @@ class Archive(Source):
             why = "it is a link to a folder"
         elif not (is_folder or stat.S_ISREG(status.st_mode)):
             why = "it is neither a file nor a folder"
-        elif is_harmful(name) or len(self.path(index)) > PATH_MAX:
+        elif is_harmful(name) or len(self.name(index)) > PATH_MAX:
             why = "its name would do harm, or be too long"
         elif not os.access(os.path.join(folder.path, name), os.R_OK):
             why = MAY_NOT_BE_READ
         if why:
             self._leave_out(index, name + b"/" * is_folder, why)
         elif not is_folder:
-            self._is_settled = self._is_settled and is_settled(status, now)
+            self.is_steady = self.is_steady and is_settled(status, now)
             self._add(index, name, packed_state(status, status.st_size))
         return is_folder and not why
 
@@ -2788,19 +2779,23 @@ class Archive(Source):
         hashed = hashlib.sha256(b"%s 1\0" % self.kind.encode() + self.text)
         for index in range(count):
             hashed.update(b"%d/%s\0%s" % (
-                self.parents[index], self.names[index], self.packed(index)))
+                self.parents[index], self.names[index], self.states[index]))
             yield
         for index in range(
                 count + 1 if self.kind == "tar" else 2 * count + 1):
             self.starts.append(self.starts[-1] + len(self.head(index))
-                               + self.size(index))
+                               + self.length(index))
             yield
-        self.weight = count
+        self.size, self.weight = self.starts[-1], count
         self.planned = time.monotonic()
-        if self._is_settled:
+        self.version = id(self),
+        if self.is_steady:
             digest = hashed.hexdigest()[:32]
-            self.etag = '"%s"' % digest
-            self.version = int(digest, 16),
+            self.etag, self.version = '"%s"' % digest, (int(digest, 16),)
+
+    def validators(self, variant: str) -> "Tuple[Optional[str], None]":
+        """Return its entity tag, if any, and no time of modification."""
+        return self.etag, None
 
     # Its content.
 
@@ -2809,7 +2804,7 @@ class Archive(Source):
         count = len(self.names)
         padding = b""
         if self.kind == "tar":
-            padding = bytes(-self.size(index - 1) % TAR_BLOCK)
+            padding = bytes(-self.length(index - 1) % TAR_BLOCK)
             if index == count:
                 return padding + TAR_END
         elif index == 2 * count:
@@ -2818,8 +2813,8 @@ class Archive(Source):
         entry = index % count
         if entry == 0 and not self.text:
             return b""
-        mode, size, mtime = self.state(entry)[2:5]
-        facts = self.path(entry), mode, size, mtime // 10**9
+        mode, size, mtime = STATE.unpack(self.states[entry])[2:5]
+        facts = self.name(entry), mode, size, mtime // 10**9
         if self.kind == "tar":
             return padding + tar_head(*facts)
         crc = self.crcs[entry] & UINT32_MAX
@@ -2858,7 +2853,7 @@ class Archive(Source):
 
     def is_same(self, index: int, status: os.stat_result) -> bool:
         """Return whether *status* is what the plan says of entry *index*."""
-        return packed_state(status, status.st_size) == self.packed(index)
+        return packed_state(status, status.st_size) == self.states[index]
 
     def read(self, index: int, start: int, stop: int) -> bytes:
         """Return content of entry *index*; raise as open() does."""
@@ -2872,7 +2867,7 @@ class Archive(Source):
 
     def is_small(self, index: int) -> bool:
         """Return whether what entry *index* has is sent from memory."""
-        return index == 0 or self.size(index) <= SMALL
+        return index == 0 or self.length(index) <= SMALL
 
     def find_crc(self, index: int, data: bytes) -> "Iterator[None]":
         """Find the CRC of entry *index*; *data* is its content, if small.
@@ -2883,11 +2878,11 @@ class Archive(Source):
         if self.kind == "tar" or self.crcs[index] >= 0:
             return
         import zlib
-        made, size, start, crc = self.work.made, self.size(index), 0, 0
+        made, size, start, crc = self.work.made, self.length(index), 0, 0
         if self.is_small(index):
             data = data or self.read(index, 0, size)
             start, crc = size, zlib.crc32(data)
-        key = "crc", self.packed(index)
+        key = "crc", self.states[index]
         while start < size:
             start, crc = max((start, crc), made.get(key, (0, 0)))
             if start < size:
@@ -2908,7 +2903,7 @@ class Archive(Source):
         index = bisect(self.starts, start) - 1
         block, until = b"", time.perf_counter() + JOB_SECONDS
         while start < stop:
-            size, end = self.size(index), self.starts[index + 1]
+            size, end = self.length(index), self.starts[index + 1]
             first, last = end - size, min(stop, end)    # of the content
             data = (self.read(index, 0, size)
                     if size and self.is_small(index) else b"")
@@ -2942,7 +2937,7 @@ class Archive(Source):
         They are bytes, none after work alone; or a file, opened when its turn
         comes.  Raise Changed, or HTTPError, where it is not as it was planned.
         """
-        while not self.etag and (time.monotonic() - self.planned
+        while not self.is_steady and (time.monotonic() - self.planned
                                  < 2e-9 * SETTLED_NS):
             yield b""   # then each change will show
         for part in self.parts(start, stop):
@@ -2962,13 +2957,13 @@ class Archive(Source):
                 source.release()
 
     def digest(self) -> "Steps":
-        """Return its SHA-256; what is known of it is kept by its etag."""
+        """Return its SHA-256; what is known of it is kept by its version."""
         import hashlib
-        key, made = ("sha-256 so far", self.etag), self.work.made
+        key, made = ("sha-256 so far", self.version), self.work.made
         start, hashed = made.get(key) or (0, hashlib.sha256())
         self.hold()
         try:
-            for part in self.parts(start, self.starts[-1]):
+            for part in self.parts(start, self.size):
                 slices = [(0, len(part))] if isinstance(part, bytes) else [
                     (offset, min(offset + SLICE, part[2]))
                     for offset in range(part[1], part[2], SLICE)]
@@ -3277,11 +3272,13 @@ class Responder:
                 return None
             return self.select(sidecar, media, coding)
 
-    def select(self, opened: Opened, media: str, coding: str = "",
-               compress: bool = False) -> Answer:
+    def select(self, opened: "Union[Opened, Archive]", media: str,
+               coding: str = "", compress: bool = False,
+               others: "Sequence[Tuple[str, str]]" = ()) -> Answer:
         """Answer with a representation, judging preconditions and ranges.
 
         *coding* is that of *opened*; with *compress* it is still to be made.
+        *others* are further fields.
         """
         fields, now, variant = self.request.fields, self.now, coding
         if compress:    # then the bytes depend on zlib's version, too
@@ -3294,7 +3291,7 @@ class Responder:
             return self.answer(304, shared, None)
         if code:
             raise HTTPError(code, "This is not what you expected to find.")
-        found = [("Content-Type", media), *shared]
+        found = [("Content-Type", media), *shared, *others]
         if modified is not None:
             # RFC 9110, 8.8.2.1: never later than Date.
             shown = http_date(min(modified, int(now)))
@@ -3305,20 +3302,34 @@ class Responder:
         if not coding and "range" in fields and range_applies(
                 fields, etag, modified, now):
             ranges = select_ranges(fields["range"], opened.size)
-        packed = (self.job_result(GZIP, gzip_steps, opened) if compress
-                  else None)
+        packed = None
+        if compress and isinstance(opened, Opened):
+            packed = self.job_result(GZIP, gzip_steps, opened)
         if wants_digest(fields) and opened.is_steady:
-            found.append(repr_digest(
-                self.job_result(DIGEST, digest_steps, opened)
-                if packed is None else sha256(packed)))
+            found.append(repr_digest(self.digest(opened) if packed is None
+                                     else sha256(packed)))
         if packed is not None:
             return self.answer(200, found, packed)
         return self.content(opened, found, ranges, media)
 
-    def content(self, opened: Opened, fields: "Fields",
+    def content(self, opened: "Union[Opened, Archive]", fields: "Fields",
                 ranges: "Optional[List[ByteRange]]", media: str) -> Answer:
-        """Answer with the *ranges* of a file, None for all of it."""
-        code, parts = self.parts(opened.size, fields, ranges, media)
+        """Answer with the *ranges* of *opened*, None for all of it."""
+        code, size = 200, opened.size
+        parts: List[Any] = [(0, size)] if size else []
+        if ranges and len(ranges) > 1:
+            several = multipart(ranges, size, media, BOUNDARY)
+            if parts_length(several) <= size:
+                code, parts = 206, several
+                fields[0] = ("Content-Type", "multipart/byteranges; boundary="
+                             + BOUNDARY)
+        elif ranges:
+            first, last = ranges[0]
+            code, parts = 206, [(first, last + 1)]
+            fields.append(("Content-Range",
+                           "bytes %d-%d/%d" % (first, last, size)))
+        if isinstance(opened, Archive):
+            return self.answer(code, fields, parts, opened, False)
         length, contents = parts_length(parts), self.work.contents
         if length <= SMALL or (code == 206 and length <= SLICE
                                and contents.has_room(length)):
@@ -3332,27 +3343,13 @@ class Responder:
             source.part(*part) if isinstance(part, tuple) else part
             for part in parts], source, source.fd < 0)
 
-    def parts(self, size: int, fields: "Fields",
-              ranges: "Optional[List[ByteRange]]",
-              media: str) -> "Tuple[int, List[Any]]":
-        """Return the status and the parts of *ranges*; change *fields* to fit.
-
-        *size* is that of the representation, *media* its type.
-        """
-        code = 200
-        parts: List[Part] = [(0, size)] if size else []
-        if ranges and len(ranges) > 1:
-            several = multipart(ranges, size, media, BOUNDARY)
-            if parts_length(several) <= size:
-                code, parts = 206, several
-                fields[0] = ("Content-Type", "multipart/byteranges; boundary="
-                             + BOUNDARY)
-        elif ranges:
-            first, last = ranges[0]
-            code, parts = 206, [(first, last + 1)]
-            fields.append(("Content-Range",
-                           "bytes %d-%d/%d" % (first, last, size)))
-        return code, parts
+    def digest(self, opened: "Union[Opened, Archive]") -> bytes:
+        """Return the SHA-256 of all of it, which a Job makes."""
+        if not isinstance(opened, Archive):
+            return self.job_result(DIGEST, digest_steps, opened)
+        value: bytes = self.work.result(
+            (ARCHIVE_DIGEST, b"", opened.version), opened.digest())
+        return value
 
     def job_result(self, kind: str, make: "Callable[..., Steps]",
                    opened: Opened) -> bytes:
@@ -3389,30 +3386,16 @@ class Responder:
 
     def archive(self, segments: "Sequence[bytes]", kind: str) -> Answer:
         """Answer with the folder at *segments* as one file of this *kind*."""
-        work, fields = self.work, self.request.fields
-        self.facts[(unknown_state, self.site.root)] = False  # if this raises
+        work = self.work
+        # Whatever the answer is, it is that of this turn alone.
+        self.facts[(unknown_state, self.site.root)] = False
         archive = work.result(
             (ARCHIVE, self.request.path.encode("latin-1"), kind),
             Archive(kind, self.site, segments, work).plan(
                 self.site.archives == "all"), self.arrived)
-        etag, size, media = archive.etag, archive.starts[-1], ARCHIVES[kind]
-        shared = [FRESH] + ([("ETag", etag)] if etag else [])
-        code = evaluate_preconditions(fields, etag, None, self.now)
-        if code == 304:
-            return self.answer(304, shared, None, None, False)
-        if code:
-            raise HTTPError(code, "This is not what you expected to find.")
         name = archive.names[TOP][:-1].decode("utf-8", "replace")
-        found = [("Content-Type", media), *shared, ("Accept-Ranges", "bytes"),
-                 attachment(name + "." + kind)]
-        ranges = None
-        if "range" in fields and range_applies(fields, etag, None, self.now):
-            ranges = select_ranges(fields["range"], size)
-        if wants_digest(fields) and etag:
-            found.append(repr_digest(work.result(
-                (ARCHIVE_DIGEST, b"", etag), archive.digest())))
-        code, parts = self.parts(size, found, ranges, media)
-        return self.answer(code, found, parts, archive, False)
+        return self.select(archive, ARCHIVES[kind],
+                           others=[attachment(name + "." + kind)])
 
     def answer(self, status: int, fields: "Fields", content: "Content",
                source: "Optional[Source]" = None, keep: bool = True) -> Answer:
