@@ -2031,17 +2031,20 @@ class Site:
                 return False
         return True
 
-    def open(self, segments: "Sequence[bytes]", facts: "Facts") -> Opened:
-        """Open the file or folder at *segments*.
+    def open(self, segments: "Sequence[bytes]", facts: "Facts",
+             folder: "Optional[Opened]" = None) -> Opened:
+        """Open the file or folder at *segments*, which is in *folder*.
 
         Raise HTTPError(403, 404, 500 or 503).
         """
         try:
             self._check_hidden(segments)
             is_deep = len(segments) > LINKS_MAX
-            if is_deep and self.follow_symlinks:
+            if is_deep and self.follow_symlinks and not folder:
                 self._folders(segments, facts)
             try:
+                if folder:
+                    return self._open_child(folder, segments[-1], facts)
                 return self._walk(segments, facts)
             except OSError as exc:
                 if exc.errno != errno.ELOOP or self.follow_symlinks:
@@ -2051,15 +2054,6 @@ class Site:
                 return self._walk(self._resolve(segments, facts), facts)
         except OSError as exc:
             raise self.failure(exc, facts)
-
-    def open_in(self, folder: Opened, segments: "Sequence[bytes]") -> Opened:
-        """Open what is at *segments*, in *folder*; raise as open() does."""
-        try:
-            return self._open_child(folder, segments[-1], {})
-        except OSError as exc:
-            if exc.errno == errno.ELOOP:
-                return self.open(segments, {})
-            raise self.failure(exc, {})
 
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
@@ -2584,8 +2578,12 @@ TOP = 1     # the index of an archive's folder; LEFT-OUT.txt is before it
 MAY_NOT_BE_READ = "the server may not read it"
 
 
-def packed_state(status: os.stat_result, size: int) -> bytes:
-    """Return what changes when a file of that *status* does, in 44 bytes."""
+def packed_state(status: os.stat_result) -> bytes:
+    """Return what changes when a file of that *status* does, in 44 bytes.
+
+    The size of a folder is 0.
+    """
+    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
     times = [min(max(each, -2**63), 2**63 - 1)
              for each in (status.st_mtime_ns, status.st_ctime_ns)]
     return STATE.pack(status.st_dev % 2**64, status.st_ino % 2**64,
@@ -2711,7 +2709,7 @@ class Archive(Source):
                 return
             runs = yield from self._sorted_names(folder, len(waiting))
             index = self._add(parent, name + b"/",
-                              packed_state(folder.status, 0))
+                              packed_state(folder.status))
             from heapq import merge
             below = []
             for each in merge(*runs):
@@ -2767,7 +2765,7 @@ class Archive(Source):
             self._leave_out(index, name + b"/" * is_folder, why)
         elif not is_folder:
             self.is_steady = self.is_steady and is_settled(status, now)
-            self._add(index, name, packed_state(status, status.st_size))
+            self._add(index, name, packed_state(status))
         return is_folder and not why
 
     def _lay_out(self) -> "Iterator[None]":
@@ -2833,12 +2831,12 @@ class Archive(Source):
                 self.close()
                 self._folder = self.site.open(self.place(parent), {})
                 self._open_parent = parent
-            opened = self.site.open_in(self._folder, self.place(index))
+            opened = self.site.open(self.place(index), {}, self._folder)
         except HTTPError as error:
             if error.status == 404:
                 raise Changed
             raise
-        if not self.is_same(index, opened.status):
+        if packed_state(opened.status) != self.states[index]:
             opened.close()
             raise Changed
         return opened
@@ -2850,10 +2848,6 @@ class Archive(Source):
         self._folder = None
 
     __del__ = close
-
-    def is_same(self, index: int, status: os.stat_result) -> bool:
-        """Return whether *status* is what the plan says of entry *index*."""
-        return packed_state(status, status.st_size) == self.states[index]
 
     def read(self, index: int, start: int, stop: int) -> bytes:
         """Return content of entry *index*; raise as open() does."""
@@ -2951,7 +2945,7 @@ class Archive(Source):
             source.hold()
             try:
                 yield first, last, source
-                if not self.is_same(index, os.fstat(source.fd)):
+                if packed_state(os.fstat(source.fd)) != self.states[index]:
                     raise Changed
             finally:
                 source.release()
