@@ -2945,6 +2945,8 @@ class Archive(Source):
             source.hold()
             try:
                 yield first, last, source
+                # sendfile() lends its pages: a write before the kernel has
+                # sent them shows, and comes too late to be noticed here.
                 if packed_state(os.fstat(source.fd)) != self.states[index]:
                     raise Changed
             finally:
