@@ -1956,7 +1956,8 @@ def test_time_is_linear(function, inputs):
         return time.process_time() - start
     for pattern in inputs:
         seconds(pattern, 1900)      # what is compiled at first
-        small = min(seconds(pattern, 1900) for _ in range(5))
+        # Less than 0.1 ms is noise; what is not linear takes seconds.
+        small = max(1e-4, min(seconds(pattern, 1900) for _ in range(5)))
         assert any(seconds(pattern, 16 * 1900) <= 64 * small
                    for _ in range(5)), pattern      # unless it is disturbed
 
@@ -7817,6 +7818,7 @@ def test_tls(certificate, tls, host, options, status, said):
             assert result.out == (b"" if status else b"secret")
 
 
+@needs("ssl")
 @pytest.mark.parametrize("scheme, other, where", [
     ("http", "https", "tls_server"), ("https", "http", "server")])
 def test_port_of_the_other_scheme(scheme, other, where, request):
