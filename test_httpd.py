@@ -70,8 +70,6 @@ MISSING = {
         "        return one, listener.accept()[0]\n"
         "socket.socketpair = pair\ndel socket.AF_UNIX"),
     "SO_REUSEPORT": "import socket\nvars(socket).pop('SO_REUSEPORT', None)",
-    "set_wakeup_fd": ("import signal\n"
-                      "signal.set_wakeup_fd = lambda *args, **kwargs: -1"),
     "SIGHUP": "import signal\ndel signal.SIGHUP",
     "dir_fd": "import os\nos.supports_dir_fd = frozenset()",
     "scandir of a descriptor": "import os\nos.supports_fd = frozenset()",
