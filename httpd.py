@@ -3942,8 +3942,8 @@ class Connection:
     def take_part(self) -> bool:
         """Where an archive is next, take a part out of it.
 
-        Return whether something can be sent.  After a step of mere work it is
-        not; one who has left meanwhile is noticed within a second.
+        Return whether there is something to send: after a step that was only
+        work there is not.  A client that leaves is noticed within a second.
         """
         parts, source = self.parts, self.queue[-1][1].source
         if isinstance(source, Archive) and isinstance(parts[0], tuple) and (

@@ -1309,7 +1309,7 @@ class Connection:
     def reason(self, exc: OSError) -> str:
         """Return what *exc*, of this connection, means to the user."""
         if isinstance(exc, socket.timeout):
-            return "waited %g s in vain (--timeout)" % self.timeout
+            return "nothing came for %g s (--timeout)" % self.timeout
         return reason_of(exc)
 
     def due(self) -> float:

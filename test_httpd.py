@@ -2660,7 +2660,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([b"", RESET(b"", 0)], [], 3, "no response", "left at once"),
     (STALL(b""), AT_ONCE, 3, "no response", "silence"),
     ([STALL(b"HTTP/1."), Pieces([drip])], AT_ONCE, 4, "in its head", "stalls"),
-    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "waited 0.5 s", "a stall"),
+    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "came for 0.5 s", "a stall"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
     (ok(b"error: plain HTTP request was sent to HTTPS port", status=b"400 x"),
@@ -7909,7 +7909,7 @@ BOTH = ["http", "https"]
     ("https", "", b"SSH-2.0\r\n", 3, "PORT: the answer is not HTTP",
      "garbage"),
     (BOTH, "", CUT(b"", 0), 3, "closed; is this a proxy", "closed"),
-    (BOTH, "", STALL(b""), 3, "in vain (--timeout); is this", "silence"),
+    (BOTH, "", STALL(b""), 3, "s (--timeout); is this", "silence"),
     (BOTH, "", None, 3, "is the proxy that", "nobody there"),
     (BOTH, "socks5://u:secret@", b"", 2, "_proxy is not http://", "kind")]))
 def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
