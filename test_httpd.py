@@ -1954,7 +1954,7 @@ def test_time_is_linear(function, inputs):
         return time.process_time() - start
     for pattern in inputs:
         seconds(pattern, 1900)      # what is compiled at first
-        # Less than 0.1 ms is noise; what is not linear takes seconds.
+        # Less than 0.1 ms is noise; what is quadratic takes half a second.
         small = max(1e-4, min(seconds(pattern, 1900) for _ in range(5)))
         assert any(seconds(pattern, 16 * 1900) <= 64 * small
                    for _ in range(5)), pattern      # unless it is disturbed
