@@ -6603,7 +6603,8 @@ tls_key= tls_password_file= auth_file= limits= clock= wrap=
     Server.handle_signals self; Server.reload self
     Server.serve_forever self; Server.server_close self
     Server.shutdown self; Server.stop self; Server.wake self; SETTLED_NS
-    size_for_people size; SMALL; tar_head name mode size mtime; TAR_END; TARGET
+    size_for_people size; SMALL; STATES
+    tar_head name mode size mtime; TAR_END; TARGET
     TrustedProxies names; unparsed_request received; wants_digest fields
     zip_central name mode size mtime crc offset; zip_end count start stop
     zip_local name mode size mtime crc""", httpget: """\
@@ -7167,25 +7168,45 @@ def test_five_gib():
 # ---- The page and the listing in a browser ----------------------------------
 
 
-def exchanges(page=""):
-    """Return the requests of *page*, or of htdocs, and their answers."""
-    with open(os.path.join(HTDOCS, "index.html"), encoding="utf-8") as file:
-        page = page or file.read()
-    found = found_in(
-        "<pre>(GET .*?)</pre>.*?<pre aria-live.*?>(.*?)</pre>", page)
-    assert len(found) == 4
-    return [[html.unescape(re.sub("<.*?>", "", text)) for text in pair]
-            for pair in found]
+ANSWERS = ["206 Partial Content", "304 Not Modified", "200 OK",
+           "404 Not Found"]     # to the requests of learn.html, in their order
 
 
-def test_requests_of_the_page():
-    """What can be read without a script is true."""
+def page_of(name):
+    """Return the text of a page of htdocs."""
+    with open(os.path.join(HTDOCS, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def boxes(page):
+    """Return what the boxes of *page* show: requests, answers, commands."""
+    return [html.unescape(re.sub("<.*?>", "", text))
+            for text in found_in("<pre.*?>(.*?)</pre>", page)]
+
+
+def test_links_of_the_pages():
+    """Relative ones hold below a proxy's prefix, but not in 404.html, which
+    answers at any depth.  No file is there for nothing.
+    """
+    links = {name: set(re.findall('(?:href|src)="(?!data:)(.*?)"',
+                                  page_of(name)))
+             for name in ("index.html", "learn.html", "404.html")}
+    assert links.pop("404.html") == set()
+    assert set.union({"404.html"}, *links.values()) == set(os.listdir(HTDOCS))
+
+
+def test_what_the_page_teaches():
+    """The answers to its requests, and the states."""
+    page, answers = page_of("learn.html"), []
     with Serving(HTDOCS) as serving:
-        for request, response in exchanges():
+        for request in boxes(page):
             with Wire(serving.port) as wire:
                 wire.send(request.replace("\n", "\r\n").encode()
                           + b"\r\n\r\n")
-                assert wire.head().startswith(response.encode() + b"\r\n")
+                answers.append(wire.head().partition(b"\r\n")[0].decode())
+    assert answers == ["HTTP/1.1 " + answer for answer in ANSWERS]
+    assert found_in("<b>(.*?)</b>(?: <small>(.*?) s<)?", page) == [
+        (name, str(seconds or "")) for name, _, seconds, _ in httpd.STATES]
 
 
 def browsed(tmp_path, url):
@@ -7201,25 +7222,30 @@ def browsed(tmp_path, url):
 
 @pytest.mark.slow
 def test_in_a_browser(tmp_path):
-    """The page asks nobody else, and shows at a click what comes; the
-    listing's style passes its own policy.
+    """The pages ask nobody else, also from a parent folder, and show at a
+    click what comes; the listing's style passes its own policy.
     """
     need("chromium")
     root = tmp_path / "root"
-    shutil.copytree(HTDOCS, str(root))
+    shutil.copytree(HTDOCS, str(root / "htdocs"))
     (root / "folder").mkdir()
-    with (root / "script.js").open("a") as file:
+    with (root / "htdocs" / "script.js").open("a") as file:
         file.write("for (const button of document.querySelectorAll('button'))"
                    " button.click();")
     with Serving(root, headers=[("Content-Security-Policy",
                                  "default-src 'self'")]) as serving:
-        url = "http://127.0.0.1:%d/" % serving.port
-        shown = exchanges(browsed(tmp_path, url))
+        host = "127.0.0.1:%d" % serving.port
+        url = "http://%s/htdocs/" % host
+        commands = boxes(browsed(tmp_path, url))
+        shown = boxes(browsed(tmp_path, url + "learn.html"))
         for name in ("style.css", "script.js", "icon.svg"):
-            assert serving.log_lines('"GET /%s HTTP/1.1" 200' % name)
-    for (request, response), (_, expected) in zip(shown, exchanges()):
-        assert request.split("\n")[1] == "Host: " + url[7:-1]
-        assert response.startswith(expected + "\n")
+            assert serving.log_lines('"GET /htdocs/%s HTTP/1.1" 200' % name)
+    assert [command.count(url) for command in commands] == [1, 1, 1, 0]
+    assert len(shown) == 2 * len(ANSWERS)
+    for request, response, expected in zip(shown[::2], shown[1::2], ANSWERS):
+        assert request.startswith("GET /htdocs/")
+        assert request.split("\n")[1] == "Host: " + host
+        assert response.startswith("HTTP/1.1 %s\n" % expected)
         assert "\ncache-control: no-" in response
     with Serving(root) as serving:
         assert "<title>/folder/</title>" in browsed(

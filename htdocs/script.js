@@ -1,16 +1,48 @@
-// Sends the requests that index.html shows, and shows what comes back.
+// Shows the server's own address, copies commands, and sends requests.
 
 "use strict";
 
-for (const host of document.querySelectorAll(".host")) {
-  host.textContent = location.host;
+function show(name, text) {
+  for (const element of document.querySelectorAll(name)) {
+    element.textContent = text;
+  }
 }
 
-for (const exchange of document.querySelectorAll(".exchange")) {
-  const button = exchange.querySelector("button");
-  button.hidden = false;
+// Adds an empty element to *parent*, labelled for screen readers.
+function add(parent, kind, label) {
+  const element = parent.appendChild(document.createElement(kind));
+  element.setAttribute("aria-label", label);
+  return element;
+}
+
+if (location.protocol !== "file:") {
+  // Of the folder with this page, which a proxy may show below a prefix.
+  const folder = new URL(".", location.origin + location.pathname);
+  show(".folder", folder.href.replace(/\$/g, "%24")); // shells expand $
+  show(".path", folder.pathname);
+  show(".host", folder.host);
+}
+
+for (const command of document.querySelectorAll(".command")) {
+  const code = command.querySelector("code");
+  const button = add(command, "button", `Copy ${code.textContent}`);
+  button.textContent = "Copy";
+  button.addEventListener("click", () => {
+    // navigator.clipboard is missing where the page came by plain HTTP from
+    // another computer.  A selection can be copied everywhere.
+    getSelection().selectAllChildren(code);
+    show("[role=status]", document.execCommand("copy")
+      ? `Copied: ${code.textContent}` : "Copy the selected text yourself.");
+  });
+}
+
+for (const request of document.querySelectorAll(".request")) {
+  const title = request.parentNode.querySelector("h3").textContent;
+  const button = add(request.parentNode, "button", `Send it: ${title}`);
+  const response = add(request.parentNode, "pre", `Response: ${title}`);
+  button.textContent = "Send it";
+  response.setAttribute("role", "status");
   button.addEventListener("click", async () => {
-    const [request, response] = exchange.querySelectorAll("pre");
     try {
       response.textContent = await send(request);
     } catch (error) {
@@ -22,8 +54,9 @@ for (const exchange of document.querySelectorAll(".exchange")) {
 // Returns the head of the response, and how its content begins.  Of the
 // request's fields a browser sets some by itself, Host and Accept-Encoding.
 async function send(request) {
-  const target = request.textContent.split(" ")[1];
-  const tag = request.querySelector("var");
+  const path = request.textContent.split(" ")[1];
+  const target = new URL(path, location.origin);
+  const tag = request.querySelector(".tag");
   if (tag) { // that of the copy which the browser gets first
     const copy = await fetch(target, { cache: "no-store" });
     tag.textContent = copy.headers.get("ETag") || "*";
