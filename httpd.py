@@ -236,7 +236,8 @@ SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
 CODINGS = OrderedDict([("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz")])
 COMPRESSIBLE = re.compile(
     r"text/|font/[ot]tf|font/collection|image/(bmp|svg\+xml|vnd\.microsoft)"
-    r"|application/(.*json|.*\+xml|xml|javascript|wasm|postscript|rtf|x-sh"
+    r"|application/(.*json|.*\+xml|xml|javascript|wasm|postscript|rtf"
+    r"|x-sh|x-subrip"
     r"|vnd\.apple\.mpegurl|vnd\.ms-fontobject)|model/gltf")
 
 # What each status means, and what a reader can do about an error.  Our own
@@ -280,22 +281,29 @@ MEDIA_TYPES = {
             plain=c,cc,cpp,go,h,hpp,java,py,rs,toml,yaml,yml
             tab-separated-values=tsv vcard=vcf vtt"""),
         ("image", """
-            apng avif bmp gif heic heif jpeg=jpeg,jpg jxl png svg+xml=svg
-            tiff=tif,tiff vnd.microsoft.icon=ico webp"""),
+            apng avif bmp gif heic heif jp2 jpeg=jfif,jpeg,jpg jxl ktx2 png
+            svg+xml=svg tiff=tif,tiff vnd.adobe.photoshop=psd vnd.djvu=djvu
+            vnd.microsoft.icon=cur,ico webp"""),
         ("audio", """
-            aac flac midi=mid,midi mp4=m4a mpeg=mp3 ogg=oga,ogg,opus wav
-            webm=weba"""),
+            aac aiff=aif,aiff flac midi=mid,midi mp4=m4a,m4b,m4r mpeg=mp3
+            ogg=oga,ogg,opus wav webm=weba x-caf=caf x-matroska=mka
+            x-ms-wma=wma"""),
         ("video", """
-            mp2t=ts mp4=m4v,mp4 mpeg=mpeg,mpg ogg=ogv quicktime=mov webm
-            x-matroska=mkv x-msvideo=avi"""),
+            3gpp=3gp iso.segment=m4s mp2t=m2ts,ts mp4=m4v,mp4 mpeg=mpeg,mpg
+            ogg=ogv quicktime=mov webm x-flv=flv x-matroska=mkv
+            x-ms-wmv=wmv x-msvideo=avi"""),
         ("font", "collection=ttc otf ttf woff woff2"),
-        ("model", "gltf+json=gltf gltf-binary=glb"),
+        ("model", """
+            3mf gltf+json=gltf gltf-binary=glb stl vnd.usdz+zip=usdz"""),
         ("application", """
-            atom+xml=atom epub+zip=epub gzip=gz,tgz java-archive=jar
-            json=json,map ld+json=jsonld manifest+json=webmanifest msword=doc
-            ogg=ogx pdf postscript=ai,eps,ps rss+xml=rss rtf
+            atom+xml=atom dash+xml=mpd efi epub+zip=epub geo+json=geojson
+            gpx+xml=gpx gzip=gz,tgz java-archive=jar json=json,map
+            ld+json=jsonld manifest+json=webmanifest msword=doc ogg=ogx pdf
+            pkcs12=p12,pfx postscript=ai,eps,ps rss+xml=rss rtf ttml+xml=ttml
             vnd.android.package-archive=apk vnd.apple.mpegurl=m3u8
-            vnd.debian.binary-package=deb vnd.ms-excel=xls
+            vnd.comicbook+zip=cbz vnd.debian.binary-package=deb
+            vnd.google-earth.kml+xml=kml vnd.google-earth.kmz=kmz
+            vnd.microsoft.portable-executable=dll,exe vnd.ms-excel=xls
             vnd.ms-fontobject=eot vnd.ms-powerpoint=ppt
             vnd.oasis.opendocument.presentation=odp
             vnd.oasis.opendocument.spreadsheet=ods
@@ -304,9 +312,12 @@ MEDIA_TYPES = {
             vnd.openxmlformats-officedocument.spreadsheetml.sheet=xlsx
             vnd.openxmlformats-officedocument.wordprocessingml.document=docx
             vnd.rar=rar vnd.sqlite3=sqlite,sqlite3 wasm x-7z-compressed=7z
-            x-bzip2=bz2 x-iso9660-image=iso x-rpm=rpm x-sh=sh x-tar=tar
-            x-x509-ca-cert=crt,der,pem x-xz=xz xhtml+xml=xhtml
-            xml=xml,xsd,xsl zip zstd=zst"""),
+            x-apple-aspen-config=mobileconfig x-apple-diskimage=dmg
+            x-bittorrent=torrent x-bzip2=bz2 x-iso9660-image=iso
+            x-java-jnlp-file=jnlp x-mobipocket-ebook=mobi x-msi=msi x-rpm=rpm
+            x-sh=sh x-subrip=srt x-tar=tar x-x509-ca-cert=crt,der,pem
+            x-xpinstall=xpi x-xz=xz xhtml+xml=xhtml xml=xml,xsd,xsl zip
+            zstd=zst"""),
     ]
     for subtype, _, others in [word.partition("=") for word in words.split()]
     for suffix in (others or subtype).split(",")
@@ -1105,12 +1116,18 @@ ENCODING = re.compile(
     rb"([^\s\"'/>;]+)")
 
 
+# No text has NUL, and no UTF-8 text has ESC, which ISO 2022 shifts with.  A
+# file of unknown suffix is no text with other controls either.
+CONTROLS = bytes({*range(32), 127} - set(b"\t\n\f\r"))
+
+
 def content_type(kind: "Optional[str]", head: bytes) -> str:
     """Return the Content-Type of media type *kind*, None for an unknown one.
 
     *head* is the beginning of the content, SMALL bytes or all.  Text gets a
     charset if *head* is UTF-8 and declares nothing else: the field would
-    outrank what a page itself declares (HTML, 13.2.3).
+    outrank what a page itself declares (HTML, 13.2.3).  An unknown type is
+    plain text if *head* is such text, as an empty one is.
 
     >>> content_type("text/css", b"a"), content_type(None, b"\\xff")
     ('text/css; charset=utf-8', 'application/octet-stream')
@@ -1121,9 +1138,9 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind == "text/html":     # declares it in its first KiB (HTML, 4.2.5)
         found = filter(None, ENCODING.findall(head[:KIB]))
         declared = next(found, b"").lower()
-    # No text has NUL; no UTF-8 text has ESC, which ISO 2022 shifts with.
+    controls = b"\0\x1b" if kind else CONTROLS
     if (declared in (b"", b"utf-8", b"utf8")
-            and b"\0" not in head and b"\x1b" not in head):
+            and len(head.translate(None, controls)) == len(head)):
         decoder = codecs.getincrementaldecoder("utf-8")()
         with contextlib.suppress(UnicodeDecodeError):
             # The last character may continue after *head*.

@@ -1125,6 +1125,10 @@ judged_without = functools.partial(judged, etag=None, modified=None)
     (httpd.media_type, [b"a.mjs"], "text/javascript", "what modules must be"),
     (httpd.media_type, [b"a.wasm"], "application/wasm", "new in Python 3.8"),
     (httpd.media_type, [b"a.tar.gz"], "application/gzip", "no coding"),
+    (httpd.media_type, [b"a.srt"], "application/x-subrip", "subtitles"),
+    (httpd.media_type, [b"a.m4b", b"a.m4a"], "audio/mp4", "a spoken book"),
+    (httpd.media_type, [b"a.usdz"], "model/vnd.usdz+zip", "for iPhones"),
+    (httpd.media_type, [b"a.efi"], "application/efi", "what UEFI boots"),
     (httpd.media_type, [b"html", b"", b"a.", b"a.html.none", b"a.html/js",
                         b"a.\xff", b"a.html\r\nX: "], None, "unknown"),
     # A charset in the field outranks what a page declares.
@@ -1145,8 +1149,16 @@ judged_without = functools.partial(judged, etag=None, modified=None)
                b" " * 1024 + META % b"koi8-r", b"<p>charset=koi8-r"],
      "text/html; charset=utf-8",
      "another one in a comment, behind the first, too late, in words"),
-    (httpd.content_type, [(None, b"caf\xe9"), (None, b"\x7fELF\0")],
+    (httpd.content_type, [
+        (None, b""), (None, b"a\tb\r\n\f\xc3\xa9"), (None, PART_OF_EURO)],
+     "text/plain; charset=utf-8", "a text's suffix need not be known"),
+    (httpd.content_type, [
+        (None, b"caf\xe9"), (None, b"\xe2\x82"), *[
+            (None, b"a%c" % byte)
+            for byte in CONTROLS.translate(None, b"\t\n\f\r")]],
      "application/octet-stream", "no text"),
+    (of_text, [b"a\x01\x0b\x7f"], "text/css; charset=utf-8",
+     "what is called text may have controls"),
     # RFC 7617.
     (httpd.parse_credentials, ["Basic dGVzdDoxMjPCow=="],
      (b"test", "123\xa3".encode()), "its example"),
