@@ -1089,14 +1089,16 @@ def is_hidden(segments: "Sequence[bytes]") -> bool:
     return any(name.startswith(b".") for name in rest)
 
 
-def folder_path(segments: "Sequence[bytes]") -> str:
-    """Return the folder's path, encoded; it cannot name another host.
+def folder_reference(name: bytes) -> str:
+    """Return how folder *name* is reached from a path that ends in *name*.
 
-    >>> folder_path([b"", b"evil.example", b"a?"])
-    '/evil.example/a%3F/'
+    Relative, it holds below a proxy's prefix, and names no other host
+    whatever the name is (RFC 3986, 4.2).
+
+    >>> folder_reference(b"a:b?")
+    './a%3Ab%3F/'
     """
-    return "/" + "".join(percent_encode(name) + "/"
-                         for name in segments if name)
+    return "./" + percent_encode(name) + "/"
 
 
 def media_type(name: bytes) -> "Optional[str]":
@@ -3188,7 +3190,7 @@ class Responder:
                     raise HTTPError(404, NOTHING_HERE)
                 return self.represent(segments, target)
             if not slash:
-                location = folder_path(segments)
+                location = folder_reference(segments[-1])
                 if self.request.query:
                     location += "?" + percent_encode(
                         self.request.query.encode("latin-1"), QUERY_CHARACTERS)
