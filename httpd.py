@@ -1332,12 +1332,17 @@ NO_SCRIPTS = (
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
-def error_page(status: int, detail: str) -> bytes:
-    """Return the HTML that explains *status*, and says what to do next."""
+def error_page(status: int, detail: str, path: str) -> bytes:
+    """Return the HTML that explains *status*, and says what to do next.
+
+    *path* is the request's; "" leaves out the link to the first page.
+    """
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
-    words = [html.escape(detail), remedy,
-             '<a href="/">Go to the first page</a>']
+    words = [html.escape(detail), remedy]
+    if path:    # relative: a proxy may show this server's "/" at another path
+        words.append('<a href="%s">Go to the first page</a>'
+                     % ("../" * (path.count("/") - 1) or "./"))
     page = PAGE_START % title + "</head>\n<body>\n<h1>%s</h1>\n" % title
     page += "".join("<p>%s</p>\n" % text for text in words if text)
     return (page + PAGE_END).encode("utf-8")
@@ -3150,7 +3155,8 @@ class Responder:
             self.vary: List[str] = []
             with contextlib.suppress(Changed):
                 return self.attempt()
-        return error_answer(HTTPError(503, "The file changes all the time."))
+        return error_answer(HTTPError(503, "The file changes all the time."),
+                            self.request.path)
 
     def attempt(self) -> Answer:
         """Return the resource, a fallback for it, or an error."""
@@ -3166,7 +3172,7 @@ class Responder:
             error = exc
         except OSError as exc:  # while reading
             error = self.site.failure(exc, self.facts)
-        page = error_answer(error)
+        page = error_answer(error, self.request.path)
         return self.answer(page.status, page.fields, page.content)
 
     def open(self, segments: "Sequence[bytes]") -> Opened:
@@ -3448,12 +3454,16 @@ def check_method(method: str, head: bool) -> None:
                         [("Allow", ", ".join(allowed))])
 
 
-def error_answer(error: HTTPError) -> Answer:
-    """Return the page that explains *error*, or a redirection."""
+def error_answer(error: HTTPError, path: str = "") -> Answer:
+    """Return the page that explains *error*, or a redirection.
+
+    For *path* see error_page().
+    """
     fields = [*error.fields, ("Content-Type", HTML),
               NO_STORE if error.status >= 400 else FRESH,
               ("Content-Security-Policy", NO_SCRIPTS)]
-    return Answer(error.status, fields, error_page(error.status, error.detail))
+    return Answer(error.status, fields,
+                  error_page(error.status, error.detail, path))
 
 # ---- Transport --------------------------------------------------------------
 

@@ -1516,16 +1516,20 @@ class Page(html.parser.HTMLParser):
 
 def test_error_page():
     """It says what to do next, and nothing in it is taken for HTML."""
-    for status, detail in zip(itertools.cycle(httpd.REASONS), [
-            *HOSTILE, b"</style><b>", b"</title><script>"]):
-        page = Page(httpd.error_page(status, detail.decode("latin-1")))
+    for status, detail, (path, links) in zip(
+            itertools.cycle(httpd.REASONS), [
+                *HOSTILE, b"</style><b>", b"</title><script>"],
+            itertools.cycle([
+                ("", []), ("/", ["./"]), ("/a", ["./"]), ("/a/", ["../"]),
+                ("//a/b%2Fc", ["../../"])])):
+        page = Page(httpd.error_page(status, detail.decode("latin-1"), path))
         assert page.texts("title") == page.texts("h1") == [
             "%d %s" % (status, httpd.REASONS[status])]
-        said, *remedy, link = page.texts("p")
-        assert (said.encode("latin-1"), link) == (
-            detail, "Go to the first page")
+        said, *remedy = page.texts("p")
+        assert said.encode("latin-1") == detail
+        assert not path or remedy.pop() == "Go to the first page"
         assert bool(remedy) == (status >= 400), status
-        assert [link.href for link in page.all("a")] == ["/"]
+        assert [link.href for link in page.all("a")] == links, path
 
 
 def test_policy_allows_no_script(tmp_path):
@@ -6601,7 +6605,7 @@ NAMES = {httpd: """\
     acceptable_codings fields; AccessLog fd form= path=
     check_partial received start; content_type kind head
     entity_tag status data coding=
-    error_page status detail
+    error_page status detail path
     evaluate_preconditions fields etag modified now; folder_reference name
     http_date seconds; HTTP_DATE_MAX
     HTTPError status detail fields=; is_hidden segments
