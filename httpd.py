@@ -14,7 +14,7 @@ What it does
     connections and pipelining, preconditions and byte ranges, content codings
     (files beside the original, or gzip made once), digests, index.html, a
     listing for folders without one, which are also there as one tar or ZIP
-    file, and a log line for every request.
+    file, /about for about.html, and a log line for every request.
     An answer is never stale: it shows the file as it was after the request
     had arrived, as far as the file's times and size tell (see README.md).
 
@@ -215,6 +215,7 @@ PORT = 8080
 LOOPBACK = ("127.0.0.1", "::1")
 DEFAULT_FILES = (b"index.html", b"index.htm")
 NOT_FOUND_FILE = b"404.html"
+PAGE_SUFFIX = b".html"          # /about is about.html, if there is no about
 
 METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE",
@@ -2079,6 +2080,20 @@ class Site:
         except OSError as exc:
             raise self.failure(exc, facts)
 
+    def has_name(self, segments: "Sequence[bytes]", facts: "Facts") -> bool:
+        """Return whether there is this name, be it a link to nothing.
+
+        Only open() tells whether what it leads to may be served.
+        """
+        if is_hidden(segments) and not self.dotfiles:
+            return False
+        path = os.path.join(self.root, *segments)
+        state = link_state(path)
+        # If open() saw another one, its fact stays, and fails in the next
+        # turn.
+        facts.setdefault((link_state, path), state)
+        return len(state) > 1
+
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
         """Return bytes of the file at *path*, which an Opened had.
@@ -3190,7 +3205,13 @@ class Responder:
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
         """Answer with what is at *segments*; *slash*: the path ends in one."""
-        with self.open(segments) as target:
+        try:
+            target = self.open(segments)
+        except HTTPError as error:
+            if slash or error.status != 404:
+                raise
+            return self.page(segments, error)
+        with target:
             if not target.is_folder:
                 if slash:
                     raise HTTPError(404, NOTHING_HERE)
@@ -3211,6 +3232,19 @@ class Responder:
                 raise HTTPError(404, NOTHING_HERE)
             return (self.archive(segments, kind) if kind
                     else self.list(segments))
+
+    def page(self, segments: "List[bytes]", error: HTTPError) -> Answer:
+        """Answer with name.html where *segments* end in a *name* that does
+        not exist; else raise *error*.
+        """
+        page = [*segments[:-1], segments[-1] + PAGE_SUFFIX]
+        # Most often there is no page either, so that is looked for first.
+        if (self.site.has_name(page, self.facts)
+                and not self.site.has_name(segments, self.facts)):
+            with self.open(page) as opened:
+                if not opened.is_folder:
+                    return self.represent(page, opened)
+        raise error
 
     def default(self, segments: "List[bytes]") -> "Optional[Answer]":
         """Answer with the default file of the folder at *segments*, if any."""

@@ -2935,6 +2935,12 @@ SITE = {    # what is in the folder `site`; what ends in a slash is a folder
     ".well-known/ok.txt": b"ok", "folder/.well-known/ok.txt": b"secret",
     "Makefile": b"all:\n" * 20000, "Makefile.gz": gzip.compress(b"all:\n"),
     ".hidden": b"secret", ".hidden-folder/x.txt": b"secret",
+    ".hidden.html": b"secret", ".hidden-folder/x.html": b"secret",
+    "folder/about.html": b"about", "latin\udce9.html": b"no UTF-8",
+    "n" * 250 + ".html": b"long", "coded.html": MANY_LINES, "coded.br": b"no",
+    "coded.html.br": b"as br", "only.html.gz": b"no", "digits.html": b"no",
+    "folder.html": b"no", "fifo.html": b"no", "link-none.html": b"no",
+    "folder/sub.html/": None,
     ".hidden-folder/": None, "list/empty/": None, "list/b.txt": b"bb",
     "folder/index.html": b"folder's own", "folder/sub/deep.css": b"body {}",
     'list/<i>&".txt': b"escaped", "list/.dot": b"secret", "page-v1": b"v1",
@@ -2946,12 +2952,15 @@ SITE = {    # what is in the folder `site`; what ends in a slash is a folder
     "all.css.gz": gzip.compress(b"as gzip"), "old.css": MANY_LINES,
     "dir.css": MANY_LINES, "dir.css.br/": None, "link.css": MANY_LINES,
     "app/index.html": b"application", "app/404.html": RUSSIAN, "app/here.txt":
-    PROBE, "../secret.txt": b"secret", "../site-secret/secret.txt": b"secret"}
+    PROBE, "../secret.txt": b"secret", "../site-secret/secret.txt": b"secret",
+    "../site-secret/page.html": b"secret", "app/about.html": b"about"}
 OUTDATED = dict.fromkeys(["old.css.br", "old.css.zst", "old.css.gz"], b"old")
 SITE_LINKS = {
     "link-in": "hello.txt", "link-to-folder": "folder", "link-hidden":
     ".hidden", "link-to-link": "link-to-folder/../link-in", "link-loop":
-    "link-loop", "link-absolute": "{site}/hello.txt", "page.html": "page-v1",
+    "link-loop", "link-none": "none", "to-page.html": "folder/about.html",
+    "out.html": "../site-secret/page.html", "to-hidden.html": ".hidden.html",
+    "link-absolute": "{site}/hello.txt", "page.html": "page-v1",
     "link-out": "../secret.txt", "link-out-folder": "../site-secret",
     "link-out-absolute": "{site}/../secret.txt", "link.css.br":
     "../secret.txt", "list/in": "../hello.txt", "list/out": "../../secret.txt",
@@ -3127,6 +3136,22 @@ ANSWERS = expand([
     ("/link-to-folder/sub/deep.css", "", 200, b"body {}", CSS, "in a folder"),
     ("/digits", "", 200, DIGITS, {}, "no suffix, but text"),
     ("/page.html", "", 200, b"v1", HTML, "a link of this name"),
+    # Pages without their suffix.
+    (["/folder/about", "/folder/about?x", "/folder/../folder/%61bout",
+      "/link-to-folder/about", "/to-page"], "", 200, b"about", HTML, "a page"),
+    (["/latin%e9", "/latin\xe9"], "", 200, b"no UTF-8", HTML, "its name"),
+    ("/" + "n" * 250, "", 200, b"long", HTML, "just not too long"),
+    ("/page", "", 200, b"v1", HTML, "a link of the page's name"),
+    ("/folder/index", "", 200, b"folder's own", HTML, "a default file"),
+    ("/coded", "Accept-Encoding: br", 200, b"as br", coded("br", PAGE),
+     "its sidecar"),
+    ("/coded", "If-None-Match: TAG", 304, b"", {}, "its tag"),
+    (["/folder/about/", "/only", "/folder/sub.html/x", "/link-none", "/fifo",
+      "/" + "n" * 251, "/out", "/to-hidden", "/link-out-folder/page",
+      "/.hidden-folder/x", "/none/about", "/digits.html/x"], "", 404, NOTHING,
+     {}, "no such page"),
+    ("/folder/sub.html", "", 301, "./sub.html/", {"location": "./sub.html/"},
+     "a folder of such a name"),
     # What is not there, or not for everyone.
     (["/nothing", "/nothing/", "/hello.txt/", "/hello.txt/x",
       "/" + "n" * 300, "/" + "n/" * 3000], "", 404, NOTHING, {},
@@ -3288,12 +3313,16 @@ def test_nothing_outside_is_served(server, target):
 
 
 @table("target, line, root, option, status, content", expand([
-    (["/.hidden", "/link-hidden", "/.hidden-folder/x.txt", "/list/.dot"], "",
+    (["/.hidden", "/link-hidden", "/.hidden-folder/x.txt", "/list/.dot",
+      "/.hidden-folder/x", "/to-hidden"], "",
      ".", "dotfiles", 200, b"secret", "hidden names"),
-    (["/link-out", "/link-out-absolute", "/link-out-folder/secret.txt"], "",
+    (["/link-out", "/link-out-absolute", "/link-out-folder/secret.txt",
+      "/link-out-folder/page", "/out"], "",
      ".", "follow_symlinks", 200, b"secret", "links that leave"),
-    ("/link-out", "", ".", "dotfiles", 404, NOTHING, "no others"),
-    ("/.hidden", "", ".", "follow_symlinks", 404, NOTHING, "no others, too"),
+    (["/link-out", "/out"], "", ".", "dotfiles", 404, NOTHING, "no others"),
+    (["/.hidden", "/.hidden-folder/x", "/link-none"], "",
+     ".", "follow_symlinks", 404, NOTHING, "no others, too"),
+    ("/about", BROWSER_ACCEPTS, "app", "spa", 200, b"about", "a page"),
     (["/users/42", "/a/b/c/", "/a.b/c", "/.hidden/x", "/users/a%2Fb"],
      BROWSER_ACCEPTS, "app", "spa", 200, b"application", "routes"),
     ("/users/42", "Accept: */*", "app", "spa", 200, b"application", "curl"),
@@ -4039,6 +4068,14 @@ SWAP = "ln -s %s new; mv -T new now"
     ("1", "/", [(":", "<table"), ("echo short > 1/index.htm", "short"),
                 ("echo long > 1/index.html", "long"),
                 ("rm 1/index.html", "short")], "default files"),
+    ("1", "/sub/about", [
+        (":", 404), ("echo page > 1/sub/about.html", "page"),
+        ("echo other > 1/sub/about.html", "other"),
+        ("echo file > 1/sub/about", "file"), ("rm 1/sub/about", "other"),
+        ("mkdir 1/sub/about", 301),
+        ("rmdir 1/sub/about; ln -s none 1/sub/about", 404),
+        ("rm 1/sub/about", "other"), ("rm 1/sub/about.html", 404)],
+     "a page without its suffix"),
     (".", "/also/sub/page", [(":", "one"), (SWAP % 2, "two"),
                              (SWAP % 1, "one")], "a link to a link"),
     ("now", "/sub/page", [(":", "one"), (SWAP % 2, "two"), (SWAP % 1, "one")],
@@ -6093,7 +6130,9 @@ PIECES = dict.fromkeys(["send", "read", "watch"])     # as it happens
     (1, request_for("/probe.txt", "If-None-Match: *"), {}, "304"),
     (1, request_for("/probe.txt", "Range: bytes=1-"), {}, "a small part"),
     (1, request_for("/folder"), {}, "a redirect"),
-    (1, request_for("/none"), {"look": 2}, "404, and no page for it"),
+    (1, request_for("/none"), {"look": 3}, "404, no none.html, no 404.html"),
+    (1, request_for("/.none"), {}, "hidden: only 404.html is looked for"),
+    (1, request_for("/page"), {"look": 2}, "no page, but page.html"),
     (1, request_for("/folder/"), {"look": 2}, "a folder and its page"),
     (1, request_for("/large.bin"), PIECES, "a large file"),
     (1, request_for("/large.bin", "Range: bytes=9-"), PIECES, "a large part"),
@@ -6105,6 +6144,7 @@ def test_cost(tmp_path, monkeypatch, clients, data, dearer):
     """Asked again: one recv, one look at the file, one send, one write."""
     (tmp_path / "folder").mkdir()
     for name, content in (("large.bin", LARGE), ("probe.txt", PROBE),
+                          ("page.html", b"page"),
                           ("folder/index.html", b"page")):
         (tmp_path / name).write_bytes(content)
     wait_until_settled(tmp_path / name)
