@@ -231,7 +231,7 @@ RESERVED_FIELDS = frozenset(
 # Request fields, besides Accept-Encoding, that an answer may depend on.
 SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
                     "if-modified-since", "range", "if-range", "accept",
-                    "want-repr-digest")
+                    "sec-fetch-mode", "want-repr-digest")
 
 # Content codings, best first, and the suffixes of files that have them.
 CODINGS = OrderedDict([("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz")])
@@ -3261,11 +3261,15 @@ class Responder:
     def fallback(self, error: HTTPError) -> Answer:
         """Answer for a missing path: the SPA's page, or the site's own 404."""
         if self.site.spa:
-            self.vary.append("Accept")
+            self.vary += ["Accept", "Sec-Fetch-Mode"]
             fields = self.request.fields
             weights = parse_weights(fields.get("accept", ""))
+            # A dot in the last name means a file, unless the browser says
+            # that it wants a page.
             name = self.request.path.rpartition("/")[2]
-            if "." not in name and media_weight(weights, "text/html") and (
+            is_route = ("." not in name
+                        or fields.get("sec-fetch-mode") == "navigate")
+            if is_route and media_weight(weights, "text/html") and (
                     not prefers_json(fields)):
                 application = self.default([])
                 if application:
