@@ -14,7 +14,7 @@ What it does
     connections and pipelining, preconditions and byte ranges, content codings
     (files beside the original, or gzip made once), digests, index.html, a
     listing for folders without one, which are also there as one tar or ZIP
-    file, and a log line for every request.
+    file, /about for about.html, and a log line for every request.
     An answer is never stale: it shows the file as it was after the request
     had arrived, as far as the file's times and size tell (see README.md).
 
@@ -215,6 +215,7 @@ PORT = 8080
 LOOPBACK = ("127.0.0.1", "::1")
 DEFAULT_FILES = (b"index.html", b"index.htm")
 NOT_FOUND_FILE = b"404.html"
+PAGE_SUFFIX = b".html"          # /about is about.html, if there is no about
 
 METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE",
@@ -230,13 +231,14 @@ RESERVED_FIELDS = frozenset(
 # Request fields, besides Accept-Encoding, that an answer may depend on.
 SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
                     "if-modified-since", "range", "if-range", "accept",
-                    "want-repr-digest")
+                    "sec-fetch-mode", "want-repr-digest")
 
 # Content codings, best first, and the suffixes of files that have them.
 CODINGS = OrderedDict([("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz")])
 COMPRESSIBLE = re.compile(
     r"text/|font/[ot]tf|font/collection|image/(bmp|svg\+xml|vnd\.microsoft)"
-    r"|application/(.*json|.*\+xml|xml|javascript|wasm|postscript|rtf|x-sh"
+    r"|application/(.*json|.*\+xml|xml|javascript|wasm|postscript|rtf"
+    r"|x-sh|x-subrip"
     r"|vnd\.apple\.mpegurl|vnd\.ms-fontobject)|model/gltf")
 
 # What each status means, and what a reader can do about an error.  Our own
@@ -280,22 +282,29 @@ MEDIA_TYPES = {
             plain=c,cc,cpp,go,h,hpp,java,py,rs,toml,yaml,yml
             tab-separated-values=tsv vcard=vcf vtt"""),
         ("image", """
-            apng avif bmp gif heic heif jpeg=jpeg,jpg jxl png svg+xml=svg
-            tiff=tif,tiff vnd.microsoft.icon=ico webp"""),
+            apng avif bmp gif heic heif jp2 jpeg=jfif,jpeg,jpg jxl ktx2 png
+            svg+xml=svg tiff=tif,tiff vnd.adobe.photoshop=psd vnd.djvu=djvu
+            vnd.microsoft.icon=cur,ico webp"""),
         ("audio", """
-            aac flac midi=mid,midi mp4=m4a mpeg=mp3 ogg=oga,ogg,opus wav
-            webm=weba"""),
+            aac aiff=aif,aiff flac midi=mid,midi mp4=m4a,m4b,m4r mpeg=mp3
+            ogg=oga,ogg,opus wav webm=weba x-caf=caf x-matroska=mka
+            x-ms-wma=wma"""),
         ("video", """
-            mp2t=ts mp4=m4v,mp4 mpeg=mpeg,mpg ogg=ogv quicktime=mov webm
-            x-matroska=mkv x-msvideo=avi"""),
+            3gpp=3gp iso.segment=m4s mp2t=m2ts,ts mp4=m4v,mp4 mpeg=mpeg,mpg
+            ogg=ogv quicktime=mov webm x-flv=flv x-matroska=mkv
+            x-ms-wmv=wmv x-msvideo=avi"""),
         ("font", "collection=ttc otf ttf woff woff2"),
-        ("model", "gltf+json=gltf gltf-binary=glb"),
+        ("model", """
+            3mf gltf+json=gltf gltf-binary=glb stl vnd.usdz+zip=usdz"""),
         ("application", """
-            atom+xml=atom epub+zip=epub gzip=gz,tgz java-archive=jar
-            json=json,map ld+json=jsonld manifest+json=webmanifest msword=doc
-            ogg=ogx pdf postscript=ai,eps,ps rss+xml=rss rtf
+            atom+xml=atom dash+xml=mpd efi epub+zip=epub geo+json=geojson
+            gpx+xml=gpx gzip=gz,tgz java-archive=jar json=json,map
+            ld+json=jsonld manifest+json=webmanifest msword=doc ogg=ogx pdf
+            pkcs12=p12,pfx postscript=ai,eps,ps rss+xml=rss rtf ttml+xml=ttml
             vnd.android.package-archive=apk vnd.apple.mpegurl=m3u8
-            vnd.debian.binary-package=deb vnd.ms-excel=xls
+            vnd.comicbook+zip=cbz vnd.debian.binary-package=deb
+            vnd.google-earth.kml+xml=kml vnd.google-earth.kmz=kmz
+            vnd.microsoft.portable-executable=dll,exe vnd.ms-excel=xls
             vnd.ms-fontobject=eot vnd.ms-powerpoint=ppt
             vnd.oasis.opendocument.presentation=odp
             vnd.oasis.opendocument.spreadsheet=ods
@@ -304,9 +313,12 @@ MEDIA_TYPES = {
             vnd.openxmlformats-officedocument.spreadsheetml.sheet=xlsx
             vnd.openxmlformats-officedocument.wordprocessingml.document=docx
             vnd.rar=rar vnd.sqlite3=sqlite,sqlite3 wasm x-7z-compressed=7z
-            x-bzip2=bz2 x-iso9660-image=iso x-rpm=rpm x-sh=sh x-tar=tar
-            x-x509-ca-cert=crt,der,pem x-xz=xz xhtml+xml=xhtml
-            xml=xml,xsd,xsl zip zstd=zst"""),
+            x-apple-aspen-config=mobileconfig x-apple-diskimage=dmg
+            x-bittorrent=torrent x-bzip2=bz2 x-iso9660-image=iso
+            x-java-jnlp-file=jnlp x-mobipocket-ebook=mobi x-msi=msi x-rpm=rpm
+            x-sh=sh x-subrip=srt x-tar=tar x-x509-ca-cert=crt,der,pem
+            x-xpinstall=xpi x-xz=xz xhtml+xml=xhtml xml=xml,xsd,xsl zip
+            zstd=zst"""),
     ]
     for subtype, _, others in [word.partition("=") for word in words.split()]
     for suffix in (others or subtype).split(",")
@@ -1078,14 +1090,16 @@ def is_hidden(segments: "Sequence[bytes]") -> bool:
     return any(name.startswith(b".") for name in rest)
 
 
-def folder_path(segments: "Sequence[bytes]") -> str:
-    """Return the folder's path, encoded; it cannot name another host.
+def folder_reference(name: bytes) -> str:
+    """Return how folder *name* is reached from a path that ends in *name*.
 
-    >>> folder_path([b"", b"evil.example", b"a?"])
-    '/evil.example/a%3F/'
+    Relative, it holds below a proxy's prefix, and names no other host
+    whatever the name is (RFC 3986, 4.2).
+
+    >>> folder_reference(b"a:b?")
+    './a%3Ab%3F/'
     """
-    return "/" + "".join(percent_encode(name) + "/"
-                         for name in segments if name)
+    return "./" + percent_encode(name) + "/"
 
 
 def media_type(name: bytes) -> "Optional[str]":
@@ -1105,12 +1119,18 @@ ENCODING = re.compile(
     rb"([^\s\"'/>;]+)")
 
 
+# No text has NUL, and no UTF-8 text has ESC, which ISO 2022 shifts with.  A
+# file of unknown suffix is no text with other controls either.
+CONTROLS = bytes({*range(32), 127} - set(b"\t\n\f\r"))
+
+
 def content_type(kind: "Optional[str]", head: bytes) -> str:
     """Return the Content-Type of media type *kind*, None for an unknown one.
 
     *head* is the beginning of the content, SMALL bytes or all.  Text gets a
     charset if *head* is UTF-8 and declares nothing else: the field would
-    outrank what a page itself declares (HTML, 13.2.3).
+    outrank what a page itself declares (HTML, 13.2.3).  An unknown type is
+    plain text if *head* is such text, as an empty one is.
 
     >>> content_type("text/css", b"a"), content_type(None, b"\\xff")
     ('text/css; charset=utf-8', 'application/octet-stream')
@@ -1121,9 +1141,9 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind == "text/html":     # declares it in its first KiB (HTML, 4.2.5)
         found = filter(None, ENCODING.findall(head[:KIB]))
         declared = next(found, b"").lower()
-    # No text has NUL; no UTF-8 text has ESC, which ISO 2022 shifts with.
+    controls = b"\0\x1b" if kind else CONTROLS
     if (declared in (b"", b"utf-8", b"utf8")
-            and b"\0" not in head and b"\x1b" not in head):
+            and len(head.translate(None, controls)) == len(head)):
         decoder = codecs.getincrementaldecoder("utf-8")()
         with contextlib.suppress(UnicodeDecodeError):
             # The last character may continue after *head*.
@@ -1313,12 +1333,17 @@ NO_SCRIPTS = (
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
-def error_page(status: int, detail: str) -> bytes:
-    """Return the HTML that explains *status*, and says what to do next."""
+def error_page(status: int, detail: str, path: str) -> bytes:
+    """Return the HTML that explains *status*, and says what to do next.
+
+    *path* is the request's; "" leaves out the link to the first page.
+    """
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
-    words = [html.escape(detail), remedy,
-             '<a href="/">Go to the first page</a>']
+    words = [html.escape(detail), remedy]
+    if path:    # relative: a proxy may show this server's "/" at another path
+        words.append('<a href="%s">Go to the first page</a>'
+                     % ("../" * (path.count("/") - 1) or "./"))
     page = PAGE_START % title + "</head>\n<body>\n<h1>%s</h1>\n" % title
     page += "".join("<p>%s</p>\n" % text for text in words if text)
     return (page + PAGE_END).encode("utf-8")
@@ -2054,6 +2079,20 @@ class Site:
                 return self._walk(self._resolve(segments, facts), facts)
         except OSError as exc:
             raise self.failure(exc, facts)
+
+    def has_name(self, segments: "Sequence[bytes]", facts: "Facts") -> bool:
+        """Return whether there is this name, be it a link to nothing.
+
+        Only open() tells whether what it leads to may be served.
+        """
+        if is_hidden(segments) and not self.dotfiles:
+            return False
+        path = os.path.join(self.root, *segments)
+        state = link_state(path)
+        # If open() saw another one, its fact stays, and fails in the next
+        # turn.
+        facts.setdefault((link_state, path), state)
+        return len(state) > 1
 
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
@@ -3131,7 +3170,8 @@ class Responder:
             self.vary: List[str] = []
             with contextlib.suppress(Changed):
                 return self.attempt()
-        return error_answer(HTTPError(503, "The file changes all the time."))
+        return error_answer(HTTPError(503, "The file changes all the time."),
+                            self.request.path)
 
     def attempt(self) -> Answer:
         """Return the resource, a fallback for it, or an error."""
@@ -3147,7 +3187,7 @@ class Responder:
             error = exc
         except OSError as exc:  # while reading
             error = self.site.failure(exc, self.facts)
-        page = error_answer(error)
+        page = error_answer(error, self.request.path)
         return self.answer(page.status, page.fields, page.content)
 
     def open(self, segments: "Sequence[bytes]") -> Opened:
@@ -3165,13 +3205,19 @@ class Responder:
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
         """Answer with what is at *segments*; *slash*: the path ends in one."""
-        with self.open(segments) as target:
+        try:
+            target = self.open(segments)
+        except HTTPError as error:
+            if slash or error.status != 404:
+                raise
+            return self.page(segments, error)
+        with target:
             if not target.is_folder:
                 if slash:
                     raise HTTPError(404, NOTHING_HERE)
                 return self.represent(segments, target)
             if not slash:
-                location = folder_path(segments)
+                location = folder_reference(segments[-1])
                 if self.request.query:
                     location += "?" + percent_encode(
                         self.request.query.encode("latin-1"), QUERY_CHARACTERS)
@@ -3186,6 +3232,19 @@ class Responder:
                 raise HTTPError(404, NOTHING_HERE)
             return (self.archive(segments, kind) if kind
                     else self.list(segments))
+
+    def page(self, segments: "List[bytes]", error: HTTPError) -> Answer:
+        """Answer with name.html where *segments* end in a *name* that does
+        not exist; else raise *error*.
+        """
+        page = [*segments[:-1], segments[-1] + PAGE_SUFFIX]
+        # Most often there is no page either, so that is looked for first.
+        if (self.site.has_name(page, self.facts)
+                and not self.site.has_name(segments, self.facts)):
+            with self.open(page) as opened:
+                if not opened.is_folder:
+                    return self.represent(page, opened)
+        raise error
 
     def default(self, segments: "List[bytes]") -> "Optional[Answer]":
         """Answer with the default file of the folder at *segments*, if any."""
@@ -3202,11 +3261,15 @@ class Responder:
     def fallback(self, error: HTTPError) -> Answer:
         """Answer for a missing path: the SPA's page, or the site's own 404."""
         if self.site.spa:
-            self.vary.append("Accept")
+            self.vary += ["Accept", "Sec-Fetch-Mode"]
             fields = self.request.fields
             weights = parse_weights(fields.get("accept", ""))
+            # A dot in the last name means a file, unless the browser says
+            # that it wants a page.
             name = self.request.path.rpartition("/")[2]
-            if "." not in name and media_weight(weights, "text/html") and (
+            is_route = ("." not in name
+                        or fields.get("sec-fetch-mode") == "navigate")
+            if is_route and media_weight(weights, "text/html") and (
                     not prefers_json(fields)):
                 application = self.default([])
                 if application:
@@ -3429,12 +3492,16 @@ def check_method(method: str, head: bool) -> None:
                         [("Allow", ", ".join(allowed))])
 
 
-def error_answer(error: HTTPError) -> Answer:
-    """Return the page that explains *error*, or a redirection."""
+def error_answer(error: HTTPError, path: str = "") -> Answer:
+    """Return the page that explains *error*, or a redirection.
+
+    For *path* see error_page().
+    """
     fields = [*error.fields, ("Content-Type", HTML),
               NO_STORE if error.status >= 400 else FRESH,
               ("Content-Security-Policy", NO_SCRIPTS)]
-    return Answer(error.status, fields, error_page(error.status, error.detail))
+    return Answer(error.status, fields,
+                  error_page(error.status, error.detail, path))
 
 # ---- Transport --------------------------------------------------------------
 

@@ -1125,6 +1125,10 @@ judged_without = functools.partial(judged, etag=None, modified=None)
     (httpd.media_type, [b"a.mjs"], "text/javascript", "what modules must be"),
     (httpd.media_type, [b"a.wasm"], "application/wasm", "new in Python 3.8"),
     (httpd.media_type, [b"a.tar.gz"], "application/gzip", "no coding"),
+    (httpd.media_type, [b"a.srt"], "application/x-subrip", "subtitles"),
+    (httpd.media_type, [b"a.m4b", b"a.m4a"], "audio/mp4", "a spoken book"),
+    (httpd.media_type, [b"a.usdz"], "model/vnd.usdz+zip", "for iPhones"),
+    (httpd.media_type, [b"a.efi"], "application/efi", "what UEFI boots"),
     (httpd.media_type, [b"html", b"", b"a.", b"a.html.none", b"a.html/js",
                         b"a.\xff", b"a.html\r\nX: "], None, "unknown"),
     # A charset in the field outranks what a page declares.
@@ -1145,8 +1149,16 @@ judged_without = functools.partial(judged, etag=None, modified=None)
                b" " * 1024 + META % b"koi8-r", b"<p>charset=koi8-r"],
      "text/html; charset=utf-8",
      "another one in a comment, behind the first, too late, in words"),
-    (httpd.content_type, [(None, b"caf\xe9"), (None, b"\x7fELF\0")],
+    (httpd.content_type, [
+        (None, b""), (None, b"a\tb\r\n\f\xc3\xa9"), (None, PART_OF_EURO)],
+     "text/plain; charset=utf-8", "a text's suffix need not be known"),
+    (httpd.content_type, [
+        (None, b"caf\xe9"), (None, b"\xe2\x82"), *[
+            (None, b"a%c" % byte)
+            for byte in CONTROLS.translate(None, b"\t\n\f\r")]],
      "application/octet-stream", "no text"),
+    (of_text, [b"a\x01\x0b\x7f"], "text/css; charset=utf-8",
+     "what is called text may have controls"),
     # RFC 7617.
     (httpd.parse_credentials, ["Basic dGVzdDoxMjPCow=="],
      (b"test", "123\xa3".encode()), "its example"),
@@ -1442,9 +1454,11 @@ def test_no_redirect_leads_to_another_host(tmp_path):
                         exist_ok=True)
             answer = wire.get(target)
             place, _, found = answer.fields["location"].partition("?")
-            assert re.fullmatch(r"/(?![/\\])[!-~]+", place + found), answer
-            assert (answer.status, httpd.path_segments(place)) == (
-                301, (names, True)), answer
+            assert re.fullmatch(r"\./[\w.~%-]+/", place, re.ASCII), answer
+            assert re.fullmatch("[!-~]*", found), answer
+            assert (answer.status, httpd.path_segments(
+                path.rpartition("/")[0] + "/" + place)) == (
+                    301, (names, True)), answer
             assert urllib.parse.unquote(found, "latin-1") == (
                 urllib.parse.unquote(query, "latin-1")), answer
 
@@ -1502,16 +1516,20 @@ class Page(html.parser.HTMLParser):
 
 def test_error_page():
     """It says what to do next, and nothing in it is taken for HTML."""
-    for status, detail in zip(itertools.cycle(httpd.REASONS), [
-            *HOSTILE, b"</style><b>", b"</title><script>"]):
-        page = Page(httpd.error_page(status, detail.decode("latin-1")))
+    for status, detail, (path, links) in zip(
+            itertools.cycle(httpd.REASONS), [
+                *HOSTILE, b"</style><b>", b"</title><script>"],
+            itertools.cycle([
+                ("", []), ("/", ["./"]), ("/a", ["./"]), ("/a/", ["../"]),
+                ("//a/b%2Fc", ["../../"])])):
+        page = Page(httpd.error_page(status, detail.decode("latin-1"), path))
         assert page.texts("title") == page.texts("h1") == [
             "%d %s" % (status, httpd.REASONS[status])]
-        said, *remedy, link = page.texts("p")
-        assert (said.encode("latin-1"), link) == (
-            detail, "Go to the first page")
+        said, *remedy = page.texts("p")
+        assert said.encode("latin-1") == detail
+        assert not path or remedy.pop() == "Go to the first page"
         assert bool(remedy) == (status >= 400), status
-        assert [link.href for link in page.all("a")] == ["/"]
+        assert [link.href for link in page.all("a")] == links, path
 
 
 def test_policy_allows_no_script(tmp_path):
@@ -2917,6 +2935,12 @@ SITE = {    # what is in the folder `site`; what ends in a slash is a folder
     ".well-known/ok.txt": b"ok", "folder/.well-known/ok.txt": b"secret",
     "Makefile": b"all:\n" * 20000, "Makefile.gz": gzip.compress(b"all:\n"),
     ".hidden": b"secret", ".hidden-folder/x.txt": b"secret",
+    ".hidden.html": b"secret", ".hidden-folder/x.html": b"secret",
+    "folder/about.html": b"about", "latin\udce9.html": b"no UTF-8",
+    "n" * 250 + ".html": b"long", "coded.html": MANY_LINES, "coded.br": b"no",
+    "coded.html.br": b"as br", "only.html.gz": b"no", "digits.html": b"no",
+    "folder.html": b"no", "fifo.html": b"no", "link-none.html": b"no",
+    "folder/sub.html/": None,
     ".hidden-folder/": None, "list/empty/": None, "list/b.txt": b"bb",
     "folder/index.html": b"folder's own", "folder/sub/deep.css": b"body {}",
     'list/<i>&".txt': b"escaped", "list/.dot": b"secret", "page-v1": b"v1",
@@ -2928,12 +2952,15 @@ SITE = {    # what is in the folder `site`; what ends in a slash is a folder
     "all.css.gz": gzip.compress(b"as gzip"), "old.css": MANY_LINES,
     "dir.css": MANY_LINES, "dir.css.br/": None, "link.css": MANY_LINES,
     "app/index.html": b"application", "app/404.html": RUSSIAN, "app/here.txt":
-    PROBE, "../secret.txt": b"secret", "../site-secret/secret.txt": b"secret"}
+    PROBE, "../secret.txt": b"secret", "../site-secret/secret.txt": b"secret",
+    "../site-secret/page.html": b"secret", "app/about.html": b"about"}
 OUTDATED = dict.fromkeys(["old.css.br", "old.css.zst", "old.css.gz"], b"old")
 SITE_LINKS = {
     "link-in": "hello.txt", "link-to-folder": "folder", "link-hidden":
     ".hidden", "link-to-link": "link-to-folder/../link-in", "link-loop":
-    "link-loop", "link-absolute": "{site}/hello.txt", "page.html": "page-v1",
+    "link-loop", "link-none": "none", "to-page.html": "folder/about.html",
+    "out.html": "../site-secret/page.html", "to-hidden.html": ".hidden.html",
+    "link-absolute": "{site}/hello.txt", "page.html": "page-v1",
     "link-out": "../secret.txt", "link-out-folder": "../site-secret",
     "link-out-absolute": "{site}/../secret.txt", "link.css.br":
     "../secret.txt", "list/in": "../hello.txt", "list/out": "../../secret.txt",
@@ -3109,6 +3136,22 @@ ANSWERS = expand([
     ("/link-to-folder/sub/deep.css", "", 200, b"body {}", CSS, "in a folder"),
     ("/digits", "", 200, DIGITS, {}, "no suffix, but text"),
     ("/page.html", "", 200, b"v1", HTML, "a link of this name"),
+    # Pages without their suffix.
+    (["/folder/about", "/folder/about?x", "/folder/../folder/%61bout",
+      "/link-to-folder/about", "/to-page"], "", 200, b"about", HTML, "a page"),
+    (["/latin%e9", "/latin\xe9"], "", 200, b"no UTF-8", HTML, "its name"),
+    ("/" + "n" * 250, "", 200, b"long", HTML, "just not too long"),
+    ("/page", "", 200, b"v1", HTML, "a link of the page's name"),
+    ("/folder/index", "", 200, b"folder's own", HTML, "a default file"),
+    ("/coded", "Accept-Encoding: br", 200, b"as br", coded("br", PAGE),
+     "its sidecar"),
+    ("/coded", "If-None-Match: TAG", 304, b"", {}, "its tag"),
+    (["/folder/about/", "/only", "/folder/sub.html/x", "/link-none", "/fifo",
+      "/" + "n" * 251, "/out", "/to-hidden", "/link-out-folder/page",
+      "/.hidden-folder/x", "/none/about", "/digits.html/x"], "", 404, NOTHING,
+     {}, "no such page"),
+    ("/folder/sub.html", "", 301, "./sub.html/", {"location": "./sub.html/"},
+     "a folder of such a name"),
     # What is not there, or not for everyone.
     (["/nothing", "/nothing/", "/hello.txt/", "/hello.txt/x",
       "/" + "n" * 300, "/" + "n/" * 3000], "", 404, NOTHING, {},
@@ -3123,9 +3166,11 @@ ANSWERS = expand([
       "/..%2fsecret.txt", "/folder%2findex.html",
       "/..%2Fsite-secret/secret.txt"], "", 404, NOTHING, {}, "outside"),
     (["/%", "/a%00b"], "", 400, None, {}, "no path"),
-    # Folders without a slash: Location is a path, so it names no other host.
+    # Folders without a slash: a relative Location names no other host.
     (["/folder", "//evil.example/..//folder", "http://evil.example/folder"],
-     "", 301, "/folder/", {"location": "/folder/"}, "a folder"),
+     "", 301, "./folder/", {"location": "./folder/"}, "a folder"),
+    ("/list/../folder/sub?a=/../b", "", 301, "./sub/?",
+     {"location": "./sub/?a=/../b"}, "in a folder"),
     # Other methods.
     (["HEAD /hello.txt", "HEAD /nothing"], "", 405, b"", {"allow": "GET"},
      "without --head"),
@@ -3268,17 +3313,27 @@ def test_nothing_outside_is_served(server, target):
 
 
 @table("target, line, root, option, status, content", expand([
-    (["/.hidden", "/link-hidden", "/.hidden-folder/x.txt", "/list/.dot"], "",
+    (["/.hidden", "/link-hidden", "/.hidden-folder/x.txt", "/list/.dot",
+      "/.hidden-folder/x", "/to-hidden"], "",
      ".", "dotfiles", 200, b"secret", "hidden names"),
-    (["/link-out", "/link-out-absolute", "/link-out-folder/secret.txt"], "",
+    (["/link-out", "/link-out-absolute", "/link-out-folder/secret.txt",
+      "/link-out-folder/page", "/out"], "",
      ".", "follow_symlinks", 200, b"secret", "links that leave"),
-    ("/link-out", "", ".", "dotfiles", 404, NOTHING, "no others"),
-    ("/.hidden", "", ".", "follow_symlinks", 404, NOTHING, "no others, too"),
+    (["/link-out", "/out"], "", ".", "dotfiles", 404, NOTHING, "no others"),
+    (["/.hidden", "/.hidden-folder/x", "/link-none"], "",
+     ".", "follow_symlinks", 404, NOTHING, "no others, too"),
+    ("/about", BROWSER_ACCEPTS, "app", "spa", 200, b"about", "a page"),
     (["/users/42", "/a/b/c/", "/a.b/c", "/.hidden/x", "/users/a%2Fb"],
      BROWSER_ACCEPTS, "app", "spa", 200, b"application", "routes"),
     ("/users/42", "Accept: */*", "app", "spa", 200, b"application", "curl"),
     ("/here.txt", BROWSER_ACCEPTS, "app", "spa", 200, PROBE, "there is one"),
-    ("/a/missing.js", BROWSER_ACCEPTS, "app", "spa", 404, RUSSIAN, "no file"),
+    (["/a/missing.js", "/@me.b"], [BROWSER_ACCEPTS] + many(
+        "Accept: */*\r\nSec-Fetch-Mode: %s", "no-cors", "cors"), "app", "spa",
+     404, RUSSIAN, "no file"),
+    ("/users/j.b", BROWSER_ACCEPTS + "\r\nSec-Fetch-Mode: navigate", "app",
+     "spa", 200, b"application", "a route with a dot, says the browser"),
+    ("/users/42", "Accept: image/png\r\nSec-Fetch-Mode: navigate", "app",
+     "spa", 404, RUSSIAN, "no page"),
     (["/b", "/a%2Fb"], many(
         "Accept: %s", "image/png", "application/json", "text/html;q=0",
         "application/json, text/plain, */*"), "app", "spa", 404, RUSSIAN,
@@ -3287,14 +3342,15 @@ def test_nothing_outside_is_served(server, target):
     ("/users/42", BROWSER_ACCEPTS, "list", "spa", 404, NOTHING, "no index")]))
 def test_option(site, target, line, root, option, status, content):
     with asking(site / root, **{option: True}) as (_, wire):
-        for _ in range(2):      # the second may be one that was kept
+        wire.get(target, line.partition("\r\n")[0] or "X: y")
+        for _ in range(2):      # may be one that was kept, if for the same
             answer = wire.get(target, line or "X: y")
             assert answer.status == status, answer
             check_content(target, answer, content)
     if content == RUSSIAN:      # the own 404, in its own charset
         assert answer.fields["content-type"] == "text/html", answer
     if content in (RUSSIAN, b"application"):
-        assert "Accept" in answer.fields["vary"].split(", "), answer
+        assert answer.fields["vary"].startswith("Accept, Sec-Fetch-Mode")
 
 
 def test_error_page_tells_no_path_of_this_machine(site, monkeypatch):
@@ -4019,6 +4075,14 @@ SWAP = "ln -s %s new; mv -T new now"
     ("1", "/", [(":", "<table"), ("echo short > 1/index.htm", "short"),
                 ("echo long > 1/index.html", "long"),
                 ("rm 1/index.html", "short")], "default files"),
+    ("1", "/sub/about", [
+        (":", 404), ("echo page > 1/sub/about.html", "page"),
+        ("echo other > 1/sub/about.html", "other"),
+        ("echo file > 1/sub/about", "file"), ("rm 1/sub/about", "other"),
+        ("mkdir 1/sub/about", 301),
+        ("rmdir 1/sub/about; ln -s none 1/sub/about", 404),
+        ("rm 1/sub/about", "other"), ("rm 1/sub/about.html", 404)],
+     "a page without its suffix"),
     (".", "/also/sub/page", [(":", "one"), (SWAP % 2, "two"),
                              (SWAP % 1, "one")], "a link to a link"),
     ("now", "/sub/page", [(":", "one"), (SWAP % 2, "two"), (SWAP % 1, "one")],
@@ -5929,8 +5993,8 @@ def fuzz_targets(chance, count):
             assert name not in (b"", b".", b".."), target
             assert not set(name) & set(b"/\0\\:" if windows else b"/\0"), (
                 target)
-        location = httpd.folder_path(segments)
-        assert re.fullmatch("/([!-.0-~]+/)*", location), target
+            location = httpd.folder_reference(name)
+            assert re.fullmatch(r"\./[\w.~%-]+/", location, re.ASCII), target
     assert {200, 400, 404} <= set(seen) and seen.count(200) > count // 10
 
 
@@ -6073,7 +6137,9 @@ PIECES = dict.fromkeys(["send", "read", "watch"])     # as it happens
     (1, request_for("/probe.txt", "If-None-Match: *"), {}, "304"),
     (1, request_for("/probe.txt", "Range: bytes=1-"), {}, "a small part"),
     (1, request_for("/folder"), {}, "a redirect"),
-    (1, request_for("/none"), {"look": 2}, "404, and no page for it"),
+    (1, request_for("/none"), {"look": 3}, "404, no none.html, no 404.html"),
+    (1, request_for("/.none"), {}, "hidden: only 404.html is looked for"),
+    (1, request_for("/page"), {"look": 2}, "no page, but page.html"),
     (1, request_for("/folder/"), {"look": 2}, "a folder and its page"),
     (1, request_for("/large.bin"), PIECES, "a large file"),
     (1, request_for("/large.bin", "Range: bytes=9-"), PIECES, "a large part"),
@@ -6085,6 +6151,7 @@ def test_cost(tmp_path, monkeypatch, clients, data, dearer):
     """Asked again: one recv, one look at the file, one send, one write."""
     (tmp_path / "folder").mkdir()
     for name, content in (("large.bin", LARGE), ("probe.txt", PROBE),
+                          ("page.html", b"page"),
                           ("folder/index.html", b"page")):
         (tmp_path / name).write_bytes(content)
     wait_until_settled(tmp_path / name)
@@ -6585,8 +6652,8 @@ NAMES = {httpd: """\
     acceptable_codings fields; AccessLog fd form= path=
     check_partial received start; content_type kind head
     entity_tag status data coding=
-    error_page status detail
-    evaluate_preconditions fields etag modified now; folder_path segments
+    error_page status detail path
+    evaluate_preconditions fields etag modified now; folder_reference name
     http_date seconds; HTTP_DATE_MAX
     HTTPError status detail fields=; is_hidden segments
     is_settled status now; listing_time mtime; log_date seconds; main argv=
