@@ -4510,7 +4510,7 @@ def test_sighup_replaces_certificate_and_users(site, certificate, named,
             running.process.send_signal(signal.SIGHUP)
             if wrong:
                 said = running.process.stderr.readline().decode()
-                assert str(wrong) in said and "before stays" in said
+                assert str(wrong) in said and "goes on with what" in said
             for pid in pids:
                 with stopped(pids - {pid}):
                     wait_until(functools.partial(serves, *served), "the files")
@@ -4550,7 +4550,7 @@ def test_hash_password(site, tmp_path, monkeypatch, given, status):
         return start_here("--hash-password")
     result = make()
     if status:
-        check_refusal(result, "password has 1 to 1024 bytes")
+        check_refusal(result, "empty, or longer than 1024 bytes")
         return
     assert (result.status, result.err) == (0, ""), result
     assert result.out != make().out
@@ -4562,35 +4562,75 @@ def test_hash_password(site, tmp_path, monkeypatch, given, status):
 
 
 @needs_scrypt
-@pytest.mark.parametrize("again, status", [("secret", 0), ("secrets", 1)])
-def test_hash_password_on_a_terminal(again, status):
+@table("options, again, status, expected", [
+    ("--hash-password", "secret", 0, "scrypt$", "a hash"),
+    ("--hash-password", "secrets", 1, "differ", "mistyped"),
+    ("--auth me 0", "secret", 0, "press Ctrl-C to stop", "a server"),
+    ("--auth me 0", "secrets", 1, "differ", "mistyped, for a server")])
+def test_password_on_a_terminal(options, again, status, expected):
     """It is asked for twice, and not shown."""
     pid, master = pytest.importorskip("pty").fork()
     if not pid:
         os.execv(sys.executable, [sys.executable, compiled("httpd.py"),
-                                  "--hash-password"])
+                                  *options.split()])
     shown = b""
     with open(master, "rb+", 0) as file, contextlib.suppress(OSError):
-        for prompt, text in ((b"Password: ", b"secret\n"),
-                             (b"Again: ", again.encode() + b"\n")):
+        for prompt, text in ((b"Password", b"secret\n"),
+                             (b"Again: ", again.encode() + b"\n"),
+                             (expected.encode(),
+                              b"\x03" * ("Ctrl-C" in expected))):
             while prompt not in shown:
                 shown += file.read(1000)
             file.write(text)
         while True:     # until EIO: the end
             shown += file.read(1000)
     assert os.waitpid(pid, 0)[1] >> 8 == status
-    assert b"secret" not in shown
-    assert (b"scrypt$" in shown) == (status == 0)
+    assert b"secret" not in shown and expected.encode() in shown
+
+
+@needs("SIGHUP")
+@needs_scrypt
+@both_kinds
+def test_auth_of_one_user(site, tmp_path, count):
+    """By a password in the environment, also after a SIGHUP."""
+    path = tmp_path / "log"
+    with Running(site, "--auth", "j\xe9", "-w", str(count), "--log-file",
+                 str(path), env=dict(os.environ, HTTPD_PASSWORD="a:\xe9")
+                 ) as running:
+        for _ in range(2):
+            with Wire(running.port) as wire:
+                assert [wire.get("/probe.txt", *lines).status for lines in (
+                    [basic("j\xe9", "a:\xe9")], [basic("j\xe9", "b")], [])
+                    ] == [200, 401, 401]
+            path.rename(tmp_path / "old")
+            running.process.send_signal(signal.SIGHUP)
+            wait_until(path.exists, "a new log")
+
+
+@needs_scrypt
+@table("environment, words", [
+    ({}, "no password for me; HTTPD_PASSWORD", "nobody to ask"),
+    ({"HTTPD_PASSWORD": ""}, "no password for me", "empty"),
+    ({"HTTPD_PASSWORD": "a\nb"}, "a control", "two lines")])
+def test_no_password(environment, words):
+    """One line without a terminal, of which the session has none."""
+    check_refusal(start("--auth", "me", "0", stdin=subprocess.DEVNULL,
+                        start_new_session=True,
+                        env=dict(os.environ, **environment)),
+                  *words.split("; "))
 
 
 @table("options, word", [
     (["--auth-file", os.devnull], "scrypt", "--auth-file"),
     (["--hash-password"], "scrypt", "--hash-password"),
+    (["--auth", "me"], "scrypt", "--auth"),
     (["--tls-cert", os.devnull], "ssl", "--tls-cert")])
 def test_what_this_python_lacks_is_said(monkeypatch, options, word):
+    monkeypatch.setenv("HTTPD_PASSWORD", "secret")
     monkeypatch.delattr(hashlib, "scrypt", raising=False)
     monkeypatch.setitem(sys.modules, "ssl", None)
     check_refusal(start_here(*options, "0"), word)
+    assert ("HTTPD_PASSWORD" in os.environ) == ("--auth" not in options)
 
 
 # ---- Access log -------------------------------------------------------------
@@ -4664,7 +4704,8 @@ def test_log_reader_holds_nobody_up(site, pair, count, size, reads, said):
     lines, messages = [], ""
     thread = threading.Thread(target=read)
     reader, writer = pair()
-    with Running(site, stdout=writer, says=".*") as running:
+    with Running(site, "--log-format", "combined", stdout=writer,
+                 says=".*") as running:
         os.close(writer)
         if reads == "left":
             os.close(reader)
@@ -6197,9 +6238,22 @@ def start(*argv, flags=DEV, **popen):
 
 @table("options, status, words", [
     ("65536", 2, "'65536'; from 0 to 65535", "no port above"),
-    ("http", 2, "'http'; from 0 to 65535", "no port's number"),
-    ("--dir .", 2, "unrecognized arguments: --dir", "abbreviated"),
-    ("--log-form=json", 2, "unrecognized; --log-form", "with a value"),
+    ("-p http", 2, "'http'; from 0 to 65535", "no port's number"),
+    ("1 -q 2", 2, "two ports, 1 and 2", "two words of digits"),
+    ("-p 1 2", 2, "two ports, 1 and 2", "a word and an option"),
+    ("a -q b", 2, "two folders, a and b", "two words"),
+    ("-d a b", 2, "two folders, a and b", "the same"),
+    ("0.0.0.0:80", 2, "address; write --bind 0.0.0.0 80", "no folder"),
+    ("--dir .", 2, "option --dir; mean --directory?", "abbreviated"),
+    ("--log-form=json", 2, "option --log-form; --log-format?", "with a value"),
+    ("--prot 80", 2, "option --prot; mean --port?", "mistyped"),
+    ("--bnid=::", 2, "option --bnid; mean --bind?", "mistyped, with a value"),
+    ("-bind ::", 2, "option -bind; mean --bind?", "not -b ind"),
+    ("-P 80", 2, "option -P; mean -p?", "a capital letter"),
+    ("-x 80", 2, "error: unknown option -x", "like no other"),
+    ("-qx 80", 2, "error: ; x", "like no other, behind one that is known"),
+    ("--auth me:secret", 2, "--auth; a colon; HTTPD_PASSWORD", "a password"),
+    ("--auth me --auth-file x", 2, "--auth; only one", "both"),
     ("--log-format x", 2, "'x'; 'common', 'json'", "no form of a log"),
     ("--idle-timeout 0", 2, "'0'; above 0", "no time"),
     ("--request-timeout inf", 2, "'inf'; above 0", "for ever"),
@@ -6210,11 +6264,14 @@ def start(*argv, flags=DEV, **popen):
     ("--tls-key x", 2, "need --tls-cert", "a key alone"),
     ("-b 127.0.0.1 {port}", 1, "127.0.0.1 port {port}; in use; another port",
      "a port in use"),
-    ("-qw1 -d/nonexistent", 1, "/nonexistent; -d DIR", "no folder"),
+    ("-qw1 -d/nonexistent", 1, "/nonexistent; httpd.py DIR", "no folder"),
     ("-d file", 1, "file; Not a directory", "a file"),
-    ("-b 127.0.0..1", 1, "at 127.0.0..1; no name", "dots"),
-    ("-b \udcff", 1, "no name", "a byte that is no character"),
-    ("-b 127.0.0.1:80", 1, "127.0.0.1:80; without brackets or", "with a port"),
+    ("-- -file", 1, "-file; No such file", "a word behind --"),
+    ("-b 127.0.0..1", 1, "at 127.0.0..1; not a name", "dots"),
+    ("-b \udcff", 1, "not a name", "a byte that is no character"),
+    ("-b 127.0.0.1:80", 1, "port stands alone; --bind 127.0.0.1 80", "both"),
+    ("-b [::1]:80", 1, "port stands alone; --bind ::1 80", "both, IPv6"),
+    ("-b [::1]", 1, "at [::1]; without brackets or", "in brackets"),
     ("-b ", 1, "at ''; without brackets or a port", "no address"),
     ("-b localhost -b 127.0.0.1", 1, "127.0.0.1; another --bind", "address"),
     ("-b 127.0.0.1 -b 0.0.0.0", 1, "at 0.0.0.0; another --bind", "and all"),
@@ -6251,7 +6308,8 @@ def test_what_keeps_it_from_starting(tmp_path, monkeypatch, options, status,
     said = ended.err.splitlines()
     assert (ended.status, ended.out) == (status, b""), ended
     assert len(said) == 1 if status == 1 else said[0] == (
-        "usage: httpd.py [options] [port]"), ended
+        "usage: httpd.py [options] [port] [folder]"), ended
+    assert "secret" not in ended.err
     for word in words.replace("{port}", port).split("; "):
         assert word in said[-1], ended
     assert {"file", "link"} == set(os.listdir(".")) - {"live"}, ended
@@ -6301,7 +6359,7 @@ def test_current_folder_that_is_gone(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     os.rmdir(str(tmp_path / "gone"))
-    check_refusal(start_here("0"), "cannot serve .: ", "-d DIR",
+    check_refusal(start_here("0"), "cannot serve .: ", "httpd.py DIR",
                   "current folder is gone")
 
 
@@ -6463,11 +6521,17 @@ def test_sockets_of_systemd_that_are_none(kind, count, words):
                       words)
 
 
-def test_copied_alone(tmp_path):
-    """It serves the current folder where that has no htdocs."""
+@table("words, folder", [
+    ("-q 0", ".", "the current folder, which has no htdocs"),
+    ("0 -q sub", "sub", "a port and a folder"),
+    ("sub -q 0", "sub", "turned round"), ("-qp0 -dsub", "sub", "options"),
+    ("-p 0 -q -- sub", "sub", "an option and a word")])
+def test_copied_alone(tmp_path, words, folder):
+    """It serves what the command says."""
     shutil.copy(os.path.join(HERE, "httpd.py"), str(tmp_path))
-    (tmp_path / "probe.txt").write_bytes(PROBE)
-    with subprocess.Popen([sys.executable, "-I", "httpd.py", "-q", "0"],
+    (tmp_path / "sub").mkdir()
+    (tmp_path / folder / "probe.txt").write_bytes(PROBE)
+    with subprocess.Popen([sys.executable, "-I", "httpd.py", *words.split()],
                           cwd=str(tmp_path), stderr=subprocess.PIPE
                           ) as process:
         said = process.stderr.readline().decode()
@@ -6475,7 +6539,7 @@ def test_copied_alone(tmp_path):
         check_serves(int(found.group(2)))
         process.terminate()
         assert process.wait(PATIENCE) == 0
-    assert found.group(1) == os.path.realpath(str(tmp_path))
+    assert found.group(1) == os.path.realpath(str(tmp_path / folder))
 
 
 def test_each_option_has_its_effect(open_folder):
@@ -6568,6 +6632,9 @@ def test_server_in_a_program(open_folder):
             thread.join(PATIENCE)
             assert not thread.is_alive()
             server.server_close()
+    for port in (-1, 65536):
+        with pytest.raises(ValueError, match="0 to 65535"):
+            httpd.Server(open_folder, port)
     for server in servers:
         with pytest.raises(OSError):
             urllib.request.urlopen(server.url)
@@ -6599,7 +6666,7 @@ NAMES = {httpd: """\
     Server directory= port= bind= * sockets= listing= dotfiles= \
 follow_symlinks= spa= head= archives= headers= access_log= \
 trusted_proxies= max_connections= idle_timeout= request_timeout= tls_cert= \
-tls_key= tls_password_file= auth_file= limits= clock= wrap=
+tls_key= tls_password_file= auth= auth_file= limits= clock= wrap=
     Server.handle_signals self; Server.reload self
     Server.serve_forever self; Server.server_close self
     Server.shutdown self; Server.stop self; Server.wake self; SETTLED_NS
@@ -6697,10 +6764,10 @@ def test_user_keeps_no_right_of_root(open_folder, tmp_path, count, may):
         if not may:     # once, for all processes
             assert running.process.stderr.readline().decode() == (
                 "httpd.py: cannot write the access log %s: Permission denied."
-                " What it had before stays.\n" % log)
+                " The server goes on with what it had.\n" % log)
         assert running.process.stderr.readline().decode() == (
-            "httpd.py: cannot read %s: Permission denied. What it had before"
-            " stays.\n" % users)
+            "httpd.py: cannot read %s: Permission denied. The server goes"
+            " on with what it had.\n" % users)
         if may:
             wait_until(lambda: all(log in files_of(pid) for pid in pids),
                        "the new log")
@@ -8310,7 +8377,7 @@ def on_a_terminal(screen, program, *options, **environment):
 
 
 def test_ctrl_c_says_what_is_waited_for(tmp_path):
-    """On a terminal."""
+    """On a terminal, where the log is short."""
     write_to(tmp_path / "big", b"")
     os.truncate(str(tmp_path / "big"), 64 << 20)
     with terminal() as (screen, shown), on_a_terminal(
@@ -8325,6 +8392,7 @@ def test_ctrl_c_says_what_is_waited_for(tmp_path):
             wait_until(lambda: b"still served: 1; " in b"".join(shown),
                        "the message")
         assert process.wait(PATIENCE) == 0
+    assert re.search(rb'"GET /big HTTP/1.1" 200 [0-9]+\n', b"".join(shown))
 
 
 def test_terminals_get_no_escape_sequence():
@@ -8332,7 +8400,7 @@ def test_terminals_get_no_escape_sequence():
     with terminal() as (screen, shown), ScriptedServer(
             ok(b"\x1b[31m\n", b"X: \x9b1m", status=b"404 \x1b")) as server:
         for words, status in [
-                (["httpd.py", "-h"], 0), (["httpd.py", "-1"], 2),
+                (["httpd.py", "-h"], 0), (["httpd.py", "-x"], 2),
                 (["httpget.py", "-h"], 0), (["httpget.py", "-4", "-6"], 2),
                 (["httpget.py", "-v", server.host, server.port, "\x1b"], 2),
                 (["httpget.py", "-v", server.url()], 4)]:
