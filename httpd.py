@@ -4513,8 +4513,14 @@ def inherited_sockets() -> "List[socket.socket]":
         return socks
     except (OSError, ValueError) as exc:
         raise StartError(
-            "cannot use descriptor %d, LISTEN_FDS being %r: %s. Let a socket"
-            " unit with ListenStream= start it." % (fd, count, exc))
+            "cannot use descriptor %d (LISTEN_FDS is %r): %s. Let systemd"
+            " start the server by a socket unit with ListenStream="
+            % (fd, count, exc))
+
+
+def in_brackets(host: str) -> str:
+    """Return *host* as a URL has it: an IPv6 address in brackets."""
+    return "[%s]" % host if ":" in host else host
 
 
 def url_of(sock: socket.socket, scheme: str) -> str:
@@ -4522,8 +4528,7 @@ def url_of(sock: socket.socket, scheme: str) -> str:
     if sock.family == AF_UNIX:
         return "unix:" + os.fsdecode(sock.getsockname())
     host, port = sock.getsockname()[:2]
-    return "%s://%s:%d/" % (scheme, "[%s]" % host if ":" in host else host,
-                            port)
+    return "%s://%s:%d/" % (scheme, in_brackets(host), port)
 
 
 # ---- Loop -------------------------------------------------------------------
@@ -5822,49 +5827,74 @@ def private_things(root: bytes) -> "List[str]":
     return found
 
 
-def own_address() -> str:
-    """Return the IPv4 address at which other machines find this one.
+# Where nobody is (RFC 5737, 3; RFC 3849): the default routes lead there.
+NOWHERE = [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")]
 
-    It is the source address of the default route, or else the host's name.
+
+def own_addresses(families: int) -> "List[str]":
+    """Return the addresses at which other machines find this one.
+
+    They are those that the default routes use, of IPv4 alone or of both
+    *families*; without a route, the name of this machine.
     """
-    with contextlib.suppress(OSError), socket.socket(
-            socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        # Sends nothing, and nobody has this address: RFC 5737, 3.
-        sock.connect(("192.0.2.1", PORT))
-        return str(sock.getsockname()[0])
-    return socket.gethostname()
+    found = []
+    for family, address in NOWHERE[:families]:
+        with contextlib.suppress(OSError), socket.socket(
+                family, socket.SOCK_DGRAM) as sock:
+            sock.connect((address, PORT))   # sends nothing
+            found.append(in_brackets(sock.getsockname()[0]))
+    return found or [socket.gethostname()]
 
 
-def announce(server: Server) -> None:
-    """Say where the server listens, what it serves and who can come."""
-    root = os.fsdecode(server.site.root)
-    for url in server.urls:
-        tell("serving %s at %s" % (root, url))
-        found = re.sub(r"(?<=://)(0\.0\.0\.0|\[::\])(?=:)",
-                       lambda _: own_address(), url)
-        if found != url:    # which is every address
-            tell("other machines find it at " + found)
+def urls_for_others(urls: "Iterable[str]") -> "List[str]":
+    """Return what others can type to reach the server that has these *urls*.
+
+    Unix sockets, and addresses of this machine alone, are not for others.
+    """
+    found: List[str] = []
+    for url in urls:
+        match = re.fullmatch(r"(https?://)(.*)(:[0-9]+/)", url)
+        if match and not re.match(r"127\.|\[::1\]", match.group(2)):
+            scheme, host, port = match.groups()
+            families = {"0.0.0.0": 1, "[::]": 2}.get(host, 0)
+            found += [scheme + each + port for each in (
+                own_addresses(families) if families else [host])]
+    return list(OrderedDict.fromkeys(found))
+
+
+def warnings_about(server: Server, is_open: bool) -> "List[str]":
+    """Return what should not be as it is; *is_open* to other machines."""
     private = list(filter(None, server.named_files[1:]))    # not the cert
     if server.access_log:
         private.append(server.access_log.path
                        or os.path.realpath("/dev/stdout"))
-    within = os.path.join(os.path.realpath(root), "")
+    root = os.path.realpath(os.fsdecode(server.site.root))
     warnings = ["%s is in the folder that is served; keep it elsewhere" % path
                 for path in private if os.path.isfile(path)
-                and os.path.realpath(path).startswith(within)]
-    is_open = not all(re.match(r"unix:|https?://(127\.|\[::1\])", url)
-                      for url in server.urls)
+                and os.path.realpath(path).startswith(os.path.join(root, ""))]
     if is_open:
         if server.users and not server.tls:
             warnings.append("passwords travel in the clear: anyone on the way"
                             " can read them; --tls-cert encrypts them")
         warnings += private_things(server.site.root) + [
-            "other machines can connect and read this folder. Ctrl-C stops"]
-    for warning in warnings:
+            "other machines can connect and %sread this folder"
+            % ("with a password " if server.users else "")]
+    return warnings
+
+
+def announce(server: Server) -> None:
+    """Say where the server listens, what it serves and who can connect."""
+    for_others = urls_for_others(server.urls)
+    for url in for_others:
+        tell("other machines can open " + url)
+    for url in server.urls:
+        tell("serving %s at %s" % (os.fsdecode(server.site.root), url))
+    for warning in warnings_about(server, bool(for_others)):
         tell("WARNING: %s." % warning)
-    if not is_open:
-        tell("only this machine can connect (--bind :: opens it)."
-             " Ctrl-C stops.")
+    if not for_others:
+        tell("only this machine can connect; to let others in, add --bind ::")
+    if server.has_terminal:
+        tell("press Ctrl-C to stop.")
 
 
 def make_server(args: argparse.Namespace) -> Server:
