@@ -1170,7 +1170,8 @@ def parse_password_hash(text: str) -> PasswordHash:
     import base64
     match = re.fullmatch(PASSWORD_HASH, text)
     if not match:
-        raise ValueError("it is not 'scrypt$n$r$p$salt$hash'")
+        raise ValueError("after the colon comes no hash; make one with"
+                         " --hash-password")
     n, r, p = map(int, match.group(1, 2, 3))
     if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
         raise ValueError("scrypt's n, r or p is invalid or too large")
@@ -4291,7 +4292,7 @@ class AccessLog:
             pass  # a terminal that is stopped
         except OSError as exc:  # its reader is gone, the disk is full ...
             if not self._fails:
-                tell("the access log fails: %s" % exc.strerror)
+                tell("cannot write to the access log: %s" % exc.strerror)
             self._fails = True
             # But not a "\n" (see below) that ends a line counted before.
             self._lost += waiting.count(b"\n") - waiting.startswith(b"\n")
@@ -4388,19 +4389,21 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
     why, number, where = exc.strerror or str(exc), exc.errno, address
     if address.startswith("unix:"):
         if number == errno.EADDRINUSE:
-            why = "it is in use, or no socket"
+            why = "the path is in use, or is not a socket"
         why += ". Name a path where a socket can be made"
     else:
         where += " port %d" % port if port else ""
         if number == errno.EADDRINUSE:
-            why = ("it is in use, by another program or another --bind. Stop"
-                   " the program, leave out the --bind, or choose another port"
-                   " (0 is any free one)")
-        elif number in NO_ADDRESS and ":" in address:
-            why = ("this machine has no IPv6, or no such address; 0.0.0.0 is"
-                   " every address of IPv4")
+            why = ("the port is in use, by another program or another --bind."
+                   " Stop that program, leave out that --bind, or choose"
+                   " another port (0 picks a free one)")
+        elif number in NO_ADDRESS:
+            why = "this machine does not have this address"
+            if ":" in address:
+                why += ", or has no IPv6; 0.0.0.0 is every address of IPv4"
         elif number == errno.EACCES and 0 < port < 1024:
-            why += ". Ports below 1024 need special rights: try 8080"
+            why += (". Ports below 1024 are for root: try 8080, or start as"
+                    " root, with --user NAME")
     return StartError("cannot listen at %s: %s." % (where, why), number)
 
 
@@ -4437,7 +4440,7 @@ def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
         raise StartError(
             "cannot listen at %s: %s. Give an address or a name of this"
             " machine, without brackets or a port." % (
-                address or "''", getattr(exc, "strerror", "it is no name")))
+                address or "''", getattr(exc, "strerror", "not a name")))
     return OrderedDict.fromkeys((int(info[0]), info[4]) for info in infos)
 
 
@@ -4509,7 +4512,7 @@ def inherited_sockets() -> "List[socket.socket]":
                               else socket.AF_INET)
                 socks.append(socket.socket(family, fileno=sock.detach()))
         if not socks:
-            raise ValueError("that is no number of sockets")
+            raise ValueError("that is not a number of sockets")
         return socks
     except (OSError, ValueError) as exc:
         raise StartError(
@@ -5109,8 +5112,8 @@ class Server:
         reserve = FD_RESERVE // 2   # for what else is open, and one more file
         if limit <= reserve:
             raise StartError(
-                "cannot serve with %d open files: it needs %d at least, and"
-                " one for each client more. Raise the limit: ulimit -n 1024"
+                "only %d files may be open: the server needs at least %d, and"
+                " one more for each client. Raise the limit: ulimit -n 1024"
                 % (limit, reserve + 1))
         # An eighth is for the files that connections are sending; where even
         # that is used up, the answer is 503.
@@ -5259,11 +5262,11 @@ class Server:
     def _load_named_files(self, again: bool = False) -> None:
         """Read all files that options name; if one fails, change nothing.
 
-        Raise StartError; *again*: also for one that is no file any more.
+        Raise StartError; *again*: also for one that is not a file any more.
         """
         for path in filter(None, self.named_files if again else ()):
             if not os.path.isfile(path) and os.path.exists(path):
-                raise StartError("%s is no file any more." % path)
+                raise StartError("%s is not a file any more." % path)
         cert, key, password_file, auth_file = self.named_files
         # Not by truth: --tls-cert '' is an error, not plain HTTP.
         tls = None if cert is None or key is None else tls_context(
@@ -5780,7 +5783,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
         import pwd
         uid, gid = pwd.getpwnam(name)[2:4]
         if not uid:
-            raise ValueError("that is root, whose rights are to be given up")
+            raise ValueError("that is root, whose rights --user gives up")
         if os.geteuid():
             raise ValueError("only root can become another user; start it as"
                              " root, or leave out --user")
@@ -5791,7 +5794,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
         os.setuid(uid)  # by root: the real, the effective and the saved ID
         with contextlib.suppress(PermissionError):
             os.setuid(0)
-            raise ValueError("rights of root are left")
+            raise ValueError("it would keep rights of root")
     except (ImportError, KeyError):
         raise StartError("cannot become %s: there is no user of that name."
                          % (name or "''"))
@@ -5813,16 +5816,16 @@ def private_things(root: bytes) -> "List[str]":
     """
     real = os.path.realpath(root)
     if real == os.path.dirname(real):
-        return ["it is the whole file system"]
+        return ["this is the whole file system"]
     found = []
     if re.fullmatch(HOMES, real) or real == os.path.realpath(
             os.path.expanduser(b"~")):
-        found.append("it is a home folder")
+        found.append("this is a home folder")
     names = sorted(ascii(os.fsdecode(name))[1:-1] for name in os.listdir(root)
                    if re.fullmatch(PRIVATE, name))
     if names:
         more = len(names) - 5
-        found.append("it holds " + ", ".join(names[:5])
+        found.append("this folder holds " + ", ".join(names[:5])
                      + (" and %d more" % more if more > 0 else ""))
     return found
 
@@ -5933,8 +5936,8 @@ def make_server(args: argparse.Namespace) -> Server:
             raise
         for path in filter(None, server.named_files):
             if not os.access(path, os.R_OK):
-                tell("WARNING: %s cannot read %s: SIGHUP will leave it as it"
-                     " is now." % (args.user, path))
+                tell("WARNING: %s cannot read %s, so SIGHUP will not reload"
+                     " that file." % (args.user, path))
     return server
 
 

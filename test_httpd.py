@@ -4685,7 +4685,7 @@ def test_log_behind_a_trusted_proxy(site, tmp_path, trusted):
 
 
 LOST = r"httpd\.py: the access log has lost ([0-9]+) lines\n"
-FAILS = r"httpd\.py: the access log fails: %s\n"
+FAILS = r"httpd\.py: cannot write to the access log: %s\n"
 
 
 @table("pair, count, size, reads, said", [
@@ -5298,8 +5298,8 @@ def test_too_few_open_files_to_serve(tmp_path):
     check_refusal(start(
         "-d", str(tmp_path), "0", flags=[], preexec_fn=lambda: (
             resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16)))),
-        "cannot serve with 16 open files: it needs 17 at least, and one for"
-        " each client more. Raise the limit: ulimit -n 1024")
+        "only 16 files may be open: the server needs at least 17, and one"
+        " more for each client. Raise the limit: ulimit -n 1024")
     with Running(tmp_path, "--log-file", os.devnull, flags=[],
                  shell="ulimit -n 17") as running:
         with Wire(running.port) as wire:
@@ -6277,7 +6277,7 @@ def start(*argv, flags=DEV, **popen):
     ("-b 127.0.0.1 -b 0.0.0.0", 1, "at 0.0.0.0; another --bind", "and all"),
     ("-b :: -b 127.0.0.1", 1, "at 127.0.0.1; another --bind", "other family"),
     ("-b unix:", 1, "unix:PATH", "a socket without a path"),
-    ("-b unix:file", 1, "unix:file; no socket", "a file's path"),
+    ("-b unix:file", 1, "unix:file; not a socket", "a file's path"),
     ("-b unix:" + 200 * "s", 1, "sss; too long", "a long path"),
     ("-b unix:live", 1, "unix:live; in use", "another's socket"),
     ("-b unix:new -b 192.0.2.1", 1, "192.0.2.1", "one that was made before"),
@@ -6337,7 +6337,8 @@ def refuse(patch, method, number, does_apply):
 
 @table("refused, options, words", [
     (NO_IPV6, "-b :: 0", "at ::; no IPv6; 0.0.0.0", "no IPv6"),
-    (NO_RIGHT, "-b 127.0.0.1 80", "127.0.0.1 port 80: Perm; try 8080", "80"),
+    (NO_RIGHT, "-b 127.0.0.1 80", "127.0.0.1 port 80: Perm; try 8080; --user",
+     "80"),
     (NO_RIGHT, "-b 127.0.0.1 8080", "127.0.0.1 port 8080: Perm", "8080")])
 def test_what_the_kernel_does_not_allow(monkeypatch, refused, options, words):
     refuse(monkeypatch, *refused)
