@@ -2559,7 +2559,9 @@ def test_memory_is_flat(here, start, piece, end, options):
       "-Ha:\u20ac"], "Name: value", "no field"),
     ("-HHost:x -Hhost:y", "Host", "which of the two?"),
     (["-4 -6", "-q -v"], "not allowed", "one or the other"),
-    (["--nonsense", "--insec", "--time=3"], "unrecognized", "abbreviated")]))
+    ("--nonsense", "error: unknown option --nonsense", "unknown"),
+    (["--insec 1", "-insecure 1", "--inescure"], "mean --insecure?", "near"),
+    (["--time=3", "--timeuot 3"], "did you mean --timeout?", "with a value")]))
 def test_usage_error(line, words):
     result = get_here(*line.split(" "))
     assert (result.status, result.out) == (2, b""), result
@@ -6381,7 +6383,7 @@ def test_help(module, monkeypatch):
     assert len(examples) >= 5
     for example in examples:
         said = run(*example.split(), "--nonsense").err
-        assert said.endswith("error: unrecognized arguments: --nonsense\n")
+        assert said.endswith("error: unknown option --nonsense\n")
     assert run("--version").out.decode().split() == [
         module.__name__ + ".py", module.__version__]
 
