@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """httpd.py - an event-driven static web server in one file.
 
-    python3 httpd.py [options] [port]
+    python3 httpd.py [options] [port] [folder]
 
 Serves the files of one folder over HTTP/1.1 to many clients at once: in each
 process one thread, a selectors loop over non-blocking sockets, and a state
@@ -26,8 +26,9 @@ What it does not do
 Options, which --help explains
     what is served         --directory, --no-listing, --archives, --dotfiles,
                            --follow-symlinks, --spa, --head, --header
-    where, and for whom    --bind, --tls-cert, --tls-key,
-                           --tls-password-file, --auth-file, --hash-password
+    where, and for whom    --port, --bind, --tls-cert, --tls-key,
+                           --tls-password-file, --auth, --auth-file,
+                           --hash-password
     access log             --log-format, --log-file, --quiet, --trusted-proxy
     processes and limits   --user, --workers, --max-connections,
                            --idle-timeout, --request-timeout
@@ -212,6 +213,7 @@ LISTEN_BACKLOG = 1024           # connections that wait in the kernel
 FD_RESERVE = 32                 # descriptors for all but connections, at least
 
 PORT = 8080
+PORT_MAX = 65535                # RFC 9293, 3.1: a port has 16 bits
 LOOPBACK = ("127.0.0.1", "::1")
 DEFAULT_FILES = (b"index.html", b"index.htm")
 NOT_FOUND_FILE = b"404.html"
@@ -1188,7 +1190,8 @@ def parse_password_hash(text: str) -> PasswordHash:
     import base64
     match = re.fullmatch(PASSWORD_HASH, text)
     if not match:
-        raise ValueError("it is not 'scrypt$n$r$p$salt$hash'")
+        raise ValueError("after the colon comes no hash; make one with"
+                         " --hash-password")
     n, r, p = map(int, match.group(1, 2, 3))
     if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
         raise ValueError("scrypt's n, r or p is invalid or too large")
@@ -1196,6 +1199,14 @@ def parse_password_hash(text: str) -> PasswordHash:
     if not (8 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
         raise ValueError("the salt or the hash is too short or too long")
     return PasswordHash((n, r, p), salt, hashed)
+
+
+def check_user_name(name: bytes) -> None:
+    """Raise ValueError unless a user may have this *name* (RFC 7617, 2)."""
+    if (not name or b":" in name or CONTROL.search(name)
+            or name != name.strip()):
+        raise ValueError("the user's name is empty, or has a colon, a control"
+                         " character, or spaces around it")
 
 
 def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
@@ -1210,11 +1221,9 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
             continue
         user, _, text = line.partition(b":")
         try:
-            if (not user or user in users or user != user.strip()
-                    or CONTROL.search(user)):
-                raise ValueError("the user's name is missing or repeated, or"
-                                 " has a control character or spaces around"
-                                 " it")
+            check_user_name(user)
+            if user in users:
+                raise ValueError("this user has a line already")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
             raise ValueError("line %d: %s" % (number, exc))
@@ -1779,7 +1788,7 @@ def parse_forwarded(member: str) -> "Optional[Peer]":
     """
     import ipaddress
     match = FORWARDED.fullmatch(member)
-    if not match or int(match.group(3) or 0) > 65535:
+    if not match or int(match.group(3) or 0) > PORT_MAX:
         return None
     bracketed, v4, port, v6 = match.groups()
     try:
@@ -3035,31 +3044,56 @@ def need_scrypt(what: str) -> None:
     import hashlib
     if not hasattr(hashlib, "scrypt"):
         raise StartError("%s needs hashlib.scrypt, which this Python lacks."
-                         " Take CPython with OpenSSL 1.1 or newer." % what)
+                         " Use CPython with OpenSSL 1.1 or newer." % what)
+
+
+def read_users(path: str) -> "Dict[bytes, PasswordHash]":
+    """Return the users in the file *path*; StartError if it is unusable."""
+    need_scrypt("--auth-file")
+    data = read_named(path)
+    try:
+        users = parse_users(data)
+    except ValueError as exc:
+        raise StartError("cannot use %s, %s." % (path, exc))
+    if not users:
+        raise StartError("%s has no user in it." % path)
+    return users
+
+
+def new_hash(password: bytes, what: str) -> PasswordHash:
+    """Return a hash of *password*, which the option *what* needs.
+
+    Raise StartError, also for a password that no client could send (RFC 7617,
+    2).
+    """
+    need_scrypt(what)
+    if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
+        raise StartError("the password is empty, or longer than %d bytes, or"
+                         " has a control character." % PASSWORD_MAX)
+    salt = os.urandom(16)
+    try:
+        return PasswordHash(SCRYPT, salt, PasswordHash(
+            SCRYPT, salt, bytes(32)).make(password))
+    except ValueError as exc:   # this OpenSSL refuses
+        raise StartError("cannot hash the password: %s." % exc)
 
 
 class Users:
-    """The users in the file at *path*: only their requests are answered.
+    """The users that have these *hashes*: only their requests are answered.
 
     A Job verifies a password; the outcome is kept under a digest of name and
     password, keyed with a secret of this process.  Hashing takes at most a
-    quarter of the time.  Raise StartError if the file is unusable.
+    quarter of the time.  *source* is where the hashes come from; StartError
+    names it if one is unusable.
 
     _right, _wrong  digests of credentials that were let in, or refused
     """
 
-    def __init__(self, path: str, limits: "Limits",
-                 clock: "Callable[[], float]"):
+    def __init__(self, hashes: "Dict[bytes, PasswordHash]", source: str,
+                 limits: "Limits", clock: "Callable[[], float]"):
+        self._hashes = hashes
         self._limits = limits
         self._clock = clock
-        need_scrypt("--auth-file")
-        data = read_named(path)
-        try:
-            self._hashes = parse_users(data)
-        except ValueError as exc:
-            raise StartError("cannot use %s, %s." % (path, exc))
-        if not self._hashes:
-            raise StartError("%s has no user in it." % path)
         # One hash of each cost is made for every name, a dummy unless it is
         # the user's own: so known and unknown names take the same time.
         self._dummies = {each.cost: PasswordHash(
@@ -3071,7 +3105,7 @@ class Users:
         except (ValueError, MemoryError) as exc:
             why = str(exc) or "too much memory"
             raise StartError("cannot use %s: scrypt refuses n, r and p of a"
-                             " hash in it: %s." % (path, why))
+                             " hash in it: %s." % (source, why))
         self._key = os.urandom(32)
         self._right = Cache(limits.VERIFIED_MAX)
         self._wrong = Cache(limits.VERIFIED_MAX)
@@ -4343,7 +4377,7 @@ class AccessLog:
             pass  # a terminal that is stopped
         except OSError as exc:  # its reader is gone, the disk is full ...
             if not self._fails:
-                tell("the access log fails: %s" % exc.strerror)
+                tell("cannot write to the access log: %s" % exc.strerror)
             self._fails = True
             # But not a "\n" (see below) that ends a line counted before.
             self._lost += waiting.count(b"\n") - waiting.startswith(b"\n")
@@ -4390,6 +4424,9 @@ def listening_sockets(bind: "Sequence[str]", port: int,
 
     Port 0: the same free port for all of them.  Raise StartError.
     """
+    if not 0 <= port <= PORT_MAX:
+        raise StartError("cannot listen at port %d: a port is from 0 to %d."
+                         % (port, PORT_MAX))
     socks: List[socket.socket] = []
     try:
         if bind is LOOPBACK:    # like one name that means both
@@ -4437,20 +4474,33 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
     why, number, where = exc.strerror or str(exc), exc.errno, address
     if address.startswith("unix:"):
         if number == errno.EADDRINUSE:
-            why = "it is in use, or no socket"
+            why = "the path is in use, or is not a socket"
         why += ". Name a path where a socket can be made"
     else:
         where += " port %d" % port if port else ""
         if number == errno.EADDRINUSE:
-            why = ("it is in use, by another program or another --bind. Stop"
-                   " the program, leave out the --bind, or choose another port"
-                   " (0 is any free one)")
-        elif number in NO_ADDRESS and ":" in address:
-            why = ("this machine has no IPv6, or no such address; 0.0.0.0 is"
-                   " every address of IPv4")
+            why = ("the port is in use, by another program or another --bind."
+                   " Stop that program, leave out that --bind, or choose"
+                   " another port (0 picks a free one)")
+        elif number in NO_ADDRESS:
+            why = "this machine does not have this address"
+            if ":" in address:
+                why += ", or has no IPv6; 0.0.0.0 is every address of IPv4"
         elif number == errno.EACCES and 0 < port < 1024:
-            why += ". Ports below 1024 need special rights: try 8080"
+            why += (". Ports below 1024 are for root: try 8080, or start as"
+                    " root, with --user NAME")
     return StartError("cannot listen at %s: %s." % (where, why), number)
+
+
+def with_port_apart(address: str) -> str:
+    """Return the words for an *address* that has a port, or "" if it has none.
+
+    >>> with_port_apart("0.0.0.0:80"), with_port_apart("[::1]:80")
+    ('--bind 0.0.0.0 80', '--bind ::1 80')
+    """
+    match = re.fullmatch(r"(?:\[(.*)\]|([^:]*)):([0-9]+)", address)
+    return "--bind %s %s" % (match.group(1) or match.group(2) or "::",
+                             match.group(3)) if match else ""
 
 
 def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
@@ -4463,7 +4513,11 @@ def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
             return [(AF_UNIX, address[5:])]
         raise StartError("cannot listen at %s: %s." % (
             address, "write unix:PATH" if AF_UNIX
-            else "this platform has no such sockets"))
+            else "this platform has no Unix sockets"))
+    apart = with_port_apart(address)
+    if apart:
+        raise StartError("cannot listen at %s: the port stands alone. Write"
+                         " %s" % (address, apart))
     try:
         infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
                                    socket.AI_PASSIVE)
@@ -4471,7 +4525,7 @@ def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
         raise StartError(
             "cannot listen at %s: %s. Give an address or a name of this"
             " machine, without brackets or a port." % (
-                address or "''", getattr(exc, "strerror", "it is no name")))
+                address or "''", getattr(exc, "strerror", "not a name")))
     return OrderedDict.fromkeys((int(info[0]), info[4]) for info in infos)
 
 
@@ -4543,12 +4597,18 @@ def inherited_sockets() -> "List[socket.socket]":
                               else socket.AF_INET)
                 socks.append(socket.socket(family, fileno=sock.detach()))
         if not socks:
-            raise ValueError("that is no number of sockets")
+            raise ValueError("that is not a number of sockets")
         return socks
     except (OSError, ValueError) as exc:
         raise StartError(
-            "cannot use descriptor %d, LISTEN_FDS being %r: %s. Let a socket"
-            " unit with ListenStream= start it." % (fd, count, exc))
+            "cannot use descriptor %d (LISTEN_FDS is %r): %s. Let systemd"
+            " start the server by a socket unit with ListenStream="
+            % (fd, count, exc))
+
+
+def in_brackets(host: str) -> str:
+    """Return *host* as a URL has it: an IPv6 address in brackets."""
+    return "[%s]" % host if ":" in host else host
 
 
 def url_of(sock: socket.socket, scheme: str) -> str:
@@ -4556,8 +4616,7 @@ def url_of(sock: socket.socket, scheme: str) -> str:
     if sock.family == AF_UNIX:
         return "unix:" + os.fsdecode(sock.getsockname())
     host, port = sock.getsockname()[:2]
-    return "%s://%s:%d/" % (scheme, "[%s]" % host if ":" in host else host,
-                            port)
+    return "%s://%s:%d/" % (scheme, in_brackets(host), port)
 
 
 # ---- Loop -------------------------------------------------------------------
@@ -5030,6 +5089,7 @@ class Server:
     listing     whether folders are listed
     archives    of which folders: "listed", "all" or "none"
     headers     (name, value) pairs, none of RESERVED_FIELDS
+    auth        (name, password) of the only user; not with auth_file
     access_log  an AccessLog, or None
     max_connections     None for what the open-file limit allows, which only
                 the command raises
@@ -5062,6 +5122,7 @@ class Server:
                  tls_cert: "Optional[str]" = None,
                  tls_key: "Optional[str]" = None,
                  tls_password_file: "Optional[str]" = None,
+                 auth: "Optional[Tuple[str, str]]" = None,
                  auth_file: "Optional[str]" = None,
                  limits: "Optional[Dict[str, Any]]" = None,
                  clock: "Callable[[], float]" = time.monotonic,
@@ -5069,11 +5130,8 @@ class Server:
         check_folder(directory)
         self.site = Site(directory, listing, dotfiles, follow_symlinks, spa,
                          head, archives)
+        check_headers(headers)
         self.headers = headers
-        for name, _ in headers:
-            if name.lower() in RESERVED_FIELDS:
-                raise ValueError("%s is not to be set" % name)
-        render_head(Answer(200, [], b""), "", "", headers)  # or ValueError
         self.access_log = access_log
         self.trusted_proxies = (TrustedProxies(trusted_proxies)
                                 if trusted_proxies else None)
@@ -5084,6 +5142,7 @@ class Server:
         self.named_files = (
             tls_cert, tls_cert if tls_key is None else tls_key,
             tls_password_file, auth_file)
+        self.users = auth and self._only_user(auth, auth_file)
         self._load_named_files()
         self._divide_descriptors(max_connections)
         self.stops = 0
@@ -5138,8 +5197,8 @@ class Server:
         reserve = FD_RESERVE // 2   # for what else is open, and one more file
         if limit <= reserve:
             raise StartError(
-                "cannot serve with %d open files: it needs %d at least, and"
-                " one for each client more. Raise the limit: ulimit -n 1024"
+                "only %d files may be open: the server needs at least %d, and"
+                " one more for each client. Raise the limit: ulimit -n 1024"
                 % (limit, reserve + 1))
         # An eighth is for the files that connections are sending; where even
         # that is used up, the answer is 503.
@@ -5288,18 +5347,34 @@ class Server:
     def _load_named_files(self, again: bool = False) -> None:
         """Read all files that options name; if one fails, change nothing.
 
-        Raise StartError; *again*: also for one that is no file any more.
+        Raise StartError; *again*: also for one that is not a file any more.
         """
         for path in filter(None, self.named_files if again else ()):
             if not os.path.isfile(path) and os.path.exists(path):
-                raise StartError("%s is no file any more." % path)
+                raise StartError("%s is not a file any more." % path)
         cert, key, password_file, auth_file = self.named_files
         # Not by truth: --tls-cert '' is an error, not plain HTTP.
         tls = None if cert is None or key is None else tls_context(
             cert, key, password_file)
-        self.users = None if auth_file is None else Users(
-            auth_file, self.limits, self.clock)
+        if auth_file is not None:
+            self.users = Users(read_users(auth_file), auth_file, self.limits,
+                               self.clock)
         self.tls = tls
+
+    def _only_user(self, auth: "Tuple[str, str]",
+                   auth_file: "Optional[str]") -> Users:
+        """Return Users with only the name and password in *auth*.
+
+        Raise StartError for the password, ValueError for the rest.
+        """
+        if auth_file is not None:
+            raise ValueError("auth and auth_file do not go together")
+        # Names and passwords from a command line may be no UTF-8.
+        name, password = (text.encode("utf-8", "surrogateescape")
+                          for text in auth)
+        check_user_name(name)
+        return Users({name: new_hash(password, "--auth")}, "--auth",
+                     self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; *quiet*: say nothing."""
@@ -5313,7 +5388,15 @@ class Server:
                 load()
             except StartError as exc:
                 if not quiet:
-                    tell("%s What it had before stays." % exc)
+                    tell("%s The server goes on with what it had." % exc)
+
+
+def check_headers(headers: "Sequence[Tuple[str, str]]") -> None:
+    """Raise ValueError unless all answers can have these fields."""
+    for name, _ in headers:
+        if name.lower() in RESERVED_FIELDS:
+            raise ValueError("%s cannot be set" % name)
+    render_head(Answer(200, [], b""), "", "", headers)  # or ValueError
 
 
 def check_folder(directory: str) -> None:
@@ -5327,8 +5410,8 @@ def check_folder(directory: str) -> None:
         if exc.errno == errno.ENOENT and os.path.isdir(directory):
             why = "the current folder is gone"
         raise StartError(
-            "cannot serve %s: %s. Name a folder that is there and may be read:"
-            " -d DIR" % (directory or "''", why), exc.errno)
+            "cannot serve %s: %s. Name a folder that exists and that you may"
+            " read: httpd.py DIR" % (directory or "''", why), exc.errno)
 
 
 def raise_descriptor_limit() -> None:
@@ -5530,13 +5613,23 @@ def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
 
 # ---- Command line -----------------------------------------------------------
 
+USAGE = "httpd.py [options] [port] [folder]"
+DESCRIPTION = """\
+Serve the files of a folder over HTTP/1.1.
+
+  port    TCP port; 0 picks a free one (default: %d)
+  folder  folder to serve (default: ./htdocs if there is one, else .)
+
+A word of digits is the port, any other word the folder, in either order.
+""" % PORT
 EXAMPLES = """\
 examples:
-  python3 httpd.py                     ./htdocs, or this folder, at port 8080
-  python3 httpd.py 9000 -d ~/site      another folder, at port 9000
-  python3 httpd.py --bind :: 8000      open to other machines
-  python3 httpd.py --spa -d dist 0     a built web app, at a free port
-  python3 httpd.py -w auto -q 9000     every core, and no access log
+  python3 httpd.py                     serve ./htdocs, or else this folder
+  python3 httpd.py 9000 ~/site         serve another folder, at port 9000
+  python3 httpd.py --bind :: photos    let other machines connect
+  python3 httpd.py --auth me photos    ask for a password
+  python3 httpd.py --spa 0 dist        serve a built web app, at a free port
+  python3 httpd.py -q -w auto          use every core, write no access log
 """
 
 
@@ -5571,51 +5664,72 @@ def header(text: str) -> "Tuple[str, str]":
     except (HTTPError, UnicodeEncodeError):
         raise argparse.ArgumentTypeError("%r is not 'Name: value'" % text)
     if name in RESERVED_FIELDS:
-        raise argparse.ArgumentTypeError("%s is not to be set" % name)
+        raise argparse.ArgumentTypeError("%s cannot be set" % name)
     return text.partition(":")[0], value
+
+
+def user_name(text: str) -> str:
+    """Return *text*, or raise ArgumentTypeError, if it is no user's name."""
+    try:
+        check_user_name(text.encode("utf-8", "surrogateescape"))
+    except ValueError as exc:   # without the text: a password may be in it
+        raise argparse.ArgumentTypeError(
+            "%s; the password is asked for, or in HTTPD_PASSWORD" % exc)
+    return text
 
 
 # Groups of options: each has names, a word for its value unless it is a flag,
 # and, after two spaces, its help.
 OPTIONS = """\
 what is served
--d, --directory DIR  folder to serve (default: ./htdocs if there is one,
-    else .)
---no-listing  a folder without index.html is 404 instead of a listing
---archives WHICH  folders that are there as an archive, at ?tar and ?zip:
-    listed, all (those with index.html, too) or none (default: %(default)s)
---dotfiles  serve names that begin with a dot
---follow-symlinks  serve links that lead out of the folder
---spa  /index.html for pages that do not exist
---head  answer HEAD, too
--H, --header 'NAME: VALUE'  field added to every response, in place of a
-    default of that name; repeatable
+-d, --directory DIR  folder to serve, if it is not given as a word
+--no-listing  answer 404, not a listing, for a folder without index.html
+--archives WHICH  folders that can be downloaded as one file, by ?tar or ?zip:
+    listed, all (also those with index.html) or none (default: %(default)s)
+--dotfiles  serve files and folders whose names begin with a dot
+--follow-symlinks  serve symbolic links that lead out of the folder
+--spa  serve /index.html in place of pages that do not exist, for a web app
+    that has its own router
+--head  answer HEAD requests, too
+-H, --header 'NAME: VALUE'  add this field to every response, in place of a
+    default of the same name; repeatable
 
 where, and for whom
+-p, --port PORT  TCP port, if it is not given as a word
 -b, --bind ADDRESS  address or name to listen at, or unix:PATH; repeatable;
     :: is every address (default: 127.0.0.1 and ::1, this machine alone)
---tls-cert FILE  serve HTTPS with this certificate, PEM, its chain after it
---tls-key FILE  private key of it (default: in the same file)
---tls-password-file FILE  its first line is the password of an encrypted key
---auth-file FILE  answer only who is in it: lines of user:hash
---hash-password  ask for a password, print its hash for such a line, and end
+--tls-cert FILE  serve HTTPS with this certificate, in PEM, followed by its
+    chain
+--tls-key FILE  private key of the certificate (default: in the same file)
+--tls-password-file FILE  file whose first line is the password of an
+    encrypted private key
+--auth USER  let in only this user; the password is asked for at the start, or
+    taken from HTTPD_PASSWORD
+--auth-file FILE  let in only the users in this file, in lines of user:hash
+--hash-password  ask for a password, print its hash for such a file, and exit
 
 access log
---log-format FORMAT  combined, common or json (default: %(default)s)
---log-file PATH  append it to PATH (default: standard output)
--q, --quiet  write none
+--log-format FORMAT  combined, common or json (default: common on a terminal,
+    else combined)
+--log-file PATH  append the access log to this file (default: standard output)
+-q, --quiet  write no access log
 --trusted-proxy ADDRESS  address or network of a proxy whose X-Forwarded-For
-    is believed, or unix:; repeatable
+    field names the client, or unix: for proxies that connect to a unix:PATH;
+    repeatable
 
 processes and limits
---user NAME  become this user after binding, for good; for root alone
--w, --workers N  processes that serve; auto is one for each core this one may
-    use (default: %(default)s)
---max-connections N  clients at once (default, and at most: as open files
-    allow)
---idle-timeout S  seconds between two requests (default: %(default)s)
---request-timeout S  seconds for a whole request head (default: %(default)s)
+--user NAME  give up root's rights after binding, and become this user
+-w, --workers N  number of processes that serve; auto is one for each core
+    that they may use (default: %(default)s)
+--max-connections N  clients served at once (default, and at most: as open
+    files allow)
+--idle-timeout S  seconds that a client may wait between two requests
+    (default: %(default)s)
+--request-timeout S  seconds that a client has to send a whole request head
+    (default: %(default)s)
 """
+A_PORT = functools.partial(number, int, 0, PORT_MAX,
+                           "a port from 0 to %d" % PORT_MAX)
 ABOVE_0 = functools.partial(number, int, 1, 10**9, "a number above 0")
 SECONDS_ABOVE_0 = functools.partial(number, float, 1e-9, 10**9,
                                     "a number of seconds above 0")
@@ -5624,8 +5738,10 @@ REPEATED = {"action": "append", "default": []}
 SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--archives": {"choices": ["listed", "all", "none"], "default": "listed"},
     "--header": {"type": header, **REPEATED},
+    "--port": {"type": A_PORT},
     "--bind": REPEATED,
-    "--log-format": {"choices": sorted(LOG_FORMS), "default": "combined"},
+    "--auth": {"type": user_name},
+    "--log-format": {"choices": sorted(LOG_FORMS)},
     "--trusted-proxy": REPEATED,
     "--workers": {"type": workers, "default": 1},
     "--max-connections": {"type": ABOVE_0},
@@ -5634,16 +5750,11 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
 }
 
 
-def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
-    """Return the options in *argv*; exit where they are wrong."""
+def option_parser() -> argparse.ArgumentParser:
+    """Return the parser of OPTIONS."""
     parser = argparse.ArgumentParser(
-        "httpd.py", "httpd.py [options] [port]", epilog=EXAMPLES,
-        description="Serve the files of a folder over HTTP/1.1.",
+        "httpd.py", USAGE, DESCRIPTION, EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "port", nargs="?", default=PORT, type=functools.partial(
-            number, int, 0, 65535, "a port from 0 to 65535"),
-        help="TCP port; 0 picks a free one (default: %(default)s)")
     parser.add_argument("--version", action="version",
                         version="httpd.py " + __version__)
     for part in re.sub("\n +", " ", OPTIONS).split("\n\n"):
@@ -5656,16 +5767,69 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
             else:
                 settings = {"action": "store_true"}
             group.add_argument(*names.split(", "), help=text, **settings)
-    known = re.findall("--[a-z-]+", OPTIONS) + ["--help", "--version"]
-    # allow_abbrev=False would do it, but before Python 3.8 refuses "-w2", too.
-    for word in argv:
+    return parser
+
+
+def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
+    """Raise ValueError for an option in *words* that is none of the *known*.
+
+    >>> refuse_unknown(["-p80", "--prot=80"], ["-p", "--port"])
+    Traceback (most recent call last):
+    ValueError: unknown option --prot; did you mean --port?
+    """
+    for word in words:
         name = word.partition("=")[0]
-        if re.match("--[a-z]", name) and name not in known:
-            parser.error("unrecognized arguments: %s" % word)
-    args = parser.parse_args(argv)
+        plain = name.lstrip("-")
+        if (not re.match("--?[A-Za-z]", name) or " " in name or name in known
+                or name[:2] in known and "--" + plain not in known):
+            continue
+        import difflib
+        names = {each.lstrip("-"): each for each in known}
+        found = [each for each in names
+                 if plain[1:] and each.startswith(plain)]
+        found += difflib.get_close_matches(plain.lower(), names, 1)
+        raise ValueError("unknown option " + name + (
+            "; did you mean %s?" % names[found[0]] if found else ""))
+
+
+def take_word(args: argparse.Namespace, word: str) -> None:
+    """Let *word* be the port or the folder in *args*, or raise ValueError."""
+    is_port = re.fullmatch("[0-9]+", word)
+    name = "port" if is_port else "directory"
+    earlier, apart = getattr(args, name), with_port_apart(word)
+    if earlier is not None:
+        raise ValueError("there are two %ss, %s and %s; name only one" % (
+            "port" if is_port else "folder", earlier, word))
+    if apart and not os.path.isdir(word):
+        raise ValueError("'%s' looks like an address; write %s"
+                         % (word, apart))
+    setattr(args, name, A_PORT(word) if is_port else word)
+
+
+def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
+    """Return the options and words in *argv*; exit where they are wrong."""
+    parser = option_parser()
+    known = ["-h", "--help", "--version",
+             *re.findall(r"(?<!\S)--?[A-Za-z-]+", OPTIONS)]
+    end = argv.index("--") if "--" in argv else len(argv)
+    try:
+        # argparse would take "--dir" for --directory, or blame a later word;
+        # with allow_abbrev=False, before Python 3.8, it refuses "-w2", too.
+        refuse_unknown(argv[:end], known)
+        # Not as positional arguments: argparse takes all of these from the
+        # first place that has any, so "folder" of "9000 -q folder" is lost.
+        args, words = parser.parse_known_args(argv[:end])
+        refuse_unknown(words, known)    # "-x" of "-qx", in Python 3.13
+        for word in [*words, *argv[end + 1:]]:
+            take_word(args, word)
+    except (ValueError, argparse.ArgumentTypeError) as exc:
+        parser.error(str(exc))
     if args.tls_cert is None and not (
             args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
+    if args.auth is not None and args.auth_file is not None:
+        parser.error("--auth is for one user, --auth-file for those in a file;"
+                     " give only one of the two options")
     try:
         if args.trusted_proxy:
             TrustedProxies(args.trusted_proxy)
@@ -5704,7 +5868,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
         import pwd
         uid, gid = pwd.getpwnam(name)[2:4]
         if not uid:
-            raise ValueError("that is root, whose rights are to be given up")
+            raise ValueError("that is root, whose rights --user gives up")
         if os.geteuid():
             raise ValueError("only root can become another user; start it as"
                              " root, or leave out --user")
@@ -5715,7 +5879,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
         os.setuid(uid)  # by root: the real, the effective and the saved ID
         with contextlib.suppress(PermissionError):
             os.setuid(0)
-            raise ValueError("rights of root are left")
+            raise ValueError("it would keep rights of root")
     except (ImportError, KeyError):
         raise StartError("cannot become %s: there is no user of that name."
                          % (name or "''"))
@@ -5737,63 +5901,88 @@ def private_things(root: bytes) -> "List[str]":
     """
     real = os.path.realpath(root)
     if real == os.path.dirname(real):
-        return ["it is the whole file system"]
+        return ["this is the whole file system"]
     found = []
     if re.fullmatch(HOMES, real) or real == os.path.realpath(
             os.path.expanduser(b"~")):
-        found.append("it is a home folder")
+        found.append("this is a home folder")
     names = sorted(ascii(os.fsdecode(name))[1:-1] for name in os.listdir(root)
                    if re.fullmatch(PRIVATE, name))
     if names:
         more = len(names) - 5
-        found.append("it holds " + ", ".join(names[:5])
+        found.append("this folder holds " + ", ".join(names[:5])
                      + (" and %d more" % more if more > 0 else ""))
     return found
 
 
-def own_address() -> str:
-    """Return the IPv4 address at which other machines find this one.
+# Where nobody is (RFC 5737, 3; RFC 3849): the default routes lead there.
+NOWHERE = [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")]
 
-    It is the source address of the default route, or else the host's name.
+
+def own_addresses(families: int) -> "List[str]":
+    """Return the addresses at which other machines find this one.
+
+    They are those that the default routes use, of IPv4 alone or of both
+    *families*; without a route, the name of this machine.
     """
-    with contextlib.suppress(OSError), socket.socket(
-            socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        # Sends nothing, and nobody has this address: RFC 5737, 3.
-        sock.connect(("192.0.2.1", PORT))
-        return str(sock.getsockname()[0])
-    return socket.gethostname()
+    found = []
+    for family, address in NOWHERE[:families]:
+        with contextlib.suppress(OSError), socket.socket(
+                family, socket.SOCK_DGRAM) as sock:
+            sock.connect((address, PORT))   # sends nothing
+            found.append(in_brackets(sock.getsockname()[0]))
+    return found or [socket.gethostname()]
 
 
-def announce(server: Server) -> None:
-    """Say where the server listens, what it serves and who can come."""
-    root = os.fsdecode(server.site.root)
-    for url in server.urls:
-        tell("serving %s at %s" % (root, url))
-        found = re.sub(r"(?<=://)(0\.0\.0\.0|\[::\])(?=:)",
-                       lambda _: own_address(), url)
-        if found != url:    # which is every address
-            tell("other machines find it at " + found)
+def urls_for_others(urls: "Iterable[str]") -> "List[str]":
+    """Return what others can type to reach the server that has these *urls*.
+
+    Unix sockets, and addresses of this machine alone, are not for others.
+    """
+    found: List[str] = []
+    for url in urls:
+        match = re.fullmatch(r"(https?://)(.*)(:[0-9]+/)", url)
+        if match and not re.match(r"127\.|\[::1\]", match.group(2)):
+            scheme, host, port = match.groups()
+            families = {"0.0.0.0": 1, "[::]": 2}.get(host, 0)
+            found += [scheme + each + port for each in (
+                own_addresses(families) if families else [host])]
+    return list(OrderedDict.fromkeys(found))
+
+
+def warnings_about(server: Server, is_open: bool) -> "List[str]":
+    """Return what should not be as it is; *is_open* to other machines."""
     private = list(filter(None, server.named_files[1:]))    # not the cert
     if server.access_log:
         private.append(server.access_log.path
                        or os.path.realpath("/dev/stdout"))
-    within = os.path.join(os.path.realpath(root), "")
+    root = os.path.realpath(os.fsdecode(server.site.root))
     warnings = ["%s is in the folder that is served; keep it elsewhere" % path
                 for path in private if os.path.isfile(path)
-                and os.path.realpath(path).startswith(within)]
-    is_open = not all(re.match(r"unix:|https?://(127\.|\[::1\])", url)
-                      for url in server.urls)
+                and os.path.realpath(path).startswith(os.path.join(root, ""))]
     if is_open:
         if server.users and not server.tls:
             warnings.append("passwords travel in the clear: anyone on the way"
                             " can read them; --tls-cert encrypts them")
         warnings += private_things(server.site.root) + [
-            "other machines can connect and read this folder. Ctrl-C stops"]
-    for warning in warnings:
+            "other machines can connect and %sread this folder"
+            % ("with a password " if server.users else "")]
+    return warnings
+
+
+def announce(server: Server) -> None:
+    """Say where the server listens, what it serves and who can connect."""
+    for_others = urls_for_others(server.urls)
+    for url in for_others:
+        tell("other machines can open " + url)
+    for url in server.urls:
+        tell("serving %s at %s" % (os.fsdecode(server.site.root), url))
+    for warning in warnings_about(server, bool(for_others)):
         tell("WARNING: %s." % warning)
-    if not is_open:
-        tell("only this machine can connect (--bind :: opens it)."
-             " Ctrl-C stops.")
+    if not for_others:
+        tell("only this machine can connect; to let others in, add --bind ::")
+    if server.has_terminal:
+        tell("press Ctrl-C to stop.")
 
 
 def make_server(args: argparse.Namespace) -> Server:
@@ -5805,7 +5994,9 @@ def make_server(args: argparse.Namespace) -> Server:
     if not args.quiet:
         path = None if args.log_file == "-" else args.log_file
         fd = STDOUT if path is None else open_log_file(path)
-        access_log = AccessLog(fd, args.log_format, path)
+        access_log = AccessLog(fd, args.log_format or (
+            "common" if os.isatty(fd) else "combined"), path)
+    check_folder(args.directory)    # before a password is asked for
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
@@ -5816,7 +6007,9 @@ def make_server(args: argparse.Namespace) -> Server:
         max_connections=args.max_connections,
         idle_timeout=args.idle_timeout, request_timeout=args.request_timeout,
         tls_cert=args.tls_cert, tls_key=args.tls_key,
-        tls_password_file=args.tls_password_file, auth_file=args.auth_file)
+        tls_password_file=args.tls_password_file,
+        auth=args.auth and (args.auth, password_of(args.auth)),
+        auth_file=args.auth_file)
     if access_log and args.workers > 1:
         access_log.share()      # which another user could not
     if args.user is not None:
@@ -5828,48 +6021,67 @@ def make_server(args: argparse.Namespace) -> Server:
             raise
         for path in filter(None, server.named_files):
             if not os.access(path, os.R_OK):
-                tell("WARNING: %s cannot read %s: SIGHUP will leave it as it"
-                     " is now." % (args.user, path))
+                tell("WARNING: %s cannot read %s, so SIGHUP will not reload"
+                     " that file." % (args.user, path))
     return server
 
 
-def ask_password() -> bytes:
-    """Return a password: asked for twice, or standard input's first line."""
-    if sys.stdin is None:
-        raise EOFError
-    if not sys.stdin.isatty():
-        return sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(b"\r\n")
+def typed_password(prompt: str) -> str:
+    """Return a password that somebody types twice at the terminal.
+
+    Raise EOFError, also where there is no terminal, or StartError.
+    """
     import getpass
     import unicodedata
-    text = getpass.getpass()
-    if getpass.getpass("Again: ") != text:
+    import warnings
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            text = getpass.getpass(prompt)
+            again = getpass.getpass("Again: ")
+    except (getpass.GetPassWarning, KeyboardInterrupt, UnicodeError):
+        raise EOFError
+    if again != text:
         raise StartError("the two passwords differ.")
-    return unicodedata.normalize("NFC", text).encode("utf-8")
+    return unicodedata.normalize("NFC", text)
+
+
+def password_of(user: str) -> str:
+    """Return the password of *user*: from the environment, or by asking.
+
+    Raise StartError if nobody is there to be asked.
+    """
+    try:
+        # Taken away, so that no process started from here gets it.
+        return (os.environ.pop("HTTPD_PASSWORD", None)
+                or typed_password("Password for %s: " % user))
+    except EOFError:
+        raise StartError(
+            "there is no password for %s. Set HTTPD_PASSWORD, or start the"
+            " server at a terminal and type one." % user)
 
 
 def hash_password() -> None:
     """Print the hash of a password, or raise StartError.
 
-    A password that no client could send is refused (RFC 7617, 2).
+    It is asked for, or the first line of standard input.
     """
     import base64
     need_scrypt("--hash-password")
     try:
-        password = ask_password()
-    except (EOFError, KeyboardInterrupt, UnicodeError):
-        raise StartError("no password, no hash. If this locale cannot spell"
-                         " it, give it by a pipe.")
-    if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
-        raise StartError("a password has 1 to %d bytes, and no control"
-                         " characters." % PASSWORD_MAX)
-    salt = os.urandom(16)
-    try:
-        hashed = PasswordHash(SCRYPT, salt, bytes(32)).make(password)
-    except ValueError as exc:   # this OpenSSL refuses
-        raise StartError("cannot hash the password: %s." % exc)
-    line = "$".join([
-        "scrypt", *map(str, SCRYPT), base64.b64encode(salt).decode("ascii"),
-        base64.b64encode(hashed).decode("ascii")])
+        if sys.stdin is None:
+            raise EOFError
+        if sys.stdin.isatty():
+            password = typed_password("Password: ").encode("utf-8")
+        else:
+            password = sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(
+                b"\r\n")
+    except (EOFError, KeyboardInterrupt):
+        raise StartError("no password was given. If this locale cannot spell"
+                         " the password, give it by a pipe.")
+    made = new_hash(password, "--hash-password")
+    line = "$".join(["scrypt", *map(str, made.cost), *(
+        base64.b64encode(part).decode("ascii") for part in made[1:])])
     os.write(STDOUT, line.encode("ascii") + b"\n")
 
 
@@ -5885,6 +6097,8 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
                              " fork(). Leave out --workers." % args.workers)
         fill_standard_descriptors()
         raise_descriptor_limit()
+        if args.port is None:
+            args.port = PORT
         if args.directory is None:
             args.directory = "htdocs" if os.path.isdir("htdocs") else "."
         server = make_server(args)

@@ -3276,6 +3276,28 @@ def make_parser() -> "ArgumentParser":
     return parser
 
 
+def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
+    """Raise ValueError for an option in *words* that is none of the *known*.
+
+    >>> refuse_unknown(["-rO", "--retires=5"], ["-r", "--retries"])
+    Traceback (most recent call last):
+    ValueError: unknown option --retires; did you mean --retries?
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        plain = name.lstrip("-")
+        if (not re.match("--?[A-Za-z]", name) or " " in name or name in known
+                or name[:2] in known and "--" + plain not in known):
+            continue
+        import difflib
+        names = {each.lstrip("-"): each for each in known}
+        found = [each for each in names
+                 if plain[1:] and each.startswith(plain)]
+        found += difflib.get_close_matches(plain.lower(), names, 1)
+        raise ValueError("unknown option " + name + (
+            "; did you mean %s?" % names[found[0]] if found else ""))
+
+
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or raise SystemExit.
 
@@ -3284,17 +3306,19 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     from itertools import takewhile
     parser = make_parser()
     argv = sys.argv[1:] if argv is None else argv
-    # Not by allow_abbrev=False, which before Python 3.8 refuses "-cO", too.
-    for word in takewhile("--".__ne__, argv):
-        if re.match("--[^=]", word) and not re.search(
-                " %s\\s" % re.escape(word.partition("=")[0]), HELP):
-            parser.error("unrecognized arguments: %s" % word)
     # argparse would take the "-5" behind "--range" for an option.
     line = "".join("\0" + word for word in argv)
-    line = line.replace("\0--range\0-", "\0--range=-")
+    argv = line.replace("\0--range\0-", "\0--range=-").split("\0")[1:]
+    # And "--time" for --timeout, or blame a later word; allow_abbrev=False,
+    # before Python 3.8, refuses "-cO", too.
+    known = re.findall(r"(?<=\s)--?[A-Za-z0-9]+", HELP)
+    try:
+        refuse_unknown(takewhile("--".__ne__, argv), known)
+    except ValueError as exc:
+        parser.error(str(exc))
     # The options first, then what is left: argparse takes all words from the
     # first place that has any, and would not find the 80 in "host -v 80".
-    options, words = parser.parse_known_args(line.split("\0")[1:])
+    options, words = parser.parse_known_args(argv)
     parser.add_argument("words", nargs="*")
     parser.parse_args(words, options)
     if options.help or options.version:
