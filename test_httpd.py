@@ -4453,7 +4453,7 @@ def named(certificate, request, tmp_path_factory):
     ("--tls-cert GARBAGE", "GARBAGE cannot_use_the_certificate", "garbage"),
     ("--tls-cert CERT --tls-key NONE", "NONE No_such_file", "no key"),
     ("--tls-cert CERT --tls-key OTHER", "OTHER private_key", "not a key"),
-    ("--tls-cert OTHER --tls-key KEY", "OTHER KEY not_that_of", "another key"),
+    ("--tls-cert OTHER --tls-key KEY", "OTHER KEY not_belong", "another key"),
     ("--auth-file BAD", "BAD line_2:_", "a password in the clear"),
     ("--auth-file EMPTY", "EMPTY no_user", "no user"),
     ("--auth-file REFUSED", "REFUSED scrypt_refuses", "n is too large for r"),
@@ -4645,7 +4645,7 @@ def test_log_behind_a_trusted_proxy(site, tmp_path, trusted):
 
 
 LOST = r"httpd\.py: the access log has lost ([0-9]+) lines\n"
-FAILS = r"httpd\.py: the access log fails: %s\n"
+FAILS = r"httpd\.py: cannot write the access log: %s\n"
 
 
 @table("pair, count, size, reads, said", [
@@ -6212,15 +6212,15 @@ def start(*argv, flags=DEV, **popen):
      "a port in use"),
     ("-qw1 -d/nonexistent", 1, "/nonexistent; -d DIR", "no folder"),
     ("-d file", 1, "file; Not a directory", "a file"),
-    ("-b 127.0.0..1", 1, "at 127.0.0..1; no name", "dots"),
-    ("-b \udcff", 1, "no name", "a byte that is no character"),
+    ("-b 127.0.0..1", 1, "at 127.0.0..1; not a name", "dots"),
+    ("-b \udcff", 1, "not a name", "a byte that is no character"),
     ("-b 127.0.0.1:80", 1, "127.0.0.1:80; without brackets or", "with a port"),
     ("-b ", 1, "at ''; without brackets or a port", "no address"),
     ("-b localhost -b 127.0.0.1", 1, "127.0.0.1; another --bind", "address"),
     ("-b 127.0.0.1 -b 0.0.0.0", 1, "at 0.0.0.0; another --bind", "and all"),
     ("-b :: -b 127.0.0.1", 1, "at 127.0.0.1; another --bind", "other family"),
     ("-b unix:", 1, "unix:PATH", "a socket without a path"),
-    ("-b unix:file", 1, "unix:file; no socket", "a file's path"),
+    ("-b unix:file", 1, "unix:file; not a socket", "a file's path"),
     ("-b unix:" + 200 * "s", 1, "sss; too long", "a long path"),
     ("-b unix:live", 1, "unix:live; in use", "another's socket"),
     ("-b unix:new -b 192.0.2.1", 1, "192.0.2.1", "one that was made before"),
@@ -8348,7 +8348,7 @@ def test_ctrl_c_says_what_is_waited_for(tmp_path):
         with Wire(int(port.group(1))) as wire:
             wire.send(request_for("/big")).head()
             process.send_signal(signal.SIGINT)
-            wait_until(lambda: b"still served: 1; " in b"".join(shown),
+            wait_until(lambda: b"serving clients: 1; " in b"".join(shown),
                        "the message")
         assert process.wait(PATIENCE) == 0
 
