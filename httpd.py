@@ -2505,7 +2505,7 @@ class Work:
                 self.run_queue[job] = None
 
     def full(self) -> "List[Pool]":
-        """Return the Pools without room that waiting jobs need."""
+        """Return the full Pools that jobs are waiting for."""
         waiting = {key[0] for key, job in self.jobs.items()
                    if job.began is None}
         return [pool for kind, pool, least in [
@@ -4086,7 +4086,7 @@ class Connection:
         """Close at once, and log the requests not answered completely."""
         queue, self.queue = self.queue, ()
         self.release(queue)
-        is_between = not queue      # answers: then TLS can end properly
+        is_between = not queue      # no answer is cut off: end TLS, too
         try:
             if self.state == PREPARING:
                 queue = self.refusal(HTTPError(503, "Not ready."))
@@ -4940,7 +4940,7 @@ class Loop:
             self.wake_by(silent_until)
 
     def _end(self, states: "Iterable[int]", is_silent: bool = False) -> None:
-        """Abort connections in *states*; *is_silent*: that sent nothing."""
+        """Abort connections in *states*; with *is_silent* only silent ones."""
         for state in states:
             self._do([connection.abort for connection
                       in self.connections[state] if not (

@@ -164,7 +164,7 @@ def compiled(program):
 
 
 def need_descriptors(count):
-    """Let this process open so many files; skip if it may not."""
+    """Let this process open *count* files; skip if it may not."""
     resource = pytest.importorskip("resource")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < count * 8 // 7 + 100:
