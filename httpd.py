@@ -3,25 +3,26 @@
 
     python3 httpd.py [options] [port] [folder]
 
-Serves the files of one folder over HTTP/1.1 to many clients at once: in each
-process one thread, a selectors loop over non-blocking sockets, and a state
-machine for each connection.  Without arguments it serves ./htdocs, or else
-the current folder, to this machine alone, on port 8080.  It needs Python 3.6
-or newer and nothing else; copy the file and run it.
+Serves the files of one folder over HTTP/1.1 to many clients at once.  Each
+process has one thread, one selectors loop over non-blocking sockets, and a
+state machine for each connection.  Without arguments it serves ./htdocs (or
+the current folder, if there is no ./htdocs) on port 8080, to this machine
+only.  It needs Python 3.6 or newer and nothing else; copy the file and run it.
 
 What it does
-    GET of files, over TLS and with passwords if asked to; persistent
-    connections and pipelining, preconditions and byte ranges, content codings
-    (files beside the original, or gzip made once), digests, index.html, a
-    listing for folders without one, which are also there as one tar or ZIP
-    file, /about for about.html, and a log line for every request.
+    GET for files, with TLS and passwords if you want; persistent connections
+    and pipelining, preconditions and byte ranges, content codings (files
+    beside the original, or gzip compressed once), digests, index.html,
+    /about for about.html; for folders without an index a listing, which also
+    offers the folder as one tar or ZIP file; an access log.
     An answer is never stale: it shows the file as it was after the request
-    had arrived, as far as the file's times and size tell (see README.md).
+    arrived, as far as the file's times and size can tell (see README.md).
 
 What it does not do
-    No method but GET (and HEAD, if asked to), no scripts, no uploads.
-    Unless asked to, it opens no name that begins with a dot (/.well-known/
-    aside) and nothing outside the folder; and never a FIFO, device or socket.
+    No methods but GET (and HEAD, with --head), no scripts, no uploads.
+    Without --dotfiles it opens no name that begins with a dot (except
+    /.well-known/), without --follow-symlinks nothing outside the folder.  It
+    never opens a FIFO, device or socket.
 
 Options, which --help explains
     what is served         --directory, --no-listing, --archives, --dotfiles,
@@ -36,19 +37,21 @@ Options, which --help explains
 Limits
     Request line 8 KiB, head 32 KiB and 100 fields, 10 s for a TLS handshake,
     10 s for a whole head, 120 s idle between requests, 60 s without progress
-    in sending, as many connections as the limit of open files allows.
+    in sending, as many connections as the limit on open files allows.
 
 Signals
-    SIGINT, SIGTERM  finish what is in flight, and end; again: end at once.
-                     A client that has sent nothing yet gets 1 s, with TLS 3 s
+    SIGINT, SIGTERM  finish the requests in flight, then exit; a second signal
+                     exits at once.  A client that has sent nothing yet gets
+                     1 s, with TLS 3 s
     SIGHUP           reopen the log file by name; read the certificate, its key
-                     and the users again.  Sent because the terminal was
-                     closed, it means SIGTERM
+                     and the users again.  If the terminal was closed, SIGHUP
+                     means the same as SIGTERM
 
 Exit status
     0  stopped by Ctrl-C or SIGTERM, after finishing what was in flight
-    1  could not start: port in use, no such folder, no right to bind, no
-       such user, an unusable certificate or file of users
+    1  could not start: port in use, no such folder, permission denied, no
+       such user, an unusable certificate or password file; or a worker died
+       before it had finished
     2  wrong option
 
 In a program
@@ -66,38 +69,37 @@ Map of the sections
 
 The path of a request
     Loop._turn              one select(), then on_ready() of each ready socket
-    Loop._accept, _welcome  a client connects: a new Connection
-    Connection.receive      read into its buffer; Loop._answer() comes next
-    Connection.answer       answer the heads in the buffer, and send(), with a
-                            short cut if one known head is all there is
-      Loop.answer_to        the head is known, or parse_request() reads it and
-                            Users.admit() lets its user in
-      Loop.renewed          its Answer is kept, and the facts still hold;
-      Responder.respond     if not: a new one is made from the Site's files,
-      Answer.render         and turned into bytes
-      NotReady              it needs the result of a Job: PREPARING, until
-                            Job.step(), from Work.steps(), has the result and
-                            answer() begins again
-    Connection.send_later   what the socket did not take at once: SENDING,
-      Connection.flush      in steps, when Work.steps() comes to it
-    Connection.log          its line; Loop._write_log() writes all at the end
-                            of the turn
-    Connection.next_request IDLE, or the next head, or the end
+    Loop._accept, _welcome  a client connects: make a Connection
+    Connection.receive      read into the buffer; Loop._answer() comes next
+    Connection.answer       answer the heads in the buffer, and send(); with a
+                            shortcut if the buffer is exactly one known head
+      Loop.answer_to        look up the head, or parse_request() reads it and
+                            Users.admit() checks its user
+      Loop.renewed          reuse the kept Answer if its facts still hold;
+      Responder.respond     if not, make a new one from the Site's files,
+      Answer.render         and turn it into bytes
+      NotReady              the answer needs the result of a Job: PREPARING,
+                            until Job.step(), from Work.steps(), has the result
+                            and answer() begins again
+    Connection.send_later   the socket did not take all bytes: SENDING;
+      Connection.flush      send the rest in steps, from Work.steps()
+    Connection.log          make the log line; Loop._write_log() writes all
+                            lines at the end of the turn
+    Connection.next_request IDLE, or the next head, or close
 
 Words
-    turn    one pass of Loop._turn(), or its part for new clients; each looks
-            at the disk anew, and checks a fact only once
+    turn    one pass of Loop._turn(), or its part for new clients; each turn
+            looks at the disk anew, and checks a fact only once
     fact    the state of one path that an answer depends on; see Site
-    known   a head that was received before, and its Request
+    known   a head that was received before; its Request is remembered
     kept    an Answer that may be sent again as long as its facts hold
-    job     slow work: a digest, gzip, a listing, an archive's plan,
-            a password check
-    made    what jobs have made from files, cached
-    steady  a file whose next change will show in its times, so that what is
-            made from it now is right until they change
+    job     slow work: digest, gzip, listing, archive's plan, password check
+    made    results of jobs that read files, cached
+    steady  a file is steady if its next change will show in its times: then
+            results made from it now stay right until its times change
 """
 
-# Modules that not every run needs are imported where they are used, so that
+# Modules that only some runs need are imported where they are used, so that
 # the server starts faster.
 import argparse
 import codecs
@@ -122,21 +124,21 @@ from collections import OrderedDict, deque, namedtuple
 from operator import attrgetter
 from types import GeneratorType, SimpleNamespace
 
-TYPE_CHECKING = False  # `typing` is for mypy alone; its import takes 3 ms
+TYPE_CHECKING = False  # only mypy needs `typing`; importing it takes 3 ms
 if TYPE_CHECKING:
     import ssl
     from typing import (Any, Callable, Deque, Dict, Generator, Iterable,
                         Iterator, List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
-    # Start and stop in a Source: the Answer's, or, in an archive, the third.
+    # (start, stop) in the Answer's Source; in an archive, the Source is third.
     Part = Union[bytes, memoryview, Tuple[int, int],
                  Tuple[int, int, "Source"], Iterator["Part"]]
     Content = Union[bytes, List[Part], None]
     Queue = Tuple[Tuple["Request", "Answer"], ...]
     Signature = Tuple[int, ...]         # what changes when a file changes
-    # The kind of job; the path, or a digest of the credentials; and the
-    # file's signature, the listing's media type, or the client's address.
+    # The kind of job; the path, or a digest of the credentials; the file's
+    # signature, the type of listing or archive, or the client's address.
     JobKey = Tuple[str, bytes, object]
     Steps = Generator[None, None, object]   # see Job
     Facts = Dict[Tuple[Callable[[bytes], object], bytes], object]
@@ -148,69 +150,69 @@ __version__ = "1.0"
 
 KIB, MIB = 1024, 1024 * 1024
 
-# The most that one client may send.
+# The most that a client may send in one request.
 REQUEST_LINE_MAX = 8 * KIB      # as nginx; RFC 9112, 3 asks for 8000 bytes
 HEAD_MAX = 32 * KIB             # room for several large cookies
 FIELDS_MAX = 100                # field lines; browsers send about 15
 
 # Seconds.  A state's limit is the same for all connections, see Loop.
 REQUEST_TIMEOUT = 10            # for a TLS handshake; for a whole head
-IDLE_TIMEOUT = 120              # between requests; clients' pools keep 90
-PREPARE_TIMEOUT = 600           # for a digest of a large file, or many
+IDLE_TIMEOUT = 120              # between requests; clients' pools wait 90
+PREPARE_TIMEOUT = 600           # for a job, such as a large file's digest
 SEND_TIMEOUT = 60               # without progress; slow readers may take hours
-LINGER_TIMEOUT = 2              # of the client's silence, after the answer
+LINGER_TIMEOUT = 2              # without input, after the answer
 LINGER_MAX = 30                 # for all of LINGERING
 ROOM_GRACE = 0.1                # for a slow client while others wait for room
-DRAIN_TIMEOUT = 30              # finishing what is in flight at the end
-DRAIN_SILENT = 1                # of it for clients that have sent nothing: by
-                                # then their first bytes come, or never will
-DRAIN_SILENT_TLS = 3            # the same, with TLS's handshake
-LEFT_LOOK = 1                   # between checks for waiting clients that left,
-                                # and of those who take nothing of a listing
-JOB_SECONDS = 0.001             # spent on one job at a time
+DRAIN_TIMEOUT = 30              # to finish what is in flight before the exit
+DRAIN_SILENT = 1                # the same for clients that have sent nothing:
+                                # their first bytes come by then, or never
+DRAIN_SILENT_TLS = 3            # the same with TLS, for its handshake
+LEFT_LOOK = 1                   # between checks whether waiting clients have
+                                # left, or clients take nothing of a listing
+JOB_SECONDS = 0.001             # of work on one job in one step
 PATIENCE_MAX = 3600             # in one select(); epoll takes at most 2e6
-PAUSE = 1                       # before accepting again when the selector
-                                # fails, or hashing again when that fails
-RESTART_WAIT = 0.1              # for another worker; doubled each time
-RESTART_WAIT_MAX = 30           # the longest
+PAUSE = 1                       # before trying again, when the selector or the
+                                # hashing of a password has failed
+RESTART_WAIT = 0.1              # before a worker is replaced; then doubled
+RESTART_WAIT_MAX = 30           # the longest of these waits
 STEADY = 5                      # a worker that lives longer started well
-KILL_AFTER = 5                  # for workers that should have ended
+KILL_AFTER = 5                  # for workers to exit, before they are killed
 SHARE_WAIT = 0.02               # for other workers to take a connection
 
 # Bytes.
 RECV_SIZE = 16 * KIB            # one read; a browser's head has about 1 KiB
-SMALL = 64 * KIB                # sent in one piece: a head and content up to
-                                # this, or pipelined answers of this in all
+SMALL = 64 * KIB                # sent in one piece: a head with content up to
+                                # this, or pipelined answers of this total
 CONTENTS_MAX = 64 * MIB         # of contents being sent from memory
 LISTINGS_MAX = 16 * MIB         # of listings being sent; then others wait
 SLICE = MIB                     # sent to one connection, or hashed, in one
-                                # step; content up to this leaves from memory
+                                # step; content up to this is sent from memory
 TLS_SLICE = 256 * KIB           # the same over TLS
-GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # of files that are compressed here
+GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # files between these are compressed
 GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
 LEFT_OUT_MAX = 4 * MIB          # of an archive's LEFT-OUT.txt
-PATH_MAX = 4096                 # of a folder in an archive, about; as Linux
+PATH_MAX = 4096                 # of a folder's path in an archive; as Linux
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
-LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
+LOG_BACKLOG_MAX = MIB           # of the log, while its reader stalls
 
 # Counts.
-SCRYPT_COST_MAX = 2**19         # n * r * p of hashes in a file: 0.2 s, and
-                                # 128 * n * r bytes: 64 MiB
-WORKERS_MAX = 256               # no machine can use more
-SHARE_SLACK = 2                 # connections more than its share, to a worker
-FORWARDED_MAX = 32              # proxies in a row, of X-Forwarded-For
+SCRYPT_COST_MAX = 2**19         # n * r * p of a password hash: 0.2 s, and
+                                # 128 * n * r bytes of memory: 64 MiB
+WORKERS_MAX = 256               # more than any machine needs
+SHARE_SLACK = 2                 # connections above its share, in a worker
+FORWARDED_MAX = 32              # addresses read from X-Forwarded-For
 RANGES_MAX = 256                # in one request; zsync asks for many
-LINKS_MAX = 16                  # to folders, on one path: those that link to
-                                # each other multiply without a loop
-JOBS_MAX = 2                    # heavy ones of a kind at a time
+LINKS_MAX = 16                  # to folders, on one path: even without a loop,
+                                # folders that link to folders multiply
+JOBS_MAX = 2                    # heavy jobs of one kind at a time
 LISTING_RUN = 1000              # entries sorted at a time
-LISTING_FILES = 3               # descriptors that the making of one takes
-TRIES_MAX = 10                  # where others interfere: a file changes while
-                                # it is read, a port that was free is taken
-ACCEPTS_PER_TURN = 64           # of one listening socket, so that others go on
+LISTING_FILES = 3               # descriptors open while one listing is made
+TRIES_MAX = 10                  # when others interfere: a file changes while
+                                # it is read, or take a port that was free
+ACCEPTS_PER_TURN = 64           # at one listening socket, to be fair to others
 LISTEN_BACKLOG = 1024           # connections that wait in the kernel
-FD_RESERVE = 32                 # descriptors for all but connections, at least
+FD_RESERVE = 32                 # descriptors that no connection may take
 
 PORT = 8080
 PORT_MAX = 65535                # RFC 9293, 3.1: a port has 16 bits
@@ -235,7 +237,7 @@ SELECTING_FIELDS = ("if-match", "if-unmodified-since", "if-none-match",
                     "if-modified-since", "range", "if-range", "accept",
                     "sec-fetch-mode", "want-repr-digest")
 
-# Content codings, best first, and the suffixes of files that have them.
+# Content codings, best first, with the suffixes of precompressed files.
 CODINGS = OrderedDict([("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz")])
 COMPRESSIBLE = re.compile(
     r"text/|font/[ot]tf|font/collection|image/(bmp|svg\+xml|vnd\.microsoft)"
@@ -244,37 +246,37 @@ COMPRESSIBLE = re.compile(
     r"|vnd\.apple\.mpegurl|vnd\.ms-fontobject)|model/gltf")
 
 # What each status means, and what a reader can do about an error.  Our own
-# table: http.HTTPStatus differs between versions of Python.
+# table, because http.HTTPStatus differs between versions of Python.
 STATUSES = {
     200: ("OK", ""),
     206: ("Partial Content", ""),
     301: ("Moved Permanently", ""),
     304: ("Not Modified", ""),
     400: ("Bad Request", "Check the address, or the program that sent it."),
-    401: ("Unauthorized", "Reload the page, and enter them."),
-    403: ("Forbidden", "The server's operator can let it read this."),
+    401: ("Unauthorized", "Reload the page and log in."),
+    403: ("Forbidden", "Ask the server's operator to allow it."),
     404: ("Not Found",
-          "Check the address and its capital letters. It may be out of date."),
-    405: ("Method Not Allowed", "Ask with GET."),
-    406: ("Not Acceptable", "Ask without Accept-Encoding."),
+          "Check the spelling and the capital letters. A link may be old."),
+    405: ("Method Not Allowed", "Use GET."),
+    406: ("Not Acceptable", "Send it without Accept-Encoding."),
     408: ("Request Timeout", "Try again; the connection may be slow."),
-    412: ("Precondition Failed", "Reload it, as it is now."),
+    412: ("Precondition Failed", "Reload to get it as it is now."),
     413: ("Content Too Large", "Ask for less at a time."),
     414: ("URI Too Long", "Shorten the address."),
     416: ("Range Not Satisfiable",
-          "Ask for all of it, or for a part that exists."),
+          "Ask for the whole file, or for a part that exists."),
     431: ("Request Header Fields Too Large",
-          "Delete the cookies of this site: they may be too long."),
+          "Delete this site's cookies; they may be too long."),
     500: ("Internal Server Error",
-          "Try again. The server's messages tell its operator the reason."),
-    501: ("Not Implemented", "Ask with GET."),
+          "Try again. The server's messages tell the operator why."),
+    501: ("Not Implemented", "Use GET."),
     503: ("Service Unavailable", "Try again in a while."),
-    505: ("HTTP Version Not Supported", "Ask with HTTP/1.1."),
+    505: ("HTTP Version Not Supported", "Use HTTP/1.1."),
 }
 REASONS = {status: reason for status, (reason, _) in STATUSES.items()}
 
-# Subtypes, and their suffixes where these differ.  Our own table: mimetypes'
-# answers differ between machines and versions.
+# Subtypes, with their suffixes where they differ.  Our own table, because
+# mimetypes gives other answers on other machines and versions.
 MEDIA_TYPES = {
     suffix: kind + "/" + subtype
     for kind, words in [
@@ -332,27 +334,27 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
 
 
 class Limits:
-    """One server's limits: how long a turn works, how much it keeps.
+    """The limits of one server that its caller may change.
 
     *changes* maps names to new values; raise ValueError for an unknown name.
     """
 
     TURN_SECONDS = 0.01         # for the run queue in one turn; large answers
-                                # begin at once only this early in a turn
-    KNOWN_MAX = 16 * MIB        # bytes of parsed heads that are remembered
-    KEPT_MAX = 64 * MIB         # bytes of Answers kept for later turns
-    MADE_MAX = 16 * MIB         # bytes of compressed files and digests kept
-    ARCHIVE_NAMES_MAX = 200000  # in one archive; twice that in all that are
-                                # made or sent, with 300 bytes for each
-    VERIFIED_MAX = 1000         # credentials that are remembered as right, and
-                                # as many as wrong, which cannot displace them
+                                # begin at once only in a younger turn
+    KNOWN_MAX = 16 * MIB        # bytes of parsed heads to remember
+    KEPT_MAX = 64 * MIB         # bytes of Answers to keep for later turns
+    MADE_MAX = 16 * MIB         # bytes of compressed files and digests to keep
+    ARCHIVE_NAMES_MAX = 200000  # in one archive; twice as many in all archives
+                                # being made or sent; each takes 300 bytes
+    VERIFIED_MAX = 1000         # right credentials to remember, and as many
+                                # wrong ones, which cannot displace the right
     CHECKS_MAX = 100            # passwords that wait for a check; then 503
-    CHECKS_OF_ONE_MAX = 10      # of them, for one client's address
+    CHECKS_OF_ONE_MAX = 10      # the same from one client's address
 
     def __init__(self, changes: "Dict[str, Any]"):
         for name, number in changes.items():
             if not (name.isupper() and hasattr(Limits, name)):
-                raise ValueError("%s is no limit that can be changed" % name)
+                raise ValueError("%s is not a changeable limit" % name)
             setattr(self, name, number)
 
 
@@ -360,7 +362,7 @@ class Limits:
 
 
 class HTTPError(Exception):
-    """An error or a redirection: *status*, *detail* for people, *fields*."""
+    """An error or a redirect: *status*, *detail* for people, *fields*."""
 
     def __init__(self, status: int, detail: str,
                  fields: "Sequence[Tuple[str, str]]" = ()):
@@ -374,7 +376,7 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NOT_FIELD_CONTENT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 # request-line = method SP request-target SP HTTP-version (RFC 9112, 3).
-# A URI has no bytes above 0x7f, but old clients send names with them.
+# A URI has no bytes above 0x7f, but old clients send them.
 REQUEST_LINE = re.compile(
     b"(" + TOKEN.pattern + rb") ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 
@@ -397,7 +399,7 @@ ENTITY_TAG = re.compile(
 
 HTTP_DATE_MAX = 253402300799    # 9999-12-31 23:59:59, the last four-digit year
 # HTTP-date: IMF-fixdate, rfc850-date, asctime-date (RFC 9110, 5.6.7).
-# Compiled when they are first needed: at the start it takes 2 ms.
+# Compiled on first use: at the start it would take 2 ms.
 HTTP_DATES = [form % {
     "weekday": "(?:%s)" % "|".join(DAYS),
     "long": "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day",
@@ -410,7 +412,7 @@ HTTP_DATES = [form % {
 
 
 def http_date(seconds: int) -> str:
-    """Return the IMF-fixdate of *seconds* since 1970, up to HTTP_DATE_MAX.
+    """Return *seconds* since 1970 as IMF-fixdate; at most HTTP_DATE_MAX.
 
     >>> http_date(784111777)
     'Sun, 06 Nov 1994 08:49:37 GMT'
@@ -421,10 +423,10 @@ def http_date(seconds: int) -> str:
 
 
 def parse_http_date(value: str, now: float) -> "Optional[int]":
-    """Return the seconds since 1970 of *value*, in any of the three forms.
+    """Return *value*, a date in any of the three forms, in seconds since 1970.
 
-    Return None if it is no valid date.  *now*, in the same unit, tells the
-    century of a two-digit year: the date is at most 50 years ahead.
+    Return None if it is not a valid date.  *now*, in the same unit, decides
+    the century of a two-digit year: the date is at most 50 years ahead.
 
     >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", 1.7e9)
     784111777
@@ -437,7 +439,7 @@ def parse_http_date(value: str, now: float) -> "Optional[int]":
         return None
     year, day, hour, minute, second = map(
         int, match.group("year", "day", "hour", "minute", "second"))
-    leap = second == 60     # datetime knows no 60th second
+    leap = second == 60     # datetime has no second 60
     date = [year, MONTHS.index(match.group("month")) + 1, day, hour, minute,
             second - leap]
     if len(match.group("year")) == 2:
@@ -453,11 +455,11 @@ def parse_http_date(value: str, now: float) -> "Optional[int]":
 
 
 def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
-    """Return the fields of *lines*, names in lower case.
+    """Return the fields in *lines*, with names in lower case.
 
-    The values of a repeated name are joined with ", " in order.  White space
-    before the colon, a continuation line (obs-fold) and control characters
-    are refused.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
+    The values of a repeated name are joined with ", " in order.  Raise
+    HTTPError(400) for white space before a colon, a continuation line
+    (obs-fold) or a control character.  Source: RFC 9110, 5.1-5.6; RFC 9112, 5.
     """
     fields: Dict[str, str] = {}
     for line in lines:
@@ -465,7 +467,7 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
         if not colon or not TOKEN.fullmatch(name):
             raise HTTPError(400, "A field line is not 'name: value'.")
         if NOT_FIELD_CONTENT.search(value):
-            raise HTTPError(400, "A field has a control character.")
+            raise HTTPError(400, "A field contains a control character.")
         key = name.decode("ascii").lower()
         text = value.strip(b" \t").decode("latin-1")
         fields[key] = fields[key] + ", " + text if key in fields else text
@@ -473,9 +475,9 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
 
 
 def parse_list(value: str, separator: str = ",") -> "List[str]":
-    """Return the members of a list, without the empty ones.
+    """Return the members of a list, without empty ones.
 
-    Not for values with quoted strings.  Source: RFC 9110, 5.6.1.
+    Do not use it for quoted strings.  Source: RFC 9110, 5.6.1.
 
     >>> parse_list("close, ,\\tkeep-alive,")
     ['close', 'keep-alive']
@@ -490,10 +492,10 @@ QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"?')     # quoted-string, 5.6.4
 
 
 def parse_weights(value: str) -> "Dict[str, int]":
-    """Return the members of an Accept field's *value*, and their weights.
+    """Return {member: weight} for the *value* of an Accept field.
 
-    Names are in lower case and without parameters; weights from 0 to 1000.
-    A member whose weight is malformed is ignored.
+    Members are in lower case, without parameters; weights are 0 to 1000.
+    Members with a malformed weight are ignored.
     Source: RFC 9110, 12.4.2, 12.5.1 and 12.5.3.
 
     >>> sorted(parse_weights("gzip;q=0.5, BR, x;q=2").items())
@@ -504,12 +506,12 @@ def parse_weights(value: str) -> "Dict[str, int]":
         name, _, rest = member.partition(";")
         name = name.rstrip(" \t")
         parameters = parse_list(rest, ";")
-        said = [part for part in parameters if re.match("q[ \t]*=", part)]
-        match = WEIGHT.fullmatch(said[0] if said else "q=1")
-        if not name or not match or len(said) > 1:
+        qvalues = [part for part in parameters if re.match("q[ \t]*=", part)]
+        match = WEIGHT.fullmatch(qvalues[0] if qvalues else "q=1")
+        if not name or not match or len(qvalues) > 1:
             continue
-        # One with other parameters gives way to one without.
-        if name not in weights or parameters == said:
+        # A member without other parameters wins over one with them.
+        if name not in weights or parameters == qvalues:
             weights[name] = int(float(match.group(1)) * 1000 + 0.5)
     return weights
 
@@ -517,8 +519,8 @@ def parse_weights(value: str) -> "Dict[str, int]":
 def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
     """Return the content codings that the client accepts, best first.
 
-    Equal weights keep the order of CODINGS; "identity" is last unless it has
-    a weight of its own.  With Range it is the only one, if acceptable.
+    Equal weights keep the order of CODINGS; "identity" is last unless the
+    field gives it a weight.  With Range, return only "identity" if acceptable.
     Source: RFC 9110, 8.4.1.3, 12.5.3.
 
     >>> acceptable_codings({"accept-encoding": "gzip, br;q=0.9"})
@@ -532,7 +534,7 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
     weights = parse_weights(value)
     others = weights.get("*", 0)
     weights.setdefault("gzip", weights.get("x-gzip", others))
-    # 1: a client that does not mention it accepts it, as the last choice.
+    # 1: a client that does not mention identity accepts it as a last choice.
     weights.setdefault("identity", weights.get("*", 1))
     ranked = sorted([*CODINGS, "identity"],
                     key=lambda coding: -weights.get(coding, others))
@@ -542,7 +544,7 @@ def acceptable_codings(fields: "Dict[str, str]") -> "Tuple[str, ...]":
 
 
 def media_weight(weights: "Dict[str, int]", media: str) -> int:
-    """Return the weight of type *media*, 0 if refused (RFC 9110, 12.5.1)."""
+    """Return the weight of a media type; 0 is refused (RFC 9110, 12.5.1)."""
     # Without an Accept field everything is acceptable.
     others = weights.get("*/*", 0 if weights else 1000)
     kind = media.partition("/")[0] + "/*"
@@ -550,10 +552,10 @@ def media_weight(weights: "Dict[str, int]", media: str) -> int:
 
 
 def prefers_json(fields: "Dict[str, str]") -> bool:
-    """Return whether the client likes JSON better than HTML.
+    """Return whether the client prefers JSON to HTML.
 
-    A type that Accept names outranks one that a range of equal weight covers:
-    so axios, which names JSON beside "*/*", gets JSON.
+    At equal weights a type that Accept names wins over a type that only a
+    range covers: axios, which names JSON beside "*/*", gets JSON.
 
     >>> prefers_json({"accept": "application/json, text/plain, */*"})
     True
@@ -566,9 +568,9 @@ def prefers_json(fields: "Dict[str, str]") -> bool:
 
 
 def wants_digest(fields: "Dict[str, str]") -> bool:
-    """Return whether Repr-Digest by sha-256 is wanted (RFC 9530, 4)."""
+    """Return whether the client wants a SHA-256 digest (RFC 9530, 4)."""
     members = parse_list(fields.get("want-repr-digest", ""))
-    # Of equal keys the last one counts (RFC 8941, 3.2).
+    # If a key is repeated, the last one counts (RFC 8941, 3.2).
     preferences = dict(member.partition("=")[::2] for member in members)
     return bool(re.fullmatch("[1-9]|10", preferences.get("sha-256", "")))
 
@@ -577,23 +579,23 @@ def wants_digest(fields: "Dict[str, str]") -> bool:
 
 
 class Request:
-    """A request head, parsed.  Nothing else reads the head.
+    """A parsed request head.  No other code reads the head.
 
-    Later heads of the same bytes get the same Request: only its last four
+    A later head with the same bytes gets the same Request: only its last four
     attributes ever change.
 
     line        the request line as received, latin-1
-    method      "" or "HEAD" where the head could not be parsed
-    path, query of the request target, still encoded
-    fields      names in lower case to values, see parse_fields
-    connection  the Connection field of its answer: "", "keep-alive", "close"
-    has_body    whether content, not another request, may follow it
-    codings     acceptable_codings() of it
+    method      "" or "HEAD" if the head could not be parsed
+    path, query from the request target, still encoded
+    fields      {name in lower case: value}, see parse_fields
+    connection  the answer's Connection field: "", "keep-alive" or "close"
+    has_body    whether content, not another request, may follow the head
+    codings     see acceptable_codings()
     key         requests with equal keys get equal answers
     user        the user's name, in latin-1; "" until Users.admit() sets it
-    who, log_rest   parts of its access log line, see LogForm; who is set only
-                if a proxy named the client
-    token       of the Answer that log_rest was made for
+    who, log_rest   parts of the access log line, see LogForm; *who* is set
+                only if a proxy named the client
+    token       the token of the Answer for which log_rest was made
     """
 
     __slots__ = ("line", "method", "path", "query", "fields",
@@ -608,7 +610,7 @@ class Request:
         self.method = method
         self.path = path
         self.query = query
-        if method != "GET":  # RFC 9110, 14.2: ranges are for GET alone
+        if method != "GET":  # RFC 9110, 14.2: ranges are for GET only
             fields = {name: value for name, value in fields.items()
                       if name not in ("range", "if-range")}
         self.fields = fields
@@ -622,19 +624,19 @@ class Request:
 
 
 def parse_request(head: bytes) -> Request:
-    """Return the Request of *head*, which ends with its empty line.
+    """Return the Request in *head*, which includes the empty line at its end.
 
-    Raise HTTPError(400, 414, 431 or 505) when it is malformed; then
-    nothing after it on the connection can be trusted either.
+    Raise HTTPError(400, 414, 431 or 505) if it is malformed; then the bytes
+    that follow it on the connection cannot be trusted either.
     Source: RFC 9112, 2.2, 3, 5, 6.3, 9.3 and 11.2.
     """
     check_size(head)
     lines = head[:-4].split(b"\r\n")
     if not lines[0] and lines[1:]:
-        del lines[0]  # RFC 9112, 2.2: skip an empty line before it
+        del lines[0]  # RFC 9112, 2.2: skip an empty line at the start
     parts = REQUEST_LINE.fullmatch(lines[0])
     if not parts:
-        raise HTTPError(400, "A request begins 'method target HTTP/version'.")
+        raise HTTPError(400, "A request begins like 'GET /path HTTP/1.1'.")
     method, target, major, minor = [
         part.decode("latin-1") for part in parts.groups()]
     if major != "1":
@@ -643,8 +645,8 @@ def parse_request(head: bytes) -> Request:
         raise HTTPError(431, "More than %d field lines." % FIELDS_MAX)
     fields = parse_fields(lines[1:])
     host = fields.get("host", "none" if minor == "0" else "")   # 9112, 3.2
-    if not HOST.fullmatch(host):    # of two, joined with ", ", it matches none
-        raise HTTPError(400, "The request needs one Host field, a valid one.")
+    if not HOST.fullmatch(host):    # nor do two values joined with ", "
+        raise HTTPError(400, "The request needs exactly one valid Host field.")
     has_body = announces_body(fields)
     path = query = ""
     if method in ("GET", "HEAD"):
@@ -663,9 +665,9 @@ def announces_body(fields: "Dict[str, str]") -> bool:
     coding = fields.get("transfer-encoding")
     if coding is not None:
         if length is not None:
-            raise HTTPError(400, "Content-Length with Transfer-Encoding.")
+            raise HTTPError(400, "Both Content-Length and Transfer-Encoding.")
         if coding.lower() != "chunked":
-            raise HTTPError(400, "The only transfer coding is chunked.")
+            raise HTTPError(400, "The only transfer coding here is chunked.")
         return True
     if length is None:
         return False
@@ -679,7 +681,7 @@ def connection_option(fields: "Dict[str, str]", minor: str,
                       has_body: bool) -> str:
     """Return the answer's Connection value: "", "keep-alive" or "close".
 
-    It is "close" after content, which is never read.  Source: RFC 9112, 9.3.
+    It is "close" if content follows, as that is not read.  RFC 9112, 9.3.
     """
     options = parse_list(fields.get("connection", "").lower())
     if has_body or "close" in options:
@@ -692,7 +694,7 @@ def connection_option(fields: "Dict[str, str]", minor: str,
 def unparsed_request(received: bytes) -> Request:
     """Return a Request for bytes that are not a whole, valid head.
 
-    Its method is "HEAD" if they begin with that: then the answer has no
+    Its method is "HEAD" if the bytes begin with that: the answer then has no
     content, whatever else is wrong (RFC 9110, 9.3.2).
     """
     line = received.lstrip(b"\r\n").split(b"\r\n", 1)[0][:REQUEST_LINE_MAX]
@@ -718,12 +720,12 @@ BARE_LF = re.compile(rb"(?<!\r)\n")
 def check_partial(received: bytes, start: int) -> None:
     """Raise HTTPError if no valid head begins with *received*.
 
-    Bytes before *start* were checked before.
+    Bytes before *start* have been checked already.
     """
     if not TOKEN.match(received) and not b"\r\n".startswith(received[:2]):
         raise HTTPError(400, "This is not HTTP.")  # TLS, perhaps
     if BARE_LF.search(received, max(0, start - 1)):
-        raise HTTPError(400, "A line ends with LF alone.")
+        raise HTTPError(400, "A line ends with LF, not CRLF.")
     check_size(received)
 
 
@@ -733,24 +735,24 @@ def check_partial(received: bytes, start: int) -> None:
 class Answer:
     """The answer to a request, from Responder to the socket.
 
-    status, fields  of its head, the fields in order
-    content     bytes; or parts, which are bytes or (start, stop) of *source*;
-                None where the status allows none, and after render()
-    facts       the states of files that it depends on; while they hold, it
-                may be sent again.  None if it may not
-    source      of the parts, a Source; None where there are none to be sent
+    status, fields  of the head; the fields in order
+    content     bytes; or a list of parts: bytes, or (start, stop) in *source*;
+                None if the status allows no content, and after render()
+    facts       the states of files that the answer depends on; while they
+                hold, it may be sent again.  None: send it only once
+    source      the Source of the parts; None if no parts are sent
     length      bytes of the content
 
-    Ready for the wire, from render() on:
+    Set by render(), ready for the wire:
 
-    data        the head, and the content where it is bytes
-    rest        the content if it is parts
-    head_size, total    bytes of the head, and of all
-    closes      whether the connection ends with it
-    date        of the Date field
+    data        the head, and the content if that is bytes
+    rest        the content if that is parts
+    head_size, total    bytes of the head, and of the whole answer
+    closes      whether the connection ends after it
+    date        the value of the Date field
     turn        the last turn in which its facts were checked, and held
-    token       identifies this date, status and size.  A Request with the
-                same token has a log_rest that still fits
+    token       identifies this date, status and size: log_rest in a Request
+                with the same token is still right
     """
 
     __slots__ = ("status", "fields", "content", "length", "facts", "source",
@@ -770,10 +772,10 @@ class Answer:
 
     def render(self, connection: str, date: str, turn: int, content_sent: bool,
                headers: "Sequence[Tuple[str, str]]") -> "Answer":
-        """Make it ready for the wire; return it.
+        """Make the answer ready for the wire; return it.
 
-        *turn* is the present one, *content_sent* is false for HEAD; for the
-        others see render_head().
+        *turn* is the current one, *content_sent* is false for HEAD; for the
+        other arguments see render_head().
         """
         self.date = date
         self.turn = turn
@@ -789,14 +791,14 @@ class Answer:
             self.rest = self.content or ()
         if content_sent:
             self.total += self.length
-        self.content = None     # it is in data or rest, or nobody gets it
+        self.content = None     # now in data or rest, or not sent at all
         self.token = object()
         return self
 
     def redate(self, date: str) -> None:
-        """Change the Date, which is its first field.
+        """Change the Date, the first field.
 
-        What is half sent stays the same: its parts are in the connection.
+        An answer being sent keeps its Date: the Connection has its bytes.
         """
         old, new = [b"\r\nDate: %s\r\n" % each.encode()
                     for each in (self.date, date)]
@@ -806,13 +808,13 @@ class Answer:
 
 
 def parts_length(parts: "Iterable[Any]") -> int:
-    """Return how many bytes *parts* are: in memory, or (start, stop)."""
+    """Return how many bytes are in *parts*: bytes, or (start, stop)."""
     return sum(part[1] - part[0] if isinstance(part, tuple)
                else len(part) for part in parts)
 
 
-# Endings of the fields that tell caches how long to keep an answer.  Some
-# caches prefer fields of their own to RFC 9111's (RFC 9213, 2.1).
+# Fields whose names end with these tell caches how long to keep an answer.
+# Some caches have their own, such as CDN-Cache-Control (RFC 9213, 2.1).
 FOR_CACHES = "cache-control", "expires", "surrogate-control"
 
 
@@ -820,10 +822,10 @@ def render_head(answer: Answer, date: str, connection: str,
                 headers: "Sequence[Tuple[str, str]]") -> bytes:
     """Return the head of *answer*; nothing else writes heads.
 
-    *date* is the Date field's value, *connection* the Connection field's or
-    ""; *headers* replace fields of the same name, but those for caches are
-    left out of errors.  Raise ValueError if a value could end its line (RFC
-    9112, 11.1).
+    *date* and *connection* are the values of these fields; "" leaves out
+    Connection.  *headers* replace fields of the same name; errors leave out
+    those for caches.  Raise ValueError for a control character, which could
+    end a line too early (RFC 9112, 11.1).
     """
     fields = [("Date", date), ("Server", "httpd.py")]
     if connection:
@@ -854,9 +856,9 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-# A file's times tick coarsely: a change soon after another may not show in
-# them.  Until a file has been unchanged for this long, its times are no
-# validator, and nothing made from it outlasts the turn.
+# File times are coarse: two changes in quick succession can give a file the
+# same times.  Until a file has been unchanged for this long, its times are not
+# a validator, and nothing made from it is used after the turn.
 SETTLED_NS = 50 * 10**6     # Linux ticks every 1 to 10 ms
 
 
@@ -866,17 +868,17 @@ def is_settled(status: os.stat_result, now: float) -> bool:
     *now* is seconds since 1970, read before the *status*.
     """
     now_ns = int(now * 1e9)
-    # Two seconds where times are whole ones, or even (FAT).
+    # Two seconds if times are whole seconds, or even ones (FAT).
     limit = SETTLED_NS if status.st_ctime_ns % 10**9 else 2 * 10**9
     return min(abs(now_ns - status.st_ctime_ns),
                abs(now_ns - status.st_mtime_ns)) > limit
 
 
 def tells_change(mtime: int) -> bool:
-    """Return whether *mtime*, in seconds, can be when a file really changed.
+    """Return whether *mtime*, in seconds, can be the time of a real change.
 
-    Some build systems give every file the same time: Nix 1, OSTree 0, ZIP
-    1980, npm 1985; Bazel the first second of 2000.
+    Some build systems give all files the same time: Nix 1, OSTree 0, ZIP 1980,
+    npm 1985, Bazel the first second of 2000.
 
     >>> tells_change(10**9), tells_change(1), tells_change(946684800)
     (True, False, False)
@@ -888,9 +890,9 @@ def entity_tag(status: os.stat_result, data: "Optional[bytes]",
                coding: str = "") -> str:
     """Return the strong entity tag of a file (RFC 9110, 8.8.3).
 
-    It is made from the content *data*, if that is given, and is then the same
-    on all machines; else from the *status*: size and mtime, or inode, ctime
-    and size if mtime tells nothing.  Each content *coding* has its own tag.
+    With the content *data* it is a digest, the same on all machines; without,
+    it is made from *status*: mtime and size, or inode, ctime and size if the
+    mtime says nothing.  Each content *coding* has its own tag.
     """
     if data is not None:
         state = sha256(data)[:16].hex()
@@ -904,10 +906,10 @@ def entity_tag(status: os.stat_result, data: "Optional[bytes]",
 
 def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
                            modified: "Optional[int]", now: float) -> int:
-    """Return 304 or 412 where a precondition says so, 0 to go on.
+    """Return 304 or 412 if a precondition requires it, otherwise 0.
 
-    *etag* and *modified* (seconds) are the representation's validators, None
-    where it has none.  An invalid date is ignored.
+    *etag* and *modified* (seconds) are the validators of the representation,
+    or None.  Invalid dates are ignored.
     Source: RFC 9110, 13.1; the order is that of 13.2.2.
     """
     def is_later(than: str) -> "Optional[bool]":     # None if unknown
@@ -932,7 +934,7 @@ def evaluate_preconditions(fields: "Dict[str, str]", etag: "Optional[str]",
 
 def range_applies(fields: "Dict[str, str]", etag: "Optional[str]",
                   modified: "Optional[int]", now: float) -> bool:
-    """Return whether If-Range, where there is one, allows a range.
+    """Return whether If-Range, if it is there, allows a range.
 
     The comparison is strong: a date must be more than a second old.
     Source: RFC 9110, 13.1.5 and 8.8.2.2.
@@ -953,9 +955,9 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
     """Return the (first, last) byte positions that Range *value* selects.
 
     *length* is the size of the representation in bytes.  Positions count from
-    0 and are inclusive; ranges are coalesced.  Return None when the field is
-    to be ignored: unknown unit, malformed, more than RANGES_MAX.
-    Raise HTTPError(416) when no byte is selected.
+    0 and are inclusive; ranges are coalesced.  Return None if the field must
+    be ignored: unknown unit, malformed, more than RANGES_MAX ranges.
+    Raise HTTPError(416) if no byte is selected.
     Source: RFC 9110, 14.1.2, 14.2, 15.3.7.2 and 15.5.17.
 
     >>> select_ranges('bytes=0-4, -3', 10), select_ranges('bytes=5-,3-5', 10)
@@ -977,7 +979,7 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
         start, end = match.groups()
         if start:
             first, last = int(start), int(end or max(int(start), length))
-        else:   # the last bytes; empty content has no positions to name
+        else:   # the last bytes; of empty content there are none: ignored
             first, last = max(0, length - int(end)), length - (int(end) > 0)
         if last < first:
             return None
@@ -990,7 +992,7 @@ def select_ranges(value: str, length: int) -> "Optional[List[ByteRange]]":
 
 
 def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
-    """Return *ranges* in their order; those that overlap or touch are merged.
+    """Merge the *ranges* that overlap or touch; keep the order of the rest.
 
     >>> coalesce([(5, 9), (0, 2)]), coalesce([(5, 9), (0, 2), (3, 3)])
     ([(5, 9), (0, 2)], [(5, 9), (0, 3)])
@@ -1008,11 +1010,11 @@ def coalesce(ranges: "List[ByteRange]") -> "List[ByteRange]":
 
 def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
               boundary: str) -> "List[Part]":
-    """Return the parts of a multipart/byteranges content.
+    """Return multipart/byteranges content as a list of parts.
 
-    Each is bytes, or a (start, stop) of the representation, which has
-    *length* bytes.  A CRLF begins the first delimiter, too, as in nginx:
-    without it zsync asks for ever.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
+    Each part is bytes, or (start, stop) in the representation of *length*
+    bytes.  The first delimiter begins with CRLF, too, as in nginx: without it
+    zsync asks for ever.  Source: RFC 9110, 14.6; RFC 2046, 5.1.1.
     """
     parts: List[Part] = []
     for first, last in ranges:
@@ -1659,16 +1661,16 @@ def attachment(name: str) -> "Tuple[str, str]":
 
 # ---- Access log line --------------------------------------------------------
 
-UNIX_PEER = ("unix:", None)     # a Unix socket's peer has no address; as nginx
+UNIX_PEER = ("unix:", None)     # any client of a Unix socket; as in nginx
 
 UNSAFE = re.compile(r'[^ !#-\[\]-~]')
 
 
 def escape(text: str) -> str:
-    """Return *text* with all but plain ASCII written as \\xHH.
+    """Return *text*, latin-1, with unsafe characters written as \\xHH.
 
-    The result cannot end the line or a quoted field, nor reach a terminal as
-    a control sequence.  *text* is latin-1.
+    Only plain ASCII without quote and backslash stays, so the result cannot
+    end a line or a quoted field, or send control sequences to a terminal.
 
     >>> escape('a"\\x1b\\n')
     'a\\\\x22\\\\x1b\\\\x0a'
@@ -1677,9 +1679,9 @@ def escape(text: str) -> str:
 
 
 def log_date(seconds: int) -> str:
-    """Return the local time in the form of the NCSA log, with its zone."""
+    """Return the local time with its zone, as NCSA logs have it."""
     local = time.localtime(seconds)
-    offset = local.tm_gmtoff // 60      # PyPy's strftime() ignores it
+    offset = local.tm_gmtoff // 60      # PyPy's strftime() ignores the zone
     return "%02d/%s/%04d:%02d:%02d:%02d %s%02d%02d" % (
         local.tm_mday, MONTHS[local.tm_mon - 1], local.tm_year, local.tm_hour,
         local.tm_min, local.tm_sec, "-" if offset < 0 else "+",
@@ -1687,7 +1689,7 @@ def log_date(seconds: int) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return *text* in at most *limit* characters, with both its ends.
+    """Shorten *text* to at most *limit* characters, keeping both ends.
 
     >>> cut("GET /" + 100 * "a" + " HTTP/1.1", 30)
     'GET /aaaaaaaaaaaaa... HTTP/1.1'
@@ -1698,8 +1700,8 @@ def cut(text: str, limit: int) -> str:
 
 
 NCSA = " - %(user)s [%(time)s] %(request)s %(status)d %(bytes)d"
-# The parts of a line: who asked; the request and its answer, which are the
-# same for all clients; how it ended.
+# The parts of a line: the client; the request and its answer, which are the
+# same for all clients; the time it took, and how it ended.
 LOG_FORMS = {
     "common": ("%(address)s", NCSA + "\n", ""),
     "combined": ("%(address)s", NCSA + " %(referer)s %(user_agent)s\n", ""),
@@ -1712,33 +1714,33 @@ LOG_FORMS = {
 
 
 class LogForm:
-    """The format of the access log that has this *name* in LOG_FORMS.
+    """The access log format *name*, one of LOG_FORMS.
 
     who() is called once for a connection, rest() once for a request and its
     answer, so that most lines cost little.
 
-    is_timed    whether tail() has anything to say
-    limit       characters for each value that a client wrote
+    is_timed    whether tail() returns any text
+    limit       the most characters of a value that the client sent
     """
 
     def __init__(self, name: str):
         self._who, self._rest, self._tail = LOG_FORMS[name]
         self._json: Optional[Callable[[object], str]] = None
         if name == "json":
-            import json  # now: later there may be no descriptor for it
+            import json  # now: later no descriptor may be free
             self._json = json.dumps
         self.is_timed = self._tail != ""
         self.limit = sys.maxsize
 
     def who(self, address: str, port: "Optional[int]") -> str:
-        """Return what a line begins with."""
+        """Return the beginning of a line: the client."""
         return self._who % {"address": address,
                             "port": "null" if port is None else port}
 
     def rest(self, date: str, request: Request, status: int, size: int) -> str:
         """Return the part of a line after who().
 
-        *date* is as log_date() gives it, *size* the bytes of content that
+        *date* comes from log_date(); *size* is how many bytes of content
         were really sent.
         """
         fields = request.fields
@@ -1765,8 +1767,8 @@ class LogForm:
     def tail(self, seconds: float, aborted: bool) -> str:
         """Return the end of a line.
 
-        seconds     from the request's last byte to the answer's last one
-        aborted     the client went away, or was cut off, before the end
+        seconds     from the last byte of the request to that of the answer
+        aborted     whether the client left or was cut off before the end
         """
         return self._tail and self._tail % (
             int(seconds * 1e6), "true" if aborted else "false")
@@ -1774,13 +1776,13 @@ class LogForm:
 
 # ---- Proxies ----------------------------------------------------------------
 
-# A member of X-Forwarded-For: an address, and perhaps a port.
+# A member of X-Forwarded-For: an address, perhaps with a port.
 FORWARDED = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]+)")
 
 
 def parse_forwarded(member: str) -> "Optional[Peer]":
-    """Return the (address, port) in *member*; None if it is no address.
+    """Return the (address, port) in *member*; None if it has no address.
 
     >>> parse_forwarded("[2001:DB8::1]:80"), parse_forwarded("192.0.2.1")
     (('2001:db8::1', 80), ('192.0.2.1', None))
@@ -1800,10 +1802,10 @@ def parse_forwarded(member: str) -> "Optional[Peer]":
 
 
 class TrustedProxies:
-    """The proxies whose word on a client's address is trusted.
+    """The proxies that are trusted to tell the addresses of their clients.
 
-    *names* are addresses and networks, and "unix:" for all clients of Unix
-    sockets.  Raise ValueError where one is none of these.
+    *names* are addresses, networks, or "unix:" for all clients of Unix
+    sockets.  Raise ValueError for any other name.
     """
 
     def __init__(self, names: "Sequence[str]"):
@@ -1813,8 +1815,8 @@ class TrustedProxies:
                           if name != UNIX_PEER[0]]
         for name in names:
             if "%" in name or name.lower().startswith("::ffff:"):
-                raise ValueError("%r has a zone, or is IPv4-mapped: write that"
-                                 " as IPv4" % name)
+                raise ValueError("%r has a zone, or is IPv4-mapped: leave out"
+                                 " the zone, or write it as IPv4" % name)
 
     def __contains__(self, address: str) -> bool:
         import ipaddress
@@ -1827,8 +1829,8 @@ class TrustedProxies:
         """Return the client's address and port; *peer* is a trusted proxy.
 
         Each proxy adds its client to the right of *forwarded*, the value of
-        X-Forwarded-For.  So read it from the right, to the first member that
-        is no trusted proxy, or no address: anybody may have written the rest.
+        X-Forwarded-For.  So read it from the right, up to the first member
+        that is not a trusted proxy: anybody may have written the rest.
         """
         client = peer
         members = forwarded.rsplit(",", FORWARDED_MAX)[-FORWARDED_MAX:]
@@ -1841,7 +1843,7 @@ class TrustedProxies:
 
 
 # =============================================================================
-# The border: only below this line does code touch the operating system.
+# The border: only the code below this line touches the operating system.
 # =============================================================================
 
 # ---- Site -------------------------------------------------------------------
@@ -2289,7 +2291,7 @@ class Site:
 
 
 class Cache(OrderedDict):   # type: ignore[type-arg]
-    """Values by their keys, *limit* in all; the oldest are dropped first."""
+    """A dict that drops the oldest values if their sizes exceed *limit*."""
 
     def __init__(self, limit: int):
         super().__init__()
@@ -2298,7 +2300,7 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
         self._sizes: Dict[object, int] = {}
 
     def put(self, key: object, value: object, size: int) -> None:
-        """Keep *value*, which takes about *size* bytes of memory."""
+        """Keep *value*; *size* is about its bytes in memory, or a count."""
         self.drop(key)
         self[key] = value
         self._sizes[key] = size
@@ -2307,7 +2309,7 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
             self.drop(next(iter(self)))
 
     def drop(self, key: object) -> None:
-        """Forget *key*, if it is there."""
+        """Remove *key*, if it is there."""
         if self.pop(key, None) is not None:
             self._size -= self._sizes.pop(key)
 
@@ -2315,11 +2317,11 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
 class Source:
     """Content that several answers may share: a file's version, or a listing.
 
-    Either *data*, all of it in memory, or *fd*, a descriptor (else -1), which
-    it closes.
-    version the file's signature; None if it is not to be shared
-    users   answers in flight that have it
-    weight  what it counts in its Pool: bytes in memory; of an Archive, names
+    It has *data*, all of the content in memory, or *fd*, an open file that it
+    closes (-1 if there is none).
+    version the file's signature; None if it must not be shared
+    users   how many answers in flight use it
+    weight  its size in the Pool: bytes in memory; for an Archive, names
     """
 
     __slots__ = ("pool", "data", "fd", "version", "users", "weight")
@@ -2334,13 +2336,13 @@ class Source:
         self.weight = len(data)
 
     def part(self, start: int, stop: int) -> "Part":
-        """Return bytes of it: those in memory, or else (start, stop)."""
+        """Return this part of the content; (start, stop) if it is in fd."""
         if self.fd >= 0:
             return start, stop
         return memoryview(self.data)[start:stop]
 
     def has_room(self) -> bool:
-        """Return whether it may be held in memory, or is already."""
+        """Return whether the Pool holds it, or has room for it."""
         return self.users > 0 or self.pool.has_room(len(self.data))
 
     def hold(self) -> None:
@@ -2352,7 +2354,7 @@ class Source:
             self.pool.files += self.fd >= 0
 
     def release(self) -> None:
-        """Count one less; after the last, free it."""
+        """Count one answer less; after the last one, free the content."""
         self.users -= 1
         if not self.users:
             if self.pool.get(self.version) is self:
@@ -2367,14 +2369,14 @@ class Source:
             os.close(self.fd)
             self.fd = -1
 
-    __del__ = close     # of an answer that a bug kept from being sent
+    __del__ = close     # if a bug kept its answer from being sent
 
 
 class Pool(dict):   # type: ignore[type-arg]
     """The Sources that are being sent, by their versions.
 
-    held    what they weigh; has_room() compares them with *limit*
-    files   those that are open files
+    held    the sum of their weights, which has_room() compares with *limit*
+    files   how many of them are open files
     """
 
     def __init__(self, limit: int):
@@ -2383,30 +2385,30 @@ class Pool(dict):   # type: ignore[type-arg]
         self.held = self.files = 0
 
     def has_room(self, size: int) -> bool:
-        """Return whether *size* bytes more may be in flight from memory."""
+        """Return whether a Source of the weight *size* may be added."""
         return self.held + size <= self.limit
 
 
-# The kinds of jobs; a Job's key begins with one.
+# The kinds of jobs; the key of a Job begins with its kind.
 DIGEST, GZIP, LISTING, CHECK = "sha-256", "gzip", "listing", "password"
 ARCHIVE, ARCHIVE_DIGEST = "archive", "archive sha-256"
 
 
 class NotReady(Exception):
-    """The answer waits for *job*."""
+    """The answer must wait for the result of *job*."""
 
     def __init__(self, job: "Job"):
         self.job = job
 
 
 class Job:
-    """Something that takes long to make, in small steps.
+    """Slow work, done in small steps.
 
     It ends with its result, or when nobody waits for it any more.
 
-    steps   a generator that yields after each, and returns the result, or
-            raises the HTTPError that is the answer
-    began   when it did, or went on; None before that
+    steps   a generator that yields after each step, and returns the result,
+            or raises the HTTPError that is the answer
+    began   when it was started or resumed; None before that
     waiting the connections that wait for it, if they are still PREPARING
     """
 
@@ -2420,14 +2422,14 @@ class Job:
         self.waiting: List[Connection] = []
 
     def step(self) -> None:
-        """Do steps for a moment; queue the next, unless it is at its end."""
+        """Do steps for a moment; queue the job again unless it has ended."""
         work = self.work
         value: object = None
         self.waiting = [connection for connection in self.waiting
                         if connection.state == PREPARING]
-        if not self.waiting:    # nobody any more
+        if not self.waiting:    # nobody waits any more
             del work.jobs[self.key]
-            if self.key[0] == DIGEST:   # it is cheap to keep, and can go on
+            if self.key[0] == DIGEST:   # cheap to keep, and can be resumed
                 self.began = None
                 work.made.put(self.key, self, 2 * KIB)
             else:
@@ -2459,19 +2461,18 @@ class Job:
 
 
 class Work:
-    """The run queue, the jobs, and what they have made.
+    """The run queue, the jobs, and their results.
 
     run_queue   Connections and Jobs that have a step to do, least recently
             served first
-    jobs    those that somebody waits for, by their keys
-    made    what they have made from files, by their keys, in which the file's
-            signature is; digests that nobody waits for any more are there as
-            Jobs, half made
-    fresh   other results, and when their jobs began: valid for requests that
-            arrived before that, and only in this turn
+    jobs    those that have not ended, by their keys
+    made    results made from files, by keys that include the file's signature;
+            an unfinished digest that nobody waits for is there as its Job
+    fresh   other results, as (when the job began, result): valid only in this
+            turn, and for requests that arrived before the job began
     to_answer   connections that can be answered: they have received
             something, or their job has ended
-    unsteady    files that, in this turn, changed while a job read them
+    unsteady    paths of files that changed this turn while a job read them
     contents, listings, archives    Pools of what is being sent
     now     when the turn began
     rest_until  when the next password may be checked
@@ -2498,8 +2499,8 @@ class Work:
         self.unsteady.clear()
 
     def steps(self) -> "Iterable[Callable[[], None]]":
-        """Yield what is to be done next, until the time for it is over: at
-        least one step, and at most one of each task.
+        """Yield steps to do until the time for them is up: at least one step
+        in all, and at most one of each task.
         """
         until = time.perf_counter() + self.limits.TURN_SECONDS
         for _ in range(len(self.run_queue)):
@@ -2510,10 +2511,10 @@ class Work:
 
     def result(self, key: "JobKey", steps: "Steps",
                arrived: float = 0.0) -> "Any":
-        """Return what the Job of *key* has made; a new one does *steps*.
+        """Return the result of the Job of *key*; a new Job does *steps*.
 
-        *arrived* is when the request arrived.  Raise NotReady until the result
-        is there, or the HTTPError that the job raised.
+        *arrived* is when the request arrived.  Raise NotReady until there is a
+        result; if the job raised an HTTPError, raise that.
         """
         began, value = self.fresh.get(key, (0.0, None))
         if value is None or began < arrived:
@@ -2531,13 +2532,13 @@ class Work:
     def begin(self) -> None:
         """Start the jobs that may start; they run from the next turn on.
 
-        At most JOBS_MAX that have much in memory, or a folder open, run at a
+        Of each kind that needs much memory or open folders, JOBS_MAX run at a
         time; a listing waits while too many bytes of others are being sent;
-        passwords are checked one by one, with a rest after each.
+        passwords are checked one by one, with a pause after each.
         """
         room = {DIGEST: sys.maxsize, GZIP: JOBS_MAX,
                 LISTING: JOBS_MAX if self.listings.has_room(1) else 0,
-                # Each may come to have as many names as it may.
+                # Each may grow to the most names allowed.
                 ARCHIVE: min(JOBS_MAX, (self.archives.limit -
                                         self.archives.held)
                              // self.limits.ARCHIVE_NAMES_MAX),
@@ -2552,7 +2553,7 @@ class Work:
                 self.run_queue[job] = None
 
     def full(self) -> "List[Pool]":
-        """Return the Pools that jobs wait for, until others are sent."""
+        """Return the full Pools that jobs are waiting for."""
         waiting = {key[0] for key, job in self.jobs.items()
                    if job.began is None}
         return [pool for kind, pool, least in [
@@ -2562,9 +2563,9 @@ class Work:
 
 
 def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
-    """Return a file's *size* bytes, got by *read*(start, stop), compressed."""
+    """Return a file's *size* bytes, from *read*(start, stop), compressed."""
     import zlib
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: gzip's format
     blocks = []
     for start in range(0, size, GZIP_SLICE):
         block = read(start, min(start + GZIP_SLICE, size))
@@ -2574,7 +2575,7 @@ def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
 
 
 def digest_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
-    """Return the SHA-256 of a file; the arguments are gzip_steps()'s."""
+    """Return the SHA-256 of a file; for the arguments see gzip_steps()."""
     import hashlib
     hashed = hashlib.sha256()
     for start in range(0, size, SLICE):
@@ -2587,8 +2588,8 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
                   pool: Pool) -> "Steps":
     """Return a Source with the content of *listing*; raise as Site.open().
 
-    Entries are sorted in runs, which are merged as they are written: to sort
-    100,000 of them at once would take long.
+    Entries are sorted in runs, which are merged while they are written:
+    sorting 100,000 entries at once would be too long a step.
     """
     from heapq import merge
     from io import BytesIO
@@ -3543,10 +3544,10 @@ MSG_MORE = getattr(socket, "MSG_MORE", 0)  # the head waits for the content
 HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 HAS_SENDFILE = hasattr(os, "sendfile")
 
-# The peer, or the way to it, is gone; ConnectionError covers the others.
+# The client or the route to it is gone; the rest are ConnectionErrors.
 GONE = frozenset([errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
                   errno.ENETDOWN, errno.ENOTCONN])
-# The errors of a file system that cannot sendfile().
+# Errors of file systems that do not support sendfile().
 NO_SENDFILE = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 
 
@@ -3558,7 +3559,7 @@ def is_gone(exc: BaseException) -> bool:
 
 def gather(parts: "Iterable[Part]",
            limit: int) -> "List[Union[bytes, memoryview]]":
-    """Return the *parts* in memory that come first, about *limit* bytes."""
+    """Return the leading *parts* in memory, about *limit* bytes of them."""
     found: List[Union[bytes, memoryview]] = []
     for part in parts:
         if limit <= 0 or not isinstance(part, (bytes, memoryview)):
@@ -3569,7 +3570,7 @@ def gather(parts: "Iterable[Part]",
 
 
 def advance(parts: "Deque[Any]", count: int) -> None:
-    """Drop the *count* bytes that *parts* begin with."""
+    """Drop the first *count* bytes of *parts*."""
     while count:
         part = parts[0]
         size = parts_length([part])
@@ -3584,11 +3585,11 @@ def advance(parts: "Deque[Any]", count: int) -> None:
 
 def tls_context(cert: str, key: str,
                 password_file: "Optional[str]") -> "ssl.SSLContext":
-    """Return what makes TLS connections with the certificate in *cert*.
+    """Return an SSLContext with the certificate in the file *cert*.
 
-    *key* is the file of its private key, which may be the same;
-    *password_file* has the password of an encrypted key in its first line.
-    Raise StartError.
+    *key* is the file with the private key, perhaps the same file; the first
+    line of *password_file* is the password of an encrypted key.
+    Raise StartError if that cannot be done.
     """
     try:
         import ssl
@@ -3596,15 +3597,15 @@ def tls_context(cert: str, key: str,
         raise StartError("--tls-cert needs the ssl module, which this Python"
                          " lacks.")
     for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
-        if word not in read_named(path):    # OpenSSL would not name it
-            raise StartError("%s has no PEM %s in it." % (
+        if word not in read_named(path):    # OpenSSL would not name the file
+            raise StartError("%s contains no PEM %s." % (
                 path, word.decode("ascii").strip("-").lower()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if hasattr(context, "minimum_version"):  # novm
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # novm
     else:  # Python 3.6
         context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-    # By number for Python 3.6, which has no name for it.
+    # Python 3.6 has no name for this number.
     context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0x40000000)
     context.set_alpn_protocols(["http/1.1"])
     password = None
@@ -3613,7 +3614,7 @@ def tls_context(cert: str, key: str,
         password = password.rstrip(b"\r")[:PASSWORD_MAX]
     asked = []
 
-    def give_password() -> bytes:   # OpenSSL alone would ask at the terminal
+    def give_password() -> bytes:   # or OpenSSL asks on the terminal
         asked.append(True)
         return password or b""
     try:
@@ -3621,9 +3622,9 @@ def tls_context(cert: str, key: str,
     except ssl.SSLError as exc:
         why = str(exc)
         if exc.reason == "KEY_VALUES_MISMATCH":
-            why = "the key is not that of the certificate"
+            why = "the key does not belong to the certificate"
         elif asked and password is None:
-            why = ("the key is encrypted: name the file of its password by"
+            why = ("the key is encrypted: give the file with its password by"
                    " --tls-password-file")
         elif asked:
             why = "the password in %s does not open the key" % password_file
@@ -3632,11 +3633,11 @@ def tls_context(cert: str, key: str,
     return context
 
 
-TLS_HANDSHAKE = b"\x16"     # the first byte of a client (RFC 8446, 5.1)
+TLS_HANDSHAKE = b"\x16"     # the first byte a client sends (RFC 8446, 5.1)
 
 
 def socket_error(exc: OSError) -> OSError:
-    """Return what a socket would raise in place of an SSLSocket's *exc*."""
+    """Return what a plain socket would raise for *exc* of an SSLSocket."""
     import ssl
     if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
         return BlockingIOError(errno.EAGAIN, "a part of a TLS record")
@@ -3649,7 +3650,7 @@ class TLSSocket:
     """A non-blocking TLS socket, with the methods that this server needs.
 
     It wraps an SSLSocket, and raises what a plain socket would.  After a
-    send() that would have blocked, the next one must have the same bytes.
+    send() that would have blocked, the next send() must have the same bytes.
     """
 
     __slots__ = ("_tls", "fileno", "close")
@@ -3673,9 +3674,9 @@ class TLSSocket:
         return 0
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Return received bytes, a record at most; b"" at the end.
+        """Return received bytes, at most one record; b"" at the end.
 
-        With *flags*, such as MSG_PEEK, they are still encrypted.
+        With *flags*, such as MSG_PEEK, the bytes are still encrypted.
         """
         if flags:
             return socket.socket.recv(self._tls, size, flags)
@@ -3685,19 +3686,19 @@ class TLSSocket:
             raise socket_error(exc)
 
     def send(self, data: "Union[bytes, memoryview]", flags: int = 0) -> int:
-        """Encrypt and send a slice of *data*, or nothing; ignore *flags*."""
+        """Encrypt and send at most a slice of *data*; ignore *flags*."""
         try:
             return self._tls.send(data[:TLS_SLICE])
         except OSError as exc:
             raise socket_error(exc)
 
     def end(self) -> socket.socket:
-        """Say that nothing follows; return the socket, without TLS.
+        """Send close_notify; return the socket, without TLS.
 
         Without it the client cannot tell the end from a cut (RFC 8446, 6.1).
         """
-        with contextlib.suppress(OSError, ValueError):  # it would wait for
-            self._tls.unwrap()                          # the client's, too
+        with contextlib.suppress(OSError, ValueError):
+            self._tls.unwrap()  # raises if the client's is not here yet
         tls = self._tls
         sock = socket.socket(tls.family, tls.type, tls.proto, tls.detach())
         sock.setblocking(False)
@@ -3717,20 +3718,20 @@ POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 class Connection:
     """One client: its socket, its buffers and its state.
 
-    peer    its address and port
-    who     what its log lines begin with; "" for a trusted proxy, which
-            passes on the requests of others
+    peer    the client's address and port
+    who     the beginning of its log lines; "" for a trusted proxy, which
+            passes on requests of many clients
     events  what the selector watches for: nothing before the first read,
             since most clients send at once.  READ stays while an answer is
             made and sent, until the socket is full (WRITE) or input comes (0)
-    buffer  bytes received and not yet answered; *checked* of them were seen
-            to be the valid beginning of a head
+    buffer  bytes received and not yet answered; the first *checked* of them
+            are known to begin a valid head
     queue   the requests and Answers that are being sent, in order; if it is
             empty in SENDING, the next step answers the buffer
-    parts   their bytes that are not sent yet
-    sent    bytes of the first Answer that are sent
-    since   when it was last read from, or the lingering began
-    began   when the time of its state began
+    parts   what is left to send of the queue
+    sent    how many bytes of the first Answer have been sent
+    since   when it was last read from, or LINGERING began
+    began   when the time limit of its state began to run
 
     A step records only what a system call has really done, so any call may
     fail with EAGAIN and the step can be repeated.
@@ -3763,9 +3764,9 @@ class Connection:
     # The state.
 
     def enter(self, state: int) -> None:
-        """Go to *state*, or start its time again; nothing else sets it.
+        """Go to *state*, or restart its time limit; nothing else sets a state.
 
-        Raise OSError when the selector cannot watch for it.
+        Raise OSError if the selector cannot watch the socket.
         """
         loop = self.loop
         self.began = loop.now
@@ -3784,16 +3785,16 @@ class Connection:
             if WAITS_FOR[state] == READ:
                 self.watch(READ)
         if state in (IDLE, LINGERING, CLOSED):
-            loop.resume_accepting()     # there is room, or it can be made
+            loop.resume_accepting()     # there is room, or can be made
 
     def watch(self, events: int) -> None:
-        """Have the selector report when the socket is ready for *events*."""
+        """Let the selector report when the socket is ready for *events*."""
         selector = self.loop.selector
         if events == self.events:
             return
         if not events:
-            # A modify() that failed may have unregistered it: select(), poll()
-            # and Python 3.6 do that first.
+            # A failed modify() may have unregistered the socket: select(),
+            # poll() and Python 3.6 do that first.
             with contextlib.suppress(KeyError):
                 selector.unregister(self.sock)
         else:
@@ -3802,9 +3803,9 @@ class Connection:
         self.events = events
 
     def on_ready(self) -> None:
-        """The socket is new, or ready for what the selector watches for.
+        """Handle a new socket, or one that the selector reports as ready.
 
-        A step that may send takes its turn in the run queue.
+        Steps that may send wait in the run queue.
         """
         waits_for = WAITS_FOR[self.state]
         if waits_for == READ:
@@ -3817,20 +3818,20 @@ class Connection:
             self.watch(0)   # more input waits until the answer is sent
 
     def step(self) -> None:
-        """Do one step of the run queue; queue the next, if it can follow."""
+        """Do one step of the run queue; queue the next if there is one."""
         if STEP[self.state](self):
             self.loop.work.run_queue[self] = None
 
     # Receiving.
 
     def handshake(self) -> None:
-        """HANDSHAKE: do a step of it."""
+        """HANDSHAKE: continue the TLS handshake, or refuse plain HTTP."""
         if not isinstance(self.sock, TLSSocket):
             if self.sock.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
                 self.buffer = self.sock.recv(RECV_SIZE)
                 if self.buffer:
-                    self.refuse(HTTPError(400, "This port speaks HTTPS: the"
-                                          " address begins with https://"))
+                    self.refuse(HTTPError(400, "This port speaks HTTPS: begin"
+                                          " the address with https://"))
                 else:
                     self.abort()
                 return
@@ -3843,10 +3844,10 @@ class Connection:
             self.enter(RECEIVING)
 
     def receive(self) -> None:
-        """IDLE, RECEIVING: read, and mark it as answerable."""
+        """IDLE, RECEIVING: read, and have the buffer answered this turn."""
         try:
             data = self.sock.recv(RECV_SIZE)
-        except BlockingIOError:     # it is new, and nothing came with it
+        except BlockingIOError:     # a new client has sent nothing yet
             self.watch(READ)
             return
         if data:
@@ -3857,9 +3858,9 @@ class Connection:
             self.abort()
 
     def wait_for_more(self, answered: bool = False) -> None:
-        """Wait, in the state that fits, for the rest of a head.
+        """Wait for the rest of a head in RECEIVING, for the next one in IDLE.
 
-        *answered*: a request has been answered, so the next one's time begins.
+        *answered*: a request has been answered, so a new time limit begins.
         """
         if self.buffer:
             try:
@@ -3870,18 +3871,18 @@ class Connection:
             self.checked = len(self.buffer)
         stays = self.state == RECEIVING and not answered
         state = RECEIVING if self.buffer or stays else IDLE
-        if answered or state != self.state:     # empty lines win no time
+        if answered or state != self.state:     # empty lines gain no time
             self.enter(state)
         self.watch(READ)
 
     def has_left(self) -> bool:
-        """PREPARING: return whether the client has closed or reset.
+        """Return whether the client has closed or reset the connection.
 
-        The selector does not report that in this state.  A client that has
-        only closed its sending side looks the same.
+        For PREPARING and archives, where the selector does not report it.
+        A client that has closed only its sending side looks the same.
         """
         try:
-            if POLLRDHUP:   # sees it behind unread bytes, such as TLS's end
+            if POLLRDHUP:   # sees it behind unread bytes, like close_notify
                 poll = select.poll()
                 poll.register(self.sock, POLLRDHUP)
                 return bool(poll.poll(0))
@@ -3894,15 +3895,15 @@ class Connection:
     # Answering.
 
     def answer(self) -> None:
-        """Answer what is in the buffer.
+        """Answer the requests in the buffer.
 
-        Nearly always that is one known head alone, which takes a short way:
-        answer_heads() would do the same, with a quarter more time in Python.
+        Nearly always that is one known head alone, which has a shortcut here:
+        answer_heads() does the same, but takes a quarter more Python time.
         """
         loop = self.loop
         request: Any = loop.known.get(self.buffer)
         answer: Any = request and loop.kept.get(request.key)
-        if answer and answer.turn != loop.turn:     # not seen to hold yet
+        if answer and answer.turn != loop.turn:     # not checked this turn
             answer = loop.renewed(request.key)
         if not answer or answer.rest:
             self.answer_heads()
@@ -3912,7 +3913,7 @@ class Connection:
         try:
             sent = self.sock.send(answer.data)
         except OSError:
-            sent = 0    # full; or gone, which the next step will notice
+            sent = 0    # full, or gone: the next step will notice
         if sent != answer.total:
             self.send_later(((request, answer),), answer.data, sent)
             return
@@ -3923,10 +3924,10 @@ class Connection:
             self.enter(IDLE)
 
     def answer_heads(self) -> None:
-        """Answer the heads in the buffer, as many as are answered together.
+        """Answer as many heads in the buffer as can be answered together.
 
-        Small answers are sent at once, and the beginning of a large one while
-        the turn has time; the rest in steps.
+        Send small answers at once, and the beginning of a large one if the
+        turn has time left; send the rest in steps.
         """
         loop = self.loop
         queue = self.take_answers()
@@ -3942,7 +3943,7 @@ class Connection:
                 total += answer.total - answer.head_size
                 sent, _ = self.send_slice(deque([data, *answer.rest]))
         except OSError:
-            pass    # as above
+            pass    # full or gone, as in answer()
         if sent != total:
             self.send_later(queue, data, sent)
             return
@@ -3951,11 +3952,11 @@ class Connection:
         self.next_request(queue[-1])
 
     def take_answers(self) -> "Queue":
-        """Return the requests in the buffer, with their Answers.
+        """Take requests from the buffer; return them with their Answers.
 
-        Return () if there is none, or the first must wait.  Stop before SMALL
-        bytes are exceeded, and after a large answer or one that closes: other
-        requests stay in the buffer until these are sent.
+        Return () if there is no whole head, or the first answer must wait.
+        Stop before the answers exceed SMALL bytes, and after an answer that is
+        large or closes: later requests stay in the buffer until it is sent.
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
@@ -3978,7 +3979,7 @@ class Connection:
                 break
             size += len(answer.data)
             if queue and size > SMALL and not answer.rest:
-                break   # it would be copied once more
+                break   # joining it to the others would copy it
             queue.append((request, answer))
             start = stop
             if answer.closes or answer.rest:
@@ -4009,10 +4010,10 @@ class Connection:
     def send_later(self, queue: "Queue", data: bytes, sent: int = 0) -> None:
         """Send the answers in *queue* in steps.
 
-        *data* are their bytes, but for the last one's rest; *sent* bytes are
-        sent already.
+        *data* has their bytes, except the *rest* of the last answer; *sent*
+        bytes of it have been sent already.
         """
-        last = queue[-1][1]     # no other has a rest
+        last = queue[-1][1]     # only the last has a rest
         if last.source:
             last.source.hold()
         self.queue = queue
@@ -4042,9 +4043,9 @@ class Connection:
                 sent, tried = self.send_slice(self.parts)
             except BlockingIOError:
                 sent, tried = 0, 1
-            # Within a slice of TLS no progress would show.
+            # A TLS send() that blocks may have sent a part of its slice.
             if sent or self.loop.server.tls:
-                self.enter(SENDING)     # its time begins anew
+                self.enter(SENDING)     # restart the time limit
                 self.has_sent(sent)
             if not self.queue:
                 self.next_request(last)
@@ -4052,16 +4053,16 @@ class Connection:
             if sent < tried:
                 self.watch(WRITE)
                 return False
-            # A slice of an archive may be several parts.
+            # In an archive a slice may be several parts.
             left -= (max(sent, SMALL) if isinstance(
                 self.parts[0], GeneratorType) else SLICE)
         return True
 
     def take_part(self) -> bool:
-        """Where an archive is next, take a part out of it.
+        """If an archive is next, take a part out of it.
 
-        Return whether there is something to send: after a step that was only
-        work there is not.  A client that leaves is noticed within a second.
+        Return whether there is something to send: not after a step that only
+        computed.  Notice within a second if the client leaves meanwhile.
         """
         parts, source = self.parts, self.queue[-1][1].source
         if isinstance(source, Archive) and isinstance(parts[0], tuple) and (
@@ -4083,7 +4084,7 @@ class Connection:
         return True
 
     def send_slice(self, parts: "Deque[Part]") -> "Tuple[int, int]":
-        """Send a slice of *parts*; what cannot go from a file is read first.
+        """Send a slice of *parts*; without sendfile(), read it first.
 
         Return how many bytes were sent, and how many were tried.
         """
@@ -4095,7 +4096,7 @@ class Connection:
                 try:
                     sent = os.sendfile(self.sock.fileno(), source.fd, start,
                                        count)
-                    if not sent:    # it is shorter than it was
+                    if not sent:    # the file has become shorter
                         raise Changed
                     return sent, count
                 except OSError as exc:
@@ -4113,7 +4114,7 @@ class Connection:
         flags = MSG_MORE if len(found) < len(parts) else 0
         if self.queue and (self.sent + parts_length(found)
                            >= self.queue[-1][1].total):
-            flags = 0       # of an archive nothing is left
+            flags = 0       # what is left of an archive is empty
         if len(found) > 1 and HAS_SENDMSG:
             return self.sock.sendmsg(found, (), flags), parts_length(found)
         data = found[0][:SLICE]
@@ -4133,7 +4134,7 @@ class Connection:
             self.log(request, answer)
 
     def release(self, queue: "Queue") -> None:
-        """Release the Sources of answers that were sent, or will not be."""
+        """Release the Sources of answers that are sent or given up."""
         for _, answer in queue:
             if answer.source:
                 for part in self.parts:
@@ -4142,11 +4143,11 @@ class Connection:
                 answer.source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
-        """After *last*, which is sent: wait for the next request, or close."""
+        """After *last* was sent, go on to the next request, or close."""
         request, answer = last
         self.parts = NO_PARTS
         if HEAD_END in self.buffer and not answer.closes:
-            self.enter(SENDING)     # but others take their turns first
+            self.enter(SENDING)     # others take their steps first
             self.loop.work.run_queue[self] = None
         elif not (answer.closes or self.loop.stops):
             self.wait_for_more(answered=True)
@@ -4154,11 +4155,11 @@ class Connection:
                 or request.has_body or isinstance(self.sock, TLSSocket)):
             # RFC 9112, 9.6: closing with unread input, or with more of it to
             # come, makes the kernel send RST, which can destroy the response
-            # in flight.  So shut down our side, and read on.
+            # in flight.  So shut down only our side, and read on.
             self.buffer = b""
             self.since = self.loop.now
             if isinstance(self.sock, TLSSocket):
-                self.sock = self.sock.end()     # nobody wants what is to come
+                self.sock = self.sock.end()     # further input is ignored
             self.sock.shutdown(socket.SHUT_WR)
             self.enter(LINGERING)
         else:
@@ -4167,31 +4168,31 @@ class Connection:
     # The end.
 
     def linger(self) -> None:
-        """LINGERING: read what nobody wants, until the client closes."""
+        """LINGERING: read and ignore input until the client closes."""
         if not self.sock.recv(RECV_SIZE):
             self.enter(CLOSED)
         elif self.loop.now - self.since < LINGER_MAX:
             self.enter(LINGERING)
 
     def expire(self) -> None:
-        """End a state that has lasted too long."""
+        """End a state whose time limit is over."""
         if self.state == RECEIVING and self.buffer.strip(b"\r\n"):
-            self.refuse(HTTPError(408, "The head took too long to arrive."))
+            self.refuse(HTTPError(408, "The request took too long to arrive."))
         elif self.state == PREPARING:
             self.refuse(HTTPError(503, "This takes too long to prepare."))
         else:
             self.abort()
 
     def abort(self) -> None:
-        """Close at once, and log what was not answered to its end."""
+        """Close at once, and log the requests not answered completely."""
         queue, self.queue = self.queue, ()
         self.release(queue)
-        is_between = not queue      # answers: so TLS can end properly
+        is_between = not queue      # no answer is cut off: end TLS, too
         try:
             if self.state == PREPARING:
-                queue = self.refusal(HTTPError(503, "It was not ready."))
+                queue = self.refusal(HTTPError(503, "Not ready."))
             elif self.state == RECEIVING and self.buffer.strip(b"\r\n"):
-                queue = self.refusal(HTTPError(400, "It was not whole."))
+                queue = self.refusal(HTTPError(400, "Not complete."))
             for request, answer in queue:
                 self.log(request, answer, aborted=True)
             if is_between and isinstance(self.sock, TLSSocket):
@@ -4205,7 +4206,7 @@ class Connection:
             aborted: bool = False) -> None:
         """Queue the access log line of an answer that was sent.
 
-        If *aborted*, only self.sent bytes of it were sent.
+        If *aborted*, only self.sent bytes of the answer were sent.
         """
         loop = self.loop
         form = loop.form
@@ -4216,7 +4217,7 @@ class Connection:
                              max(0, self.sent - answer.head_size))
             self.sent = 0
         else:
-            # What is the same for all who get this Answer is made once.
+            # Make the text once for all clients that get this Answer.
             if (request.token is not answer.token
                     or answer.date is not loop.date):
                 request.token = answer.token
@@ -4232,7 +4233,7 @@ class Connection:
 
 NO_PARTS: "Deque[Part]" = deque()
 
-# While a client is served, any but HANDSHAKE may follow any.
+# HANDSHAKE comes first, LINGERING and CLOSED last; the rest in any order.
 STATES = [
     # name, what the socket must be ready for, seconds, step
     ("HANDSHAKE", READ | WRITE, REQUEST_TIMEOUT, Connection.handshake),
@@ -4248,16 +4249,16 @@ NAMES, WAITS_FOR, SECONDS, STEP = zip(*STATES)
 # ---- Log --------------------------------------------------------------------
 
 STDOUT, STDERR = 1, 2   # descriptors
-LOG_RETRY = 0.1         # seconds between looks at a reader that has stalled
-LOG_CLOSE_TIMEOUT = 1   # seconds for a reader that is behind, at the end
-# A pipe takes this much in one piece, and has room for it if it has any.
+LOG_RETRY = 0.1         # seconds between tries to write to a stalled reader
+LOG_CLOSE_TIMEOUT = 1   # seconds to wait for a slow reader at the end
+# A pipe takes this much in one piece, and is ready only with room for this.
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)     # POSIX: at least
 
 
 class StartError(OSError, ValueError):
     """The server cannot start; the text says why, and what to do.
 
-    *number* becomes its errno: that of a failed system call, or None.
+    *number* is the errno of the system call that failed, or None.
     """
 
     def __init__(self, text: str, number: "Optional[int]" = None):
@@ -4268,7 +4269,7 @@ class StartError(OSError, ValueError):
 def tell(message: str) -> None:
     """Write a message about the server itself to standard error.
 
-    It is lost if nobody reads it: it must neither end nor delay the server.
+    If nobody reads it, it is lost: it must neither stop nor delay the server.
     """
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr and has_room(sys.stderr.fileno()):
@@ -4280,34 +4281,34 @@ def tell(message: str) -> None:
 def tell_traceback() -> None:
     """Write the exception being handled, a bug, to standard error."""
     text = repr(sys.exc_info()[1])
-    with contextlib.suppress(Exception):  # no descriptor is left to read it
+    with contextlib.suppress(Exception):  # perhaps no descriptor is left
         import traceback
         text = traceback.format_exc()
     tell("a bug, please report it:\n" + text)
 
 
 def has_room(fd: int, until: float = 0.0) -> bool:
-    """Return whether *fd* can take a few bytes, after a wait if it must.
+    """Return whether *fd* can take a few bytes.
 
-    The wait ends at *until*, in monotonic seconds; if past, there is none.
+    Wait for that until *until*, in monotonic seconds, unless it is past.
     """
     try:
         return bool(select.select(
             [], [fd], [], max(0, until - time.monotonic()))[1])
     except (OSError, ValueError):
-        return True     # Windows: it takes only sockets
+        return True     # Windows: select() takes only sockets
 
 
 def open_log_file(path: str) -> int:
     """Return a descriptor that appends to *path*, or raise StartError."""
     try:
-        # O_NONBLOCK: a FIFO that nobody reads is an error, and delays nobody.
+        # O_NONBLOCK: opening a FIFO that nobody reads fails; it never blocks.
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOFOLLOW
                        | getattr(os, "O_NONBLOCK", 0), 0o640)
     except OSError as exc:
         why = exc.strerror
         if exc.errno == errno.ELOOP:
-            why = "it is a link; name the file that it leads to"
+            why = "it is a link; name the file that it points to"
         raise StartError("cannot write the access log %s: %s."
                          % (path or "''", why), exc.errno)
 
@@ -4315,10 +4316,10 @@ def open_log_file(path: str) -> int:
 class AccessLog:
     """Writes log lines to a descriptor, once a turn, without waiting.
 
-    A pipe or a terminal is written to only while it has room; lines wait in
-    a bounded buffer, and those that do not fit are counted.  Each write is
-    whole lines, so those of several processes do not mingle.  *path* names
-    the file that reopen() opens, None if it has no name.
+    A pipe or a terminal is written to only while it has room; meanwhile lines
+    wait in a bounded buffer, and lines that do not fit are dropped and
+    counted.  Each write is whole lines, so lines of several processes do not
+    mix.  *path* names the file that reopen() opens, None if it has no name.
     """
 
     def __init__(self, fd: int, form: str = "combined",
@@ -4331,24 +4332,24 @@ class AccessLog:
         self._at_line_end = True
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if os.isatty(fd):
-            # A terminal has room even if only for one byte.  It is opened
-            # again, since O_NONBLOCK on *fd* would hold for the shell, too.
-            # But not on Windows, nor another user's.
+            # A terminal is ready even with room for one byte.  It is opened
+            # again, because O_NONBLOCK on *fd* would affect the shell, too.
+            # This fails on Windows, and for another user's terminal.
             with contextlib.suppress(OSError, AttributeError):
                 fd = os.open(os.ttyname(fd),
                              os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._fd = fd
 
     def share(self) -> None:
-        """Let several processes write: cut lines to what fits into one write.
+        """Let several processes write: limit lines to what one write takes.
 
         Another process may fill the room that this one sees in a pipe, so the
-        pipe is opened again, with O_NONBLOCK for our descriptor alone.
+        pipe is opened again, with O_NONBLOCK for our descriptor only.
         """
         if not self._is_file:
-            # For three values; 200 for the rest of a line.
+            # For three values and the user; 200 for the rest of a line.
             self.form.limit = (PIPE_BUF - 200) // 4
-            # Where there is no /proc, or no right to, it stays as it is.
+            # Without /proc, or the right to open it, nothing changes.
             with contextlib.suppress(OSError, AttributeError):
                 self._fd = os.open("/proc/self/fd/%d" % self._fd,
                                    os.O_WRONLY | os.O_NONBLOCK)
@@ -4356,7 +4357,7 @@ class AccessLog:
     def write(self, lines: "List[str]", until: float = 0.0) -> None:
         """Write the waiting lines, then *lines*, as far as there is room.
 
-        Wait, at most *until* then, for a reader that has stalled.
+        Wait for a stalled reader, at most until the time *until*.
         """
         waiting = self.waiting
         if len(waiting) < LOG_BACKLOG_MAX:
@@ -4379,21 +4380,21 @@ class AccessLog:
             if not self._fails:
                 tell("cannot write to the access log: %s" % exc.strerror)
             self._fails = True
-            # But not a "\n" (see below) that ends a line counted before.
+            # But not a "\n" (see below) that ends a line already counted.
             self._lost += waiting.count(b"\n") - waiting.startswith(b"\n")
             waiting[:] = b"" if self._at_line_end else b"\n"
         if not (waiting or self._fails):
             self._tell_lost()
 
     def reopen(self) -> None:
-        """Continue in a new file where the old one has been renamed.
+        """Open *path* again, a new file if the old one has been renamed.
 
-        Raise StartError, and go on in the old one, if that is not possible.
+        If that fails, raise StartError and continue in the old file.
         """
         if self.path is None:
             return
         fd = open_log_file(self.path)
-        if not self._at_line_end:   # the rest of a line is the old file's
+        if not self._at_line_end:   # drop the rest of a line in the old file
             del self.waiting[:self.waiting.find(b"\n") + 1]
         os.dup2(fd, self._fd, False)
         os.close(fd)
@@ -4413,23 +4414,23 @@ class AccessLog:
 
 # ---- Listening sockets ------------------------------------------------------
 
-AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 where there are none
-# The machine lacks this address, or its whole family.
+AF_UNIX = getattr(socket, "AF_UNIX", 0)  # 0 if not supported
+# This machine lacks the address, or all addresses of its family.
 NO_ADDRESS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
 
 
 def listening_sockets(bind: "Sequence[str]", port: int,
                       tries: int = TRIES_MAX) -> "List[socket.socket]":
-    """Return sockets that listen at each of the addresses *bind*.
+    """Return sockets that listen at all of the addresses *bind*.
 
-    Port 0: the same free port for all of them.  Raise StartError.
+    Port 0 means the same free port for all of them.  Raise StartError.
     """
     if not 0 <= port <= PORT_MAX:
         raise StartError("cannot listen at port %d: a port is from 0 to %d."
                          % (port, PORT_MAX))
     socks: List[socket.socket] = []
     try:
-        if bind is LOOPBACK:    # like one name that means both
+        if bind is LOOPBACK:    # as if one name meant both
             listen_at(bind[:1 + socket.has_ipv6], port, socks)
         else:
             for address in OrderedDict.fromkeys(bind):
@@ -4442,7 +4443,7 @@ def listening_sockets(bind: "Sequence[str]", port: int,
         for sock in socks:
             sock.close()
         remove_stale_sockets(paths)
-        # The port that was free at one address is taken at another.
+        # A port that was free at one address may be taken at another.
         if port or exc.errno != errno.EADDRINUSE or tries == 1:
             raise
     return listening_sockets(bind, port, tries - 1)
@@ -4452,7 +4453,7 @@ def listen_at(addresses: "Sequence[str]", port: int,
               socks: "List[socket.socket]") -> None:
     """Listen at all that *addresses* mean, and add the sockets to *socks*.
 
-    Those that the machine lacks are left out, unless it lacks them all: a
+    Leave out addresses that the machine lacks, unless it lacks all of them: a
     name may have an IPv6 address on a machine without IPv6.
     """
     places = [(address, *place) for address in addresses
@@ -4470,7 +4471,7 @@ def listen_at(addresses: "Sequence[str]", port: int,
 
 
 def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
-    """Return the exception that says why nothing can listen at *address*."""
+    """Return the exception that says why *address* cannot be used."""
     why, number, where = exc.strerror or str(exc), exc.errno, address
     if address.startswith("unix:"):
         if number == errno.EADDRINUSE:
@@ -4504,9 +4505,9 @@ def with_port_apart(address: str) -> str:
 
 
 def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
-    """Return (family, socket address) of each thing that *address* means.
+    """Return (family, socket address) of each address that *address* means.
 
-    Raise StartError if that is nothing.
+    Raise StartError if there is none.
     """
     if address.startswith("unix:"):
         if AF_UNIX and address[5:]:
@@ -4521,7 +4522,7 @@ def addresses_of(address: str) -> "Iterable[Tuple[int, Any]]":
     try:
         infos = socket.getaddrinfo(address, None, 0, socket.SOCK_STREAM, 0,
                                    socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as exc:  # of a name's encoding
+    except (socket.gaierror, UnicodeError) as exc:  # a bad name
         raise StartError(
             "cannot listen at %s: %s. Give an address or a name of this"
             " machine, without brackets or a port." % (
@@ -4535,13 +4536,13 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
     try:
         if family == AF_UNIX:
             remove_stale_sockets([sockaddr])
-            mask = os.umask(0o117)  # for its owner and a group: 0660
+            mask = os.umask(0o117)  # 0660: for its owner and group
             try:
                 sock.bind(sockaddr)
             finally:
                 os.umask(mask)
         else:
-            if os.name == "posix":  # elsewhere others could take the port
+            if os.name == "posix":  # elsewhere it lets others take the port
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY,
@@ -4555,27 +4556,27 @@ def listening_socket(family: int, sockaddr: "Any", port: int) -> socket.socket:
 
 
 def remove_stale_sockets(paths: "Iterable[str]") -> None:
-    """Remove the sockets at *paths* at which nobody listens any more.
+    """Remove the sockets at *paths* if nothing listens there any more.
 
-    Whatever else is there stays.
+    Leave anything else at these paths alone.
     """
     for path in paths:
         with contextlib.suppress(OSError), socket.socket(AF_UNIX) as probe:
-            probe.setblocking(False)    # its queue may be full
+            probe.setblocking(False)    # the queue there may be full
             if (stat.S_ISSOCK(os.lstat(path).st_mode)
                     and probe.connect_ex(path) == errno.ECONNREFUSED):
                 os.unlink(path)
 
 
 def socket_paths(socks: "Sequence[socket.socket]") -> "List[str]":
-    """Return the paths of those *socks* that have one."""
+    """Return the paths of the Unix sockets in *socks*."""
     return [sock.getsockname() for sock in socks if sock.family == AF_UNIX]
 
 
 def inherited_sockets() -> "List[socket.socket]":
     """Return the listening sockets that systemd hands over, if it does.
 
-    Raise StartError when what it hands over is something else.
+    Raise StartError if it hands over anything else.
     Source: sd_listen_fds(3).
     """
     pid = os.environ.pop("LISTEN_PID", "")
@@ -4589,8 +4590,8 @@ def inherited_sockets() -> "List[socket.socket]":
             with socket.socket(fileno=fd) as sock:
                 if not sock.getsockopt(socket.SOL_SOCKET,
                                        socket.SO_ACCEPTCONN):
-                    raise ValueError("it does not listen")
-                # Clients' addresses need the family: 3.6 does not find it.
+                    raise ValueError("it is not listening")
+                # accept() needs the family, which Python 3.6 does not find.
                 name, family = sock.getsockname(), AF_UNIX
                 if isinstance(name, tuple):
                     family = (socket.AF_INET6 if len(name) == 4
@@ -4621,7 +4622,7 @@ def url_of(sock: socket.socket, scheme: str) -> str:
 
 # ---- Loop -------------------------------------------------------------------
 
-NEVER = float("inf")    # as a moment
+NEVER = float("inf")    # as a time
 
 
 class Loop:
@@ -4629,13 +4630,13 @@ class Loop:
 
     Make it in the process that runs it.
 
-    share       how many connections each of several workers has
-    parent      a descriptor that is readable when their supervisor is gone
-    connections those in each state, in the order in which their time began.
-                A state's seconds are constant, so their time ends in the same
-                order, and deadlines need only the first
+    share       the Share of several workers, or None
+    parent      a descriptor that is readable when the supervisor is gone
+    connections for each state, its Connections in the order in which their
+                time limits began.  A state's limit is constant, so they also
+                end in this order, and only the first can be due
     known       Requests, by their heads; kept: Answers, by Request.key
-    stops       whether it lets what is in flight finish, and then ends
+    stops       whether it only finishes what is in flight, and then ends
     """
 
     def __init__(self, server: "Server", share: "Optional[Share]" = None,
@@ -4657,15 +4658,15 @@ class Loop:
         self.log_lines: List[str] = []
         self.stops = False
         self.turn = 0
-        # Those at which clients wait in this turn.  They are accepted at its
-        # end, when its requests are answered: so no client is closed to make
-        # room while its request waits.
+        # The sockets at which new clients wait.  They are accepted at the end
+        # of the turn, when its requests are answered: so no client is closed
+        # to make room while its request waits.
         self._listening: List[socket.socket] = []
         self._share = share
         self._is_worker = share is not None
         self._second = -1
         self._read_clocks()
-        self._due = self.now    # no select() lasts beyond it
+        self._wake_at = self.now    # select() returns by then
         self.selector = selectors.DefaultSelector()
         self.selector.register(server.wakeups, READ, self._woken)
         if parent >= 0:
@@ -4675,12 +4676,12 @@ class Loop:
         self.resume_accepting()
 
     def run(self) -> None:
-        """Serve until the server is stopped, and all is finished."""
+        """Serve until the server is stopped, and all answers are sent."""
         while not self.stops or any(self.connections):
             self._turn()
 
     def close(self) -> None:
-        """Abort all connections, write the log, and close."""
+        """Abort all connections and jobs, write the log, and close."""
         self._end(range(CLOSED))
         self._write_log()
         for job in self.work.jobs.values():
@@ -4694,11 +4695,11 @@ class Loop:
 
         Requests are read first, then the disk is looked at, so every answer
         shows the files as they were after its request arrived.  New clients
-        come last, and get a look of their own.
+        come last, and for them the disk is looked at again.
         """
         work = self.work
         ready = self.selector.select(
-            0 if work.run_queue else max(0, self._due - self.now))
+            0 if work.run_queue else max(0, self._wake_at - self.now))
         self._read_clocks()
         self._look_anew()
         self._do([key.data for key, _ in ready])
@@ -4712,7 +4713,7 @@ class Loop:
                 self._accept(sock)
             self._listening.clear()
             self._answer()
-        if self.now >= self._due:
+        if self.now >= self._wake_at:
             self._expire()
         if self.server.stops:
             self._drain()
@@ -4723,7 +4724,7 @@ class Loop:
         self._write_log()
 
     def _look_anew(self) -> None:
-        """Begin a turn: forget what was seen of the disk before it."""
+        """Begin a turn: forget what was seen on the disk before."""
         self.turn += 1
         self.site.new_turn()
         self.work.new_turn(self.now)
@@ -4747,11 +4748,11 @@ class Loop:
                     tell("a file changed or became shorter while it was sent: "
                          + escape(client.queue[0][0].line))
                 elif isinstance(exc, HTTPError):    # from an archive's file
-                    tell("a client is sent away: " + exc.detail)
+                    tell("connection closed: " + exc.detail)
                 elif not isinstance(exc, OSError) or exc.errno == errno.EBADF:
                     tell_traceback()    # EBADF: we used a closed descriptor
                 elif not is_gone(exc):  # a file cannot be read, no memory ...
-                    tell("a client is sent away: %s" % exc)
+                    tell("connection closed: %s" % exc)
                 if isinstance(client, Connection) and client.state != CLOSED:
                     self._do([client.abort])    # which closes it in any case
 
@@ -4768,17 +4769,17 @@ class Loop:
     def _woken(self) -> None:
         """Handle a wake-up from a signal or another thread.
 
-        It may have come after this turn read the clock: so read it again.
+        It may have come after this turn read the clock, so read it again.
         """
         self.server.wakeups.recv(RECV_SIZE)
         self._read_clocks()
         if self.server.reload_asked:
             self.server.reload_now(quiet=self._is_worker)
-            # Some of their users may have lost access.
+            # Users of these Requests may have lost access.
             self.known = Cache(self.server.limits.KNOWN_MAX)
 
     def _orphaned(self, parent: int) -> None:
-        """Stop: the supervisor is gone, and nobody else would say so."""
+        """Stop, because the supervisor is gone."""
         self.selector.unregister(parent)
         if not self.server.stops:
             self.server.stop()
@@ -4796,14 +4797,14 @@ class Loop:
     def wake_by(self, moment: float) -> None:
         """Let no select() last beyond *moment*.
 
-        When a deadline is put off, the wake-up stays.  Now and then that costs
-        a turn in which nothing is due, but saves a search in every turn.
+        If a deadline is put off, its wake-up stays.  Now and then this costs a
+        turn in which nothing is due, but it saves a search in every turn.
         """
-        self._due = min(self._due, moment)
+        self._wake_at = min(self._wake_at, moment)
 
     def _expire(self) -> None:
-        """Expire connections whose time is over; find the next deadline."""
-        self._due = self.now + PATIENCE_MAX
+        """Expire connections whose time is up; find the next deadline."""
+        self._wake_at = self.now + PATIENCE_MAX
         for state, seconds in enumerate(self.seconds):
             connections = self.connections[state]
             while connections:
@@ -4812,7 +4813,7 @@ class Loop:
                     self.wake_by(oldest.began + seconds)
                     break
                 if oldest in self.work.run_queue:
-                    oldest.enter(state)     # it waits for a step of ours
+                    oldest.enter(state)     # it is waiting for us
                 else:
                     self._do([oldest.expire])
         if self.connections[PREPARING]:
@@ -4821,8 +4822,8 @@ class Loop:
                       in self.connections[PREPARING]
                       if self.now - connection.began >= LEFT_LOOK
                       and connection.has_left()])
-            # Others take none of a listing or archive, while there is no room
-            # for one: first those that have taken none for longest.
+            # While a job waits for room, close clients that take nothing of a
+            # listing or archive, the slowest first.
             for connection in list(self.connections[SENDING]):
                 if (self.now - connection.began < LEFT_LOOK
                         or not self.work.full()):
@@ -4842,7 +4843,7 @@ class Loop:
 
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
-        """Accept clients at *sock*, while there is room or it can be made."""
+        """Accept clients at *sock* while there is or can be room for them."""
         if self._share:
             most = min(most, self._share.allows(self._count(), self.now))
             if not most:
@@ -4859,17 +4860,17 @@ class Loop:
                 client, address = sock.accept()
             except OSError as exc:
                 if exc.errno in EXHAUSTED:
-                    if not accepted:    # else, perhaps, nobody waits any more
+                    if not accepted:    # else perhaps no client waits now
                         self._make_room()
                 elif not (isinstance(exc, BlockingIOError) or is_gone(exc)):
-                    tell("accept: %s" % exc)
+                    tell("cannot accept a client: %s" % exc)
                 return
             if is_full:
                 self._make_room()
             self._welcome(client, address)
 
     def _welcome(self, client: socket.socket, address: "Any") -> None:
-        """Make a Connection of *client*, and read what it has already sent."""
+        """Make a Connection for *client*, and read what it sent already."""
         peer: Peer = UNIX_PEER
         if isinstance(address, tuple):
             peer = address[:2]
@@ -4880,7 +4881,7 @@ class Loop:
             if self.server.wrap:
                 client = self.server.wrap(client)
         except OSError as exc:
-            tell("a client is sent away: %s" % exc)
+            tell("connection closed: %s" % exc)
             client.close()
             return
         who = ""
@@ -4890,7 +4891,7 @@ class Loop:
         self._do([connection.on_ready])
 
     def _make_room(self) -> None:
-        """Close the connection needed least, or wait until there is one."""
+        """Close the least needed connection; else pause accepting clients."""
         least = self._least_needed()
         if least:
             self._do([least.abort])
@@ -4900,10 +4901,9 @@ class Loop:
     def _least_needed(self) -> "Optional[Connection]":
         """Return the connection that should make room, or None.
 
-        In this order: the longest idle; the longest lingering; the one that
-        has taken longest over its head, or over TLS's handshake; the one that
-        has taken none of its answer for longest.  Never one that was answered
-        in this very turn, or that waits for a step.
+        In this order: the longest idle; the longest lingering; the slowest to
+        send its head; the slowest in the TLS handshake; the slowest to take
+        its answer.  Never one that was answered in this turn, or waits for us.
         """
         for state, grace in [
                 (IDLE, 0), (LINGERING, 0), (RECEIVING, ROOM_GRACE),
@@ -4916,7 +4916,7 @@ class Loop:
         return None
 
     def _pause(self, duration: float) -> None:
-        """Accept nobody for *duration* seconds, or until there is room."""
+        """Accept no client for *duration* seconds, or until there is room."""
         for sock in self.server.listeners:
             with contextlib.suppress(KeyError):     # not watched
                 self.selector.unregister(sock)
@@ -4933,7 +4933,7 @@ class Loop:
                 self.selector.register(sock, READ, functools.partial(
                     self._listening.append, sock))
         except OSError as exc:  # of epoll: out of memory or of watches
-            tell("cannot listen for a moment: %s" % exc)
+            tell("cannot accept clients for a moment: %s" % exc)
             self._pause(PAUSE)
 
     # Answers.
@@ -4942,7 +4942,7 @@ class Loop:
                   connection: Connection) -> "Tuple[Request, Answer]":
         """Return the Request in *head*, and its Answer.
 
-        Raise NotReady if a job must make something first.
+        Raise NotReady if the answer must wait for a job.
         """
         request: Optional[Request] = self.known.get(head)
         try:
@@ -4952,7 +4952,7 @@ class Loop:
                     self.server.users.admit(request, self._client(
                         connection, request)[0], self.work)
                 if len(head) <= KNOWN_HEAD_MAX:
-                    # Measured: the objects, and ten bytes of text for each.
+                    # Measured: objects, and ten bytes per byte of the head.
                     self.known.put(head, request, 4 * KIB + 10 * len(head))
             answer = self.renewed(request.key)
             if not (answer and (answer.source is None
@@ -4971,7 +4971,7 @@ class Loop:
         return request, answer
 
     def renewed(self, key: str) -> "Optional[Answer]":
-        """Return the Answer kept for *key*, with the present Date.
+        """Return the Answer kept for *key*, with the current Date.
 
         Return None if there is none, or if the files that it depends on have
         changed.  An answer is made once and sent again in later turns; in a
@@ -4979,7 +4979,7 @@ class Loop:
         """
         answer: Optional[Answer] = self.kept.get(key)
         if answer and answer.turn != self.turn:
-            assert answer.facts is not None, "kept, so it rests on some"
+            assert answer.facts is not None, "only answers with facts are kept"
             if not self.site.holds(answer.facts):
                 self.kept.drop(key)
                 return None
@@ -5002,9 +5002,9 @@ class Loop:
 
     def render(self, request: Request, answer: Answer,
                connection: str = "") -> Answer:
-        """Make *answer* ready to be sent to *request*; return it.
+        """Render *answer* for *request*; return it.
 
-        *connection* is the Connection field, if it is not the request's.
+        *connection* replaces the Connection value from the request.
         """
         if self.stops:
             connection = "close"
@@ -5013,7 +5013,7 @@ class Loop:
             request.method != "HEAD", self.server.headers)
 
     def who(self, connection: Connection, request: Request) -> str:
-        """Return what the log line of a proxy's *request* begins with."""
+        """Return the beginning of the log line for a proxy's *request*."""
         assert self.form
         if not request.who:
             client = self._client(connection, request)
@@ -5024,7 +5024,7 @@ class Loop:
         return request.who
 
     def _client(self, connection: Connection, request: Request) -> "Peer":
-        """Return the client of *request*, as far as proxies are trusted."""
+        """Return the client of *request*, which a trusted proxy may name."""
         if self.proxies and connection.peer[0] in self.proxies:
             return self.proxies.client(
                 connection.peer, request.fields.get("x-forwarded-for", ""))
@@ -5043,11 +5043,11 @@ class Loop:
                 self._share = None
             served = self._count() - len(self.connections[IDLE])
             if server.has_terminal and served and not self._is_worker:
-                tell("clients are still served: %d; Ctrl-C again ends at once."
+                tell("still serving clients: %d; Ctrl-C again stops at once."
                      % served)
-            # From now on, answers say Connection: close.
+            # From now on, new answers say Connection: close.
             self.kept = Cache(server.limits.KEPT_MAX)
-            for sock in server.listeners:   # else its clients are reset
+            for sock in server.listeners:   # else waiting clients are reset
                 self._accept(sock, LISTEN_BACKLOG)
             self._pause(DRAIN_TIMEOUT)
             server.close_listeners()
@@ -5066,7 +5066,7 @@ class Loop:
             self.wake_by(silent_until)
 
     def _end(self, states: "Iterable[int]", is_silent: bool = False) -> None:
-        """Abort connections in *states*; *is_silent*: if they sent nothing."""
+        """Abort connections in *states*; with *is_silent* only silent ones."""
         for state in states:
             self._do([connection.abort for connection
                       in self.connections[state] if not (
@@ -5432,51 +5432,51 @@ def raise_descriptor_limit() -> None:
 class Share:
     """How many connections each worker has, in shared memory.
 
-    Workers accept from the same sockets, and one that is awake takes what is
-    there: one of two took all of 64 connections that came at once.  (With
-    SO_REUSEPORT the kernel spreads by a hash: up to 47 to one; and clients
-    that wait at a worker are lost when it dies.)  So a worker with more than
-    its share leaves new connections to the others for a moment; if none takes
-    them, it takes a few.  *index* is this worker's place.
+    Workers accept from the same sockets, and a worker that is awake takes all
+    that are there: one of two took all 64 connections that came at once.
+    (With SO_REUSEPORT the kernel spreads them by a hash, up to 47 to one
+    worker, and if a worker dies, the clients that wait at it are lost.)  So a
+    worker with more than its share leaves new connections to the others for a
+    moment; if none takes them, it takes a few.  *index* is its place here.
     """
 
-    ABSENT = -1     # for a place that has no worker, or a draining one
+    ABSENT = -1     # at a place without a worker, or with a draining one
 
     def __init__(self, count: int):
         import mmap
         self.index = 0
-        # Of each worker, one more than its connections.
+        # For each worker: its connections plus 1, or 0 if ABSENT.
         self._places = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
-        self._leaves_until = 0.0
+        self._holds_back_until = 0.0
 
     def publish(self, count: int) -> None:
         """Tell the others that the worker *index* has *count* connections."""
         self._places[self.index] = count + 1
 
     def allows(self, count: int, now: float) -> int:
-        """Return how many more this worker, which has *count*, may accept."""
+        """Return how many clients this worker, with *count*, may accept."""
         self.publish(count)
         counts = [place - 1 for place in self._places if place]
         fair = sum(counts) / len(counts)
         spare = int(fair + fair / 16) + SHARE_SLACK - count
-        if spare <= 0 and not self._leaves_until:
-            self._leaves_until = now + SHARE_WAIT
-        if spare <= 0 and now < self._leaves_until:
+        if spare <= 0 and not self._holds_back_until:
+            self._holds_back_until = now + SHARE_WAIT
+        if spare <= 0 and now < self._holds_back_until:
             return 0
-        self._leaves_until = 0.0
+        self._holds_back_until = 0.0
         return max(spare, SHARE_SLACK)
 
 
 class Supervisor:
     """Forks workers, each of which serves as *server*, and watches them.
 
-    It serves nobody itself, and passes on the signals that it gets: SIGHUP,
-    SIGTERM for the end, and SIGQUIT for the end at once.  A worker also ends
-    when the pipe from its supervisor closes.  Of each worker it knows:
+    It serves no client itself.  It passes on signals: SIGHUP, SIGTERM to
+    finish and end, SIGQUIT to end at once.  A worker also ends when the pipe
+    from the supervisor closes.  Of each worker the supervisor knows:
 
-    number  from 1 on; another worker that takes its place has it, too
+    number  from 1 on; a worker that replaces it gets the same number
     pid     of its process, 0 when it has ended
-    due     when it was forked, or is to be forked again
+    due     when it was forked, or will be forked again
     wait    seconds from its end to its next start; 0 after a good start
     """
 
@@ -5488,22 +5488,22 @@ class Supervisor:
         self._share = Share(count)
         self._pipe = os.pipe()
         self._kill_at = NEVER
-        self._status = 0    # for exit(): 1 if a worker has not finished
+        self._status = 0    # 1 if a worker ended before it had finished
 
     def run(self) -> int:
-        """Run until a signal came and all have ended; return the status."""
+        """Run until a signal has ended all workers; return the exit status."""
         server = self._server
         signal.signal(signal.SIGCHLD, lambda *_: server.wake())
         while True:
             if server.reload_asked:
-                server.reload_now()     # for workers to come
+                server.reload_now()     # for workers forked later
                 self._signal(signal.SIGHUP)
-            due = self._mind()
+            due = self._replace_ended()
             if server.stops:
                 if not any(worker.pid for worker in self._workers):
                     return self._status
                 due = self._end()
-            # Made anew each time: a child would share an epoll that is kept.
+            # Make a new one each time: workers would share a permanent epoll.
             with selectors.DefaultSelector() as selector:
                 selector.register(server.wakeups, READ)
                 if selector.select(max(0, due - time.monotonic())):
@@ -5526,8 +5526,8 @@ class Supervisor:
         self._signal(signal.SIGTERM if is_first else signal.SIGQUIT)
         return self._kill_at
 
-    def _mind(self) -> float:
-        """See who has ended, and start others; return when to look again."""
+    def _replace_ended(self) -> float:
+        """Replace workers that have ended; return when to look again."""
         now = time.monotonic()
         due = now + PATIENCE_MAX
         for worker in self._workers:
@@ -5540,7 +5540,7 @@ class Supervisor:
         return due
 
     def _fork(self, worker: SimpleNamespace) -> None:
-        """Start the *worker*; return in the supervisor alone."""
+        """Start the *worker*; return only in the supervisor."""
         worker.due = time.monotonic()
         # The new process gets no signals until it has its own handlers.
         signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
@@ -5557,7 +5557,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def _work(self, signals: "List[signal.Signals]") -> None:
-        """Be a worker.  *signals* are blocked until it has its handlers."""
+        """Run as a worker; unblock *signals* when it has its handlers."""
         status = 1
         try:
             os.close(self._pipe[1])
@@ -5571,7 +5571,7 @@ class Supervisor:
             os._exit(status)
 
     def _reap(self, worker: SimpleNamespace) -> None:
-        """See whether the *worker* has ended; say so if it should not have."""
+        """See whether the *worker* has ended; tell if that was too early."""
         ended, status = os.waitpid(worker.pid, os.WNOHANG)
         if not ended:
             return
@@ -5589,7 +5589,7 @@ class Supervisor:
             tell("worker %d %s before it had finished" % (worker.number, how))
 
     def _lose(self, worker: SimpleNamespace, how: str) -> None:
-        """Say *how* a worker was lost, and when another comes."""
+        """Tell *how* a worker was lost; set when another is started."""
         now, wait = time.monotonic(), 0.0
         if now - worker.due <= STEADY:
             wait = min(max(2 * worker.wait, RESTART_WAIT), RESTART_WAIT_MAX)
@@ -5599,11 +5599,11 @@ class Supervisor:
 
 
 def serve(server: Server, run: "Callable[[], Optional[int]]") -> int:
-    """Do *run*, until a signal ends it; return the exit status."""
+    """Call *run*, until a signal ends it; return the exit status."""
     try:
         return run() or 0
     finally:
-        # Python restores the default handlers as it ends: one could kill it.
+        # At exit Python restores default handlers: a signal could kill it.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         server.server_close()

@@ -1,15 +1,15 @@
 """Tests of httpd.py and httpget.py, from the pure to the impure.
 
-    .venv/bin/pytest                        the fast ones, under two minutes
-    .venv/bin/pytest -m slow                those that need minutes, gigabytes,
+    .venv/bin/pytest                        fast tests, under two minutes
+    .venv/bin/pytest -m slow                tests that need minutes, gigabytes,
                                             browsers or other servers
-    .venv/bin/pytest -k range               those with "range" in their names
+    .venv/bin/pytest -k range               tests with "range" in their names
     .venv/bin/python -X dev -m pytest       with Python's own checks
 
-Warnings are errors.  Tests use what is promised: options, the wire, the pure
-functions, and the documented API with its seams: Server(limits=, clock=,
+Warnings are errors.  Tests use only what is promised: options, the wire, the
+pure functions, and the documented API with its seams: Server(limits=, clock=,
 wrap=) and wake(), and main(delays=) of the client.  Tables have a row for
-each case, whose last column says why it is there.
+each case; its last column says why the case is there.
 """
 
 import atexit
@@ -92,15 +92,15 @@ WITHOUT = re.findall("[^,]+", os.environ.get("HTTPD_TEST_WITHOUT", ""))
 
 
 def lacking(folder, features):
-    """Return an environment whose Pythons lack *features*: they run what is
-    written to *folder* before all else."""
+    """Return an environment in which Python lacks *features*: it first runs
+    code that is written to *folder*."""
     with open(os.path.join(str(folder), "sitecustomize.py"), "w") as file:
         file.writelines(MISSING[feature] + "\n" for feature in features)
     return dict(os.environ, PYTHONPATH=str(folder))
 
 
 def needs(feature):
-    """Return the mark of a test that is about *feature* itself."""
+    """Return the mark of a test that needs *feature*."""
     return pytest.mark.skipif(feature in WITHOUT,
                               reason="HTTPD_TEST_WITHOUT=" + feature)
 
@@ -130,8 +130,8 @@ HAS_IPV6 = "IPv6" not in WITHOUT and os.path.exists("/proc/net/if_inet6")
 
 
 def table(names, rows):
-    """Parametrise by *rows*, whose last column says why: it is the test's
-    id.  *names* are those of the columns before it."""
+    """Parametrise by *rows*; the last column says why the row is there and
+    becomes the test's id.  *names* are the names of the other columns."""
     return pytest.mark.parametrize(
         names, [row[:-1] if "," in names else row[0] for row in rows],
         ids=[row[-1] for row in rows])
@@ -149,7 +149,7 @@ def wait_until(condition, what):
 
 
 def wait_until_settled(path):
-    """Wait until *path* has rested for long enough to be cached."""
+    """Wait until *path* has been unchanged for long enough to be cached."""
     status = os.stat(str(path))
     latest = max(status.st_mtime, status.st_ctime) + 2 * httpd.SETTLED_NS / 1e9
     wait_until(lambda: time.time() > latest, "the clock")
@@ -157,14 +157,14 @@ def wait_until_settled(path):
 
 @functools.lru_cache(maxsize=None)
 def compiled(program):
-    """Return the path of *program*, compiled: so it starts faster."""
+    """Return the path of *program*, compiled, so that it starts faster."""
     path = os.path.join(SCRATCH, program + "c")
     py_compile.compile(os.path.join(HERE, program), path, doraise=True)
     return path
 
 
 def need_descriptors(count):
-    """Skip where a process may not open so many; let this one open them."""
+    """Let this process open *count* files; skip if it may not."""
     resource = pytest.importorskip("resource")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < count * 8 // 7 + 100:
@@ -173,17 +173,17 @@ def need_descriptors(count):
 
 
 class LogReader:
-    """What reads an access log in the file *log_file*; a test finds its lines
-    by a mark of its own, for others may be there."""
+    """Reads the access log *log_file*, which may have lines of other tests, so
+    each test finds its lines by a mark of its own."""
 
     def log_lines(self, mark=""):
-        """Return the lines with *mark* in them, as they are now."""
+        """Return the lines that contain *mark* now."""
         with open(self.log_file.name, encoding="ascii") as file:
             return [line for line in file.read().splitlines() if mark in line]
 
     def logged(self, mark, count=1):
-        """Return the line with *mark*, or a list where *count* is not 1, once
-        they are there; fail where there are more."""
+        """Wait for *count* lines with *mark*; return them, or the only one;
+        fail if there are more."""
         wait_until(lambda: len(self.log_lines(mark)) >= count,
                    "%d log lines with %r" % (count, mark))
         lines = self.log_lines(mark)
@@ -192,11 +192,11 @@ class LogReader:
 
 
 class Running(LogReader):
-    """httpd.py as a process of its own, on a free port.
+    """httpd.py in a process of its own, on a free port.
 
-    Its access log is a file.  After its start it says nothing on standard
-    error, or what *says*, a regular expression, matches: so no traceback and
-    no warning.  *shell* is done by a shell before it: "ulimit -n 64".
+    Its access log is a file.  After the start, all that it writes to standard
+    error must match the regular expression *says*: no traceback, no warning.
+    A shell runs the command *shell* first, such as "ulimit -n 64".
     """
 
     def __init__(self, directory, *options, flags=DEV, says="", shell="",
@@ -233,7 +233,7 @@ class Running(LogReader):
             assert self.process.returncode == 0
 
     def stop(self, number=signal.SIGTERM):
-        """Stop it if it runs; return what it said after it had started."""
+        """Stop the process if it runs; return its messages since the start."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -247,7 +247,7 @@ class Running(LogReader):
         return len(os.listdir("/proc/%d/fd" % self.pid))
 
     def memory(self, name="VmRSS"):
-        """Return its memory in KiB, as /proc has it under *name*."""
+        """Return its memory in KiB: the line *name* in /proc."""
         with open("/proc/%d/status" % self.pid) as file:
             return int(re.search(name + r":\s+([0-9]+)", file.read()).group(1))
 
@@ -261,8 +261,8 @@ class Clock:
 
 
 class Serving(LogReader):
-    """An httpd.Server in a thread of this process, with *options*; in a
-    millisecond, so a test has its own.  What it says must match *says*."""
+    """An httpd.Server in a thread of this process, with *options*.  It starts
+    in a millisecond.  Its messages must match *says*."""
 
     def __init__(self, directory, says="", log_format="combined", **options):
         self.says = says
@@ -291,12 +291,12 @@ class Serving(LogReader):
             assert re.fullmatch(self.says, said, re.DOTALL), said
 
     def turn(self, seconds):
-        """Turn its clock on by so many *seconds*, and let it notice."""
+        """Advance the clock by *seconds*, and wake the server."""
         self.clock.now += seconds
         self.server.wake()
 
     def sync(self):
-        """Return when the server has read all that was sent to it before."""
+        """Return once the server has read all that was sent to it before."""
         for _ in range(2):      # what a new connection sends is read late
             with Wire(self.port) as wire:
                 wire.get("/?sync", "Connection: close")
@@ -330,7 +330,7 @@ class Answer:
 
 
 def reset(sock):
-    """Close *sock* as a program that crashes does: by RST."""
+    """Close *sock* by RST, as when a program crashes."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                     struct.pack("ii", 1, 0))
     sock.close()
@@ -367,13 +367,13 @@ class Wire:
         return bool(select.select([self.sock], [], [], 0)[0])
 
     def more(self):
-        """Read what has come, at least a byte."""
+        """Read what has arrived, at least one byte."""
         data = self.sock.recv(1 << 18)
         assert data, "closed after %r" % self.received[-200:]
         self.received += data
 
     def head(self, end=b"\r\n\r\n"):
-        """Return exactly one response head, or what else has this *end*."""
+        """Return exactly one response head, or bytes up to another *end*."""
         while end not in self.received:
             self.more()
         return self.take(self.received.index(end) + len(end))
@@ -391,7 +391,7 @@ class Wire:
         return answer
 
     def take(self, length):
-        """Return exactly so many bytes."""
+        """Return exactly *count* bytes."""
         while len(self.received) < length:
             self.more()
         data = bytes(self.received[:length])
@@ -407,13 +407,13 @@ class Wire:
         return data[:-2]
 
     def rest(self):
-        """Return what comes until the server closes."""
+        """Return all bytes until the server closes."""
         for data in iter(lambda: self.sock.recv(1 << 18), b""):
             self.received += data
         return self.take(len(self.received))
 
     def end(self):
-        """Assert that the server closes, and sends nothing before."""
+        """Assert that the server closes without sending anything more."""
         assert self.received == b""
         assert self.sock.recv(1000) == b""
 
@@ -422,7 +422,7 @@ class Wire:
 
 
 class TLSWire(Wire):
-    """The same over TLS; an end that TLS does not vouch for is an error."""
+    """The same over TLS; an end without close_notify is an error."""
 
     def __init__(self, port, cafile, tls_1_2=False):
         super().__init__(port)
@@ -444,7 +444,7 @@ def request_for(target, *lines, method="GET"):
 
 
 class wrapped:
-    """What Server(wrap=) may return: *sock*, but for its *methods*."""
+    """Return *sock* with other *methods*, as Server(wrap=) may do."""
 
     def __init__(self, sock, **methods):
         self.sock = sock
@@ -472,8 +472,8 @@ def certificate(tmp_path_factory):
 # ---- Helpers for httpget.py -------------------------------------------------
 
 
-# An answer of which only the first *count* bytes are sent.  *how*: "close",
-# "reset", or "stall" until the client leaves.
+# An answer that breaks off after *count* bytes.  *how*: "close", "reset", or
+# "stall" until the client leaves.
 Cut = collections.namedtuple("Cut", "answer count how")
 CUT = functools.partial(Cut, how="close")
 RESET = functools.partial(Cut, how="reset")
@@ -481,14 +481,14 @@ STALL = functools.partial(Cut, count=1 << 60, how="stall")
 
 
 class ScriptedServer:
-    """Answers requests as *script* says; the connection closes after each.
+    """Answers requests by *script*; closes the connection after each answer.
 
-    *script* is one answer for all, a list of answers, one for each request
-    in turn, or a function that returns the answer to a request's head.  An
-    answer is bytes, a tuple of pieces that are sent one by one, or a Cut.
-    requests has the heads that came.  *keep*: the connection stays open for
-    more.  *context*: serve TLS by it; *ragged*: end without close_notify.
-    *tunnel*: TLS begins after the answer to CONNECT.
+    *script* is one answer to all requests, a list with an answer for each, or
+    a function that returns the answer to a request head.  An answer is bytes,
+    a tuple of pieces that are sent one by one, or a Cut.  The list *requests*
+    has the heads received.  *keep*: keep the connection open.  *context*: use
+    TLS; *ragged*: end without close_notify.  *tunnel*: TLS begins after the
+    answer to CONNECT.
     """
 
     def __init__(self, script, keep=False, context=None, ragged=False,
@@ -543,7 +543,7 @@ class ScriptedServer:
                     sock.unwrap()
 
     def _serve_once(self, sock):
-        """Answer one request; return its head, if another may come."""
+        """Answer one request; return its head if another may follow."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             data = sock.recv(65536)
@@ -570,7 +570,7 @@ class ScriptedServer:
 
 
 def ok(content, *fields, status=b"200 OK"):
-    """Return an answer with *content* and its length."""
+    """Return an answer 200 with *content* and Content-Length."""
     lines = [b"HTTP/1.1 " + status, *fields,
              b"Content-Length: %d" % len(content)]
     return b"\r\n".join(lines) + b"\r\n\r\n" + content
@@ -587,7 +587,7 @@ def field_of(head, name):
 
 
 class Ended:
-    """How a run of httpget.py ended."""
+    """The end of a run of httpget.py: output and exit status."""
 
     def __init__(self, status, out, err):
         self.status, self.out, self.err = status, out, (err or b"").decode()
@@ -599,7 +599,7 @@ class Ended:
             self.status, (self.out or b"")[:2000], self.err)
 
     def message(self):
-        """Return the one line that says what went wrong: the last."""
+        """Return the last line, which says what went wrong."""
         lines = self.err.splitlines()
         assert [n for n in lines if n.startswith("httpget.py: ")] == lines[-1:]
         return lines[-1]
@@ -607,7 +607,7 @@ class Ended:
 
 @contextlib.contextmanager
 def descriptors_replaced(*files):
-    """Let descriptors 1 and 2 be *files*, and Python's streams too."""
+    """Redirect descriptors 1 and 2, and Python's streams, to *files*."""
     saved = [os.dup(1), os.dup(2)]
     streams = sys.stdout, sys.stderr
     try:
@@ -626,7 +626,7 @@ def descriptors_replaced(*files):
 
 
 def run_here(main, *arguments, **settings):
-    """Run *main* of a program in this process, which takes no time."""
+    """Run the *main* of a program in this process, which is fast."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         with descriptors_replaced(out, err):
             try:
@@ -666,8 +666,8 @@ def get(*arguments, **popen):
 
 
 def fetch_from(script, *options, name="/file", **settings):
-    """Run httpget.py against *script*, without another try unless *options*
-    ask for it; return how it ended, with the heads of its requests."""
+    """Run httpget.py against *script*, without retries unless *options* ask
+    for them; return how it ended, and the heads of its requests."""
     with ScriptedServer(script, **settings) as server:
         result = get_here("--retries", "0", *options, server.host,
                           server.port, name)
@@ -677,7 +677,7 @@ def fetch_from(script, *options, name="/file", **settings):
 
 @contextlib.contextmanager
 def terminal():
-    """Yield a file, a terminal, and a list of what is shown on it, which is
+    """Yield a terminal as a file, and the list of what it shows, which is
     complete after the block."""
     import pty
     import tty
@@ -711,7 +711,7 @@ def basic(user, password, scheme="Basic"):
 
 
 def hash_line(user, password, n=2, r=1, p=1, salt=b"s" * 16, size=16):
-    """Return a line for --auth-file that is verified in no time."""
+    """Return a line for --auth-file with a hash that is quick to verify."""
     made = b"h" * size
     if HAS_SCRYPT:
         made = hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p,
@@ -725,7 +725,7 @@ GET_PROBE = request_for("/probe.txt")
 
 
 def after(code):
-    """Return the flags with which Python runs *code* before the program."""
+    """Return flags that let Python run *code* before the program."""
     return [*DEV, "-c", code + "\nimport runpy, sys\ndel sys.argv[0]\n"
             "runpy.run_path(sys.argv[0], run_name='__main__')"]
 
@@ -735,7 +735,7 @@ start_here = functools.partial(run_here, httpd.main)
 
 
 def check_refusal(ended, *words):
-    """Check that it did not start, and said so in one line with *words*."""
+    """Check that the server did not start; its one line must have *words*."""
     assert (ended.status, ended.out) == (1, b""), ended
     assert re.fullmatch(r"httpd\.py: [^\n]+\n", ended.err), ended
     for word in words:
@@ -743,7 +743,7 @@ def check_refusal(ended, *words):
 
 
 def given(sock, pid="os.getpid()", count="1"):
-    """Return how httpd.py starts, to get *sock* as from systemd."""
+    """Return Popen's arguments to hand *sock* to httpd.py as systemd does."""
     return {"pass_fds": [sock.fileno()], "flags": after(
         "import os\nos.dup2(%d, 3)\nos.environ.update(LISTEN_PID=str(%s),"
         " LISTEN_FDS=%r)" % (sock.fileno(), pid, count))}
@@ -757,14 +757,14 @@ both_kinds = pytest.mark.parametrize("count", [
 
 
 def children(pid):
-    """Return the processes that *pid* has forked."""
+    """Return the child processes of *pid*."""
     with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
         return set(map(int, file.read().split()))
 
 
 def workers_of(running, count=2, but=()):
-    """Return the workers of *running*, once there are so many, *but* some;
-    where *count* is 1 the server itself."""
+    """Wait for *count* workers of *running*, not counting those in *but*;
+    return them.  If *count* is 1, that is the server itself."""
     if count == 1 and not but:
         return {running.pid}
 
@@ -775,14 +775,14 @@ def workers_of(running, count=2, but=()):
 
 
 def is_refused(port):
-    """Return whether nobody accepts there any more."""
+    """Return whether nothing listens there any more."""
     with socket.socket() as sock:   # ECONNRESET: it met the end on its way in
         return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 @contextlib.contextmanager
 def stopped(pids):
-    """Let the processes *pids* do nothing in the block."""
+    """Stop the processes *pids* during the block."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -794,7 +794,7 @@ def stopped(pids):
 
 
 def open_below(folder):
-    """Return what of *folder* this process has open."""
+    """Return which files below *folder* this process has open."""
     paths = []
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -805,7 +805,7 @@ def open_below(folder):
 # ---- Helpers for the pure functions -----------------------------------------
 
 FUZZ_SEED = int(os.environ.get("FUZZ_SEED", "9112"))
-# So many heads, and as many of the rest in proportion; a million at night.
+# The number of heads, and of other inputs in proportion; a million at night.
 FUZZ_HEADS = int(os.environ.get("FUZZ_HEADS", "10000"))
 TCHARS = (b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
           b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")     # RFC 9110, 5.6.2
@@ -815,7 +815,7 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"      # that
 EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT"
 LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
 ETAG = '"17979cfe,2a0000-400"'      # a comma separates nothing in a tag
-# Raw heads, but for what a test is about.
+# Raw heads with a place for the bytes that a test is about.
 HEAD = b"%s\r\n\r\n"
 LINE = b"%s\r\nHost: a\r\n\r\n"
 TARGET = b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -828,8 +828,8 @@ OLD = b"GET / HTTP/1.0\r\n%s\r\n\r\n"
 
 
 def spread(groups):
-    """Return rows for a table: of each group (values, ..., why) one for each
-    of its values, which is in the row's why."""
+    """Return rows for a table: one for each value of each group (values, ...,
+    why); the value becomes a part of the row's why."""
     return [(value, *facts, "%s: %.60r" % (why, value))
             for values, *facts, why in groups
             for value in (values if isinstance(values, list) else [values])]
@@ -843,7 +843,7 @@ def outcome(function, *args):
         return error.status
 
 
-# What is put in the place of a part of heads and values.
+# What the fuzz tests insert into heads and values.
 CHANGES = [piece.encode("latin-1") for piece in [
     "\r\n", "\n", "\r", "\0", " ", "\t", ", ", "\x1b[2J", "\xff", "\xb2",
     "%00", "%2e%2e/", "../", '""', "9" * 19, "9" * 30, "Host: b\r\n",
@@ -854,7 +854,7 @@ CHANGES = [piece.encode("latin-1") for piece in [
 
 
 def spoiled(chance, samples):
-    """Return one of *samples*, which are bytes, with a few changes."""
+    """Return one of *samples*, bytes, with a few random changes."""
     data = bytearray(chance.choice(samples))
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
         start = chance.randrange(len(data) + 1)
@@ -899,7 +899,7 @@ def digest(value):
 
 
 def judged(field, *values, etag=ETAG, modified=MODIFIED):
-    """Return the set of what *field*, a form, leads to with each value."""
+    """Return the set of results of *field*, a format, with each value."""
     return {httpd.evaluate_preconditions(dict(
         line.split(": ") for line in (field % value).split("\n")), etag,
         modified, NOW) for value in values}
@@ -914,13 +914,13 @@ def ranges(specs, length=10, unit="bytes="):
 
 
 def alternate(count):
-    """Return *count* ranges of a byte, with one between each two."""
+    """Return *count* ranges of one byte each, with one byte between them."""
     return ",".join("%d-%d" % (2 * i, 2 * i) for i in range(count))
 
 
 def lead(path, windows=False):
-    """Return the names that *path* leads through, joined by "/", which also
-    is behind those of a folder; or the status that refuses it."""
+    """Return the names on *path*, joined by "/", with a "/" at the end for a
+    folder; or the status that refuses the path."""
     found = outcome(httpd.path_segments, path, windows)
     if isinstance(found, int):
         return found
@@ -932,8 +932,8 @@ def hidden(path):
 
 
 def are_refused_on_windows(names):
-    """Return whether all are, or none: wherever they stand, also where they
-    are left out again; elsewhere they never are."""
+    """Return whether all are refused, or none: at any place in a path, even if
+    ".." removes them again; on other systems they are never refused."""
     paths = [path % name for name in names.split(" ")
              for path in ("/%s", "/%s/a", "/a/%s", "/%s/../a")]
     assert 404 not in map(lead, paths)
@@ -948,7 +948,7 @@ def in_order(names):
 
 
 def settled(changed, modified):
-    """Both in milliseconds before now."""
+    """Times are in milliseconds before now."""
     return httpd.is_settled(types.SimpleNamespace(
         st_ctime_ns=int(NOW) * 10**9 - changed * 10**6,
         st_mtime_ns=int(NOW) * 10**9 - modified * 10**6), NOW)
@@ -978,7 +978,7 @@ judged_without = functools.partial(judged, etag=None, modified=None)
             ("06", "6", "\xb26", "0_6"), ("1994", "94", "0000"),
             ("08:49:37", "08:49", "24:00:00", "08:60:00", "08:49:61"),
             ("06 Nov 1994", "31 Nov 1994", "29 Feb 1900")]
-        for other in others)], None, "no date"),
+        for other in others)], None, "not a date"),
     # RFC 9110, 12.4.2 and 12.5.1.
     (httpd.parse_weights, [
         ",, a ,,", "A", "a;Q=1", "a;q=1.", "a;q=1.000", "a;b;q=1", "a;xq=0.5",
@@ -994,22 +994,22 @@ judged_without = functools.partial(judged, etag=None, modified=None)
         in ("1.001", "2", "00", "0.0001", ".5", "", "-1", "nan", "0_1",
             '"0.5"', " 0.5", "\xb9", "0.\u0665", "0.5;q=0.7", "2;q=0.7"))],
      {}, "malformed, so ignored"),
-    (weight_of_html, ["", "TEXT/HTML, *;q=.2"], 1000, "none is said, Java's"),
+    (weight_of_html, ["", "TEXT/HTML, *;q=.2"], 1000, "no Accept, or Java's"),
     (weight_of_html, ["text/*, */*, text/html;q=0", "text/htm"], 0, "refused"),
     (weight_of_html, ["*/*;q=0.5, text/*;q=0.3"], 300, "the most specific"),
     # RFC 9110, 12.5.3.
     (codings, ["*", "*;q=0.1, identity;q=0.1"], "br zstd gzip identity",
-     "as we like best, where the client does not care"),
-    (codings, ["br;q=0.001, zstd;q=0.002"], "zstd br identity", "as it likes"),
+     "our order, if the client does not care"),
+    (codings, ["br;q=0.001, zstd;q=0.002"], "zstd br identity", "by weight"),
     (codings, ["GZip", "x-gzip", "gzip;q=0.001"], "gzip identity", "gzip"),
-    (codings, ["*;q=0, gzip", "gzip, identity;q=0"], "gzip", "and no other"),
-    (codings, ["gzip;q=0, br;q=0.5, *"], "zstd identity br", "* is others"),
+    (codings, ["*;q=0, gzip", "gzip, identity;q=0"], "gzip", "gzip alone"),
+    (codings, ["gzip;q=0, br;q=0.5, *"], "zstd identity br", "* is the rest"),
     (codings, ["", "deflate", "gzip;q=2", '"gzip"', "gzipx, xgzip, \xa0gzip",
                "gzip br"], "identity", "none"),
     (codings, ["*;q=0", "identity;q=0"], "", "nothing is acceptable"),
-    (codings, [("gzip, br;q=0.5", ("range", "x"))], "identity", "of a range"),
+    (codings, [("gzip, br;q=0.5", ("range", "x"))], "identity", "for a range"),
     (codings, [("gzip, identity;q=0", ("range", "x"))], "gzip",
-     "of a range where identity is refused"),
+     "for a range, if identity is refused"),
     # RFC 9530, 4; RFC 8941, 3.1.2 and 3.2.
     (digest, ["sha-256=1", "md5=1, sha-256=10,sha-512=1",
               "sha-256=0,sha-256=5"], True, "wanted; the last counts"),
@@ -1020,13 +1020,13 @@ judged_without = functools.partial(judged, etag=None, modified=None)
     (judged, [("if-match: %s", ETAG, '"x",,%s ,%s' % (WEAK, ETAG), "*"),
               ("if-unmodified-since: %s", DATE, LATER),
               ("if-match: %s\nif-unmodified-since: " + EARLIER, ETAG)], {0},
-     "it is that"),
+     "it matches"),
     (judged, [("if-match: %s", WEAK, '"x", "y"', '"x%sy"' % ETAG, '"*"', "",
                "x", ETAG.upper(), '*, "x"'),
               ("if-match: %s\nif-none-match: " + ETAG, '"x"'),
               ("if-match: %s\nif-unmodified-since: " + LATER, '"x"'),
               ("if-unmodified-since: %s", EARLIER, RFC850 % 6, ASCTIME % 6)],
-     {412}, "not that"),
+     {412}, "no match"),
     (judged, [("if-none-match: %s", ETAG, WEAK, '"x",%s,"y"' % WEAK, "*",
                ', "x",, ' + ETAG + " ,", '"x, y", ' + ETAG),
               ("if-match: *\nif-none-match: %s", ETAG),
@@ -1044,11 +1044,11 @@ judged_without = functools.partial(judged, etag=None, modified=None)
     (judged_without, [
         ("if-match: %s", "*"), ("if-none-match: %s", '"None"'),
         ("if-modified-since: %s", DATE), ("if-unmodified-since: %s", EARLIER)],
-     {0}, "there is no other answer"),
+     {0}, "nothing to compare"),
     # RFC 9110, 13.1.5 and 8.8.2.2.
     (if_range, [ETAG, DATE, RFC850 % 7, (DATE, MODIFIED + 1.5)], True, "same"),
     (if_range, ['"x"', "*", ETAG.strip('"'), "", LATER, EARLIER, WEAK, ETAG
-                + ", " + ETAG], False, "another, or weak"),
+                + ", " + ETAG], False, "different, or weak"),
     (if_range, [(DATE, MODIFIED + 1)], False, "weak for a second"),
     (if_range, [(value, NOW, None, None) for value in (
         ETAG, DATE, '"None"')], False, "without validators"),
@@ -1062,27 +1062,27 @@ judged_without = functools.partial(judged, etag=None, modified=None)
     (ranges, ["-1,4-5,0-1", "9-,5-5,0-0,4-4,1-1"], [(9, 9), (4, 5), (0, 1)],
      "in this order"),
     (ranges, ["2-4,3-8", "2-5,6-8", "3-3,2-8", "2-8,3-4", "2-3,7-8,4-6"],
-     [(2, 8)], "adjacent or overlapping, so made one"),
-    (ranges, ["10-", "-0", "10-,20-30,", ("0-", 0)], 416, "no byte of it"),
-    (ranges, [("-5", 0), ("0-,-5", 0)], None, "all of nothing"),
+     [(2, 8)], "adjacent or overlapping, so merged"),
+    (ranges, ["10-", "-0", "10-,20-30,", ("0-", 0)], 416, "no such byte"),
+    (ranges, [("-5", 0), ("0-,-5", 0)], None, "empty content"),
     (ranges, ["5-4", "20-15", "0-1,5-4"], None, "last before first (14.1.1)"),
     (ranges, ["", "-", "--5", "-1-5", "5", "1-2-3", "0-1,x", "x,99-", "0-1,-",
               "0-1;5-6", "0-1 5-6", "0-1, bytes=5-6", ", ,\t,", " 0-4",
               "0 - 4", "0-4\n"], None, "malformed (GHSA-gcqf-3g44-vc9p)"),
     (ranges, ["a-b", "0x0-0x4", "+0-+4", "0.0-4.0", "1_0-2_0", "\xb9-\xb2",
-              "\uff10-\uff14"], None, "no ASCII digits (CVE-2025-69225)"),
+              "\uff10-\uff14"], None, "not ASCII digits (CVE-2025-69225)"),
     (ranges, [("0-4", 10, unit) for unit in (
         "", "bytes =", "bytes:", "lines=", "xbytes=")], None, "another unit"),
     (ranges, ["99999999999999999999-", "-99999999999999999999",
-              "9" * 5000 + "-"], None, "no 64 bits (CVE-2017-7529)"),
+              "9" * 5000 + "-"], None, "over 64 bits (CVE-2017-7529)"),
     (ranges, [(alternate(256), 512), (",, ," + alternate(256), 512)],
      [(2 * i, 2 * i) for i in range(256)], "256"),
     (ranges, [(alternate(257), 514), ",".join(["0-1"] * 257),
               ",".join(["999-"] * 257)], None, "257"),
-    # What has come of a head.
+    # The part of a head that has arrived.
     (httpd.check_partial, [
         (b"\r\nGET /%s HTTP/1.1\r" % LONG, 0), (b"GET / HTTP/1.1\r\n", 15),
-        (b"GET /\r\n" + b"x" * 32761, 0)], None, "the most, half a line end"),
+        (b"GET /\r\n" + b"x" * 32761, 0)], None, "longest, half a line end"),
     (httpd.check_partial, [(b"GET / HTTP/1.1\n", 14), (b"\r\n\nGET", 0), (
         b"\x80\x2e\x01", 0)], 400, "bare LF, no token as in a ClientHello"),
     (httpd.check_partial, [(b"\r\nGET /n%s HTTP/1.1\r\n" % LONG, 0)], 414,
@@ -1101,7 +1101,7 @@ judged_without = functools.partial(judged, etag=None, modified=None)
     (lead, ["/%00", "/a%00.html", "/a%00/../b", "/\0"], 400, "NUL"),
     (lead, ["/%2f", "/a%2Fb", "/a%2fb/../c"], 404, "an encoded slash"),
     (lead, ["/%", "/%%", "/%a/b", "/%ag", "/%\xb2\xb3", "/%u0041", "/% 1",
-            "/%+1", "/%1_"], 400, "no escape"),
+            "/%+1", "/%1_"], 400, "not an escape"),
     (hidden, ["/", "/a./b.c", "/.git/..", "/.well-known/",
               "/%2ewell-known/a/b"], False, "no dot, or RFC 8615"),
     (hidden, ["/.a", "/...", "/a/.b/c", "/./.git", "/%2egit/config",
@@ -1119,10 +1119,10 @@ judged_without = functools.partial(judged, etag=None, modified=None)
         "con prn aux nul %63on Con.txt con.tar.gz nul. con%20.txt com1"
         " COM9.log lpt1 lpt0 com%c2%b9 lpt%c2%b3.txt conin$ CONOUT$ con.%0a",
         "a. a.. a%20 a.%20. ... ..%20", 'a~1 a* a%3f " < > | %01 a%0ab%0ac'],
-     True, "devices, short names, wild cards, and what loses its end"),
-    # The same on every machine: no table of the system's is asked.
+     True, "devices, short names, wild cards, ends that Windows drops"),
+    # The same on every machine: tables of the system are not used.
     (httpd.media_type, [b"a.x.html", b"a.HTM"], "text/html", "any case"),
-    (httpd.media_type, [b"a.mjs"], "text/javascript", "what modules must be"),
+    (httpd.media_type, [b"a.mjs"], "text/javascript", "modules need this"),
     (httpd.media_type, [b"a.wasm"], "application/wasm", "new in Python 3.8"),
     (httpd.media_type, [b"a.tar.gz"], "application/gzip", "no coding"),
     (httpd.media_type, [b"a.srt"], "application/x-subrip", "subtitles"),
@@ -1140,7 +1140,7 @@ judged_without = functools.partial(judged, etag=None, modified=None)
     (of_html, [META % b"windows-1251", META % b"'windows-1251'" + b"<p>\xcf",
                b"<META content='text/html; Charset = Shift_JIS'>",
                b'<?xml version="1.0" encoding="ISO-8859-1"?>'], "text/html",
-     "another one is declared"),
+     "another charset is declared"),
     (of_html, [META % b'"UTF-8"', META % b"utf8",
                b"<?xml version='1.0' encoding='utf-8'?>" + META % b"utf-8"],
      "text/html; charset=utf-8", "UTF-8 is declared"),
@@ -1148,7 +1148,7 @@ judged_without = functools.partial(judged, etag=None, modified=None)
                META % b"utf-8" + META % b"koi8-r",
                b" " * 1024 + META % b"koi8-r", b"<p>charset=koi8-r"],
      "text/html; charset=utf-8",
-     "another one in a comment, behind the first, too late, in words"),
+     "another charset in a comment, after the first, too late, in words"),
     (httpd.content_type, [
         (None, b""), (None, b"a\tb\r\n\f\xc3\xa9"), (None, PART_OF_EURO)],
      "text/plain; charset=utf-8", "a text's suffix need not be known"),
@@ -1164,7 +1164,7 @@ judged_without = functools.partial(judged, etag=None, modified=None)
      (b"test", "123\xa3".encode()), "its example"),
     (httpd.parse_credentials, ["bASIC  QTo6Yg=="], (b"A", b":b"), "colons"),
     (httpd.parse_credentials, ["Basic QTo=, Basic QTo=",
-                               "basic QTo=, Bearer x"], 400, "two of them"),
+                               "basic QTo=, Bearer x"], 400, "two of these"),
     (httpd.parse_credentials, [
         "", "Basic", "Basic\tQTo=", "Basic QTo", "Basic QTo= ", "Basic QT_=",
         "Basic QTo=QTo=", "QTo=", "Basic QQ==", "Basic QToA",
@@ -1177,15 +1177,15 @@ judged_without = functools.partial(judged, etag=None, modified=None)
      "numbers of any length; else case, zeros, bytes; no other digits"),
     (httpd.size_for_people, [1023], "1023 B", "no fraction"),
     (httpd.size_for_people, [102297], "99.9 KiB", "three digits"),
-    (httpd.size_for_people, [102376], "100 KiB", "no fourth"),
+    (httpd.size_for_people, [102376], "100 KiB", "not four digits"),
     (httpd.size_for_people, [1023488, 1024**2 - 1], "1.0 MiB", "not 1000 KiB"),
-    (httpd.size_for_people, [1 << 63], "8.0 EiB", "the most"),
+    (httpd.size_for_people, [1 << 63], "8.0 EiB", "the largest"),
     (httpd.listing_time, [253402300799], "9999-12-31 23:59:59", "the last"),
-    (httpd.listing_time, [253402300800, -2**63], "", "no file can have them"),
-    # Whether a change that is to come will have another time.
+    (httpd.listing_time, [253402300800, -2**63], "", "impossible for a file"),
+    # Whether the next change will have another time.
     (settled, [(51, 51), (3000, 3000)], True, "just long enough ago"),
     (settled, [(-501, 10**10)], True, "in the future: the clock was set"),
-    (settled, [(49, 10**12)], False, "old times, but set lately"),
+    (settled, [(49, 10**12)], False, "old times, but set just now"),
     (settled, [(10**10 + 1, 49), (10**10 + 1, -49)], False,
      "the time ticks on, or is about to come, though not changed"),
     (settled, [(-49, 10**10)], False, "the clock is a bit behind"),
@@ -1198,7 +1198,7 @@ def test_pure_function_of_the_server(function, inputs, expected):
 
 
 def test_entity_tag_of_a_large_file():
-    """It is another one where the size or the time is."""
+    """It changes when the size or the time changes."""
     assert len({httpd.entity_tag(types.SimpleNamespace(
         st_size=size, st_mtime_ns=10**18 + nanoseconds), None)
         for size in (99999, 100000) for nanoseconds in (0, 1)}) == 4
@@ -1222,14 +1222,14 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
             spread([
     # The request line: RFC 9112, 3.
     ([b"", b"\r\n"], b"%s" + LINE % b"GET / HTTP/1.1", PLAIN,
-     "the least, an empty line before it (9112, 2.2)"),
+     "the shortest, an empty line before it (9112, 2.2)"),
     ([b"\nGET / HTTP/1.1", b"\rGET / HTTP/1.1", b"\xef\xbb\xbfGET / HTTP/1.1"],
      LINE, 400, "something else before it"),
     ([b"GET  / HTTP/1.1", b"GET\t/\tHTTP/1.1", b"GET\xa0/ HTTP/1.1", b"GET",
       b"GET / HTTP/1.1 ", b"GET / HTTP/1.1\r", b"GET /", b" / HTTP/1.1"], LINE,
      400, "not three words"),
     (b"//%41%2f\xc3\xa9//b?c?d=e&", TARGET, of_path(
-        "//%41%2f\xc3\xa9//b", "c?d=e&"), "it stays encoded, or as it is"),
+        "//%41%2f\xc3\xa9//b", "c?d=e&"), "it stays as it was sent"),
     ([b"/a b", b"/a\0b", b"/a\x1b[2Jb", b"/a\rb", b"/a#b", b"/a?b#c",
       b"http://a#b"], TARGET, 400, "space (CVE-2013-4547), control, fragment"),
     # The forms of the target: RFC 9112, 3.2.
@@ -1239,13 +1239,13 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
      "its empty path (3986, 6.2.3); it outranks Host (9112, 3.2.2)"),
     (b"http://a?b/c", TARGET, of_path("/", "b/c"), "no path, but a query"),
     (b"/http://b/c?http://d/e", TARGET, of_path("/http://b/c", "http://d/e"),
-     "no absolute-form"),
+     "not absolute-form"),
     (b"http:// http:///b http://:80/b http://?b http://u:p@a/b http://a:b/c"
      b" http://a\\b/c http:/a/b ftp://a/b file:///etc/passwd * a:80 ../a ?a"
-     .split(), TARGET, 400, "no host and port (9110, 4.2), no form of GET's"),
+     .split(), TARGET, 400, "not a host and port (9110, 4.2), not for GET"),
     # Methods: RFC 9110, 9.1.
     (b"HEAD / HTTP/1.1", LINE, ("HEAD", "/", "", False, ""), "HEAD"),
-    # No content follows, or it is read as another answer (9110, 9.3.2).
+    # With content, the client would read it as another answer (9110, 9.3.2).
     ([b"HEAD / HTTP/1.1", b"\r\nHEAD / HTTP/1.1\r\nHost: a\r\nHost: a",
       b"HEAD / HTTP/1.1\r\nHost: a\r\nX : y",
       b"HEAD /  HTTP/1.1\r\nHost: a"], HEAD, 400, "HEAD, Host or not"),
@@ -1258,7 +1258,7 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     ([b"GET / HTTP/0.9", b"PRI * HTTP/2.0", b"HEAD / HTTP/2.0"], HEAD, 505,
      "another major version"),
     (b"P/1 P/1. P/.1 P/1.10 P/01.1 P/1,1 P/1.x P/1.\xb9 PS/1.1 p/1.1".split(),
-     LINE % b"GET / HTT%s", 400, "no HTTP/digit.digit (9112, 2.3)"),
+     LINE % b"GET / HTT%s", 400, "not HTTP/digit.digit (9112, 2.3)"),
     (b"GET / HTTP/1.0", HEAD, CLOSING, "HTTP/1.0 closes, needs no Host"),
     # Host: RFC 9112, 3.2; RFC 9110, 7.2; RFC 3986, 3.2.2.
     ([b"GET / HTTP/1.2", b"GET / HTTP/1.1\r\nX-Host: a",
@@ -1271,7 +1271,7 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     ([b"", *b":80 a:80:80 a:b a:-1 a:\xb2 a:123456".split()], HOST, 400,
      "an empty Host (9110, 4.2.1), or no port"),
     ([b"a b", b"a, a", *b"a/b ../a a\\b a?b a#b u@a \xc3\xa9 <a> a%zz ::1 [::1"
-      b" [::1]80 [] [::g]".split()], HOST, 400, "what no host has"),
+      b" [::1]80 [] [::g]".split()], HOST, 400, "not a host"),
     # Field lines: RFC 9112, 5; RFC 9110, 5.
     ([b"X:", b"X: \xe9\xff\tb:  c"], FIELD, PLAIN, "a value"),
     ([b"Host : b", b"X\t: a", b" X: a", b"\tX: a", b"X: a\r\n b",
@@ -1308,7 +1308,7 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     ([b"Transfer-Encoding\r\n chunked", b"Transfer-Encoding : chunked",
       b"Transfer-Encoding\r: chunked", b"Transfer-Encoding\xa0: chunked",
       b" Transfer-Encoding: chunked", b"X: x\nTransfer-Encoding: chunked",
-      b"X: x\rTransfer-Encoding: chunked"], FIELD, 400, "hidden from some"),
+      b"X: x\rTransfer-Encoding: chunked"], FIELD, 400, "some miss it"),
     ([b"Transfer_Encoding: chunked", b"X-Transfer-Encoding: chunked",
       b"Expect: 100-continue", b"Content_Length: 5",
       b"Connection: Upgrade\r\nUpgrade: h2c",   # ignored (9110, 7.8)
@@ -1334,13 +1334,13 @@ REQUESTS = [(form % value, expected, why) for value, form, expected, why in
     (b"X:%s" % (b"x" * (ROOM - 1)), FIELD, 431, "a head of 32 KiB and 1"),
     (b"GET / HTTP/1.1" + b"\r\nX: x" * 99, LINE, PLAIN, "100 fields"),
     ([b"HEAD / HTTP/1.1" + b"\r\nX: x" * 100, b"GET / HTTP/1.1%s" % b"".join(
-        b"\r\nX-%d: x" % i for i in range(100))], LINE, 431, "101 of them"),
+        b"\r\nX-%d: x" % i for i in range(100))], LINE, 431, "101 fields"),
 ])]
 
 
 @table("head, expected", [*REQUESTS, (b"\r\n\r\n\r\n", 400, "nothing")])
 def test_parse_request(head, expected):
-    """Bytes in, value or HTTPError out: there is no third."""
+    """Bytes in, a Request or an HTTPError out: nothing else happens."""
     request = outcome(httpd.parse_request, head)
     if not isinstance(request, int):
         request = (request.method, request.path, request.connection,
@@ -1370,7 +1370,7 @@ GOOD_LINES = [line.encode() for line in [
 
 
 def fuzz_heads(chance, count):
-    """Whatever comes is refused in order, or is a Request that is safe."""
+    """Any bytes are refused properly, or become a Request that is safe."""
     heads = [head for head, _, _ in REQUESTS if len(head) < 400]
     seen = set()
     for _ in range(count):
@@ -1397,7 +1397,7 @@ def fuzz_heads(chance, count):
         seen |= {found, httpd.acceptable_codings(fields), (
             httpd.range_applies(fields, *validators), httpd.wants_digest(
                 fields), httpd.evaluate_preconditions(fields, *validators))}
-    # Each outcome has been seen, or the fuzz would test little.
+    # Every outcome must have occurred, or the fuzz tests little.
     assert seen.issuperset(["refused", None, 416, 2, (), *itertools.product(
         (False, True), (False, True), (0, 304, 412))]), seen
 
@@ -1431,7 +1431,7 @@ PATHS_OUTSIDE = WAYS_OUT.split() + ["/../" * 40 + "etc", "/\xc0\xae\xc0\xae/a"]
 
 @pytest.mark.parametrize("target", PATHS_OUTSIDE)
 def test_paths_outside(target):
-    """Joined to the root in the system's own way they stay below it."""
+    """Joined to the root by the system's own rules, they stay below it."""
     for system, root in (posixpath, "/srv/www"), (ntpath, "D:\\srv\\www"):
         request = outcome(httpd.parse_request, request_for(target))
         names = request == 400 or lead(request.path, system is ntpath)
@@ -1441,7 +1441,7 @@ def test_paths_outside(target):
 
 
 def test_no_redirect_leads_to_another_host(tmp_path):
-    """As Location resolves it (RFC 9110, 10.2.2): no open redirect."""
+    """Resolved as a Location (RFC 9110, 10.2.2): no open redirect."""
     with Serving(tmp_path) as serving, Wire(serving.port) as wire:
         for target in (
                 "///evil.example", "/\\evil.example", "/%5cevil.example",
@@ -1483,7 +1483,7 @@ NEVER_CLOSED = {"meta", "thead", "tbody", "tr", "th", "td", "input"}
 
 
 class Page(html.parser.HTMLParser):
-    """What a browser sees of a page: its elements, with all their words."""
+    """What a browser sees of a page: the elements with their text."""
 
     def __init__(self, content):
         super().__init__()
@@ -1533,7 +1533,7 @@ def test_error_page():
 
 
 def test_policy_allows_no_script(tmp_path):
-    """The only styles are ours, by the hash of what is between the tags."""
+    """It allows only our own style, by the hash of its text."""
     with Serving(tmp_path) as serving, Wire(serving.port) as wire:
         answers = [wire.get("/"), wire.get("/none")]
     styles = {"'sha256-%s'" % base64.b64encode(
@@ -1549,13 +1549,13 @@ def test_policy_allows_no_script(tmp_path):
 
 
 def shown(name):
-    """Return *name* as text; "\ufffd" is what is no UTF-8, or a control."""
+    """Return *name* as text, with "\ufffd" for invalid UTF-8 and controls."""
     return re.sub("[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd",
                   name.decode("utf-8", "replace"))
 
 
 def fill(folder, entries):
-    """Make the entries (name, size or None for a folder, mtime) there."""
+    """Create *entries* there: (name, size or None for a folder, mtime)."""
     for name, size, mtime in entries:
         path = os.path.join(os.fsencode(folder), name)
         if size is None:
@@ -1576,8 +1576,8 @@ def names_in(wire, target):
 @pytest.mark.parametrize("folder", [
     [], [b"<b>", b"a?b#c%2e", b"\xff", b"{title}", b"http:", b"a.example"]])
 def test_listing_of_hostile_names(folder, tmp_path):
-    """Each is shown, and is in JSON to the very bytes.  Its link is the name,
-    and all that is in quotes: fsspec puts that behind the folder's URL."""
+    """Each is shown, and JSON has its exact bytes.  Its link is the name, and
+    nothing else is in quotes: fsspec appends all of it to a folder's URL."""
     names = sorted({*HOSTILE, *(
         bytes([byte]) for byte in range(1, 256) if byte not in b"./")})
     place = os.path.join(os.fsencode(str(tmp_path)), *folder)
@@ -1606,7 +1606,7 @@ def test_listing_of_hostile_names(folder, tmp_path):
 
 
 def test_listing_rows(tmp_path):
-    """Of people, with what is exact beside it; JSON is nginx's autoindex's."""
+    """Sizes and times for people, the exact ones beside; JSON as in nginx."""
     fill(tmp_path, [(b"a", 12345, MODIFIED), (b"b", 2**33, MODIFIED),
                     (b"c", 0, -1), (b"d", None, MODIFIED), (b"e", 1, 0)])
     with Serving(tmp_path) as serving, Wire(serving.port) as wire:
@@ -1642,10 +1642,10 @@ ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
       '?sort="></a><b>', "?" + "order=asc&" * 700], "name", "asc", "unknown"),
 ])
 def test_listing_is_sorted(queries, sort, order, tmp_path):
-    """By the key, then by name, or all the other way round; folders first.
+    """By the key, then by name, or in the reverse order; folders first.
 
-    A click sorts by a column, another one turns the order (by a form, for what
-    crawls follows links), and the column says so (WAI-ARIA, 6.6: aria-sort).
+    A click sorts by a column, a second click reverses the order (by a form, as
+    crawlers follow links), and aria-sort says so (WAI-ARIA, 6.6).
     """
     fill(tmp_path, [(b"d10", None, 3), (b"d9", None, 1), (b"f10", 1, 2),
                     (b"f9", 1, 5), (b"F2", 3, 1), (b"a", 2, 2)])
@@ -1668,8 +1668,8 @@ def test_listing_is_sorted(queries, sort, order, tmp_path):
 
 
 def test_answer_in_another_second(tmp_path, monkeypatch):
-    """All but the field Date is the same; headers= replaces what is of its
-    name, by any case, and may have two of a name."""
+    """Only the Date field differs; headers= replaces fields of the same name,
+    in any case, and may have two fields of one name."""
     now, heads = int(time.time()) + 10, set()
     content = b"\r\nDate: %s\r\n" % httpd.http_date(now).encode()
     (tmp_path / "a.bin").write_bytes(content)
@@ -1713,7 +1713,7 @@ ENTRIES = [
 
 @table("name, mode, size, mtime, zipped", ENTRIES)
 def test_archive_entry(name, mode, size, mtime, zipped):
-    """Python's readers find in it what was put there, no more rights."""
+    """Python's readers find what was put in, without further rights."""
     import tarfile
     import zipfile
     head = httpd.tar_head(name, mode, size, mtime)
@@ -1782,7 +1782,7 @@ def escaped(text, but=r" !#-\[\]-~"):
     (None, "mark" + LATIN_1, None, None, "every byte, and no request"),
 ])
 def test_log_lines(user, line, referer, agent, form, tmp_path):
-    """One line of printable ASCII, in the form that log readers know."""
+    """One line of printable ASCII, in a format that log readers know."""
     user = user if HAS_SCRYPT else None
     users = tmp_path / ".users"
     users.write_bytes(hash_line(user, "x").encode())
@@ -1828,7 +1828,7 @@ def test_log_date(zone, date, monkeypatch):
 @needs("fork")
 @pytest.mark.parametrize("form", ["combined", "json"])
 def test_long_lines_of_workers_are_cut(form, tmp_path):
-    """To what a pipe takes in one piece; what else is in them is whole."""
+    """To what a pipe takes in one piece; the rest of a line is complete."""
     with Running(tmp_path, "-w", "2", "--log-format", form,
                  stdout=subprocess.PIPE) as running, (
                      Wire(running.port)) as wire:
@@ -1847,7 +1847,7 @@ def test_long_lines_of_workers_are_cut(form, tmp_path):
             assert form != "json" or json.loads(line)["status"] == 200, line
 
 
-# 127.0.0.1 asks, and is a trusted proxy, as all of 10.0.0.0/8 are.
+# Requests come from 127.0.0.1, a trusted proxy, like all of 10.0.0.0/8.
 @table("values, client", [
     (["192.0.2.1", "::ffff:192.0.2.1", "6.6.6.6, 192.0.2.1", "192.0.2.1,,",
       "192.0.2.1\t ,10.0.0.1 , 127.0.0.3",
@@ -1877,7 +1877,7 @@ def test_log_has_the_client_behind_proxies(values, client, tmp_path):
 
 @pytest.mark.skipif(PYPY, reason="no tracemalloc there")
 def test_long_forwarded_is_not_remembered():
-    """A client chooses what its first proxy passes on."""
+    """A client can write what its first proxy passes on."""
     import tracemalloc
     trusted = httpd.TrustedProxies(["127.0.0.1"])
     tracemalloc.start()
@@ -1892,7 +1892,7 @@ def test_long_forwarded_is_not_remembered():
 
 
 def test_parse_users():
-    """Comments, blank lines, any line end, a BOM; the least and the most."""
+    """Comments, blank lines, any line end, a BOM; the smallest and largest."""
     lines = [hash_line("a b", "x", size=64), hash_line(
         "j\xe9", "x", salt=bytes(8)), hash_line("m", "x", salt=bytes(
             64)).replace("$2$1$1$", "$4096$8$16$")[:-1] + " \r\n"]
@@ -1923,7 +1923,7 @@ def test_bad_line_of_users_is_named_but_not_shown():
 
 
 def trickle(text):
-    """Let a head come byte by byte: it is not searched anew each time."""
+    """Let a head come byte by byte: old bytes are not searched again."""
     received = bytearray(b"GET / HTTP/1.1\r\n")
     for byte in text.encode():
         received.append(byte)
@@ -1961,8 +1961,8 @@ def trickle(text):
     (httpget.without_dots, ["{/a}{/..}"], "client: dots"),
 ])
 def test_time_is_linear(function, inputs):
-    """Sixteen times as much takes nothing like 256 times as long, of the
-    worst there is; what is in braces comes again and again."""
+    """Even of the worst input, 16 times as much must not take 256 times as
+    long.  The text in braces is repeated."""
     def seconds(pattern, size):
         size //= pattern.count("{")
         text = re.sub("(?s){(.*?)}", lambda found: (
@@ -2001,8 +2001,8 @@ def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
            ranges=True):
     """Return a function that answers requests for a file.
 
-    *cut*: only so many bytes of what is asked for come; *how*: see Cut.
-    *digest*: the one told is right, wrong, or none; or this is the status.
+    *cut*: send only so many bytes of each answer; *how*: see Cut.
+    *digest*: send a right or wrong digest, or none; or answer this status.
     """
     def answer(head):
         if isinstance(digest, bytes) and field_of(head, "Want-Repr-Digest"):
@@ -2030,10 +2030,10 @@ def served(content=ONE, etag='"a"', cut=None, how="close", digest=None,
 
 
 def script_of(paths):
-    """Return a script of what is at each of *paths*, or at all of them.
+    """Return a script with an answer for each of *paths*, or for all paths.
 
-    It is one answer, or a list of those to each request in turn, the last of
-    which stays.  "*" is what is at all other paths.
+    An answer may be a list of answers to successive requests; its last one is
+    repeated.  "*" stands for all other paths.
     """
     taken = {}
 
@@ -2051,21 +2051,21 @@ def script_of(paths):
 
 
 def in_chunks(*chunks, status=b"200 OK", where=b""):
-    """Return an answer in *chunks*; an empty one ends it."""
+    """Return an answer in *chunks*; an empty chunk ends it."""
     return b"HTTP/1.1 %s\r\n%s\r\n%sTransfer-Encoding: chunked\r\n\r\n" % (
         status, TAG_A, where) + b"".join(
             b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
 
 
 def until_close(content, status=b"200 OK", field=b"Accept-Ranges: bytes"):
-    """Return an answer with *content* that ends where it is closed."""
+    """Return an answer with *content* that ends when the server closes."""
     return b"\r\n".join([b"HTTP/1.1 " + status, TAG_A, field, b"", content])
 
 
 def piece_of(where, *fields, more=0):
     """Return the part *where* of OTHER, with *fields* or a tag.
 
-    Its body has some bytes *more* than that, or less.
+    Its body is longer by *more* bytes, or shorter.
     """
     first, last = re.match("([0-9]*)-?([0-9]*)", where).groups()
     content = b""
@@ -2082,13 +2082,13 @@ def moved_to(location):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty folder, which is the current one."""
+    """An empty folder, made the current folder."""
     monkeypatch.chdir(str(tmp_path))
     return tmp_path
 
 
 def files_in(folder):
-    """Return {path below *folder*: content}; that of notes is PART_NOTES."""
+    """Return {path below *folder*: content}, with PART_NOTES for notes."""
     found = {}
     for path, _, names in os.walk(str(folder)):
         for where in filter(os.path.isfile, (os.path.join(path, name)
@@ -2108,15 +2108,15 @@ def write_to(name, content):
 
 
 def part_kept(content, name="t"):
-    """Return what is left of a file of which *content* has come."""
+    """Return the files left after *content* of a file has arrived."""
     return {name + ".part": content, name + ".part.json": PART_NOTES}
 
 
 def check_end(result, status, said, left):
-    """Compare how httpget.py ended, and the files here: "-" is its output.
+    """Compare how httpget.py ended, and the files here; "-" is its output.
 
-    *said*: words of the message, or of what else it says where all is well
-    or several things went wrong.
+    *said*: words of the message, or of its other lines if all is well or
+    several things went wrong.
     """
     files = dict(files_in("."), **({"-": result.out} if result.out else {}))
     assert result.status == status, result
@@ -2125,9 +2125,9 @@ def check_end(result, status, said, left):
 
 
 def check_requests(requests, wanted, by_user=False):
-    """Compare the ranges of *requests* with *wanted*; "all" is without one.
+    """Compare the ranges of *requests* with *wanted*; "all" means no range.
 
-    What is to be joined, and not *by_user*, is asked for by If-Range.
+    Unless a range is *by_user*, If-Range must protect what will be joined.
     """
     ranges = [(field_of(head, "Range") or "bytes=all")[len("bytes="):]
               for head in requests]
@@ -2139,20 +2139,20 @@ def check_requests(requests, wanted, by_user=False):
 
 
 class Pieces(tuple):
-    """Made of [make]: the pieces of an answer that make() yields, each when
-    those before it are sent."""
+    """Made of [make]: the pieces of an answer that make() yields, each one
+    after the pieces before it are sent."""
 
     def __iter__(self):
         return self[0]()
 
 
 def endless(start, piece):
-    """Return an answer of *start*, and of *piece* without end."""
+    """Return an answer of *start*, then *piece* without end."""
     return Pieces([lambda: itertools.chain([start], itertools.repeat(piece))])
 
 
 def parsed(function, *args):
-    """Return what *function* returns; None where it refuses, and says so."""
+    """Return what *function* returns; None if it refuses with a message."""
     try:
         return function(*args)
     except (ValueError, httpget.Failure) as exc:
@@ -2318,7 +2318,7 @@ PURE = {
     for function, groups in PURE.items()
     for given, expected, why in spread(groups)])
 def test_pure_function_of_the_client(function, given, expected):
-    """What is refused is None here."""
+    """None stands for what is refused."""
     found = parsed(function, given)
     if isinstance(found, httpget.URL):
         found = str(found)
@@ -2330,7 +2330,7 @@ def test_pure_function_of_the_client(function, given, expected):
     "nul:", "Aux .c", "prn. .x", "nul ", "com\xb9", "lpt9.a.b", "CONOUT$.x",
     "..\\con", ".con", "a. .", "con\x1b", "a*|b", "<a>", '"a"'], ids=ascii)
 def test_names_that_windows_takes_for_something_else(name):
-    """What is made of them is a plain name, for Python and for httpd.py."""
+    """They become names that are plain for Python and for httpd.py."""
     for made in (httpget.safe_name(name), httpget.local_name(name, True)):
         assert ntpath.split(made) == ntpath.splitdrive(made) == ("", made)
         assert not re.search(r'[\x00-\x1f<>:"|?*]|[. ]$', made)
@@ -2344,7 +2344,7 @@ def test_names_that_windows_takes_for_something_else(name):
 def check_asked_by_copy(page, fields, status, below, said=""):
     """Copy the folder "a b" whose listing is *page*, with *fields*.
 
-    Compare the paths below it that are asked for; folders need not be.
+    Compare the paths requested below it; folders need not be requested.
     """
     def script(head):
         if b"GET /a%20b/ " in head:
@@ -2359,7 +2359,7 @@ def check_asked_by_copy(page, fields, status, below, said=""):
         {"/a%20b/" + each for each in below.split() if each[-1] != "/"})
 
 
-# Pages, and what they list below the folder.
+# Pages, and the names that they list below the folder.
 PAGES = {"<a href='%s'>" % link: below for link, below in {
     "x.txt": "x.txt", "./x": "x", "/a%20b/x": "x", " y ": "y", "d/": "d/",
     "%E2%82%AC&amp;": "%E2%82%AC&", "%FF": "%FF", "x;": "x;"}.items()}
@@ -2408,7 +2408,7 @@ def test_links_of_a_page(here, page):
       b'[,{"name": "a"}]', b'[{"name": "%s"}]' % (b"a" * 10000)], 1, "",
      "none")]))
 def test_listing_of_another_server(here, page, status, below):
-    """What is here with the size and time it tells is not asked for."""
+    """Files that have the size and time in the listing are not requested."""
     os.mkdir("a b")
     write_to("a b/f", b"abc")
     os.utime("a b/f", (MODIFIED - 1, MODIFIED - 1))
@@ -2488,7 +2488,7 @@ def test_addresses(monkeypatch, serving, found, argv, status, words):
 
 
 def test_timeout_while_connecting():
-    """Of a listener whose backlog is full, and where TLS does not begin."""
+    """With a full backlog, and with a server that does not begin TLS."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -2622,7 +2622,7 @@ GOOD_START = (rb"OK\r\n(Content-Length: 10\r\n|Transfer-Encoding: chunked\r\n"
               rb"\r\n5)\r\nhello")
 AT_ONCE = ["--timeout", "0.5"]
 
-# What is sent; the exit status; words of the message, or the content.
+# What the server sends; exit status; words of the message, or the content.
 ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     (ok(b"helloworld")[:-5], "5 of 10 bytes: ", "cut"),
     (in_form(CHUNK_5 + b"%s", b"", b"\r\n", b"\r\n0\r\n"), "after 5 bytes",
@@ -2750,7 +2750,7 @@ def test_answer_of_a_server(here, monkeypatch, answer, options, status, words):
 
 
 def on_full_disk(fd):
-    """Let *fd* of the next program be a full disk."""
+    """Let *fd* of the next program write to a full disk."""
     return lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), fd)
 
 
@@ -2767,7 +2767,7 @@ def small_files():
 
 
 def heed_permissions():
-    """Let root's next program be kept out by permissions, as others are."""
+    """Let permissions stop root's next program, as they stop others."""
     import ctypes
     drop_capability, override = 24, 1   # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
     ctypes.CDLL(None).prctl(drop_capability, override, 0, 0, 0)
@@ -2776,10 +2776,10 @@ def heed_permissions():
 CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
 
 
-# URL stands for that of a file.
+# URL stands for the URL of a file.
 @table("before, argv, status, said, requests", [
     (CLOSE_1, "URL", 5, "is closed", 0, "closed"),
-    # The connection, or the part, may get the number that is free.
+    # The connection, or the part, may get the free number.
     (CLOSE_2, "URL", 0, "", 1, "messages closed"),
     (on_full_disk(1), "URL URL", 5, "No space", 1, "full; it is tried once"),
     (on_full_disk(2), "URL", 0, "", 1, "messages full"),
@@ -2796,7 +2796,7 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
      "-r in a folder that is read-only"),
 ])
 def test_output_that_fails(here, before, argv, status, said, requests):
-    """One line says so, if it can, and what is there is as it was."""
+    """One line says so, if possible, and existing files stay unchanged."""
     os.mkdir("d")
     os.mkdir("locked")
     for name in ("t", "locked/t"):
@@ -2815,7 +2815,7 @@ def test_output_that_fails(here, before, argv, status, said, requests):
 
 
 def test_pipes():
-    """A reader may leave, or have made its pipe one that does not block."""
+    """A reader may leave, or have made its pipe non-blocking."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with ScriptedServer([ok(b"x" * 10**6), endless(CLOSE_HEAD, b"x" * 65536)]
@@ -2851,7 +2851,7 @@ def test_what_is_no_file_is_neither_followed_nor_replaced(here):
 
 
 def fuzz_responses(chance, count):
-    """Whole or byte by byte, a response says the same, or is refused."""
+    """Whole or byte by byte, a response means the same, or is refused."""
     def heard():
         response = parsed(httpget.fetch, server.url())
         if response:
@@ -2882,7 +2882,7 @@ LISTINGS = [
 
 
 def fuzz_listings(chance, count):
-    """An entry has one name, below its folder, or none that is taken."""
+    """Each entry that is accepted has one name, below its folder."""
     entries = []
     for _ in range(count):
         text = spoiled(chance, LISTINGS).decode("utf-8", "surrogateescape")
@@ -2897,7 +2897,7 @@ def fuzz_listings(chance, count):
 
 
 def fuzz_urls(chance, count):
-    """A URL that is taken reads as itself; names are safe."""
+    """A URL that is accepted parses to itself again; names are safe."""
     samples = [b"http://[fe80::1%25eth0]:8080/a%20b?c#d", b"../x/./y//z",
                "https://b\xfccher.de/\u20ac".encode(), b"http://a:80",
                b"//host/x", b"con.txt", b"\xff\xfe"]
@@ -2970,7 +2970,7 @@ SITE_LINKS = {
 
 
 def write_files(root, files, mtime=MODIFIED):
-    """Write *files*: by paths below *root* content, or None for a folder."""
+    """Write *files*, {path below *root*: content, or None for a folder}."""
     for name, content in files.items():
         path = os.path.join(str(root), name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -2982,7 +2982,7 @@ def write_files(root, files, mtime=MODIFIED):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """A folder with something of each kind in it, which nobody changes."""
+    """A folder with files of every kind, which no test changes."""
     root = tmp_path_factory.mktemp("around") / "site"
     write_files(root, SITE)
     for name, target in SITE_LINKS.items():
@@ -2997,7 +2997,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(site):
-    """A server of the site, for all tests that need no options."""
+    """A server of the site, shared by all tests that need no options."""
     with Running(site) as running:
         yield running
 
@@ -3012,8 +3012,8 @@ def tls_server(site, certificate):
 
 @table("head, expected", REQUESTS)
 def test_request_and_another_behind_it(server, head, expected):
-    """A refused head ends the connection; a good one is followed by more,
-    unless it says that it closes.  So it is however it is cut."""
+    """A refused head ends the connection; after a good head more may follow,
+    unless it asks to close.  Slicing the bytes changes nothing."""
     behind = request_for("/probe.txt", CLOSE)
     method = "HEAD" if head.lstrip(b"\r\n").startswith(b"HEAD ") else "GET"
     for size in (len(head), 1 if len(head) < 400 else 1009):
@@ -3052,7 +3052,7 @@ def test_hopeless_part_of_a_head_is_refused_at_once(server, received, status):
 
 @pytest.fixture(params=["closing", "kept alive", "pipelined", "over TLS"])
 def ask(request, server):
-    """A way to ask a common server: ask([method and] target, *lines)."""
+    """Ask a shared server by ask([method and] target, *lines)."""
     way, connect = request.param, functools.partial(Wire, server.port)
     if way == "over TLS":
         connect = functools.partial(
@@ -3078,12 +3078,12 @@ def ask(request, server):
 
 
 def many(form, *values):
-    """Return the *form* with each of the *values* in its place."""
+    """Return the *form* filled in with each of the *values*."""
     return [form % value for value in values]
 
 
 def expand(groups):
-    """Return a row for each of a group's targets with each of its fields."""
+    """Return a row for each target with each of the fields of a group."""
     return [(target, lines, *facts, "%s: %.40s %.60s" % (why, target, lines))
             for targets, fields, *facts, why in groups
             for target in ([targets] if isinstance(targets, str) else targets)
@@ -3117,10 +3117,10 @@ WANT = "Want-Repr-Digest: sha-256=5"
 BROWSER_ACCEPTS = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 
 # (target, fields, status, content, fields of the answer, why).  A target may
-# have a method before it; there may be several of them, and of fields.  TAG is
-# the target's ETag.  Content: bytes, without gzip; a str that is in it; tuples
-# for the parts of multipart/byteranges; dicts for JSON.  The answer's fields
-# are those that USUALLY does not have, or not so; None: not there.
+# have a method before it; there may be several targets, and several fields.
+# TAG is the target's ETag.  Content: bytes, without gzip; a str that it must
+# contain; tuples for the parts of multipart/byteranges; dicts for JSON.
+# Fields of the answer are those that differ from USUALLY; None: missing.
 ANSWERS = expand([
     # What is there.
     (["/hello.txt", "/hello.txt?a=/../b", "/folder/./sub/..//../hello.txt",
@@ -3134,7 +3134,7 @@ ANSWERS = expand([
     ("/.well-known/ok.txt", "", 200, b"ok", {}, "RFC 8615"),
     (["/", "/index.html", "/?query"], "", 200, INDEX, HTML, "default file"),
     (["/folder/", "/link-to-folder/"], "", 200, b"folder's own", HTML,
-     "a folder's"),
+     "a folder's index"),
     ("/link-to-folder/sub/deep.css", "", 200, b"body {}", CSS, "in a folder"),
     ("/digits", "", 200, DIGITS, {}, "no suffix, but text"),
     ("/page.html", "", 200, b"v1", HTML, "a link of this name"),
@@ -3196,14 +3196,14 @@ ANSWERS = expand([
         "If-Range: " + DATE), 206, b"2345", {}, "part"),
     ("/digits", many("Range: bytes=%s", "5-2", "0-0,9-9") + many(
         "Range: bytes=0-1\nIf-Range: %s", "W/TAG", EARLIER), 200, DIGITS, {},
-     "ignored, or no less than all"),
+     "ignored, or as long as the whole"),
     ("/digits", many("Range: bytes=%s", "10-", "-0", "10-,20-30"), 416, "10",
-     {}, "no byte of it"),
+     {}, "no such byte"),
     ("/large.bin", "Range: bytes=1000-250000", 206, LARGE[1000:250001], BYTES,
      "a large part"),
     ("/large.bin", "Range: bytes=5-150005,200000-299998 , 1-1,,400000-", 206,
      [(5, 150005), (200000, 299998), (1, 1)],
-     {"content-type": ..., "vary": None}, "in the order asked for"),
+     {"content-type": ..., "vary": None}, "in the requested order"),
     # Codings: RFC 9110, 12.5.3.
     ("/script.js", "Accept-Encoding: br, zstd", 200, MANY_LINES, JS, "none"),
     ("/script.js", many("Accept-Encoding: %s", "gzip, br", "identity;q=0, *"),
@@ -3217,9 +3217,9 @@ ANSWERS = expand([
     ("/image.png", "Accept-Encoding: gzip", 200, MANY_LINES,
      {"content-type": "image/png", "vary": None}, "compressed already"),
     ("/all.css", many("Accept-Encoding: %s", "gzip, br, zstd", "*"), 200,
-     b"as br", coded("br"), "the best that is there"),
+     b"as br", coded("br"), "the best available"),
     ("/all.css", "Accept-Encoding: br, gzip\nRange: bytes=0-9", 206,
-     MANY_LINES[:10], CSS, "a range gets the identity"),
+     MANY_LINES[:10], CSS, "identity for a range"),
     (["/old.css", "/dir.css", "/link.css"], "Accept-Encoding: br, gzip", 200,
      MANY_LINES, coded("gzip"), "outdated, a folder, a link out: made here"),
     ("/tiny.js", "Accept-Encoding: identity;q=0, gzip", 406, "no coding", {},
@@ -3227,9 +3227,9 @@ ANSWERS = expand([
     # Digests: RFC 9530, of the whole representation, whatever is sent.
     ("/hello.txt", WANT, 200, HELLO, {}, "all"),
     ("/large.bin", WANT + "\nRange: bytes=0-0", 206, LARGE[:1], BYTES,
-     "of all, with a part"),
+     "of the whole, with a part"),
     ("/script.js", WANT + "\nAccept-Encoding: gzip", 200, MANY_LINES, JS_GZIP,
-     "of what is compressed"),
+     "of compressed content"),
     # Listings.
     ("/list/", ["X: y"] + many(
         "Accept: %s", "*/*", "application/json;q=0.5, text/html",
@@ -3278,7 +3278,7 @@ def check_content(target, answer, content):
 
 @table("target, lines, status, content, fields", ANSWERS)
 def test_answer(ask, target, lines, status, content, fields):
-    """What is outside, hidden or special is 404, like what does not exist."""
+    """Names outside, hidden or special are 404, like missing names."""
     lines = lines.split("\n") if lines else []
     if "TAG" in "".join(lines):
         tag = ask(target).fields["etag"]
@@ -3376,7 +3376,7 @@ def test_error_page_tells_no_path_of_this_machine(site, monkeypatch):
 
 
 def test_header_option(site):
-    """For all answers, but for what lets a cache keep a failure (9111, 3)."""
+    """For all answers, except what lets a cache keep an error (9111, 3)."""
     for_caches = ["cdn-cache-control", "surrogate-control", "expires",
                   "x-accel-expires"]
     with Serving(site, headers=[
@@ -3396,7 +3396,7 @@ def test_header_option(site):
 
 
 def test_header_option_refused(capsys):
-    """What describes an answer or frames it is not for an owner to say."""
+    """An owner cannot set the fields that describe or frame an answer."""
     names = ["Connection", "Date", "Content-Type", "ETag", "Content-Encoding",
              "Content-Range", "Content-Length", "Transfer-Encoding", "Allow",
              "last-modified", "Location", "Vary", "Accept-Ranges", "Upgrade",
@@ -3441,7 +3441,7 @@ def folders_below(wire, path):
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_listing_leads_to_no_folder_again(tmp_path, follow):
-    """Or crawlers descend for ever: Debian's mirrors have `debian -> .`."""
+    """Crawlers would descend for ever: Debian's mirrors have `debian -> .`."""
     write_files(tmp_path, {"a/b/": None, "x/": None, "y/": None})
     for name, target in [
             ("debian", "."), ("again", "debian"), ("other", "a"),
@@ -3457,7 +3457,7 @@ def test_listing_leads_to_no_folder_again(tmp_path, follow):
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_path_comes_through_16_links_to_folders(tmp_path, follow):
-    """Folders that link to each other multiply without a loop."""
+    """Even without a loop, folders that link to folders multiply."""
     for number in range(19):
         write_files(tmp_path / str(number), {"file": PROBE})
         (tmp_path / str(number) / "next").symlink_to("../%d" % (number + 1))
@@ -3473,7 +3473,7 @@ SLICES = {"TURN_SECONDS": 1e-5}     # about one in each turn
 
 
 def test_large_listing(tmp_path):
-    """It is made in many turns; it is shared, and as new as if it were not."""
+    """It is made in many turns, and shared, but never stale for that."""
     write_files(tmp_path, {"%0200d" % i: b"" for i in range(300)})
     turns, due = [], []
 
@@ -3498,7 +3498,7 @@ def test_large_listing(tmp_path):
 @needs("AF_UNIX")       # TCP's buffers would take most of it
 @pytest.mark.skipif(PYPY, reason="makes 25 MB of JSON in half a minute there")
 def test_listings_are_bounded(tmp_path):
-    """In bytes; then others wait, and who takes nothing makes room."""
+    """In bytes; then others wait, and clients that take nothing are closed."""
     write_files(tmp_path, {"%04d" % i + "\udcff" * 250: b""
                            for i in range(2000)})
     path, as_json = SCRATCH + "/listings", "Accept: application/json"
@@ -3542,8 +3542,8 @@ def test_listing_of_100000_names_delays_nobody(tmp_path):
 
 
 def test_digest_is_made_once_and_delays_nobody(tmp_path, monkeypatch):
-    """In slices, each of which opens the file, so who waits holds none; it
-    pauses when all have left, and goes on for who asks again."""
+    """In slices that open the file each time, so waiting holds no descriptor;
+    it pauses when all clients have left, and resumes with the next request."""
     write_files(tmp_path, {"small": b"small", "large": bytes(40 << 20)})
     wait_until_settled(tmp_path / "large")
     plain, opened, wires = os.open, [], []
@@ -3573,7 +3573,7 @@ def test_digest_is_made_once_and_delays_nobody(tmp_path, monkeypatch):
 
 # ---- Archives ---------------------------------------------------------------
 
-# What is in the folder that archives are made of; None for a folder.
+# The content of the folder for archives; None for a folder.
 TREE = {
     "empty/": None, "a.txt": b"a" * 10, "b/.hidden": b"x", "b/c/d": b"",
     "b/" + "n" * 200 + "/" + "m" * 100: b"long", "\u00e9 \u4e2d": b"e",
@@ -3606,7 +3606,7 @@ def tree(tmp_path_factory):
 
 
 def read_tar(content):
-    """Return what is in a tar archive: by names content, None of folders."""
+    """Return {name: content, or None for a folder} of a tar archive."""
     import tarfile
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         return [(each.name + "/" * each.isdir(), None if each.isdir()
@@ -3628,7 +3628,7 @@ both_forms = pytest.mark.parametrize("kind", ["tar", "zip"])
 
 @both_forms
 def test_archive(kind, tree):
-    """It has what listings show, in order; what else there is it names."""
+    """It has what listings show, in order, and names what it leaves out."""
     with asking(tree) as (_, wire):
         answer = wire.get("/top/?" + kind)
         again = wire.get("/top/?%s=" % kind, "If-None-Match: "
@@ -3662,7 +3662,7 @@ READERS = [
 
 @pytest.mark.parametrize("kind, command", READERS)
 def test_archive_is_unpacked(kind, command, tree, tmp_path):
-    """By all readers at hand; every byte, and times where they set them."""
+    """By every reader installed here; all bytes, and times if it sets them."""
     need(*re.findall("(?:^|[|] )([a-z0-9]+)", command))
     with asking(tree) as (_, wire):
         (tmp_path / "it").write_bytes(wire.get("/top/?" + kind).content)
@@ -3686,7 +3686,7 @@ def test_archive_is_unpacked(kind, command, tree, tmp_path):
 
 @both_forms
 def test_ranges_of_an_archive(kind, tree):
-    """At every place where one thing ends and another begins."""
+    """At every boundary between its parts."""
     with asking(tree) as (_, wire):
         whole = wire.get("/top/?" + kind)
         content, tag = whole.content, whole.fields["etag"]
@@ -3742,8 +3742,8 @@ MISHAPS = {
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 @pytest.mark.parametrize("change", MISHAPS)
 def test_archive_of_what_changes(kind, name, change, tmp_path):
-    """The connection ends; whoever resumes gets the new version, whole.  And
-    so does a range that ends in the file, with its last byte not sent."""
+    """The connection ends; a client that resumes gets the whole new version.
+    A range that ends in the file breaks off, too, without its last byte."""
     files = {"top/a": bytes(BIG), "top/b": bytes(1 << 17), "top/c": b"small"}
     write_files(tmp_path, dict(files, **{"top/other": b"small"}))
     wait_until_settled(tmp_path / "top/other")
@@ -3776,8 +3776,8 @@ def test_archive_of_what_changes(kind, name, change, tmp_path):
 
 @needs("AF_UNIX")
 def test_archives_are_bounded(tmp_path):
-    """In names: one with too many is 413, further ones wait; and who takes
-    nothing of one while others wait makes room."""
+    """In names: too many in one archive is 413, in all together they wait; a
+    client that takes nothing while others wait is closed."""
     write_files(tmp_path, {"%s/%d" % (top, i): bytes(100 << 10)
                            for top in "abc" for i in range(30)})
     write_files(tmp_path, {"few/d": b"", "many/0/1/2": b""})
@@ -3808,8 +3808,8 @@ def test_archives_are_bounded(tmp_path):
 
 
 def test_crcs_are_made_once_and_delay_nobody(tmp_path, monkeypatch):
-    """In slices, shared; they go on for who asks again after a client has
-    left; and a client that is waited for so long is not cut off."""
+    """In slices, shared; after a client has left they resume for the next
+    request; a client that waits for them is not cut off."""
     write_files(tmp_path, {"small": b"small", "large": bytes(40 << 20)})
     wait_until_settled(tmp_path / "large")
     plain, counts = os.read, [0]
@@ -3876,8 +3876,8 @@ def test_which_archives_there_are(options, target, outcome, tmp_path):
 
 
 def test_what_is_left_out_is_told(tmp_path, monkeypatch):
-    """Also what cannot be read, or would do harm, under a name that is free;
-    without what a listing does not show, either."""
+    """Also what cannot be read or would do harm, under a free name; but
+    nothing that a listing would hide."""
     names = [b"LEFT-OUT.txt", b"secret", b"a\\..\\b", b"..\\evil", b"c\nd",
              b"locked/x", b"LEFT-OUT.txt.txt/y"]
     for name in names:
@@ -3903,7 +3903,7 @@ def test_what_is_left_out_is_told(tmp_path, monkeypatch):
 
 @both_forms
 def test_much_is_left_out(kind, tmp_path):
-    """More than is sent in a piece; and of two such texts of one length."""
+    """More text than is sent in one piece; and two texts of equal length."""
     for letter in "ab":
         write_files(tmp_path, {letter + "/": None})
         for i in range(400):
@@ -3917,8 +3917,8 @@ def test_much_is_left_out(kind, tmp_path):
 
 
 def test_etag_of_an_archive(tmp_path):
-    """It is another for whatever changes in it, and there at rest alone; the
-    same from another server, and for tar and ZIP not."""
+    """It changes with anything in the archive, exists only at rest, is equal
+    on another server, and differs between tar and ZIP."""
     write_files(tmp_path, {"a/b": b"b", "a/c": b"c", "a/d/e": b"e"})
     seen = set()
 
@@ -3941,7 +3941,7 @@ def test_etag_of_an_archive(tmp_path):
         str(tmp_path / "a/b")) + httpd.SETTLED_NS / 1e9
 
 def test_deep_folders_delay_nobody(tmp_path, monkeypatch):
-    """Nor the server: no name on the way to each is resolved again."""
+    """Names on the way to a folder are not resolved again for each file."""
     write_files(tmp_path, {"d/" * 100 + "f": b"f"})
     wait_until_settled(tmp_path / ("d/" * 100 + "f"))
     plain, looks = os.stat, []
@@ -3955,7 +3955,7 @@ def test_deep_folders_delay_nobody(tmp_path, monkeypatch):
 @pytest.mark.slow
 @both_forms
 def test_archive_of_many_names(kind, tmp_path):
-    """More than ZIP once had room for; others are served meanwhile."""
+    """More than fit into a ZIP once; others are served meanwhile."""
     count, folder = 65600, tmp_path / "top"
     write_files(tmp_path, {"top/": None, "small": b"small"})
     for i in range(count):
@@ -3990,7 +3990,7 @@ def test_archive_of_many_names(kind, tmp_path):
     ("zip", "cat > %s && unzip -tq %s && unzip -Zs %s"),
     ("zip", "cat > %s && 7z t %s && 7z l %s")])
 def test_archive_of_large_files(kind, command, tmp_path):
-    """Beyond 4 and 8 GiB, where both forms have other numbers."""
+    """Beyond 4 and 8 GiB, where both formats write numbers differently."""
     need("curl", *re.findall("^bsdtar|unzip|7z", command))
     sizes = {"a": 2**33 + 1 if kind == "tar" else 2**32 + 5, "b": 1}
     for name, size in sizes.items():
@@ -4014,7 +4014,7 @@ def test_archive_of_large_files(kind, command, tmp_path):
     "curl -s -C - -o it %s", "aria2c -q -x4 -s4 -k1M -c -o it %s",
     "{python} {httpget} -q -c -o it %s"])
 def test_archive_resumes_after_a_restart(command, kind, tmp_path):
-    """By other clients and ours: after a cut, and with another process."""
+    """By other clients and ours, after a cut, with another process."""
     need(command.split(" ")[0].strip("{}").replace("python", "sh"))
     write_files(tmp_path, {"top/%d" % i: os.urandom(3 << 20)
                            for i in range(20)})
@@ -4050,7 +4050,7 @@ def test_archive_resumes_after_a_restart(command, kind, tmp_path):
 
 
 def test_file_is_always_the_new_one(tmp_path):
-    """Of one length, as fast as can be; and no ETag ever names two."""
+    """Of equal length, changed as fast as possible; no ETag names two."""
     page, new, tags = tmp_path / "page.txt", tmp_path / "new", set()
     with asking(tmp_path) as (_, wire):
         for i in range(400):
@@ -4093,7 +4093,7 @@ SWAP = "ln -s %s new; mv -T new now"
                      ("ln -s 1 now", "one")],
      "so a link leads out of it, and then it is away for a moment")])
 def test_answer_follows_every_change(tmp_path, root, target, steps):
-    """Also one that was kept, and so do digests."""
+    """Also an answer that was kept; digests follow, too."""
     path = str(tmp_path / root) + target
 
     def do(command):
@@ -4118,7 +4118,7 @@ def test_answer_follows_every_change(tmp_path, root, target, steps):
 
 @table("data", [(DIGITS * 99, "small"), (DIGITS * 6554, "large")])
 def test_young_file_has_no_time(tmp_path, data):
-    """Its next change may have the same.  Of small ones the content tells."""
+    """Its next change may have the same time.  Small files have a digest."""
     page = tmp_path / "page.txt"
 
     def in_time():
@@ -4135,10 +4135,10 @@ def test_young_file_has_no_time(tmp_path, data):
 
 
 def test_etag_names_one_content(tmp_path):
-    """Where a release takes another one's place, with files of the same sizes
-    and of the times that build systems write, no client keeps the old."""
+    """When a release replaces another, with equal sizes and with the times
+    that build systems write, no client keeps the old one."""
     plain, gz, old, tags = "X: y", "Accept-Encoding: gzip", [], set()
-    # They say nothing (npm, Bazel), something, or more than can be.
+    # They say nothing (npm, Bazel), something, or the impossible.
     times = [-1, 0, 1, 315532800, 499162500, 946684800, 10**9, 4 * 10**9]
     for mtime, digit in itertools.product(times, (b"1", b"2")):
         write_files(tmp_path / digit.decode() / str(mtime), {
@@ -4183,7 +4183,7 @@ def test_etag_names_one_content(tmp_path):
 
 @needs("AF_UNIX")       # TCP's buffers may take all of it
 def test_file_that_shrinks_while_it_is_sent(big):
-    """The connection ends short of Content-Length, neither padded nor hung."""
+    """The connection ends too early: no padding, and it does not hang."""
     path = SCRATCH + "/shrinks"
     with Serving(big, r"httpd\.py: [^\n]* became shorter [^\n]*\n",
                  bind="unix:" + path) as serving, Wire(0, path) as wire:
@@ -4214,7 +4214,7 @@ def asking(folder, *args, **options):
 
 
 def test_pipelined_answers_come_in_order(site):
-    """More than all buffers hold, to a client that has ended what it sends."""
+    """More than all buffers hold, to a client that has shut down its side."""
     asked = ["probe.txt", "large.bin", "digits", "folder/index.html"] * 30
 
     def send():
@@ -4230,7 +4230,7 @@ def test_pipelined_answers_come_in_order(site):
 
 
 def test_pipelined_answers_are_sent_together(site):
-    """Up to about 64 KiB; more are made when those have left."""
+    """Up to about 64 KiB; more are made when these have been sent."""
     def wrap(sock):
         return wrapped(sock, send=lambda data, flags=0: (
             sizes.append(len(data)) or sock.send(data, flags)))
@@ -4246,7 +4246,7 @@ def test_pipelined_answers_are_sent_together(site):
      "content that nobody wants"),
     (request_for("/big", CLOSE), 200, "more behind the last request")])
 def test_answer_survives_what_the_client_still_sends(big, head, status):
-    """A close with something unread would reset it, in flight or not."""
+    """Closing with unread input would reset the connection, and lose it."""
     with asking(big) as (_, wire):
         answer = Answer(wire.send(head).head(), b"")
         wire.send(b"x" * 500000)
@@ -4285,7 +4285,7 @@ def test_tls_as_openssl_sees_it(site, secure, version, sent, said):
 
 
 def test_many_records(site, certificate, secure):
-    """Those that come together, and with the end of TLS, are all read."""
+    """All are read, also when they arrive together, or with close_notify."""
     requests = (GET_PROBE * 3 + request_for("/large.bin")
                 + request_for("/hello.txt", CLOSE))
     with Serving(site, **secure) as serving, TLSWire(
@@ -4519,7 +4519,7 @@ def named(certificate, request, tmp_path_factory):
     ("--tls-cert GARBAGE", "GARBAGE cannot_use_the_certificate", "garbage"),
     ("--tls-cert CERT --tls-key NONE", "NONE No_such_file", "no key"),
     ("--tls-cert CERT --tls-key OTHER", "OTHER private_key", "not a key"),
-    ("--tls-cert OTHER --tls-key KEY", "OTHER KEY not_that_of", "another key"),
+    ("--tls-cert OTHER --tls-key KEY", "OTHER KEY not_belong", "another key"),
     ("--auth-file BAD", "BAD line_2:_", "a password in the clear"),
     ("--auth-file EMPTY", "EMPTY no_user", "no user"),
     ("--auth-file REFUSED", "REFUSED scrypt_refuses", "n is too large for r"),
@@ -5666,7 +5666,7 @@ def test_failure_of_any_call_is_one_clients_matter(ground, monkeypatch, error,
     for number in itertools.count():
         one = Fault(number, getattr(errno, error, None), names)
         with monkeypatch.context() as patch, Serving(
-                ground, r"(httpd\.py: (a client|cannot|accept)[^\n]*\n)*",
+                ground, r"(httpd\.py: (connection closed|cannot)[^\n]*\n)*",
                 wrap=one.wrap) as serving:
             one.patch(patch)
             answers = exchanged(serving.port)
@@ -8517,7 +8517,7 @@ def test_ctrl_c_says_what_is_waited_for(tmp_path):
         with Wire(int(port.group(1))) as wire:
             wire.send(request_for("/big")).head()
             process.send_signal(signal.SIGINT)
-            wait_until(lambda: b"still served: 1; " in b"".join(shown),
+            wait_until(lambda: b"serving clients: 1; " in b"".join(shown),
                        "the message")
         assert process.wait(PATIENCE) == 0
     assert re.search(rb'"GET /big HTTP/1.1" 200 [0-9]+\n', b"".join(shown))
