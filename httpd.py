@@ -1313,12 +1313,15 @@ NO_SCRIPTS = (
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
-def error_page(status: int, detail: str) -> bytes:
-    """Return the HTML that explains *status*, and says what to do next."""
+def error_page(status: int, detail: str, first: str = "./") -> bytes:
+    """Return the HTML that explains *status*, and says what to do next.
+
+    *first* is where its link to the first page leads.
+    """
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
     words = [html.escape(detail), remedy,
-             '<a href="/">Go to the first page</a>']
+             '<a href="%s">Go to the first page</a>' % first]
     page = PAGE_START % title + "</head>\n<body>\n<h1>%s</h1>\n" % title
     page += "".join("<p>%s</p>\n" % text for text in words if text)
     return (page + PAGE_END).encode("utf-8")
@@ -3147,7 +3150,7 @@ class Responder:
             error = exc
         except OSError as exc:  # while reading
             error = self.site.failure(exc, self.facts)
-        page = error_answer(error)
+        page = error_answer(error, self.request.path)
         return self.answer(page.status, page.fields, page.content)
 
     def open(self, segments: "Sequence[bytes]") -> Opened:
@@ -3429,12 +3432,19 @@ def check_method(method: str, head: bool) -> None:
                         [("Allow", ", ".join(allowed))])
 
 
-def error_answer(error: HTTPError) -> Answer:
-    """Return the page that explains *error*, or a redirection."""
+def error_answer(error: HTTPError, path: str = "") -> Answer:
+    """Return the page that explains *error*, or a redirection.
+
+    *path* is that of the request, "" if it is not known.  From there the
+    page's link leads to the first page, also below the prefix of a proxy.
+    """
     fields = [*error.fields, ("Content-Type", HTML),
               NO_STORE if error.status >= 400 else FRESH,
               ("Content-Security-Policy", NO_SCRIPTS)]
-    return Answer(error.status, fields, error_page(error.status, error.detail))
+    first = "../" * (path.count("/") - 1) or "./"
+    return Answer(error.status, fields,
+                  error_page(error.status, error.detail, first))
+
 
 # ---- Transport --------------------------------------------------------------
 
@@ -3883,7 +3893,8 @@ class Connection:
         if end:
             with contextlib.suppress(HTTPError):
                 request = parse_request(head + end)
-        answer = self.loop.render(request, error_answer(error), "close")
+        answer = self.loop.render(
+            request, error_answer(error, request.path), "close")
         return (request, answer),
 
     # Sending.
@@ -4818,7 +4829,7 @@ class Loop:
             raise
         except HTTPError as error:
             request = request or unparsed_request(head)
-            answer = self.render(request, error_answer(error))
+            answer = self.render(request, error_answer(error, request.path))
         except Exception:
             tell_traceback()
             request = request or unparsed_request(head)

@@ -1511,7 +1511,7 @@ def test_error_page():
         assert (said.encode("latin-1"), link) == (
             detail, "Go to the first page")
         assert bool(remedy) == (status >= 400), status
-        assert [link.href for link in page.all("a")] == ["/"]
+        assert [link.href for link in page.all("a")] == ["./"]
 
 
 def test_policy_allows_no_script(tmp_path):
@@ -3192,6 +3192,7 @@ ANSWERS = expand([
         "Accept: %s", "application/json", "application/*, */*",
         "application/json, text/plain, */*"), 200, LISTING,
      dict(LISTED, **{"content-type": "application/json"}), "axios, too"),
+    ("/no/such/name", "", 404, 'href="../../"', {}, "below a prefix, too"),
 ])
 
 
@@ -6585,7 +6586,7 @@ NAMES = {httpd: """\
     acceptable_codings fields; AccessLog fd form= path=
     check_partial received start; content_type kind head
     entity_tag status data coding=
-    error_page status detail
+    error_page status detail first=
     evaluate_preconditions fields etag modified now; folder_path segments
     http_date seconds; HTTP_DATE_MAX
     HTTPError status detail fields=; is_hidden segments
