@@ -1415,7 +1415,7 @@ COLUMNS = OrderedDict([
 class Listing:
     """How a folder is shown, as *request* asks: in which form and order.
 
-    media   its media type
+    media   its media type; coding: "gzip" or "identity"
     part    what a name must contain to be shown; b"" shows all
     vary    the request fields that all this depends on
     """
@@ -1429,11 +1429,17 @@ class Listing:
         self.reverse = words.get("order") == "desc"
         self.as_json = prefers_json(request.fields)
         self.media = "application/json" if self.as_json else HTML
-        self.vary, self.part = ["Accept"], b""
+        self.vary = ["Accept", "Accept-Encoding"]
+        self.coding, self.part = "identity", b""
         if "q" in words:
+            # Never compressed: the length would tell an attacker whose guess
+            # is in the query how much of it is on the page (BREACH).
             self.vary.append("Sec-Fetch-Site")
             if request.fields.get("sec-fetch-site") != "cross-site":
                 self.part = form_value(words["q"])
+        else:
+            self.coding = next((coding for coding in request.codings
+                                if coding in ("gzip", "identity")), "identity")
         self.archives = archives
         self.segments = segments
         # The fields of the form that ask for this order, and the query that
@@ -2643,8 +2649,9 @@ class Work:
             if kind in waiting and not pool.has_room(least)]
 
 
-def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
-    """Return a file's *size* bytes, got by *read*(start, stop), compressed."""
+def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
+               size: int) -> "Generator[None, None, bytes]":
+    """Return *size* bytes, got by *read*(start, stop), compressed."""
     import zlib
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
     blocks = []
@@ -2698,7 +2705,12 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
             separator = between
             yield
     content.write(after.encode("utf-8"))
-    return Source(pool, content.getvalue())
+    if listing.coding == "identity":
+        return Source(pool, content.getvalue())
+    with content.getbuffer() as view:
+        packed = yield from gzip_steps(
+            lambda start, stop: view[start:stop], len(view))
+    return Source(pool, packed)
 
 
 # ---- Archives ---------------------------------------------------------------
@@ -3496,13 +3508,14 @@ class Responder:
         self.facts[(unknown_state, self.site.root)] = False
         source = work.result(
             (LISTING, target.encode("latin-1"),
-             (listing.media, listing.part)),
+             (listing.media, listing.coding, listing.part)),
             listing_steps(self.site, segments, listing, work.listings),
             self.arrived)
-        return self.answer(200, [
-            ("Content-Type", listing.media), FRESH,
-            ("Content-Security-Policy", NO_SCRIPTS)],
-            source.data, source, False)
+        fields = [("Content-Type", listing.media), FRESH,
+                  ("Content-Security-Policy", NO_SCRIPTS)]
+        if listing.coding != "identity":
+            fields.append(("Content-Encoding", listing.coding))
+        return self.answer(200, fields, source.data, source, False)
 
     def archive_kind(self) -> "Optional[str]":
         """Return which archive is asked for, where there are any, or None."""

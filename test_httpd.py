@@ -3106,9 +3106,9 @@ JS = {"content-type": "text/javascript; charset=utf-8"}
 JS_GZIP = coded("gzip", JS["content-type"])
 BYTES = {"content-type": "application/octet-stream", "vary": None}
 LISTED = {"content-type": PAGE, "content-security-policy": ...,
-          "vary": "Accept", "etag": None,
+          "vary": "Accept, Accept-Encoding", "etag": None,
           "last-modified": None, "accept-ranges": None}
-FILTERED = dict(LISTED, vary="Accept, Sec-Fetch-Site")
+FILTERED = dict(LISTED, vary="Accept, Accept-Encoding, Sec-Fetch-Site")
 AS_JSON = {"content-type": "application/json"}
 LISTING = [dict(zip(("name", "type", "mtime", "size"), row)) for row in (
     ("empty", "directory", DATE), ('<i>&".txt', "file", DATE, 7),
@@ -3223,6 +3223,13 @@ ANSWERS = expand([
         "Accept: %s", "application/json", "application/*, */*",
         "application/json, text/plain, */*"), 200, LISTING,
      dict(LISTED, **AS_JSON), "axios, too"),
+    ("/list/", many("Accept-Encoding: %s", "gzip", "br, x-gzip;q=0.5"), 200,
+     '<i>13 B</i>', dict(LISTED, **coded("gzip", PAGE)), "compressed here"),
+    ("/list/", "Accept: application/json\nAccept-Encoding: gzip", 200, LISTING,
+     dict(LISTED, **coded("gzip", "application/json")), "of any size"),
+    ("/list/", many("Accept-Encoding: %s", "br", "gzip;q=0",
+                    "gzip\nRange: bytes=0-9"), 200, '<i>13 B</i>', LISTED,
+     "not compressed"),
     ("/list/?q=B.Tx", "", 200, "<p>1 file \xc2\xb7 2 B</p>", FILTERED,
      "by name, whatever the letters' size"),
     ("/list/?q=B.Tx", "Accept: application/json", 200, LISTING[2:3],
