@@ -1084,6 +1084,17 @@ def percent_encode(data: bytes, safe: str = "") -> str:
     return urllib.parse.quote(data, safe)
 
 
+def form_value(text: str) -> bytes:
+    """Return the value of a form's field, decoded from a query in latin-1.
+
+    >>> form_value("a+b%20%e9")
+    b'a b \\xe9'
+    """
+    import urllib.parse
+    return urllib.parse.unquote_to_bytes(
+        text.replace("+", " ").encode("latin-1"))
+
+
 def is_hidden(segments: "Sequence[bytes]") -> bool:
     """Return whether a name begins with a dot, other than /.well-known/.
 
@@ -1258,89 +1269,132 @@ def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
 # ---- Pages ------------------------------------------------------------------
 
 HTML = "text/html; charset=utf-8"
-# The colours are those of htdocs/style.css; a test computes the contrasts.
+# The colours are those of htdocs/style.css, and of links that were visited.
+# Browsers ask for /favicon.ico where a page names no icon.
 PAGE_START = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
 <title>%s</title>
 <style>
 :root { --paper: #fbfaf7; --ink: #1e2427; --quiet: #566066; --line: #dfddd5;
-        --row: #f0eee8; --link: #0b6b5d }
+        --row: #f0eee8; --link: #0b6b5d; --seen: #75478f }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #14191b; --ink: #e3e8e7; --quiet: #9fabab; --line: #2c3538;
-          --row: #1e2528; --link: #62cfb8 } }
+          --row: #1e2528; --link: #62cfb8; --seen: #c8a4de } }
 body { max-width: 60rem; margin: 0 auto; padding: 1rem; color: var(--ink);
        background: var(--paper); font: 1rem/1.5 system-ui, sans-serif }
 h1 { font-size: 1.5rem; line-height: 1.3; overflow-wrap: anywhere }
 a { color: var(--link); text-underline-offset: .2em; unicode-bidi: isolate }
+a:visited { color: var(--seen) }
 :focus-visible { outline: 3px solid var(--link) }
 </style>
 """
-# Fixed columns: rows that come later do not move those above.  Collapsed
-# borders, or elements for the icons, would make scrolling slow.  The forms
-# stand apart from the buttons: around a button, a form would hide the
-# column's name from screen readers.
-LISTING_START = PAGE_START + """<style>
+# By the class of a link in the listing: its icon, 16 units wide, in colours
+# for light and dark pages.
+ICONS = [
+    ("li a", "7a868b", "M3 1h6v4h4v10H3zM10 1l3 3h-3z"),
+    (".d", "1d8f7d", "M1 3h5l2 2h7v9H1z"),      # directories
+    (".i", "7a868b", "M1 2h14v12H1zM3 4v6l3-3 3 3 2-2 2 2V4zM10 5h2v2h-2z"),
+    (".v", "7a868b", "M1 3h14v10H1zM6 5v6l5-3z"),
+    (".a", "7a868b", "M5 2l9-1v11a2 2 0 1 1-2-2V4L7 5v8a2 2 0 1 1-2-2z"),
+    (".z", "7a868b", "M1 2h14v3H1zM2 6h12v8H2zM6 7.5V9h4V7.5z"),
+    (".t", "7a868b", "M3 1h6v4h4v10H3zM10 1l3 3h-3zM5 7v1h6V7zm0 3v1h6v-1z"),
+    (".c", "7a868b", "M6 3L1 8l5 5 1-1-4-4 4-4zm4 0l5 5-5 5-1-1 4-4-4-4z")]
+# Of files, by their suffixes.
+CLASSES = {b"." + suffix.encode(): media[0]
+           for suffix, media in MEDIA_TYPES.items()
+           if media.startswith(("audio", "image", "text", "video"))}
+CLASSES.update((b"." + suffix.encode(), letter) for letter, suffixes in [
+    ("z", "7z apk bz2 deb gz iso jar rar rpm tar tgz xz zip zst"),
+    ("c", """bat c cc cpp cs css go h hpp htm html java js json jsx lua mjs php
+             pl ps1 py rb rs sh sql toml ts tsx xml yaml yml"""),
+    ("t", "doc docx epub odt pdf rtf")] for suffix in suffixes.split())
+# The whole row is the link, which no table would allow.  Icons are
+# backgrounds: elements would make scrolling slow.  On a phone the time has
+# the width of its date, so the rest wraps, and is cut off.
+LISTING_STYLE = """<style>
 html { scroll-padding: 3rem 0 }
-h1 :first-child { margin-left: -.15em }
-h1 * { padding: 0 .15em }
-table { width: 100%%; border-spacing: 0; table-layout: fixed }
-th { position: sticky; top: 0; z-index: 1; background: var(--paper);
-     box-shadow: 0 1px var(--line); text-align: left }
-th + th { width: 6rem }
-th + th + th { width: 9.5rem }
-th, td { padding: 0 }
-th, td + td { font: .875rem/1.5rem system-ui, sans-serif; color: var(--quiet) }
-th + th, td + td { text-align: right; font-variant-numeric: tabular-nums }
-td { vertical-align: top; border-bottom: 1px solid var(--line) }
-td + td { padding: .375rem 0 }
-tbody tr:hover { background: var(--row) }
-button, td a { display: block; padding: .375rem 0; text-decoration: none }
-button { width: 100%%; border: 0; background: none; cursor: pointer;
-         font: inherit; color: inherit; text-align: inherit }
-a:hover, button:hover { text-decoration: underline }
-td a { padding-left: 1.75rem; overflow-wrap: anywhere; background:
-  linear-gradient(225deg, transparent 27%%, var(--quiet) 0)
-  .25rem .625rem / .75rem 1rem no-repeat }
-td a[href$="/"] { background:
-  linear-gradient(var(--link) 0 0) .25rem .6875rem / .5rem .5rem no-repeat,
-  linear-gradient(var(--link) 0 0) .25rem .8125rem / 1rem .75rem no-repeat }
-#archive { margin-bottom: .75rem; color: var(--quiet) }
-#archive button { display: inline; width: auto; padding: .375rem .5rem;
-                  color: var(--link); text-decoration: underline }
+h1, p { margin: 0 0 .25rem }
+nav a { display: inline-block }
+#top { display: flex; flex-wrap: wrap; gap: .25rem 1rem; color: var(--quiet);
+       align-items: baseline; margin-bottom: .75rem }
+button, input { font: inherit; color: inherit; background: none; border: 0;
+                padding: .375rem 0 }
+button { cursor: pointer }
+#top form { display: flex; gap: 1rem }
+#top button { color: var(--link) }
+#find { flex: 0 1 20rem; margin-left: auto }
+::placeholder { color: var(--quiet); opacity: 1 }
+#find input { flex: 1; min-width: 0; padding: .25rem .5rem; color: var(--ink);
+              border: 1px solid var(--quiet); border-radius: .25rem }
+#sort, li a { display: grid; column-gap: 1rem;
+              grid-template-columns: minmax(0, 1fr) 5rem 8.5rem }
+#sort { position: sticky; top: 0; z-index: 1; background: var(--paper);
+        box-shadow: 0 1px var(--line); color: var(--quiet) }
+#sort, i, time { font: .875rem/1.5rem system-ui, sans-serif }
+#sort button:first-child { text-align: left }
+#sort button, i, time { text-align: right; font-variant-numeric: tabular-nums }
+[aria-current] { font-weight: 700; color: var(--ink) }
+ul { margin: 0; padding: 0; list-style: none }
+li { border-bottom: 1px solid var(--line) }
+li a { padding: .375rem 0 .375rem 1.75rem; overflow-wrap: anywhere;
+       text-decoration: none; background: .25rem .625rem / 1rem no-repeat }
+li a:not(.d):link { color: var(--ink) }
+i, time { color: var(--quiet); overflow-wrap: normal }
+time { grid-column: 3 }
+li a:hover { background-color: var(--row) }
+button:hover { text-decoration: underline }
 :focus-visible { outline-offset: -3px }
-[aria-sort] { font-weight: 700; color: var(--ink) }
-[aria-sort=ascending] { --mark: "\\2191" }
-[aria-sort=descending] { --mark: "\\2193" }
-[aria-sort]:first-child button::after { content: " " var(--mark) }
-th + [aria-sort] button::before { content: var(--mark) " " }
-@media (max-width: 40rem) {
-  th + th { width: 4.5rem }
-  th + th + th { width: 6.5rem }
-  td + td + td { padding-left: 1rem; line-height: 1.25rem } }
+""" + "".join(
+    "%s { background-image: url(\"data:image/svg+xml,<svg xmlns='http://www."
+    "w3.org/2000/svg' viewBox='0 0 16 16'><path fill='%%23%s' fill-rule="
+    "'evenodd' d='%s'/></svg>\") }\n" % icon
+    for icon in ICONS) + """@media (max-width: 40rem) {
+  #find { flex-grow: 1; margin: 0 }
+  #sort { display: flex; gap: 1.5rem }
+  li a { display: block }
+  i::before { content: "\\a"; white-space: pre }
+  i:not(:empty)::after { content: " \\b7 " }
+  time { display: inline-block; width: 7em; height: 1.5rem;
+         overflow: hidden; vertical-align: bottom; text-align: left } }
+@media (pointer: coarse) {
+  nav a, button, #find input, li a { padding-top: .625rem;
+                                     padding-bottom: .625rem }
+  li a { background-position-y: .875rem } }
 </style>
-</head>
+"""
+LISTING_BODY = """</head>
 <body>
-<nav aria-label="Path"><h1>%s<bdi>%s</bdi></h1></nav>
-%s<form id="asc"><input type="hidden" name="order" value="asc"></form>
-<form id="desc"><input type="hidden" name="order" value="desc"></form>
-<table>
-<thead>
-<tr>%s
-<tbody>
+%s<h1><bdi>%s</bdi></h1>
+<div id="top">
+<p>%s</p>
+%s<form id="find" role="search">%s
+<input type="search" name="q" value="%s" aria-label="Filter by name"
+ placeholder="Filter by name">
+<button>Filter</button></form>
+</div>
+<form id="asc"><input type="hidden" name="order" value="asc">%s</form>
+<form id="desc"><input type="hidden" name="order" value="desc">%s</form>
+<div id="sort" role="group" aria-label="Sort by">
+%s</div>
+<ul role="list">
 %s"""
-ARCHIVE_FORM = """<form id="archive">Download this folder:
-<button name="tar">.tar</button> <button name="zip">.zip</button></form>
+HIDDEN = '<input type="hidden" name="%s" value="%s">'
+ARCHIVE_FORM = """<form>
+<button name="tar">Download .tar</button>
+<button name="zip">Download .zip</button></form>
 """
 PAGE_END = "</body>\n</html>\n"
-# No script, and no style but these two; a test computes the hashes anew.
+# No script, no style but these two, and no image but those within them; a
+# test computes the hashes anew.
 NO_SCRIPTS = (
-    "default-src 'none'; style-src"
-    " 'sha256-PWqeXCsJhC7wzwxY3VdwblO933o+X74Ah1T22+PfjSo='"
-    " 'sha256-THnFLDCI3qE1QFLN91pEztYlSa+oqiSGnxaNAIoM7l8=';"
+    "default-src 'none'; img-src data:; style-src"
+    " 'sha256-AgWcVUqGgrtxKUAkcl4ZWKVa1lEpBcyIh7T4/LmOdLA='"
+    " 'sha256-reAWKX/bESBZRbyOWEJ6HvqvH6pgGgBGLInV4E5OOIM=';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
@@ -1364,86 +1418,161 @@ def error_page(status: int, detail: str, path: str) -> bytes:
 Entry = namedtuple("Entry", "name size mtime")
 
 
+def folded(name: bytes) -> str:
+    """Return *name* as text in which capital letters are small."""
+    return name.decode("utf-8", "surrogateescape").casefold()
+
+
 def natural_key(name: bytes) -> "Tuple[str, bytes]":
     """Return the key that sorts "f2" before "f10", and "B" after "a".
 
     >>> sorted([b"f10", b"F2", b"f1"], key=natural_key)
     [b'f1', b'F2', b'f10']
     """
-    text = name.decode("utf-8", "surrogateescape").casefold()
     # Of two numbers the one with fewer digits is smaller.
     return re.sub("0*([0-9]+)", lambda match: "0%c%s" % (
-        len(match.group(1)), match.group(1)), text), name
+        len(match.group(1)), match.group(1)), folded(name)), name
 
 
-# For each ?sort=: the column's title, and its key, which comes before the
-# name.  UTC, because the client's time zone is not known.
-COLUMNS: "Dict[str, Tuple[str, Callable[[Entry], int]]]" = OrderedDict([
-    ("name", ("Name", lambda entry: 0)),
-    ("size", ("Size", lambda entry: entry.size or 0)),
-    ("time", ("Time (UTC)", lambda entry: entry.mtime))])
+# For each ?sort=: the column's title; its key, which comes before the name;
+# the order after the first click; and what the button says of each order.
+Column = namedtuple("Column", "title key first asc desc")
+COLUMNS = OrderedDict([
+    ("name", Column("Name", lambda entry: 0, "asc", "A to Z", "Z to A")),
+    ("size", Column("Size", lambda entry: entry.size or 0, "desc",
+                    "Smallest first", "Largest first")),
+    ("time", Column("Modified", lambda entry: entry.mtime, "desc",
+                    "Oldest first", "Newest first"))])
 
 
 class Listing:
-    """How a folder is shown: as HTML or JSON, in which order."""
+    """How a folder is shown, as *request* asks: in which form and order.
 
-    def __init__(self, segments: "Sequence[bytes]", query: str,
-                 as_json: bool, archives: bool):
-        words = dict(word.partition("=")[::2] for word in query.split("&"))
+    media   its media type; coding: "gzip" or "identity"
+    part    what a name must contain to be shown; b"" shows all
+    vary    the request fields that all this depends on
+    """
+
+    def __init__(self, request: Request, segments: "Sequence[bytes]",
+                 archives: bool):
+        words = dict(word.partition("=")[::2]
+                     for word in request.query.split("&"))
         sort = words.get("sort", "")
         self.sort = sort if sort in COLUMNS else "name"
         self.reverse = words.get("order") == "desc"
-        self.as_json = as_json
+        self.as_json = prefers_json(request.fields)
+        self.media = "application/json" if self.as_json else HTML
+        self.vary = ["Accept", "Accept-Encoding"]
+        self.coding, self.part = "identity", b""
+        if "q" in words:
+            # Never compressed: the length would tell an attacker whose guess
+            # is in the query how much of it is on the page (BREACH).
+            self.vary.append("Sec-Fetch-Site")
+            if request.fields.get("sec-fetch-site") != "cross-site":
+                self.part = form_value(words["q"])
+        else:
+            self.coding = next((coding for coding in request.codings
+                                if coding in ("gzip", "identity")), "identity")
         self.archives = archives
-        self.row = json_row if as_json else html_row
-        self.media = "application/json" if as_json else HTML
         self.segments = segments
+        # The fields of the form that ask for this order, and the query that
+        # does so in links.
+        self._asked = [("sort", self.sort)] if self.sort != "name" else []
+        self._asked += [("order", "desc")] if self.reverse else []
+        self._order = "?" * bool(self._asked) + "&amp;".join(
+            "%s&#61;%s" % pair for pair in self._asked)
+        self._folded = folded(self.part)
+        self._counts, self._size = [0, 0], 0
+
+    def takes(self, entry: Entry) -> bool:
+        """Return whether *entry* is shown; if so, count it."""
+        if self._folded and self._folded not in folded(entry.name):
+            return False
+        self._counts[entry.size is not None] += 1
+        self._size += entry.size or 0
+        return True
 
     def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
         """Return what *entry* is sorted by, among folders or among files."""
-        return COLUMNS[self.sort][1](entry), natural_key(entry.name)
+        return COLUMNS[self.sort].key(entry), natural_key(entry.name)
 
-    def frame(self, is_empty: bool) -> "Tuple[str, str, str]":
-        """Return what stands before, between and after the rows."""
+    def row(self, entry: Entry) -> str:
+        """Return what shows *entry*."""
+        if self.as_json:
+            return json_row(entry)
+        return html_row(entry, self._order)
+
+    def frame(self) -> "Tuple[str, str, str]":
+        """Return what stands before, between and after the rows.
+
+        The entries have been counted before, by takes().
+        """
         if self.as_json:
             return "[\n", ",\n", "\n]\n"
-        names = ["/"] + [name_for_people(name) + "/" for name in self.segments]
+        # The root's own name would tell of this machine.
+        names = [name_for_people(name) for name in (b"Files", *self.segments)]
         # Relative: a proxy may show this server's "/" at another path.
         # Without quotes: fsspec takes quoted links for names in the folder.
-        links = ['<a href=%s>%s</a>' % ("../" * (len(names) - i), name)
-                 for i, name in enumerate(names[:-1], 1)]
-        up = '<tr><td><a href="../">../</a><td><td>\n' if links else ""
-        note = "<p>This folder is empty.</p>\n" if is_empty else ""
-        return (LISTING_START % (
-            "".join(names), "".join(links), names[-1],
-            ARCHIVE_FORM if self.archives else "",
-            "".join(map(self._column, COLUMNS)), up),
-            "\n", "\n</table>\n" + note + PAGE_END)
+        above = ["<a href=%s%s>%s</a> /\n" % (
+            "../" * (len(names) - i), self._order, name)
+            for i, name in enumerate(names[:-1], 1)]
+        path = '<nav aria-label="Path">%s</nav>\n' % "".join(above)
+        part = name_for_people(self.part)
+        hidden = HIDDEN % ("q", part) if part else ""
+        parent = '<li><a href="../%s" class=d>../</a>\n' % self._order
+        return (PAGE_START % names[-1] + LISTING_STYLE + LISTING_BODY % (
+            path if above else "", names[-1], self._summary(),
+            ARCHIVE_FORM if self.archives and not part else "",
+            "".join(HIDDEN % each for each in self._asked), part,
+            hidden, hidden, "".join(map(self._button, COLUMNS)),
+            parent if above else ""),
+            "\n", "\n</ul>\n" + PAGE_END)
 
-    def _column(self, sort: str) -> str:
-        """Return the head of a column, a button that sorts by it."""
+    def _summary(self) -> str:
+        """Return how many folders and files are shown, and their size."""
+        counts = ["{:,} {}".format(count, word + "s" * (count != 1))
+                  for count, word in zip(self._counts, ("folder", "file"))
+                  if count]
+        if self._counts[1]:
+            counts.append(size_for_people(self._size))
+        return " \xb7 ".join(counts) or (
+            "No name here contains this." if self.part
+            else "This folder is empty.")
+
+    def _button(self, sort: str) -> str:
+        """Return the button that heads a column, and sorts by it."""
         # Not a link: crawlers would fetch the folder again in each order.
-        aria, order = "", "asc"
+        column = COLUMNS[sort]
+        order, title, current = column.first, column.title, ""
         if sort == self.sort:
-            this, order = ("desc", "asc") if self.reverse else ("asc", "desc")
-            aria = ' aria-sort="%sending"' % this
-        return '<th%s><button form="%s" name="sort" value="%s">%s</button>' % (
-            aria, order, sort, COLUMNS[sort][0])
+            order = "asc" if self.reverse else "desc"
+            title += " \u2193" if self.reverse else " \u2191"
+            current = ' aria-current="true"'
+        return ('<button form="%s" name="sort" value="%s" title="%s"%s>%s'
+                '</button>\n' % (order, sort, getattr(column, order), current,
+                                 title))
 
 
-def html_row(entry: Entry) -> str:
-    """Return the row of a table that shows *entry*."""
-    slash, size = "/", ""
-    if entry.size is not None:
-        slash, size = "", '<span title="%d bytes">%s</span>' % (
-            entry.size, size_for_people(entry.size))
-    stamp = listing_time(entry.mtime)
-    if stamp:
-        stamp = '<time datetime="%sZ">%s</time>' % (
-            stamp.replace(" ", "T"), stamp[:-3])
-    return '<tr><td><a href="%s%s">%s%s</a><td>%s<td>%s' % (
-        percent_encode(entry.name), slash,
-        name_for_people(entry.name), slash, size, stamp)
+def html_row(entry: Entry, order: str) -> str:
+    """Return the item of the list that shows *entry*.
+
+    *order* ends links to folders: the query for the order of this page.
+    """
+    link = percent_encode(entry.name)
+    letter, name, size = "d", name_for_people(entry.name), "<i></i>"
+    if entry.size is None:
+        link += "/" + order
+        name += "/"
+    else:
+        _, dot, suffix = entry.name.rpartition(b".")
+        letter = CLASSES.get(dot + suffix.lower(), "")
+        exact = ' title="%d bytes"' % entry.size if entry.size >= KIB else ""
+        size = "<i%s>%s</i>" % (exact, size_for_people(entry.size))
+    utc = listing_time(entry.mtime)
+    return '<li><a href="%s"%s>%s %s%s</a>' % (
+        link, " class=" + letter if letter else "", name, size,
+        utc and ' <time title="%s UTC">%s</time>' % (
+            utc, listing_time(entry.mtime, time.localtime)[:-3]))
 
 
 def json_row(entry: Entry) -> str:
@@ -1494,11 +1623,15 @@ def size_for_people(size: int) -> str:
     return "%.*f %s" % (1 if number < 99.95 else 0, number, unit)
 
 
-def listing_time(mtime: int) -> str:
-    """Return *mtime*, in seconds since 1970, as UTC; "" if out of range."""
+def listing_time(mtime: int, zone: "Callable[[float], time.struct_time]"
+                 = time.gmtime) -> str:
+    """Return *mtime*, in seconds since 1970, as UTC; "" if out of range.
+
+    With time.localtime as *zone* it is the local time.
+    """
     if not 0 <= mtime <= HTTP_DATE_MAX:
         return ""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(mtime))
+    return time.strftime("%Y-%m-%d %H:%M:%S", zone(mtime))
 
 
 # ---- Archive formats --------------------------------------------------------
@@ -2562,8 +2695,9 @@ class Work:
             if kind in waiting and not pool.has_room(least)]
 
 
-def gzip_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
-    """Return a file's *size* bytes, from *read*(start, stop), compressed."""
+def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
+               size: int) -> "Generator[None, None, bytes]":
+    """Return *size* bytes, got by *read*(start, stop), compressed."""
     import zlib
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: gzip's format
     blocks = []
@@ -2598,13 +2732,13 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
     with site.open(segments, {}) as folder, contextlib.closing(
             site.entries(folder, segments)) as entries:
         for entry in entries:
-            if entry:
+            if entry and listing.takes(entry):
                 kind = runs[entry.size is not None]
                 if len(kind[-1]) == LISTING_RUN:
                     kind.append([])
                 kind[-1].append(entry)
             yield
-    before, between, after = listing.frame(runs == [[[]], [[]]])
+    before, between, after = listing.frame()
     content, separator = BytesIO(), ""
     content.write(before.encode("utf-8"))
     for kind in runs:
@@ -2617,7 +2751,13 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
             separator = between
             yield
     content.write(after.encode("utf-8"))
-    return Source(pool, content.getvalue())
+    if listing.coding == "identity":
+        return Source(pool, content.getvalue())
+    with content.getbuffer() as view:
+        packed = yield from gzip_steps(
+            lambda start, stop: view[start:stop], len(view))
+    return Source(pool, packed)
+
 
 # ---- Archives ---------------------------------------------------------------
 
@@ -3455,21 +3595,22 @@ class Responder:
 
     def list(self, segments: "Sequence[bytes]") -> Answer:
         """Answer with the listing, which a Job makes."""
-        self.vary.append("Accept")
-        work, query = self.work, self.request.query
-        listing = Listing(segments, query, prefers_json(self.request.fields),
-                          self.site.archives != "none")
-        name = self.request.path + "?" + query
+        work, request = self.work, self.request
+        listing = Listing(request, segments, self.site.archives != "none")
+        self.vary += listing.vary
+        target = request.path + "?" + request.query
         # If the Job raised an error, that is the answer in this turn alone.
         self.facts[(unknown_state, self.site.root)] = False
         source = work.result(
-            (LISTING, name.encode("latin-1"), listing.media),
+            (LISTING, target.encode("latin-1"),
+             (listing.media, listing.coding, listing.part)),
             listing_steps(self.site, segments, listing, work.listings),
             self.arrived)
-        return self.answer(200, [
-            ("Content-Type", listing.media), FRESH,
-            ("Content-Security-Policy", NO_SCRIPTS)],
-            source.data, source, False)
+        fields = [("Content-Type", listing.media), FRESH,
+                  ("Content-Security-Policy", NO_SCRIPTS)]
+        if listing.coding != "identity":
+            fields.append(("Content-Encoding", listing.coding))
+        return self.answer(200, fields, source.data, source, False)
 
     def archive_kind(self) -> "Optional[str]":
         """Return which archive is asked for, where there are any, or None."""

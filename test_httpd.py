@@ -1475,11 +1475,12 @@ HOSTILE = [
 # The elements that pages may have, and their attributes.
 ELEMENTS = set(re.findall("[^ ]+", (
     "html html.lang head meta meta.charset meta.name meta.content title style"
-    " body h1 p nav nav.aria-label bdi table thead tbody tr th th.aria-sort td"
-    " a a.href span span.title time time.datetime form form.id input"
-    " input.type input.name input.value button button.form button.name"
-    " button.value")))
-NEVER_CLOSED = {"meta", "thead", "tbody", "tr", "th", "td", "input"}
+    " link link.rel link.href body h1 p nav nav.aria-label bdi div div.id"
+    " div.role div.aria-label ul ul.role li a a.href a.class i i.title time"
+    " time.title form form.id form.role input input.type input.name"
+    " input.value input.aria-label input.placeholder button button.form"
+    " button.name button.value button.title button.aria-current")))
+NEVER_CLOSED = {"meta", "link", "li", "input"}
 
 
 class Page(html.parser.HTMLParser):
@@ -1544,6 +1545,7 @@ def test_policy_allows_no_script(tmp_path):
             str.split, answer.fields["content-security-policy"].split(";"))}
         assert policy == {
             "style-src": styles, "default-src": {"'none'"},
+            "img-src": {"data:"},       # those in the styles
             "base-uri": {"'none'"}, "frame-ancestors": {"'none'"},
             "form-action": {"'self'"}}, answer      # a listing's, which sorts
 
@@ -1592,41 +1594,61 @@ def test_listing_of_hostile_names(folder, tmp_path):
         listed = names_in(wire, target)
     page = Page(content)
     assert sorted(listed) == names
-    title = "/" + "".join(shown(name) + "/" for name in folder)
+    title = shown(folder[-1] if folder else b"Files")
     assert page.texts("title") == page.texts("h1") == [title]
-    rows = [("../", "../")] if folder else []
-    rows += [(urllib.parse.quote(name, "") + slash, shown(name) + slash)
-             for name in listed for slash in ["/" * (name in names[::3])]]
+    assert [link.text for link in page.all("a")[:len(folder)]] == [
+        shown(name) for name in [b"Files", *folder][:len(folder)]]
+    rows = [("../", "")] if folder else []      # without the time
+    rows += [(urllib.parse.quote(name, "") + end[0].strip(), shown(name) + end)
+             for name in listed for end in [
+                 "/ " if name in names[::3] else " 1 B"]]
     links = page.all("a")       # at first those that lead up, relative, so
     for count in range(len(folder), 0, -1):     # they hold below a proxy too
         assert links.pop(0).href == "../" * count
-    assert [(link.href, link.text) for link in links] == rows
-    assert re.findall('href="(.*?)"', content.decode()) == [
+    assert [(link.href, link.text[:-17]) for link in links] == rows
+    assert re.findall('<a href="(.*?)"', content.decode()) == [
         href for href, _ in rows]
 
 
-def test_listing_rows(tmp_path):
-    """Sizes and times for people, the exact ones beside; JSON as in nginx."""
-    fill(tmp_path, [(b"a", 12345, MODIFIED), (b"b", 2**33, MODIFIED),
-                    (b"c", 0, -1), (b"d", None, MODIFIED), (b"e", 1, 0)])
-    with Serving(tmp_path) as serving, Wire(serving.port) as wire:
+def test_listing_rows(tmp_path, monkeypatch):
+    """Sizes and times for people, the exact ones beside; JSON as in nginx.
+
+    Times are in the server's zone, with UTC beside them.
+    """
+    fill(tmp_path, [
+        (b"a.JPG", 12345, MODIFIED), (b"b.tar.gz", 2**33, MODIFIED),
+        (b"c", 0, -1), (b"d", None, MODIFIED), (b"e.py", 1, 0),
+        (b"f.pdf", 1023, MODIFIED)])
+    with monkeypatch.context() as patch, Serving(tmp_path) as serving, (
+            Wire(serving.port)) as wire:
+        patch.setenv("TZ", "XXX-2")
+        getattr(time, "tzset", int)()
         page, empty = [Page(wire.get(each).content) for each in ("/", "/d/")]
         as_json = wire.get("/", "Accept: application/json").content
         assert names_in(wire, "/d/") == []
-    assert page.texts("button") == [".tar", ".zip", "Name", "Size",
-                                    "Time (UTC)"]
-    assert [(size.title, size.text) for size in page.all("span")] == [
-        ("12345 bytes", "12.1 KiB"), ("8589934592 bytes", "8.0 GiB"),
-        ("0 bytes", "0 B"), ("1 bytes", "1 B")]
-    assert [(each.datetime, each.text) for each in page.all("time")] == [
-        ("1994-11-06T08:49:37Z", "1994-11-06 08:49")] * 3 + [
-        ("1970-01-01T00:00:00Z", "1970-01-01 00:00")]
-    assert json.loads(as_json.decode("ascii"))[2:] == [
-        {"name": "b", "type": "file", "mtime": DATE, "size": 2**33},
+    getattr(time, "tzset", int)()
+    assert page.texts("button") == ["Download .tar", "Download .zip", "Filter",
+                                    "Name \u2191", "Size", "Modified"]
+    assert [each.title for each in page.all("button")[3:]] == [
+        "Z to A", "Largest first", "Newest first"]
+    assert [getattr(each, "class", "") for each in page.all("a")] == list(
+        "diz") + ["", "c", "t"]
+    assert [(getattr(size, "title", ""), size.text)
+            for size in page.all("i")] == [
+        ("", ""), ("12345 bytes", "12.1 KiB"),
+        ("8589934592 bytes", "8.0 GiB"), ("", "0 B"), ("", "1 B"),
+        ("", "1023 B")]
+    times = [("1994-11-06 08:49:37 UTC", "1994-11-06 10:49")] * 3
+    assert [(each.title, each.text) for each in page.all("time")] == times + [
+        ("1970-01-01 00:00:00 UTC", "1970-01-01 02:00")] + times[:1]
+    assert json.loads(as_json.decode("ascii"))[2:-1] == [
+        {"name": "b.tar.gz", "type": "file", "mtime": DATE, "size": 2**33},
         {"name": "c", "type": "file", "size": 0},
-        {"name": "e", "type": "file", "mtime": httpd.http_date(0), "size": 1}]
+        {"name": "e.py", "type": "file", "mtime": httpd.http_date(0),
+         "size": 1}]
     assert (page.texts("p"), empty.texts("p"), empty.texts("a")) == (
-        [], ["This folder is empty."], ["/", "../"])
+        ["1 folder \xb7 5 files \xb7 8.0 GiB"], ["This folder is empty."],
+        ["Files", "../"])
 
 
 ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
@@ -1644,8 +1666,9 @@ ORDERS = {"name": "d9 d10 a F2 f9 f10", "size": "d9 d10 f9 f10 a F2",
 def test_listing_is_sorted(queries, sort, order, tmp_path):
     """By the key, then by name, or in the reverse order; folders first.
 
-    A click sorts by a column, a second click reverses the order (by a form, as
-    crawlers follow links), and aria-sort says so (WAI-ARIA, 6.6).
+    A click sorts by a column, the largest and newest first; a second click
+    reverses the order, as the button says.  It is a form's button, since
+    crawlers follow links.  Links to folders lead to the same order.
     """
     fill(tmp_path, [(b"d10", None, 3), (b"d9", None, 1), (b"f10", 1, 2),
                     (b"f9", 1, 5), (b"F2", 3, 1), (b"a", 2, 2)])
@@ -1656,15 +1679,22 @@ def test_listing_is_sorted(queries, sort, order, tmp_path):
         for query in queries:
             assert names_in(wire, "/" + query) == names, query
             page = Page(wire.get("/" + query).content)
-            forms = {form.id: "?%s=%s&" % (each.name, each.value) for form,
-                     each in zip(page.all("form")[1:], page.all("input"))}
+            forms = {each.value: "?order=%s&" % each.value
+                     for each in page.all("input")[-2:]}
+            assert [form.id for form in page.all("form")[2:]] == list(forms)
+            turned = {"asc": "desc", "desc": "asc"}[order]
+            buttons = page.all("button")[3:]
             assert [forms[each.form] + each.name + "=" + each.value
-                    for each in page.all("button")[2:]] == [
-                "?order=%s&sort=%s" % ("desc" if key == sort and order == "asc"
-                                       else "asc", key) for key in ORDERS]
-            assert [getattr(column, "aria-sort", None) for column
-                    in page.all("th")] == [
-                order + "ending" if key == sort else None for key in ORDERS]
+                    for each in buttons] == [
+                "?order=%s&sort=%s" % (
+                    turned if key == sort else
+                    "asc" if key == "name" else "desc", key) for key in ORDERS]
+            assert [hasattr(each, "aria-current") for each in buttons] == [
+                key == sort for key in ORDERS]
+            asked = ["sort=" + sort] * (sort != "name") + (
+                ["order=desc"] * (order == "desc"))
+            assert page.all("a")[0].href == names[0].decode() + "/" + (
+                "?" + "&".join(asked) if asked else "")
 
 
 def test_answer_in_another_second(tmp_path, monkeypatch):
@@ -3107,8 +3137,10 @@ JS = {"content-type": "text/javascript; charset=utf-8"}
 JS_GZIP = coded("gzip", JS["content-type"])
 BYTES = {"content-type": "application/octet-stream", "vary": None}
 LISTED = {"content-type": PAGE, "content-security-policy": ...,
-          "vary": "Accept", "etag": None, "last-modified": None,
-          "accept-ranges": None}
+          "vary": "Accept, Accept-Encoding", "etag": None,
+          "last-modified": None, "accept-ranges": None}
+FILTERED = dict(LISTED, vary="Accept, Accept-Encoding, Sec-Fetch-Site")
+AS_JSON = {"content-type": "application/json"}
 LISTING = [dict(zip(("name", "type", "mtime", "size"), row)) for row in (
     ("empty", "directory", DATE), ('<i>&".txt', "file", DATE, 7),
     ("b.txt", "file", DATE, 2), ("in", "file", DATE, 13))]
@@ -3234,11 +3266,31 @@ ANSWERS = expand([
     ("/list/", ["X: y"] + many(
         "Accept: %s", "*/*", "application/json;q=0.5, text/html",
         "application/json;q=0", "application/json;q=0.9, */*"), 200,
-     '"%3Ci%3E%26%22.txt">&lt;i&gt;&amp;&quot;.txt</a>', LISTED, "a listing"),
+     '"%3Ci%3E%26%22.txt" class=t>&lt;i&gt;&amp;&quot;.txt <i>', LISTED,
+     "a listing"),
     ("/list/", many(
         "Accept: %s", "application/json", "application/*, */*",
         "application/json, text/plain, */*"), 200, LISTING,
-     dict(LISTED, **{"content-type": "application/json"}), "axios, too"),
+     dict(LISTED, **AS_JSON), "axios, too"),
+    ("/list/", many("Accept-Encoding: %s", "gzip", "br, x-gzip;q=0.5"), 200,
+     '<i>13 B</i>', dict(LISTED, **coded("gzip", PAGE)), "compressed here"),
+    ("/list/", "Accept: application/json\nAccept-Encoding: gzip", 200, LISTING,
+     dict(LISTED, **coded("gzip", "application/json")), "of any size"),
+    ("/list/", many("Accept-Encoding: %s", "br", "gzip;q=0",
+                    "gzip\nRange: bytes=0-9"), 200, '<i>13 B</i>', LISTED,
+     "not compressed"),
+    ("/list/?q=B.Tx", "", 200, "<p>1 file \xc2\xb7 2 B</p>", FILTERED,
+     "by name, whatever the letters' size"),
+    ("/list/?q=B.Tx", "Accept: application/json", 200, LISTING[2:3],
+     dict(FILTERED, **AS_JSON), "the same"),
+    ("/list/?q=%22%3C+%ff&sort=size", "Accept-Encoding: gzip", 200,
+     '<input type="hidden" name="sort" value="size">\n<input type="search"'
+     ' name="q" value="&quot;&lt; \xef\xbf\xbd"', FILTERED,
+     "what is reflected is not compressed"),
+    ("/list/?q=b.t", "Sec-Fetch-Site: cross-site", 200,
+     "<p>1 folder \xc2\xb7 3 files \xc2\xb7 22 B</p>", FILTERED,
+     "other sites cannot search"),
+    ("/no/such/name", "", 404, 'href="../../"', {}, "below a prefix, too"),
 ])
 
 
@@ -3491,7 +3543,7 @@ def test_large_listing(tmp_path):
             other.send(request_for("/")).response()
             wait_until(lambda: serving.server.wake() or not due, "turns")
             content = wire.response().content
-            assert content.count(b"<tr><td><a ") == 301 + i, content
+            assert content.count(b"<li><a ") == 301 + i, content
     assert len(turns) > 600
 
 
@@ -3537,7 +3589,7 @@ def test_listing_of_100000_names_delays_nobody(tmp_path):
             start = time.monotonic()
             assert other.get("/f1").status == 200
             waits.append(time.monotonic() - start)
-        assert wire.response().content.count(b"<tr>") > count
+        assert wire.response().content.count(b"<li>") == count
         assert sorted(waits)[len(waits) * 9 // 10] < 0.05
 
 
@@ -4074,7 +4126,7 @@ SWAP = "ln -s %s new; mv -T new now"
         ("rm 1/sub; mv sub 1", "three"),
         ("rm 1/sub/page; mkfifo 1/sub/page", 404),
         ("rm 1/sub/page; mkdir 1/sub/page", 301)], "a file in a folder"),
-    ("1", "/", [(":", "<table"), ("echo short > 1/index.htm", "short"),
+    ("1", "/", [(":", "<li>"), ("echo short > 1/index.htm", "short"),
                 ("echo long > 1/index.html", "long"),
                 ("rm 1/index.html", "short")], "default files"),
     ("1", "/sub/about", [
@@ -5644,9 +5696,10 @@ def is_harmless(answer, right, fault):
     not there for once, on its own or in the listing; what is outside never is.
     """
     unseen = fault.named == "lstat" or fault.error == errno.EIO
+    rows, all_rows = [set(re.findall(b"<li>.*", content))
+                      for _, content in (answer, right)]
     return answer == right or answer[0] in (500, 503) or unseen and (
-        answer[0] == 404 or b"/list/" in right[1]
-        and set(answer[1].split()) < set(right[1].split()))
+        answer[0] == 404 or rows < all_rows)
 
 
 @table("error, names", [(*row, row[0] or "short") for row in [
@@ -5921,7 +5974,7 @@ def test_folder_that_goes_while_it_is_listed(tmp_path, change, status):
         answer = wire.get("/folder/")
         assert (tmp_path / "away").exists() and answer.status == status, answer
         if change == "replace":     # one of them, and that alone
-            assert answer.content.count(b".txt</a>") == (
+            assert answer.content.count(b".txt <i>") == (
                 1 if b"other" in answer.content else 300)
         assert wire.get("/folder/").status == status
 
@@ -5960,7 +6013,7 @@ def test_platform_without(ground, tmp_path, missing):
                 if status < 300 or content is not None:
                     assert answer.content == (
                         PLACES[target[1:]] if content is None else content)
-        assert re.findall(b'<tr><td><a href="([^"]*)"', wires[0].get(
+        assert re.findall(b'<li><a href="([^"]*)"', wires[0].get(
             "/list/").content) == [b"../", b"empty/", b"%3Ci%3E%26%22.txt",
                                b"b.txt", b"in", b"link-in"]
         answer = wires[0].get("/script.js", "Accept-Encoding: gzip")
@@ -6753,7 +6806,8 @@ NAMES = {httpd: """\
     evaluate_preconditions fields etag modified now; folder_reference name
     http_date seconds; HTTP_DATE_MAX
     HTTPError status detail fields=; is_hidden segments
-    is_settled status now; listing_time mtime; log_date seconds; main argv=
+    is_settled status now; listing_time mtime zone=; log_date seconds
+    main argv=
     media_type name; media_weight weights media; natural_key name
     parse_credentials value; parse_fields lines; parse_http_date value now
     parse_request head; parse_users data; parse_weights value
@@ -7417,7 +7471,7 @@ def test_in_a_browser(tmp_path):
         assert response.startswith("HTTP/1.1 %s\n" % expected)
         assert "\ncache-control: no-" in response
     with Serving(root) as serving:
-        assert "<title>/folder/</title>" in browsed(
+        assert "<title>folder</title>" in browsed(
             tmp_path, "http://127.0.0.1:%d/folder/" % serving.port)
 
 
