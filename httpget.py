@@ -80,6 +80,16 @@ Map of the sections
     Copying a folder, Command line
 """
 
+if __name__ == "__main__":
+    # Until main() can report Ctrl-C, it ends the program without a traceback.
+    try:
+        import signal
+        ON_CTRL_C = signal.getsignal(signal.SIGINT)
+        if ON_CTRL_C != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        raise SystemExit(130)
+
 import errno
 import os
 import re
@@ -1500,8 +1510,17 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
         why = connection.reason(exc)
     except Failure as exc:      # malformed
         why = exc.args[0]
-    raise Failure("no tunnel to %s%s: %s" % (target, proxy, why), advice, 3,
-                  again=not 100 <= status < 500)
+    error = Failure("no tunnel to %s%s: %s" % (target, proxy, why), advice, 3,
+                    again=not 100 <= status < 500)
+    raise heeding_retry_after(error, head) if status else error
+
+
+def heeding_retry_after(error: Failure, head: Head) -> Failure:
+    """Return *error* with the wait that the response *head* asks for."""
+    if head.status in (429, 503):
+        error.wait = seconds_to_wait(head.fields, time.time())
+        error.again = error.again or error.wait > 0
+    return error
 
 
 def password_advice(url: URL, proxy: Proxy) -> str:
@@ -1743,12 +1762,9 @@ class Client:
             shown(response.head.lines[0].partition(b" ")[2]), url.target),
             self._advice(response, content, proxy))
         error.code = response.status
-        if error.code in (429, 503):
-            error.wait = seconds_to_wait(response.fields, time.time())
-            error.again = error.wait > 0
-        if proxy and error.code == 407:     # it has come to no server
+        if proxy and error.code == 407:     # no server has seen the request
             error.status = 3
-        return error
+        return heeding_retry_after(error, response.head)
 
     def _advice(self, response: "Response", content: bytes,
                 proxy: "Optional[Proxy]") -> str:
@@ -1769,7 +1785,9 @@ class Client:
                 name.lower() == "authorization"
                 for name, _ in self.settings.fields)):
             return "the user or the password is wrong"
-        return "use --auth USER with %s" % url
+        return "use --auth USER with %s%s" % (
+            url, ", or check the password for the proxy"    # see open_tunnel()
+            if proxy and proxy.fields else "")
 
     def _request(self, url: URL, fields: "Fields",
                  proxy: "Optional[Proxy]") -> bytes:
@@ -2516,7 +2534,8 @@ class Transfer:
     def _can_go_on(self, exc: Failure) -> bool:
         """Whether another request, after *exc*, can complete what is there."""
         output = self.output
-        if exc.status == 3 and not (self.answered or self.response):
+        if exc.status == 3 and not (
+                exc.wait or self.answered or self.response):
             return False        # the user may have the wrong host
         return not output.written or not self.options.wanted and (
             output.can_restart or output.whole.validator != "")
@@ -3592,4 +3611,5 @@ def main(argv: "Optional[Sequence[str]]" = None,
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, ON_CTRL_C)
     sys.exit(main())

@@ -7897,6 +7897,8 @@ BOTH = ["http", "https"]
     (BOTH, "u:secret@", WANTED, 3, "for the proxy is wrong", "another one"),
     ("https", "u:secret@", ok(b"", status=b"401 x"), 3,
      "for the proxy is wrong", "tinyproxy"),
+    ("http", "u:secret@", ok(b"", status=b"401 x"), 1,
+     "--auth USER with http://h/, or check", "tinyproxy, or the server"),
     ("http", "", DENIED, 1, "r or the proxy 127.0.0.1:PORT answered 403 x for",
      "denied"),
     ("https", "", DENIED, 3, "h:443 through the proxy 127.0.0.1:PORT: 403 x",
@@ -7923,11 +7925,17 @@ def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
     assert "secret" not in result.err and len(proxy.requests) < 2
 
 
-@pytest.mark.parametrize("answer, status", [(NO_TARGET, 0), (DENIED, 3)])
-def test_tunnel_to_what_has_come(tls, monkeypatch, here, answer, status):
-    """It is asked for again where the proxy could not reach the server."""
-    with ScriptedServer([ok(b""), CUT(ok(MANY_BYTES), 99), answer,
-                         ok(b""), ok(ONE)],
+HALF_CAME = [ok(b""), CUT(ok(MANY_BYTES), 99)]
+
+
+@table("answers, status", [
+    ([*HALF_CAME, NO_TARGET], 0, "the proxy could not reach the server"),
+    ([*HALF_CAME, DENIED], 3, "denied"),
+    ([BUSY], 0, "the proxy asks for patience"),
+])
+def test_tunnel_that_is_asked_for_again(tls, monkeypatch, here, answers,
+                                        status):
+    with ScriptedServer([*answers, ok(b""), ok(ONE)],
                         True, tls, tunnel=True) as proxy:
         monkeypatch.setenv("https_proxy", "127.0.0.1:%d" % proxy.port)
         assert get_here("--insecure", "-o", "t", "https://h/").status == status
@@ -8229,6 +8237,16 @@ def test_interrupted(here, argv, script, parts, said):
         if "-r" in argv:
             check_end(get_here(*where), 0, "2 files, 10 bytes",
                       {"f": ONE, "g": ONE})
+
+
+def test_interrupted_at_the_start(here):
+    """While it imports selectors, here its stand-in: no traceback."""
+    write_to("selectors.py",
+             b"import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    result = get("--version", environment={"PYTHONPATH": "."},
+                 preexec_fn=lambda: signal.signal(
+                     signal.SIGINT, signal.SIG_DFL))
+    assert (result.status, result.err) == (-signal.SIGINT, ""), result
 
 
 # ---- Both programs on a terminal --------------------------------------------
