@@ -2554,7 +2554,7 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["--timeout 0", "--timeout nan", "--timeout 86401"], "timeout", "time"),
     (["-H%s:x" % name for name in (
         "connection", "Content-Length", "Range", "If-Range",
-        "Transfer-Encoding", "Want-Repr-Digest")], "not to be set", "ours"),
+        "Transfer-Encoding", "Want-Repr-Digest")], "-H cannot set", "ours"),
     (["-Ha", "-H--", "-Ha\t: b", "-Ha:\nsecret", "-Ha:secret\n", "-H:b",
       "-Ha:\u20ac"], "Name: value", "no field"),
     ("-HHost:x -Hhost:y", "Host", "which of the two?"),
@@ -2660,7 +2660,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([b"", RESET(b"", 0)], [], 3, "no response", "left at once"),
     (STALL(b""), AT_ONCE, 3, "no response", "silence"),
     ([STALL(b"HTTP/1."), Pieces([drip])], AT_ONCE, 4, "in its head", "stalls"),
-    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "came for 0.5 s", "a stall"),
+    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "no data for", "a stall"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
     (ok(b"error: plain HTTP request was sent to HTTPS port", status=b"400 x"),
@@ -7906,7 +7906,7 @@ BOTH = ["http", "https"]
     ("https", "", b"HTTP/1.1 100 x\r\n\r\n" + DENIED, 3, "PORT: 403 x",
      "denied after an interim response"),
     ("https", "", NO_PROXY, 3, "405 x; is this a proxy", "a web server"),
-    ("https", "", ok(b"") + b"x", 3, "more came", "more than a tunnel"),
+    ("https", "", ok(b"") + b"x", 3, "sent more", "more than a tunnel"),
     ("http", "", b"SSH-2.0\r\n", 4, "the proxy 127.0.0.1:PORT", "garbage"),
     ("https", "", b"SSH-2.0\r\n", 3, "PORT: the answer is not HTTP",
      "garbage"),
@@ -8040,7 +8040,7 @@ def slashed(head):
     ({"*": slashed}, 1, "more than 10 redirects", [], "a folder to itself"),
     ({"": listed("a", "a.part", "a.part.json", ".a.part", "a", "b", "b",
                  "%2Ea.part")}, 1,
-     "'%2Ea.part', which would be saved as another one", [
+     "'%2Ea.part', which has the file name of another", [
          "%2Ea.part", "a", "a.part", "a.part.json", "b"],
      "names that parts have, and names twice"),
     ({"": ok(LINKS)}, 1, " 3 failed\n", [
