@@ -1646,7 +1646,9 @@ def read_chunks(connection: Connection) -> "Iterator[Any]":
         while left:
             content = [bytes((yield from connection.block(left)))]
             left -= len(content[0])
-            while not left:     # join small chunks that have come already
+            # Join small chunks that have come already: one by one, those of
+            # 64 bytes take five times as long, of 1 KiB three times.
+            while not left:
                 match = NEXT_CHUNK.match(connection.data, connection.start,
                                          connection.stop)
                 if not match:
@@ -1914,7 +1916,6 @@ class Response:
         self.as_sent = as_sent
         self._content = self._decode(self._receive(length))
         self._ended = False     # whether all of the body has come
-        self._closed = False    # whether the rest of it will not
 
     @property
     def decoded(self) -> bool:
@@ -1933,13 +1934,13 @@ class Response:
         It is valid until the next is asked for.  Raise ResponseError for
         malformed content, BrokenOff if it ends too early.
         """
-        if self._closed:    # which is not the end of the content
-            raise BrokenOff("the response was closed")
         try:
             for block in self._content:
                 if not isinstance(block, tuple):
                     return block
                 yield block     # a Wait
+            if not self._ended:
+                raise BrokenOff("the response was closed")
             return b""
         except BaseException as exc:
             self.close()
@@ -1998,7 +1999,6 @@ class Response:
     def close(self) -> None:
         """Read no more of the content."""
         if not self._ended:
-            self._closed = True
             self._content.close()   # which refers to this Response
             self.connection.sock.close()
 
