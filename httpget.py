@@ -1301,7 +1301,10 @@ def sync(fd: int) -> "Task":
                 errors.append(exc)
 
     with here:
-        start_new_thread(wait, ())
+        try:
+            start_new_thread(wait, ())
+        except RuntimeError:    # the system allows no more threads
+            wait()
         yield here, READ, float("inf")
     if errors:
         raise errors[0]
