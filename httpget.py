@@ -884,7 +884,7 @@ def local_name(name: str, windows: bool = False) -> str:
     unsafe = '\t\n/\\<>:"|?*' if windows else "\t\n/"
     safe = "".join(encode(char) if char in unsafe or UNSAFE.match(char)
                    else char for char in name)
-    if windows and safe.endswith((" ", ".")):   # Windows would drop it
+    if windows and safe.endswith((" ", ".")):   # which Windows would drop
         safe = safe[:-1] + encode(safe[-1])
     if safe.startswith(".") or DEVICE.fullmatch(safe):
         safe = encode(safe[0]) + safe[1:]
@@ -1312,9 +1312,9 @@ def sync(fd: int) -> "Task":
 
 # ---- Connection -------------------------------------------------------------
 
-# Which readiness each error asks to wait for, 0 for that of the call: TLS may
-# have to read in order to write, and the other way round.  The errors stand
-# here by name, as ssl is loaded only when it is needed.
+# What each error asks to wait for, 0 for the readiness that the call needs
+# anyway: TLS may have to read in order to write, and the other way round.  The
+# errors stand here by name, as ssl is loaded only when it is needed.
 NOT_READY = {"BlockingIOError": 0, "SSLWantReadError": READ,
              "SSLWantWriteError": WRITE}
 
@@ -1325,7 +1325,7 @@ class Connection:
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self.sock = sock
         self.timeout = timeout  # seconds
-        # That of the server, or of a proxy unless it only gave a tunnel.
+        # Where requests go: to the server, or to a proxy without a tunnel.
         self.origin = ("", "", 0)
         # The monotonic time at which all waits end.  None: each has a timeout
         # of its own; a record of TLS, of up to 16 KiB, may need several.
@@ -1524,7 +1524,7 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
             if connection.start == connection.stop:
                 return
             why = "the proxy sent more than the head of its answer"
-        if status in (401, 407):    # tinyproxy refuses a wrong one by 401
+        if status in (401, 407):    # 401: tinyproxy, to a wrong password
             advice = password_advice(url, proxy)
         elif status not in (400, 404, 405, 501):    # as a web server does
             advice = ""
@@ -1817,7 +1817,7 @@ class Client:
 
     def _request(self, url: URL, fields: "Fields",
                  proxy: "Optional[Proxy]") -> bytes:
-        """Return the head of a request; one origin gets credentials."""
+        """Return the head of a request, with credentials if trusted."""
         refused = {FOR_PROXIES}
         fields = [("Accept", "*/*"), *fields]
         target = url.target
@@ -2179,7 +2179,7 @@ class Output:
         self.close()
 
     def abandon(self, keep: bool = True) -> str:
-        """Give up; return what is left, if anything.  *keep*: if possible."""
+        """Give up; return what is left, which is nothing unless *keep*."""
         self.close()
         return ""
 
@@ -2341,7 +2341,7 @@ class FileOutput(Output):
                 os.replace(self.part, self.name)
             else:
                 rename(self.part, self.name)
-            self.close()    # and so unlock it, but not while it was a part
+            self.close()    # which unlocks it, now that it is no part
             remove(self.notes)
 
     def abandon(self, keep: bool = True) -> str:
@@ -2559,12 +2559,13 @@ class Transfer:
             if isinstance(exc, Failure):
                 exc.args += (left,)
             raise
-        coded = self.response.coded if output.is_file else ""
-        says = ["saved as sent, " + printable(coded)] * (coded != "")
-        return ", ".join(says + [proof] * (proof != ""))
+        says = [proof] if proof else []
+        if output.is_file and self.response.coded:
+            says.insert(0, "saved as sent, " + printable(self.response.coded))
+        return ", ".join(says)
 
     def _can_go_on(self, exc: Failure) -> bool:
-        """Return whether another request, after *exc*, can complete it."""
+        """Return whether another request may complete the file."""
         output = self.output
         if exc.status == 3 and not (
                 exc.wait or self.answered or self.response):
@@ -2574,9 +2575,9 @@ class Transfer:
         return not self.options.wanted and (
             output.can_restart or output.whole.validator != "")
 
-    def _attempt(self, breaks: int) -> "Task":
+    def _attempt(self, failures: int) -> "Task":
         """Make one request, write its content, and return its proof."""
-        url, fields, asked = self._next_request(breaks)
+        url, fields, asked = self._next_request(failures)
         response = yield from self.client.get(url, fields)
         try:
             if response.status // 100 != 2 and not (
@@ -2592,10 +2593,10 @@ class Transfer:
         finally:
             response.close()
         if not content:     # now all of the file is asked for
-            return (yield from self._attempt(breaks))
+            return (yield from self._attempt(failures))
         return (yield from self._prove())
 
-    def _next_request(self, breaks: int) -> "Tuple[URL, Fields, int]":
+    def _next_request(self, failures: int) -> "Tuple[URL, Fields, int]":
         """Return the URL, the fields, and the first position to ask for."""
         output, url, asked = self.output, self.url, 0
         fields = [*self.fields]
@@ -2612,7 +2613,7 @@ class Transfer:
                            ("If-Range", output.whole.validator)]
             # The beginning came from there, and a redirect may lead to another
             # server each time.  After two failures that server may be gone.
-            if self.response and breaks < 2:
+            if self.response and failures < 2:
                 url = self.response.url
         elif not (self.options.raw or self.options.sha256 or output.is_file):
             coding = "gzip"
@@ -2806,7 +2807,7 @@ class Transfer:
         if (length != written or not all(same)
                 or not response.decoded and answer.coded != response.coded):
             return None, "it is another version by now"
-        return digest if same else None, ""     # [] means: nothing tells
+        return digest if same else None, ""     # []: no field tells
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
@@ -3191,7 +3192,7 @@ class Mirror(Report):
         if (yield from is_current(client, url, path, entry)):
             self.unchanged += 1
         else:
-            # No name in a copy begins with a dot, so no part has one of them.
+            # No file of a copy has a name with a leading dot, as parts have.
             output = FileOutput(path, str(url), resume=True, prefix=".")
             output.mtime = entry.mtime
             is_small = entry.size is not None and (
@@ -3341,7 +3342,7 @@ examples:
   python3 httpget.py example.org 80 a.tar | tar x      unpack an archive
 """ % (HOST, PORT, RETRIES, TIMEOUT)
 
-# The attribute of an option's value, unless it has the option's name.
+# The attributes of options, where they are not named as the option is.
 ATTRIBUTES = {
     "-o": "output", "-O": "remote_name", "-P": "folder", "-c": "resume",
     "-r": "recursive", "-H": "fields", "--range": "wanted", "-4": "ipv4",
