@@ -1283,33 +1283,6 @@ def pause(seconds: float) -> "Task":
     yield None, 0, time.monotonic() + seconds
 
 
-def sync(fd: int) -> "Task":
-    """Return when file *fd* is on the disk; raise OSError.
-
-    A thread waits for the disk, so that the other tasks go on meanwhile: in a
-    copy of small files that wait takes longer than all the rest.
-    """
-    from _thread import start_new_thread
-    errors = []  # type: List[OSError]
-    here, there = socket.socketpair()
-
-    def wait() -> None:
-        with there:     # closing it wakes the task
-            try:
-                os.fsync(fd)
-            except OSError as exc:
-                errors.append(exc)
-
-    with here:
-        try:
-            start_new_thread(wait, ())
-        except RuntimeError:    # the system allows no more threads
-            wait()
-        yield here, READ, float("inf")
-    if errors:
-        raise errors[0]
-
-
 # ---- Connection -------------------------------------------------------------
 
 # What each error asks to wait for, 0 for the readiness that the call needs
@@ -2319,11 +2292,12 @@ class FileOutput(Output):
             json.dump(dict(self.whole._asdict(), url=self.url), file)
 
     def finish(self, mtime: "Optional[int]") -> None:
-        """Rename the part, all of which is on the disk."""
+        """Rename the part, once all of it is on the disk."""
         part = printable(self.part)
         if self.mtime is not None:
             mtime = self.mtime
         with writing(self.name):
+            os.fsync(self.fd)
             if not self._is_mine():
                 raise OutputError("another program replaced %s, so %s is left"
                                   " as it was" % (part, printable(self.name)),
@@ -2547,9 +2521,6 @@ class Transfer:
                 self.client, self._attempt, self._can_go_on,
                 lambda: output.written)
             assert self.response
-            if output.is_file:
-                with writing(output.name):
-                    yield from sync(output.fd)
             output.finish(http_time(self.response.fields.get(
                 "last-modified", "")))
         except BaseException as exc:
