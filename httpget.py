@@ -5,31 +5,31 @@
     python3 httpget.py [options] URL ...
 
 Fetches files from a web server and writes them to standard output, byte for
-byte; what happened on the way goes to standard error.  Without arguments it
-asks 127.0.0.1, port 8080, for /, the server's default file.  Needs Python
-3.6 or newer and nothing else; copy the file and run it.
+byte; messages go to standard error.  Without arguments it asks 127.0.0.1,
+port 8080, for /, the server's default file.  Needs Python 3.6 or newer and
+nothing else; copy the file and run it.
 
 What it does
-    GET requests by HTTP/1.1, over TLS where asked to (--tls, https://), and
-    through the proxies that http_proxy, https_proxy (by CONNECT), all_proxy
-    and no_proxy name, but for this machine.  file is a name: ?, #, % and what
-    is not ASCII are encoded in the request; a URL is taken as it is.
-    HOST:PORT stands for host and port, HOST:PORT/PATH for a URL.  Redirects
-    are followed.  Only the content of a success (2xx) is written, to a
-    terminal only text, with control characters escaped ("-o -" writes all of
-    it, and unchanged).
+    GET requests by HTTP/1.1, over TLS if wanted (--tls, https://), and
+    through the proxies named by http_proxy, https_proxy (by CONNECT),
+    all_proxy and no_proxy; this machine is reached without a proxy.  file is
+    a plain name: ?, #, % and non-ASCII characters are encoded in the request;
+    a URL is taken as it is.  HOST:PORT stands for host and port,
+    HOST:PORT/PATH for a URL.  Redirects are followed.  Content is written
+    only if the request succeeded (2xx).  On a terminal it must be text, and
+    control characters are escaped ("-o -" writes everything unchanged).
 
-    With -o FILE or -O it is collected, as it was sent, in FILE.part, which
-    becomes FILE only when it is whole and on the disk.  An interrupted
-    transfer resumes automatically, and with -c in a later run; versions are
-    never joined.  A busy server that asks to wait (Retry-After) is given that
-    time.  What was saved is compared with the server's digest (Repr-Digest),
-    or with that of --sha256.  -r copies a folder by the listings that the
-    server gives, and leaves alone what has not changed.
+    With -o FILE or -O the content is collected, as it was sent, in FILE.part,
+    which is renamed to FILE once it is complete and on the disk.  An
+    interrupted transfer resumes automatically, and with -c in a later run;
+    two versions of a file are never joined.  A busy server that asks for time
+    (Retry-After) is given it.  The saved file is compared with the server's
+    digest (Repr-Digest), or with that of --sha256.  -r copies a folder by the
+    server's listings, and leaves alone what has not changed.
 
-    Nothing the server says chooses a file name, but with -r, where it can
-    name nothing outside the folder of the copy; nothing it says reaches the
-    terminal unescaped.  A malformed response is refused, not guessed at.
+    The server chooses no file name, except with -r, where no name leads
+    outside the copy.  Nothing it sends reaches the terminal unescaped.  A
+    malformed response is refused, not guessed at.
 
 Options, which --help explains
     where to        -o, -O, -P, --force, -c, -r
@@ -47,8 +47,8 @@ Limits
 
 Exit status
     0    success
-    1    the server answered with a status that is not 2xx, or a redirect
-         that is refused; or one of several files was not fetched
+    1    the status is not 2xx, a redirect was refused, or one of several
+         files was not fetched
     2    usage
     3    could not connect, or no byte of a response came
     4    the response broke off, stalled or was malformed, or is not what the
@@ -56,8 +56,8 @@ Exit status
     5    could not write the content
     130  interrupted by Ctrl-C
     141  the reader of the output went away
-    After 4, 5 and 130 what had come is kept in FILE.part, unless nothing
-    had, or it is wrong.  FILE itself is untouched until the end.
+    After 4, 5 and 130 the bytes received so far are kept in FILE.part, unless
+    they are wrong.  FILE itself is untouched until the end.
 
 In a program
     with httpget.fetch("http://127.0.0.1:8080/a.txt") as response:
@@ -65,20 +65,31 @@ In a program
 
 Licence: MIT
 
-The way of one file
-    main -> fetch_all -> fetch_file, which prepares by open_output
-    -> Transfer.run (from here on these are tasks, see there) -> persistently
-    -> _attempt, which asks by Client.get -> _get_once -> _exchange
-    and goes on by _place, _copy (Response.read to Output.write) and _prove
-    -> FileOutput.finish, which renames
+How one file is fetched
+    main -> fetch_all -> fetch_file, which calls open_output
+    -> Transfer.run (a task, as all that follow) -> persistently
+    -> _attempt, which sends a request by Client.get -> _get_once -> _exchange
+    and takes the response by _place, _copy (Response.read, Output.write) and
+    _prove
+    -> sync, then FileOutput.finish, which renames
 
 Map of the sections
     Limits and vocabulary, Target, Request, Response head,
     What is there already, File names, Listings, Display
-    - up to here pure: no socket, no file, no clock -
+    - up to here the code is pure: no socket, no file, no clock -
     Report, Tasks, Connection, Body, Exchange, Output, Transfer,
     Copying a folder, Command line
 """
+
+if __name__ == "__main__":
+    # Until main() can report Ctrl-C, it ends the program without a traceback.
+    try:
+        import signal
+        ON_CTRL_C = signal.getsignal(signal.SIGINT)
+        if ON_CTRL_C != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        raise SystemExit(130)
 
 import errno
 import os
@@ -94,7 +105,7 @@ from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 
-TYPE_CHECKING = False  # `typing` is for mypy alone: importing it takes 3 ms.
+TYPE_CHECKING = False  # Only mypy needs `typing`, which takes 3 ms to import.
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from typing import (Any, Callable, Dict, FrozenSet, Generator, Iterable,
@@ -116,12 +127,12 @@ KIB, MIB = 1024, 1024 * 1024
 
 HOST = "127.0.0.1"
 PORT = 8080             # as httpd.py
-PROXY_PORT = 1080       # where none is given, as curl's
+PROXY_PORT = 1080       # of a proxy without a port, as in curl
 
 TIMEOUT = 30.0          # seconds to connect, for a head, between bytes
-TIMEOUT_MAX = 86400.0   # seconds; a day, and no system's timers overflow
-RETRIES = 5             # breaks in a row, without a byte between
-RETRY_DELAYS = (1, 2, 4, 8, 16, 30)     # seconds after each; then the last
+TIMEOUT_MAX = 86400.0   # seconds; a day fits the timers of every system
+RETRIES = 5             # failures in a row, without progress between them
+RETRY_DELAYS = (1, 2, 4, 8, 16, 30)     # seconds after each; the last repeats
 WAIT_MAX = 120          # seconds that a server may ask for (Retry-After)
 REDIRECTS_MAX = 10
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
@@ -133,38 +144,38 @@ LENGTH_DIGITS = 18      # of a Content-Length: below 2**63, a file's largest
 CHUNK_DIGITS = 16       # hexadecimal, of a chunk size: 64 bits
 CHUNK_LINE_MAX = 4 * KIB        # bytes of a chunk size and its extensions
 RECEIVE_SIZE = 128 * KIB        # bytes of one read; more is no faster
-TURN_SIZE = MIB         # bytes that are read before others have their turn
-DISCARD_MAX = 64 * KIB          # bytes read to keep a connection for others
-DISCARD_WAIT = 1        # seconds for them: a new connection takes less
+TURN_SIZE = MIB         # bytes read before other tasks have their turn
+DISCARD_MAX = 64 * KIB          # bytes read to use the connection again
+DISCARD_WAIT = 1        # seconds to read them; a new connection takes less
 EXPANDED_BLOCK = 256 * KIB      # bytes of decoded content at a time
-EXPANSION_MAX = 100             # times what was sent; text has 3 to 20
+EXPANSION_MAX = 100             # decoded bytes for each sent; text has 3 to 20
 EXPANSION_FREE = 16 * MIB       # bytes that are decoded whatever was sent
 ERROR_SHOWN_MAX = 64 * KIB      # bytes of an error's content that -v shows
-GARBAGE_SHOWN_MAX = 40          # bytes of something malformed in a message
+GARBAGE_SHOWN_MAX = 40          # bytes of a malformed response in a message
 CENTURY = 70            # years of two digits are from 1970 to 2069
 TIME_MAX = 2**33        # seconds since 1970 that every file system takes
 NOTES_MAX = 64 * KIB    # bytes of FILE.part.json
 WRITE_BACK = 8 * MIB    # bytes of a part that go to the disk together
 NAME_MAX = 255          # bytes of a file's name, in most file systems
-DIGEST_WAIT = 600       # seconds; 200 GB and more are hashed in them
-PROGRESS_WAIT = 0.2     # seconds between two looks at the progress
-COLUMNS = 80            # of a terminal that does not tell
+DIGEST_WAIT = 600       # seconds; long enough to hash 200 GB
+PROGRESS_WAIT = 0.2     # seconds between two lines of progress
+COLUMNS = 80            # of a terminal that does not tell its width
 
 # Copying a folder.
 CONNECTIONS = 4
 LISTING_MAX = 16 * MIB  # bytes; 100,000 names have 10
-ENTRY_MAX = 8 * KIB     # bytes of one in JSON; of a name six for each of 255
+ENTRY_MAX = 8 * KIB     # bytes of a JSON entry; its name may take 6 * NAME_MAX
 JOBS_MAX = 200000       # files and folders that wait; each takes 300 bytes
-LINKS_MAX = JOBS_MAX    # of a page, wherever they lead; that takes 20 s
-LISTING_WAIT = 0.01     # seconds between two looks for more to do
-DEPTH_MAX = 64          # folders in folders
-LOOP_MIN = 4            # folders on one path that list the same, and no file
-DIGEST_ASKED_MAX = MIB  # bytes that a server hashes without much delay
+LINKS_MAX = JOBS_MAX    # links on a page, of any kind; they take 20 s to read
+LISTING_WAIT = 0.01     # seconds between two looks for new jobs
+DEPTH_MAX = 64          # levels of folders
+LOOP_MIN = 4            # nested folders with the same listing, without a file
+DIGEST_ASKED_MAX = MIB  # bytes of a file that a server hashes without delay
 
-IGNORE_UNEXPECTED_EOF = 0x80    # of OpenSSL's options; in ssl since 3.10
-GZIP = 31               # zlib's word for gzip's head and the largest window
+IGNORE_UNEXPECTED_EOF = 0x80    # an option of OpenSSL; in ssl since 3.10
+GZIP = 31               # tells zlib to expect gzip and the largest window
 
-# What body_length returns besides a number of bytes.
+# What body_length() returns if not a number of bytes.
 CHUNKED = -1
 UNTIL_CLOSE = 2**60     # more than a Content-Length has
 
@@ -176,7 +187,7 @@ PART_SUFFIX = ".part"
 NOTES_SUFFIX = ".json"
 STDOUT, STDERR = 1, 2   # descriptors
 
-TRY_AGAIN = "try again"     # what a message advises
+TRY_AGAIN = "try again"     # advice in messages
 IS_IT_A_PROXY = "is this a proxy for http?"
 
 
@@ -185,11 +196,11 @@ class Failure(Exception):
 
     args      what happened, what can be done about it, and what is left
     status    the program's exit status for it
-    again     whether another request may do better
-    hopeless  whether no other file would fare better
+    again     whether another request may succeed
+    hopeless  whether every other file would fail, too
     """
 
-    code = 0        # the server's status, where that is the reason
+    code = 0        # the server's status, if that is the reason
     wait = 0        # seconds after which the server asks to try again
 
     def __init__(self, text: str, advice: str = "", status: int = 1,
@@ -197,7 +208,7 @@ class Failure(Exception):
         super().__init__(text, advice)
         self.status = status
         self.again = again
-        self.hopeless = status > 5      # nobody is there, or wants more
+        self.hopeless = status > 5      # the user, or the reader, has left
 
     def __str__(self) -> str:
         return "; ".join(part for part in self.args if part)
@@ -215,37 +226,36 @@ ReaderGone = partial(Failure, "nobody reads the output", status=141)
 
 
 class IsFolder(Failure):
-    """A redirect leads to the folder by the name that was asked for."""
+    """A redirect adds a slash to the name: so it is a folder's."""
 
 
 # ---- Target -----------------------------------------------------------------
 
-# Looser than RFC 1123 by the underscore, which names in use have.
+# RFC 1123 has no underscore, but names in use do.
 LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST_NAME = re.compile(r"%s(?:\.%s)*\.?" % (LABEL, LABEL))
 HOST_NAME_MAX = 253     # characters; RFC 1035, 2.3.4
 
-# What IDNA 2003, Python's, takes for "ss", a sigma, or nothing, and IDNA 2008
-# for letters of their own: so the name may be another host's.  UTS 46, 7.
+# IDNA 2003, which Python knows, reads these as "ss", a sigma or nothing; IDNA
+# 2008 reads them as letters of their own, which may be another host.  UTS 46.
 DEVIATIONS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 
-# An IPv6 address, in brackets or not, has at least two colons, which
-# "localhost:8080" has not.  A zone (fe80::1%eth0) names the interface; RFC
-# 4007, 11.
+# An IPv6 address, in brackets or not, has at least two colons, unlike
+# "localhost:8080".  A zone (fe80::1%eth0) names the interface; RFC 4007, 11.
 IPV6 = re.compile(r"(\[)?([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*"
                   r"(?:%[A-Za-z0-9._~-]+)?)(?(1)\])")
 
-# Of any text: scheme, authority with its "//", path, query with its "?"; the
-# fragment is for the reader alone.  RFC 3986, 4.1.  Not by urllib.parse: that
-# takes 4 ms to import, and its urljoin() drops a last ";" or "?", and "//".
+# Any text: scheme, authority with its "//", path, and query with its "?"; no
+# server gets the fragment.  RFC 3986, 4.1.  urllib.parse would take 4 ms to
+# import, and its urljoin() drops a final ";" or "?", and "//".
 REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(//[^/?#]*)?"
                        r"([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?")    # host, port
-# HOST:PORT and what may follow: a URL but for its scheme.
+# HOST:PORT, or a URL without its scheme.
 ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^]:/?#[]+):[0-9]+([/?#].*)?", re.DOTALL)
 DEFAULT_PORTS = {"http": 80, "https": 443}      # RFC 9110, 4.2
 
-# Not HTTP_PROXY: it is what a CGI program gets of a request's field "Proxy".
+# Not HTTP_PROXY: in a CGI program that is the request's field "Proxy".
 PROXY_VARIABLES = {
     "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
     "https": ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")}
@@ -253,12 +263,12 @@ PROXY_VARIABLES = {
 # pchar without pct-encoded, and "/"; RFC 3986, 3.3.
 PATH_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                        b"0123456789-._~!$&'()*+,;=:@/")
-TARGET_BYTES = PATH_BYTES | frozenset(b"?%")    # what is encoded stays so
+TARGET_BYTES = PATH_BYTES | frozenset(b"?%")    # escapes stay as they are
 NAME_BYTES = PATH_BYTES - frozenset(b"/")
 
 
 class URL:
-    """Where a file is."""
+    """The address of a file."""
 
     def __init__(self, scheme: str, host: str, port: int, target: str) -> None:
         self.scheme = scheme    # "http" or "https"
@@ -275,19 +285,19 @@ class URL:
         return self.target.partition("?")[0]
 
     def with_target(self, target: str) -> "URL":
-        """Return where *target* is of the same origin."""
+        """Return the URL of *target* at the same origin."""
         return URL(self.scheme, self.host, self.port, target)
 
     @property
     def other_scheme(self) -> str:
-        """What to try where the port is for the other scheme."""
+        """What to advise when the port is for the other scheme."""
         scheme = "http" if self.scheme == "https" else "https"
-        return "the port is for %s: try %s" % (
-            scheme, URL(scheme, self.host, self.port, self.target))
+        url = URL(scheme, self.host, self.port, self.target)
+        return "the port is for %s: try %s" % (scheme, url)
 
     @property
     def origin(self) -> "Tuple[str, str, int]":
-        """What connections and credentials are for (RFC 9110, 4.3.1)."""
+        """Whom connections and credentials belong to (RFC 9110, 4.3.1)."""
         return self.scheme, self.host, self.port
 
     @property
@@ -295,7 +305,9 @@ class URL:
         """The request target of CONNECT (RFC 9112, 3.2.3)."""
         # A zone means something on this machine only; RFC 6874, 4.
         host = self.host.partition("%")[0]
-        return "%s:%d" % ("[%s]" % host if ":" in host else host, self.port)
+        if ":" in host:
+            host = "[%s]" % host
+        return "%s:%d" % (host, self.port)
 
     @property
     def authority(self) -> str:
@@ -306,10 +318,10 @@ class URL:
 
 
 class Proxy(namedtuple("Proxy", "url fields")):
-    """Where a proxy is, and the fields for it alone: a password, or none."""
+    """The address of a proxy, and the fields for it alone (a password)."""
 
     def __str__(self) -> str:
-        """Return what to say of the way to a host."""
+        """Return the words that follow a host in messages."""
         return " through the proxy %s" % self.url.host_and_port
 
 
@@ -328,12 +340,12 @@ def parse_host(text: str) -> str:
         raise ValueError("'%s' is one host by IDNA 2003 and another by IDNA"
                          " 2008; write it as xn--..." % printable(text))
     host = text
-    if any(char > "\x7f" for char in text):     # else no tables are loaded
+    if any(char > "\x7f" for char in text):     # ASCII needs no IDNA tables
         try:
             host = text.encode("idna").decode("ascii")
         except UnicodeError:
             host = ""
-    # The resolver would take a number alone for an IPv4 address.
+    # The resolver would read a bare number as an IPv4 address.
     if (len(host) > HOST_NAME_MAX or host.isdigit()
             or not HOST_NAME.fullmatch(host)):
         raise ValueError("'%s' is not a host name or an address; write host,"
@@ -351,7 +363,7 @@ def parse_port(text: str) -> int:
 
 
 def without_password(text: str) -> str:
-    """Return *text* as one line; what is before an "@" may be a password."""
+    """Return *text* from its last "@" on, which may end a password."""
     return printable(text[max(0, text.rfind("@")):])
 
 
@@ -363,7 +375,7 @@ def refuse_controls(text: str, what: str) -> None:
 
 
 def percent_encode(text: str, safe: "FrozenSet[int]") -> str:
-    """Return *text*, as sys.argv has it, with all but *safe* bytes encoded."""
+    """Return *text*, a word of sys.argv, with all but *safe* bytes encoded."""
     return "".join(chr(byte) if byte in safe else "%%%02X" % byte
                    for byte in text.encode("utf-8", "surrogateescape"))
 
@@ -389,16 +401,16 @@ def parse_authority(text: str, port: int) -> "Tuple[str, int]":
                          " brackets in a URL, as in http://[::1]:8080/"
                          % printable(text))
     host, digits = match.groups()
-    # A zone's "%" is encoded (RFC 6874, 2), or, as people have it, not.
+    # A zone's "%" should be encoded (RFC 6874, 2), but few people do so.
     return (parse_host(host.replace("%25", "%", 1)),
             parse_port(digits) if digits else port)
 
 
 def parse_url(text: str) -> URL:
-    """Return the URL that *text* is; what it has encoded stays so.
+    """Return the URL in *text*; its escapes stay as they are.
 
-    Raise ValueError unless it is a proper one for http or https, without a
-    user's name, which makes a host look like another (RFC 9110, 4.2).
+    Raise ValueError if it is not a URL for http or https, or has a user's
+    name, which can make a host look like another (RFC 9110, 4.2).
 
     >>> str(parse_url("HTTP://[::1]:8080/a%20b c?q#f"))
     'http://[::1]:8080/a%20b%20c?q'
@@ -409,7 +421,7 @@ def parse_url(text: str) -> URL:
     if not authority or scheme not in DEFAULT_PORTS:
         raise ValueError("'%s' is not a URL for http or https"
                          % without_password(text))
-    if "@" in authority:    # and perhaps a password, which is not to be shown
+    if "@" in authority:    # perhaps with a password, which is not shown
         raise ValueError("a user's name in the URL of '%s'; use --auth"
                          % printable(authority.rpartition("@")[2] + path))
     host, port = parse_authority(authority, DEFAULT_PORTS[scheme])
@@ -420,9 +432,9 @@ def parse_url(text: str) -> URL:
 def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
     """Return the proxy through which *url* is fetched, or None.
 
-    *environ* is os.environ, read as curl does, but for loopback: that has no
-    proxy.  Raise ValueError for one that is not http://HOST:PORT; the text
-    does not show its value, which may have a password in it.
+    *environ* is os.environ, read as curl does, except that this machine needs
+    no proxy.  Raise ValueError for a proxy that is not http://HOST:PORT; the
+    message does not show it, as it may contain a password.
     """
     name = next(filter(environ.get, PROXY_VARIABLES[url.scheme]), "")
     no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY", "")
@@ -438,9 +450,12 @@ def proxy_for(url: URL, environ: "Mapping[str, str]") -> "Optional[Proxy]":
         raise ValueError("the proxy in %s is not http://HOST:PORT, and others"
                          " are not supported; unset it, or set no_proxy"
                          % name)
-    login = map(decoded, user.partition(":")[::2])
-    return Proxy(URL("http", host, port, "/"), [
-        ("Proxy-Authorization", basic(*login))] if user else [])
+    fields = []
+    if user:
+        login, _, password = user.partition(":")
+        fields = [("Proxy-Authorization",
+                   basic(decoded(login), decoded(password)))]
+    return Proxy(URL("http", host, port, "/"), fields)
 
 
 def is_direct(host: str, no_proxy: str) -> bool:
@@ -456,7 +471,7 @@ def is_direct(host: str, no_proxy: str) -> bool:
     if no_proxy == "*":
         return True
     words = no_proxy.lower().replace(",", " ").split()
-    try:    # inet_aton() takes 127.1, too, as the resolver does
+    try:    # inet_aton() accepts 127.1, as the resolver does
         address = ip_address(host.partition("%")[0] if ":" in host
                              else socket.inet_aton(host))
     except (OSError, ValueError):
@@ -465,21 +480,21 @@ def is_direct(host: str, no_proxy: str) -> bool:
                    for word in [*words, "localhost"])   # RFC 6761, 6.3
     address = getattr(address, "ipv4_mapped", None) or address
     for word in words:
-        with suppress(ValueError):      # a domain
+        with suppress(ValueError):      # raised for a domain
             if address in ip_network(word, strict=False):
                 return True
     return address.is_loopback
 
 
 def redirected(url: URL, location: str) -> URL:
-    """Return where *location*, of a redirect from *url*, leads.
+    """Return the URL to which *location*, in a redirect from *url*, leads.
 
-    Raise StatusError when it may not be followed.  Source: RFC 9110, 15.4.
+    Raise StatusError when it must not be followed.  Source: RFC 9110, 15.4.
     """
+    # Fields are read as latin-1, but many servers mean UTF-8.
+    location = location.encode("latin-1").decode("utf-8", "surrogateescape")
     try:
-        # Fields are read as latin-1, but many servers mean UTF-8.
-        new = joined(url, location.encode("latin-1").decode(
-            "utf-8", "surrogateescape"))
+        new = joined(url, location)
         if url.scheme == "https" and new.scheme == "http":
             raise ValueError("%s is not https" % new)
     except ValueError as exc:
@@ -497,7 +512,7 @@ def joined(url: URL, reference: str) -> URL:
     if scheme or authority:
         new = parse_url(reference if scheme else url.scheme + ":" + reference)
         if new.authority == url.authority:
-            new.host = url.host     # with its zone, which no URL has
+            new.host = url.host     # with its zone, which no reference has
         return new
     if not path:
         path, query = url.path, query or url.target[len(url.path):]
@@ -516,7 +531,7 @@ def without_dots(path: str) -> str:
     kept = []  # type: List[str]
     for segment in path.split("/"):
         if segment == "..":
-            del kept[max(1, len(kept) - 1):]    # not what is before "/"
+            del kept[max(1, len(kept) - 1):]    # but not the first, the root
         elif segment != ".":
             kept.append(segment)
     if segment in (".", ".."):
@@ -526,14 +541,14 @@ def without_dots(path: str) -> str:
 
 # ---- Request ----------------------------------------------------------------
 
-# What the client itself says, and relies upon.
+# Fields that the client sets itself, and relies on.
 OWN_FIELDS = frozenset([
     "connection", "content-length", "if-range", "range",
     "transfer-encoding", "want-repr-digest"])
 CREDENTIALS = re.compile(rb"(?i)^((?:proxy-)?authorization|cookie):.*")
-# What one origin may know and another may not, or not take for its own.
+# Fields of the user that go to one origin alone.
 FOR_ONE_ORIGIN = frozenset(["authorization", "cookie", "host"])
-FOR_PROXIES = "proxy-authorization"     # which no server may know
+FOR_PROXIES = "proxy-authorization"     # no server may see this field
 
 WANT_DIGEST = ("Want-Repr-Digest", "sha-256=10")    # RFC 9530, 4
 
@@ -556,19 +571,20 @@ def parse_field(text: str) -> "Tuple[str, str]":
 def parse_range(text: str) -> str:
     """Return the Range value for *text*, or raise ValueError."""
     match = RANGE.fullmatch(text)
-    if not match or match.group(2) and int(match.group(1)) > int(
-            match.group(2)):
-        raise ValueError("range '%s' is not FIRST-LAST, FIRST- or -COUNT"
-                         % printable(text))
-    return "bytes=" + text
+    if match:
+        first, last, _ = match.groups()
+        if last is None or int(first) <= int(last):
+            return "bytes=" + text
+    raise ValueError("range '%s' is not FIRST-LAST, FIRST- or -COUNT"
+                     % printable(text))
 
 
 def render_request(method: str, target: str, host: str, fields: "Fields",
                    user_fields: "Sequence[Tuple[str, str]]" = ()) -> bytes:
     """Return the head of a request for *target* of *host*.
 
-    Each of the *fields* replaces those of its name before it, and
-    *user_fields* replace all.
+    Of two *fields* with the same name the later counts; *user_fields* replace
+    them all.
     Source: RFC 9112, 3; RFC 9110, 9.3; 7.2: Host comes first.
     """
     ours = OrderedDict([
@@ -591,8 +607,8 @@ HTTP_1 = b"HTTP/1."
 STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])"
                          rb"(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
-# How a port for https answers: by an alert of TLS (RFC 8446, 5.1), which may
-# come byte by byte, or by the pages of nginx, Apache, Go and httpd.py.
+# How a port for https answers plain HTTP: with an alert of TLS (RFC 8446,
+# 5.1), or with words that the pages of nginx, Apache, Go and httpd.py have.
 TLS_ALERT = b"\x15"
 FOR_HTTPS = rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS"
 
@@ -600,14 +616,14 @@ FOR_HTTPS = rb"(?i)plain HTTP|HTTPS (port|server)|speaks HTTPS"
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):"
                         rb"([^\x00-\x08\x0a-\x1f\x7f]*)")
 
-# The head of a response: its status, 100 to 999; its reason, "" where there is
-# none; its fields, by names in lower case; and its lines as received, the
-# status line first.
+# The head of a response: its status, 100 to 999; its reason, "" for none; its
+# fields, by names in lower case; and its lines as received, the status line
+# first.
 Head = namedtuple("Head", "status reason fields lines")
 
 
 def check_start(data: bytes) -> None:
-    """Raise ResponseError when a response of HTTP/1 does not begin so."""
+    """Raise ResponseError if no response of HTTP/1 begins with *data*."""
     if data.startswith(TLS_ALERT):
         raise ResponseError("the answer is not HTTP/1 but TLS",
                             "ask for https, by --tls or https://")
@@ -618,7 +634,7 @@ def check_start(data: bytes) -> None:
 
 def parse_head(lines: "List[bytes]") -> Head:
     """Return the Head in *lines*, or raise ResponseError (RFC 9112, 4)."""
-    check_start(lines[0])   # again: it may have come byte by byte
+    check_start(lines[0])   # again, for it may have come byte by byte
     match = STATUS_LINE.fullmatch(lines[0])
     if not match:
         raise malformed("status line", lines[0])
@@ -645,22 +661,23 @@ def parse_fields(lines: "Iterable[bytes]") -> "Dict[str, str]":
 
 
 def malformed(what: str, data: bytes) -> Failure:
-    """Return the error that says that *what*, which is *data*, is wrong."""
+    """Return the error for *data*, which is not a proper *what*."""
+    more = "..." if len(data) > GARBAGE_SHOWN_MAX else ""
     return ResponseError("malformed response: bad %s '%s'%s" % (
-        what, shown(data[:GARBAGE_SHOWN_MAX]),
-        "..." if len(data) > GARBAGE_SHOWN_MAX else ""))
+        what, shown(data[:GARBAGE_SHOWN_MAX]), more))
 
 
 def body_length(status: int, fields: "Dict[str, str]") -> int:
     """Return the length of a response's body: bytes, CHUNKED or UNTIL_CLOSE.
 
-    Raise ResponseError where the length is in doubt.  The cases are in the
-    order of RFC 9112, 6.3; it would let Transfer-Encoding win over
-    Content-Length, but the two together are a sign of an attack.
+    Raise ResponseError if the length is in doubt.  The cases are in the order
+    of RFC 9112, 6.3.  There Transfer-Encoding wins over Content-Length; here
+    the two together are refused, as they are a sign of an attack.
     """
     if status < 200 or status in (204, 304):
         return 0
-    coding, length = map(fields.get, ("transfer-encoding", "content-length"))
+    coding = fields.get("transfer-encoding")
+    length = fields.get("content-length")
     if coding is not None:
         if length is not None:
             raise ResponseError("malformed response: both Transfer-Encoding"
@@ -680,9 +697,9 @@ def body_length(status: int, fields: "Dict[str, str]") -> int:
 
 
 def is_persistent(head: Head) -> bool:
-    """Return whether the connection stays for another request (9112, 9.3)."""
-    options = re.split("[ \t]*,[ \t]*", head.fields.get(
-        "connection", "").lower())
+    """Return whether another request may follow (RFC 9112, 9.3)."""
+    value = head.fields.get("connection", "").lower()
+    options = re.split("[ \t]*,[ \t]*", value)
     if head.lines[0].startswith(b"HTTP/1.0"):
         return "keep-alive" in options
     return "close" not in options
@@ -698,7 +715,7 @@ _CLOCK = "(?P<H>[0-9]{2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})"
 _MONTH = "(?P<m>%s)" % MONTHS
 _DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _DAY_L = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
-# Compiled when they are first needed: at the start it takes 2 ms.
+# Compiled when they are first needed, which saves 2 ms at the start.
 HTTP_DATES = (
     "%s, (?P<d>[0-9]{2}) %s (?P<Y>[0-9]{4}) %s GMT" % (_DAY, _MONTH, _CLOCK),
     "%s, (?P<d>[0-9]{2})-%s-(?P<Y>[0-9]{2}) %s GMT" % (_DAY_L, _MONTH, _CLOCK),
@@ -706,16 +723,16 @@ HTTP_DATES = (
 # date-time in UTC; RFC 3339, 5.6.
 TIMESTAMPS = ("(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})T%s"
               r"(?:\.[0-9]+)?Z" % _CLOCK,)
-# entity-tag, but no weak one; RFC 9110, 8.8.3.
+# entity-tag that is not weak; RFC 9110, 8.8.3.
 STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
-# Where content stands in a file.  The positions are inclusive, -1 for "bytes
-# */LENGTH"; length, the file's, is -1 where it is not known.
+# Which bytes of a file the content is.  The positions are inclusive, and -1
+# for "bytes */LENGTH"; the length is the file's, and -1 if unknown.
 ContentRange = namedtuple("ContentRange", "first last length")
 
 
 def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
-    """Return what Content-Range says, None if it is malformed or not there."""
+    """Return what Content-Range says, None if it is malformed or missing."""
     match = CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
     if not match:
         return None
@@ -726,7 +743,7 @@ def parse_content_range(fields: "Dict[str, str]") -> "Optional[ContentRange]":
 
 
 def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
-    """Return whether Range *wanted* means the rest, of a ContentRange."""
+    """Return whether a ContentRange is what Range *wanted* asks for."""
     start, stop = wanted[len("bytes="):].split("-")
     end = last if length < 0 else length - 1
     if not start:
@@ -735,15 +752,17 @@ def is_selected(wanted: str, first: int, last: int, length: int) -> bool:
 
 
 def seconds_of(patterns: "Iterable[str]", value: str) -> "Optional[int]":
-    """Return the seconds since 1970 of *value*, if it has such a pattern.
+    """Return the time *value* in seconds since 1970, None if no pattern fits.
 
     >>> http_time("Sun, 06 Nov 1994 08:49:37 GMT"), http_time("soon")
     (784111777, None)
     """
     from datetime import datetime, timezone
-    match = next(filter(None, (re.fullmatch(pattern, value)
-                               for pattern in patterns)), None)
-    if not match:
+    for pattern in patterns:
+        match = re.fullmatch(pattern, value)
+        if match:
+            break
+    else:
         return None
     year, month = match.group("Y"), match.group("m")
     if len(year) == 2:
@@ -766,33 +785,36 @@ timestamp = partial(seconds_of, TIMESTAMPS)
 
 
 def seconds_to_wait(fields: "Dict[str, str]", now: float) -> int:
-    """Return how long Retry-After asks to wait, 0 where that is no use.
+    """Return the seconds that Retry-After asks for; 0 for none, or too many.
 
-    Less than a second counts as one.  *now*: the time, where the response has
-    none.  Source: RFC 9110, 10.2.3.
+    Less than a second counts as one.  *now* is used if Date is missing.
+    Source: RFC 9110, 10.2.3.
     """
     value = fields.get("retry-after", "")
-    until, date = http_time(value), http_time(fields.get("date", ""))
     if re.fullmatch(_NUMBER, value):
         seconds = int(value)
-    elif until is not None:
-        seconds = until - int(now if date is None else date)
     else:
-        return 0
+        until = http_time(value)
+        date = http_time(fields.get("date", ""))
+        if until is None:
+            return 0
+        seconds = until - int(now if date is None else date)
     return max(1, seconds) if seconds <= WAIT_MAX else 0
 
 
 def is_same_time(mtime: int, found: int) -> bool:
     """Return whether *found*, in ns, may be *mtime*: FAT has even seconds."""
-    return found // 10**9 == mtime or (
-        found % (2 * 10**9) == 0 and abs(found - mtime * 10**9) <= 10**9)
+    if found // 10**9 == mtime:
+        return True
+    is_even = found % (2 * 10**9) == 0
+    return is_even and abs(found - mtime * 10**9) <= 10**9
 
 
 def strong_validator(fields: "Dict[str, str]") -> str:
     """Return the value for If-Range that tells this version from any other.
 
-    "" where there is none: an ETag that is weak, or a Last-Modified within
-    the second of its Date.  Source: RFC 9110, 8.8.2.2 and 13.1.5.
+    "" if there is none: the ETag is weak, or Last-Modified less than a second
+    before Date.  Source: RFC 9110, 8.8.2.2 and 13.1.5.
     """
     etag = fields.get("etag", "")
     if etag:
@@ -807,14 +829,14 @@ def strong_validator(fields: "Dict[str, str]") -> str:
 def is_same_version(fields: "Dict[str, str]", validator: str) -> bool:
     """Return whether a response with *fields* is of the version *validator*.
 
-    It has to say so: a server that does not know If-Range may not, either.
+    The response must say so itself: a server may not know If-Range.
     """
     name = "etag" if validator.startswith('"') else "last-modified"
     return validator != "" and fields.get(name) == validator
 
 
-# What content is a part of: the validator of that version ("": none), its
-# length (None: nobody knows), and where it came from, see Transfer._place().
+# The version that content is a part of: its validator ("": none), its length
+# (None: unknown), and its source, see Transfer._place().
 Whole = namedtuple("Whole", "validator length source")
 NOTHING = Whole("", None, "")
 
@@ -837,7 +859,7 @@ DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$"
 def safe_name(text: str) -> str:
     """Return the file name that *text*, a user's word, ends with.
 
-    Without characters that could do harm; "" where nothing is left.
+    Characters that could do harm are left out; "" if none is left.
 
     >>> safe_name("a/..\\\\.b\\x1b?c"), safe_name("..")
     ('b_c', '')
@@ -852,8 +874,8 @@ def safe_name(text: str) -> str:
 def local_name(name: str, windows: bool = False) -> str:
     """Return the file name under which the copy of *name* is kept.
 
-    The same one; only what could do harm, on *windows* more, is written as
-    %XX, so that none becomes hidden, a device's or another folder's.
+    Only characters that could do harm (more of them on *windows*) become %XX,
+    so that no copy is hidden, a device, or in another folder.
 
     >>> local_name(".bashrc"), local_name("a\\n%b"), local_name("c:", True)
     ('%2Ebashrc', 'a%0A%b', 'c%3A')
@@ -862,7 +884,7 @@ def local_name(name: str, windows: bool = False) -> str:
     unsafe = '\t\n/\\<>:"|?*' if windows else "\t\n/"
     safe = "".join(encode(char) if char in unsafe or UNSAFE.match(char)
                    else char for char in name)
-    if windows and safe.endswith((" ", ".")):   # Windows would drop it
+    if windows and safe.endswith((" ", ".")):   # which Windows would drop
         safe = safe[:-1] + encode(safe[-1])
     if safe.startswith(".") or DEVICE.fullmatch(safe):
         safe = encode(safe[0]) + safe[1:]
@@ -871,7 +893,7 @@ def local_name(name: str, windows: bool = False) -> str:
 
 # ---- Listings ---------------------------------------------------------------
 
-# What stands in a JSON list before the first item, and after each.
+# What a JSON list has before its first item, and after each item.
 JSON_START = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*(\]?)[ \t\r\n]*")
 JSON_NEXT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 
@@ -880,17 +902,17 @@ LINKS = {"href": ("base", "a", "area", "link"), "srcset": ("img", "source"),
          "src": ("script", "iframe", "img", "source", "video", "audio",
                  "track", "embed"), "poster": ("video",), "data": ("object",)}
 
-# A link in a srcset, and its descriptor, if no comma comes first; HTML,
+# A link in a srcset, and its descriptor, unless a comma ends the link; HTML,
 # 4.8.4.2.1.
 SRCSET_LINK = r"([^\s,](?:\S*[^\s,])?)(?:,|[^,]*)"
 
 # "." or ".." in a path, encoded or not.
 DOTS = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
 
-# What a folder lists.
+# A file or folder that a folder lists.
 #   name       decoded, with surrogate escapes for bad UTF-8
-#   size       in bytes; mtime in seconds since 1970; None: it does not tell
-#   folders    those below this one that lead to it, of a link on a page
+#   size       in bytes; mtime in seconds since 1970; None: not told
+#   folders    the subfolders that lead to it, if it is deeper down
 #   is_linked  False for a folder that is only on the way to something else
 #   of_page    whether only a page would name it: a picture, a script
 Entry = namedtuple(
@@ -903,7 +925,7 @@ INDEX = UNKNOWN._replace(name="index.html")
 def parse_json_listing(text: str) -> "Iterator[Entry]":
     """Yield the entries of a listing in JSON as nginx or caddy writes it.
 
-    One at a time: all of them take fifty times the memory of the text.
+    One at a time, as all of them take fifty times the memory of the text.
     """
     import json
     decode = json.JSONDecoder().raw_decode
@@ -921,9 +943,10 @@ def parse_json_listing(text: str) -> "Iterator[Entry]":
 
 
 def json_entry(item: "Dict[str, Any]") -> Entry:
-    """Return one member of a JSON listing; raise what bad types raise.
+    """Return the Entry for *item* of a JSON listing.
 
-    A name that is no text becomes "": the other entries may be good.
+    A name that is no text becomes "", as the other entries may be good.
+    Raise whatever other types make Python raise.
     """
     name, size = item["name"], item.get("size")
     if not isinstance(name, str):
@@ -941,9 +964,9 @@ def json_entry(item: "Dict[str, Any]") -> Entry:
 
 
 def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
-    """Yield what an index page at *url* links to that is below it.
+    """Yield the files and folders below *url* that its index page links to.
 
-    Not what has a query, with which listings sort themselves.
+    Links with a query are left out: listings sort themselves by them.
     """
     from html.parser import HTMLParser
     links = OrderedDict()  # type: OrderedDict[Tuple[str, str], None]
@@ -959,11 +982,11 @@ def parse_html_listing(text: str, url: URL) -> "Iterator[Entry]":
                 raise ResponseError("more than %d links on a page" % LINKS_MAX)
 
         def parse_marked_section(self, i: int, report: int = 1) -> int:
-            # Browsers take <![...> for a comment; until 3.9 this raises.
+            # Browsers read <![...> as a comment; until 3.9 this raised.
             return self.parse_bogus_comment(i)
 
-    # Without close(), which reads what has no end again for each of its "<".
-    # Python refuses to read a number of thousands of digits.
+    # Nothing calls close(), which would read an unclosed tag again for each
+    # "<" in it.  Python refuses to read a number of thousands of digits.
     Parser().feed(re.sub("&#[0-9]{8,}", "&#xfffd", text))
     bases = [link for tag, link in links if tag == "base"]
     try:
@@ -992,19 +1015,21 @@ def path_below(url: URL, link: str, base: URL) -> str:
     except ValueError:
         return ""
     folder = url.path.rpartition("/")[0] + "/"
-    path = target.target[len(folder):]
-    if (target.origin != url.origin or not target.target.startswith(folder)
-            or "?" in path or not path.strip("/") or "//" in "/" + path
-            or "/" in path.rstrip("/") and DOTS.search("/" + path)):
+    if target.origin != url.origin or not target.target.startswith(folder):
         return ""
-    return path
+    path = target.target[len(folder):]
+    if "?" in path or "//" in "/" + path or not path.strip("/"):
+        return ""
+    is_deep = "/" in path.rstrip("/")
+    return "" if is_deep and DOTS.search("/" + path) else path
 
 
 def sorted_out(entries: "Iterable[Entry]") -> (
         "Tuple[OrderedDict[str, Entry], Dict[str, List[Entry]]]"):
-    """Return what of *entries* is in the folder itself, by name, and the rest.
+    """Return the *entries* of the folder itself, and those deeper down.
 
-    That waits for the folder here that leads to it, or would come twice.
+    Both by name; the deeper ones wait, under that of the subfolder that leads
+    to them, until it is read: so nothing is copied twice.
     """
     here = OrderedDict()  # type: OrderedDict[str, Entry]
     deeper = {}  # type: Dict[str, List[Entry]]
@@ -1024,21 +1049,21 @@ def sorted_out(entries: "Iterable[Entry]") -> (
 
 def entry_url(url: URL, entry: Entry) -> URL:
     """Return the URL of *entry*, which the page at *url* lists."""
-    return url.with_target(
-        url.path.rpartition("/")[0] + "/" + percent_encode(
-            entry.name, NAME_BYTES) + ("/" if entry.is_folder else ""))
+    folder = url.path.rpartition("/")[0]
+    name = percent_encode(entry.name, NAME_BYTES)
+    return url.with_target(folder + "/" + name + "/" * entry.is_folder)
 
 
 def decoded(name: str) -> str:
-    """Return *name* without percent encoding, as file names are in Python."""
+    """Return *name* without percent encoding, as Python keeps file names."""
     from urllib.parse import unquote_to_bytes
     return unquote_to_bytes(name).decode("utf-8", "surrogateescape")
 
 
 # ---- Display ----------------------------------------------------------------
 
-# What can do harm in a text of many lines: C0 without tab and LF, DEL, C1,
-# and controls that reverse the direction of writing (Unicode, UAX 9).
+# Characters that can do harm in a text of many lines: C0 without tab and LF,
+# DEL, C1, and those that change the direction of writing (Unicode, UAX 9).
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f"
                     "\u202a-\u202e\u2066-\u2069]")
 
@@ -1049,7 +1074,7 @@ def escape(char: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return *text* as one line with all that does not print escaped.
+    r"""Return *text* as one line, with what does not print escaped.
 
     >>> print(printable("a\x1b[2Jb\u202ec"))
     a\x1b[2Jb\u{202e}c
@@ -1064,13 +1089,13 @@ def shown(data: bytes) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Return *text*, of many lines, with what is unsafe to show escaped."""
+    """Return *text*, of many lines, with UNSAFE characters escaped."""
     return UNSAFE.sub(lambda match: escape(match.group()),
                       text.replace("\r\n", "\n"))
 
 
 def counted(count: int, noun: str) -> str:
-    """Return so many of *noun*, as "1 file" or "2 files"."""
+    """Return *count* with its *noun*, as "1 file" or "2 files"."""
     return "%d %s%s" % (count, noun, "" if count == 1 else "s")
 
 
@@ -1091,7 +1116,7 @@ def size_text(count: float) -> str:
 
 def progress_text(count: int, length: "Optional[int]", new: int,
                   seconds: float) -> str:
-    """Return the line of progress: *new* of *count* bytes in *seconds*.
+    """Return the line of progress: *count* bytes, *new* ones in *seconds*.
 
     >>> progress_text(512, 2048, 64, 4)
     '25 %  512 bytes of 2.0 KiB  16 bytes/s  1:36 left'
@@ -1111,37 +1136,37 @@ def progress_text(count: int, length: "Optional[int]", new: int,
 # ---- Report -----------------------------------------------------------------
 
 class Report:
-    """Tells the user on standard error how the exchange goes on."""
+    """Tells the user on standard error what happens."""
 
     def __init__(self, verbose: bool = False, quiet: bool = False) -> None:
         self.verbose = verbose
         self.quiet = quiet
         self.bar = False        # whether to show progress
-        self.aside = False      # whether the request is one of our own
+        self.aside = False      # whether the user did not ask for the request
         self._shown = 0         # characters of the progress line
-        # When it is to be shown again; what is quick needs none.
+        # When to show progress next; a quick transfer needs none.
         self._due = time.monotonic() + PROGRESS_WAIT
 
     def connected(self, where: str, sock: socket.socket) -> None:
         """Say *where* the connection goes, and from where."""
         try:
             peer, own = sock.getpeername(), sock.getsockname()
-        except OSError:     # gone already; sending will say so
+        except OSError:     # the peer has closed; sending will say so
             return
+        tls = ", " + sock.version() if hasattr(sock, "version") else ""
         self.note("Connected to %s, address %s port %s, from %s port %s%s" % (
-            where, *peer[:2], *own[:2], ", " + sock.version()   # of TLS
-            if hasattr(sock, "version") else ""))
+            where, *peer[:2], *own[:2], tls))
 
     def request(self, data: bytes) -> None:
         """Show the request, when asked to."""
         if self.verbose:
             for line in data[:-4].split(b"\r\n"):
-                self.note("> " + shown(CREDENTIALS.sub(
-                    rb"\1: (not shown)", line)))
+                line = CREDENTIALS.sub(rb"\1: (not shown)", line)
+                self.note("> " + shown(line))
 
     def head(self, head: Head) -> None:
         """Show the status line and the fields that matter."""
-        if self.quiet:      # of many small files this took a fifth of the time
+        if self.quiet:      # saves a fifth of the time for many small files
             return
         if self.verbose:
             for line in head.lines:
@@ -1151,13 +1176,12 @@ class Report:
                 self.note(shown(line))
 
     def retry(self, exc: Failure, delay: float) -> None:
-        """Say that a transfer goes on after a break."""
-        self.note("%s; %s %g s" % (
-            exc.args[0], "the server asks to wait" if exc.wait
-            else "going on in", exc.wait or delay))
+        """Say why, and after how many seconds, another request follows."""
+        what = "the server asks to wait" if exc.wait else "trying again in"
+        self.note("%s; %s %g s" % (exc.args[0], what, exc.wait or delay))
 
     def progress(self, text: "Callable[..., str]", *values: "Any") -> None:
-        """Show text(*values) on the terminal, if it is time for that."""
+        """Show text(*values) on the terminal, if it is due."""
         now = time.monotonic()
         if not self.bar or now < self._due:
             return
@@ -1165,19 +1189,19 @@ class Report:
         columns = 0
         with suppress(OSError):
             columns = os.get_terminal_size(STDERR).columns
-        # What went on in the next line would stay there.
+        # \r cannot erase a line that has wrapped.
         line = text(*values)[:(columns or COLUMNS) - 1]
         say("\r" + line.ljust(self._shown), "")
         self._shown = len(line)
 
     def clear(self) -> None:
-        """Take the progress off the terminal."""
+        """Erase the line of progress."""
         if self._shown:
             say("\r" + " " * self._shown, "\r")
             self._shown = 0
 
     def note(self, text: str) -> None:
-        """Say *text*, unless nothing is to be said."""
+        """Say *text*, unless the user wants quiet."""
         if not self.quiet:
             self.clear()
             say(text)
@@ -1185,7 +1209,7 @@ class Report:
 
 def say(text: str, end: str = "\n") -> None:
     """Write *text* and *end* to standard error, if anybody reads it."""
-    # What sys.stderr cannot write makes Python exit with a status of its own.
+    # If sys.stderr cannot write, Python exits with a status of its own.
     with suppress(OSError):
         os.write(STDERR, (text + end).encode(
             sys.stderr.encoding or "utf-8", "backslashreplace"))
@@ -1193,12 +1217,13 @@ def say(text: str, end: str = "\n") -> None:
 
 # ---- Tasks ------------------------------------------------------------------
 
-# What waits for the network is written as a task: a generator that yields a
-# Wait.  One loop runs one, or several side by side.  Only looking up a name,
-# the disk, and reading a listing hold up all of them.
+# Code that waits for the network is written as a task: a generator that yields
+# a Wait.  One loop runs a single task, or several side by side.  Three things
+# hold up all tasks: looking up a name, a read or write of a file, and parsing
+# a listing.
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-# Of few sockets it needs no calls to the system but the one that waits.
+# poll() needs one system call for each wait; epoll() would need four.
 Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -1206,9 +1231,9 @@ def run(*tasks: "Task") -> "Any":
     """Run *tasks* side by side to their ends; return what the first returns.
 
     A Wait is (socket, READ or WRITE, deadline): the task goes on when the
-    socket is ready, or has a socket.timeout thrown in at the deadline, a
-    monotonic time.  Without a socket it goes on then.  What a task raises is
-    raised here, and ends the others; KeyboardInterrupt goes to the first.
+    socket is ready, or gets a socket.timeout at the deadline, a monotonic
+    time.  Without a socket it just goes on at the deadline.  An exception of
+    one task ends the others, too; KeyboardInterrupt goes to the first task.
     """
     waits = {task: (None, 0, 0.0) for task in tasks}  # type: Dict[Task, Wait]
     result = None
@@ -1232,10 +1257,10 @@ def run(*tasks: "Task") -> "Any":
 
 def due(waits: "Dict[Task, Wait]"
         ) -> "Iterator[Tuple[Task, Optional[Exception]]]":
-    """Yield each of the tasks that can go on, and what to throw into it."""
+    """Yield each task that can go on, and what to throw into it, or None."""
     ready = []
     deadline = min(wait[2] for wait in waits.values())
-    # A selector knows no wait without end, nor of many years.
+    # No selector takes an infinite wait, or one of many years.
     seconds = min(max(0, deadline - time.monotonic()), TIMEOUT_MAX)
     with Selector() as selector:
         for task, (sock, event, _) in waits.items():
@@ -1243,7 +1268,7 @@ def due(waits: "Dict[Task, Wait]"
                 selector.register(sock, event, task)
         if selector.get_map():
             ready = [key.data for key, _ in selector.select(seconds)]
-        else:       # for which that of Windows cannot wait
+        else:       # select() of Windows needs a socket
             time.sleep(seconds)
     now = time.monotonic()
     for task, (sock, _, deadline) in list(waits.items()):
@@ -1254,15 +1279,15 @@ def due(waits: "Dict[Task, Wait]"
 
 
 def pause(seconds: float) -> "Task":
-    """Wait for so many *seconds*."""
+    """Wait for *seconds*."""
     yield None, 0, time.monotonic() + seconds
 
 
 # ---- Connection -------------------------------------------------------------
 
-# Errors that say what to wait for, 0 for what is to be done: TLS may have to
-# read where it is to write, and the other way round.  By name, for ssl is
-# loaded only where it is needed.
+# What each error asks to wait for, 0 for the readiness that the call needs
+# anyway: TLS may have to read in order to write, and the other way round.  The
+# errors stand here by name, as ssl is loaded only when it is needed.
 NOT_READY = {"BlockingIOError": 0, "SSLWantReadError": READ,
              "SSLWantWriteError": WRITE}
 
@@ -1273,13 +1298,15 @@ class Connection:
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self.sock = sock
         self.timeout = timeout  # seconds
+        # Where requests go: to the server, or to a proxy without a tunnel.
+        self.origin = ("", "", 0)
         # The monotonic time at which all waits end.  None: each has a timeout
         # of its own; a record of TLS, of up to 16 KiB, may need several.
         self.deadline = None  # type: Optional[float]
-        self.idle = False       # whether it is left for another request
-        self.heard = False      # whether any byte has come since a request
-        self.taken = 0          # bytes read since others had their turn
-        # What has been read but not taken is from start to stop.
+        self.idle = False       # whether another request may be sent
+        self.heard = False      # whether any byte came after the last request
+        self.taken = 0          # bytes read since other tasks had their turn
+        # Bytes that are read but not yet taken stand from start to stop.
         self.data = bytearray(RECEIVE_SIZE)
         self.view = memoryview(self.data)
         self.start = self.stop = 0
@@ -1296,9 +1323,9 @@ class Connection:
                 raise OSError(error, os.strerror(error))
 
     def has_input(self) -> bool:
-        """Return whether something came that nobody asked for, or its end."""
+        """Return whether unexpected bytes have come, or the end."""
         try:
-            # Not by a method of TLS, which cannot peek.
+            # The method of an SSLSocket cannot peek.
             socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
@@ -1309,16 +1336,16 @@ class Connection:
     def reason(self, exc: OSError) -> str:
         """Return what *exc*, of this connection, means to the user."""
         if isinstance(exc, socket.timeout):
-            return "nothing came for %g s (--timeout)" % self.timeout
+            return "no data for %g s (--timeout)" % self.timeout
         return reason_of(exc)
 
     def due(self) -> float:
-        """Return the monotonic time until which something must happen."""
+        """Return the monotonic time at which a wait that begins now ends."""
         return time.monotonic() + self.timeout
 
     def when_ready(self, event: int, call: "Callable[..., Any]",
                    *args: object) -> "Task":
-        """Return call(*args), as soon as it need not wait; raise OSError."""
+        """Return call(*args) once it need not block; raise OSError."""
         while True:
             try:
                 return call(*args)
@@ -1338,7 +1365,7 @@ class Connection:
 
     def fill(self, may_end: bool = False) -> "Task":
         """Read more; raise OSError, also at the end, unless it *may_end*."""
-        if self.taken >= TURN_SIZE:     # one that is always ready never waits
+        if self.taken >= TURN_SIZE:     # a fast peer would never let us wait
             self.taken = 0
             yield from pause(0)
         if self.stop in (self.start, RECEIVE_SIZE):
@@ -1397,10 +1424,10 @@ class Connection:
             limit -= len(line) + 2
 
     def head(self) -> "Task":
-        """Return the next Head; raise OSError, or ResponseError for none.
+        """Return the next Head; raise OSError, or ResponseError.
 
-        After its first bytes all of it must come within one timeout: drips
-        would add up to hours.
+        After the first bytes the rest must come within one timeout: a server
+        that sends byte by byte could take hours.
         """
         if self.start == self.stop:
             yield from self.fill()
@@ -1414,22 +1441,24 @@ class Connection:
 def connect(url: URL, proxy: "Optional[Proxy]", settings: "Settings",
             report: Report) -> "Task":
     """Return a Connection for *url*, to that host or to its *proxy*."""
-    peer = proxy.url if proxy else url
+    peer, kind = url, "host"
+    advice = "is the server running there?"
+    if proxy:
+        peer, kind = proxy.url, "proxy"
+        advice = ("is the proxy that %s_proxy or all_proxy names running"
+                  " there?" % url.scheme)
     try:
         # As bytes: for a str Python loads its IDNA tables, ASCII or not.
         found = socket.getaddrinfo(peer.host.encode("ascii"), peer.port,
                                    settings.family, socket.SOCK_STREAM)
     except OSError as exc:
         raise ConnectError("no address for %s '%s': %s" % (
-            "proxy" if proxy else "host", peer.host, reason_of(exc)),
-            "check the name")
+            kind, peer.host, reason_of(exc)), "check the name")
     failures = []
-    advice = ("is the proxy that %s_proxy or all_proxy names running there?"
-              % url.scheme if proxy else "is the server running there?")
-    for *kind, _, address in found:
+    for *family, _, address in found:
         connection = None
-        try:    # it may be of a family that this system lacks
-            connection = Connection(socket.socket(*kind), settings.timeout)
+        try:    # the system may lack the family
+            connection = Connection(socket.socket(*family), settings.timeout)
             yield from connection.open(address)
             if url.scheme == "https":
                 if proxy:
@@ -1453,7 +1482,8 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
     target = url.host_and_port
     request = render_request("CONNECT", target, target, proxy.fields)
     report.request(request)
-    status, advice = 0, IS_IT_A_PROXY
+    status = 0      # of the answer, once that has come
+    advice = IS_IT_A_PROXY
     try:
         yield from connection.send(request)
         for _ in range(INTERIM_MAX + 1):
@@ -1466,21 +1496,30 @@ def open_tunnel(connection: Connection, url: URL, proxy: Proxy,
         if status // 100 == 2:      # RFC 9110, 9.3.6
             if connection.start == connection.stop:
                 return
-            why = "more came than the word that there is one"
-        if status in (401, 407):    # some answer 401 to a wrong password
+            why = "the proxy sent more than the head of its answer"
+        if status in (401, 407):    # 401: tinyproxy, to a wrong password
             advice = password_advice(url, proxy)
-        elif status not in (400, 404, 405, 501):    # a web server's
+        elif status not in (400, 404, 405, 501):    # as a web server does
             advice = ""
     except OSError as exc:
         why = connection.reason(exc)
     except Failure as exc:      # malformed
         why = exc.args[0]
-    raise Failure("no tunnel to %s%s: %s" % (target, proxy, why), advice, 3,
-                  again=not 100 <= status < 500)
+    error = Failure("no tunnel to %s%s: %s" % (target, proxy, why), advice, 3,
+                    again=not 100 <= status < 500)
+    raise heeding_retry_after(error, head) if status else error
+
+
+def heeding_retry_after(error: Failure, head: Head) -> Failure:
+    """Return *error* with the wait that the response *head* asks for."""
+    if head.status in (429, 503):
+        error.wait = seconds_to_wait(head.fields, time.time())
+        error.again = error.again or error.wait > 0
+    return error
 
 
 def password_advice(url: URL, proxy: Proxy) -> str:
-    """Return what to do where *proxy* asks for a password."""
+    """Return what to advise when *proxy* asks for a password."""
     if proxy.fields:
         return "the user or the password for the proxy is wrong"
     return "set %s_proxy to http://USER:PASSWORD@%s" % (
@@ -1489,8 +1528,8 @@ def password_advice(url: URL, proxy: Proxy) -> str:
 
 def start_tls(connection: Connection, host: str,
               settings: "Settings") -> "Task":
-    """Begin TLS on *connection*; raise OSError, or ConnectError without it."""
-    try:    # one context is for all connections
+    """Begin TLS on *connection*; raise OSError, or ConnectError."""
+    try:    # all connections share one context
         import ssl
         context = settings.context or ssl.create_default_context(
             cafile=settings.cafile)
@@ -1500,7 +1539,7 @@ def start_tls(connection: Connection, host: str,
         raise ConnectError("could not read the certificates in %s: %s" % (
             printable(str(settings.cafile)), reason_of(exc)))
     settings.context = context
-    # Python 3.8 to 3.10 take the end of a connection for that of TLS.
+    # Python 3.8 to 3.10 would take the end of a connection for that of TLS.
     context.options &= ~IGNORE_UNEXPECTED_EOF
     if settings.insecure:
         context.check_hostname = False
@@ -1511,27 +1550,28 @@ def start_tls(connection: Connection, host: str,
     connection.deadline = connection.due()
     try:
         yield from connection.when_ready(READ, sock.do_handshake)
-    except OSError:     # among them CertificateError, from Python 3.7 on
+    except OSError:     # since Python 3.7 CertificateError, too, is one
         raise
-    except ValueError as exc:   # what that was in 3.6
+    except ValueError as exc:   # CertificateError in 3.6
         raise OSError("%s: %s" % (NOT_TRUSTED, exc))
 
 
-# What OpenSSL says, in this version or that, of a certificate that is not to
-# be trusted, and of an answer that is not TLS.  Most runs need neither.
+# What the versions of OpenSSL say about a certificate that is not trusted, and
+# about an answer that is not TLS.
 NOT_TRUSTED = "certificate verify failed"
 NOT_TLS = "wrong version number|unknown protocol|record layer fail"
 
 
 def tls_advice(exc: OSError, url: URL) -> str:
-    """Return what to do about *exc* if TLS did not begin for it, else ""."""
+    """Return what to advise if *exc* kept TLS from beginning, else ""."""
     if NOT_TRUSTED in str(exc):
         return ("--cafile FILE names certificates to trust, --insecure trusts"
                 " any")
-    if not hasattr(exc, "library"):     # which errors of OpenSSL have
+    if not hasattr(exc, "library"):     # not an error of OpenSSL
         return ""
-    return (url.other_scheme if re.search(NOT_TLS, str(exc)) else
-            "is it a port for https?")
+    if re.search(NOT_TLS, str(exc)):
+        return url.other_scheme
+    return "is it a port for https?"
 
 
 def reason_of(exc: OSError) -> str:
@@ -1540,26 +1580,26 @@ def reason_of(exc: OSError) -> str:
     if hasattr(exc, "library"):
         if re.search(NOT_TLS, text):
             return "it does not speak TLS"
-        # OpenSSL's words without where they are from.
+        # OpenSSL's words, without the place in its source.
         text = re.sub(r"^\[.*?\] | \(_ssl\.c:[0-9]+\)$", "", text)
-    return text.replace(NOT_TRUSTED, "its certificate is not to be trusted")
+    return text.replace(NOT_TRUSTED, "its certificate is not trusted")
 
 
 # ---- Body -------------------------------------------------------------------
 
-# What takes the content out of a body is a generator: of blocks that stay
-# valid until the next, and, where it has to wait between them, of Waits.
+# These generators take the content out of a body.  They yield blocks, each
+# valid until the next, and a Wait whenever the network is not ready.
 
 # chunk-size [ chunk-ext ]; RFC 9112, 7.1.  Extensions are skipped.
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[\t ]*(?:;[^\x00-\x08\x0a-\x1f"
                         rb"\x7f]*)?" % CHUNK_DIGITS)
-# The end of a chunk, and the size of another one that is not the last.
+# The end of a chunk, and the size of the next, if that is not the last chunk.
 NEXT_CHUNK = re.compile(rb"\r\n(?!0+[\t \r])([0-9A-Fa-f]{1,%d})[\t ]*\r\n"
                         % CHUNK_DIGITS)
 
 
 def read_plain(connection: Connection, length: int) -> "Iterator[Any]":
-    """Yield *length* bytes, or UNTIL_CLOSE; raise OSError without them."""
+    """Yield *length* bytes, or UNTIL_CLOSE; raise OSError if fewer come."""
     may_end = length == UNTIL_CLOSE
     while length:
         block = yield from connection.block(length, may_end)
@@ -1582,7 +1622,9 @@ def read_chunks(connection: Connection) -> "Iterator[Any]":
         while left:
             content = [bytes((yield from connection.block(left)))]
             left -= len(content[0])
-            while not left:     # small ones behind it that are there already
+            # Join small chunks that have come already: one by one, those of
+            # 64 bytes take five times as long, of 1 KiB three times.
+            while not left:
                 match = NEXT_CHUNK.match(connection.data, connection.start,
                                          connection.stop)
                 if not match:
@@ -1597,7 +1639,7 @@ def read_chunks(connection: Connection) -> "Iterator[Any]":
 
 
 def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
-    """Yield the content of *blocks* (RFC 9110, 8.4.1.3; RFC 1952)."""
+    """Yield the content of gzip *blocks* (RFC 9110, 8.4.1.3; RFC 1952)."""
     import zlib
     advice = "--raw saves it as it is"
     member = zlib.decompressobj(GZIP)
@@ -1631,11 +1673,11 @@ def gunzip(blocks: "Iterator[Any]") -> "Iterator[Any]":
 # ---- Exchange ---------------------------------------------------------------
 
 class Client:
-    """Makes requests, one after another, over one connection if it can.
+    """Makes requests, one after another, over one connection if possible.
 
-    *settings* are as fetch() makes them.  *report* is told of what happens.
-    Credentials are for the *trusted* origin alone.  A redirect is followed
-    where *allowed* says so, of what was asked for and where it leads.
+    *settings* are as in fetch().  *report* is told what happens.  Only the
+    *trusted* origin gets credentials.  A redirect is followed if
+    allowed(URL_ASKED_FOR, NEW_URL) says so.
     """
 
     def __init__(self, settings: "Settings", report: Report,
@@ -1645,15 +1687,13 @@ class Client:
         self.trusted = trusted
         self.allowed = lambda *_: True  # type: Callable[[URL, URL], bool]
         self._last = None  # type: Optional[Connection]
-        # The origin that it is for; by a proxy many come, but for TLS.
-        self._serves = ("", "", 0)
         self._patient_until = 0.0   # a monotonic time; see _await_digest()
 
     def get(self, url: URL, fields: "Fields", aside: bool = False) -> "Task":
         """Return the Response for *url*, redirects followed; raise Failure.
 
-        *fields*: beside those of the settings.  A request that is made
-        *aside* is not what the user has asked for.
+        *fields* are added to those of the settings.  *aside* tells that the
+        user has not asked for this request.
         """
         self.report.aside = aside
         self._patient_until = (time.monotonic() + DIGEST_WAIT
@@ -1672,7 +1712,7 @@ class Client:
         raise StatusError("more than %d redirects" % REDIRECTS_MAX)
 
     def _get_once(self, url: URL, fields: "Fields") -> "Task":
-        """Return the Response for *url*, whatever it is."""
+        """Return the Response for *url*, redirect or not."""
         proxy = self.proxy_of(url)
         request = self._request(url, fields, proxy)
         while True:
@@ -1690,8 +1730,8 @@ class Client:
                 if connection.heard:
                     raise BrokenOff("the response broke off in its head: %s"
                                     % reason, TRY_AGAIN)
-                # What was kept the server may close at any time, even as the
-                # request is on its way.  The next one is new.
+                # The server may close an idle connection at any time, even
+                # while a request is on its way.  The next one is new.
                 if not kept or isinstance(exc, socket.timeout):
                     raise ConnectError(
                         "no response%s: %s" % (proxy or "", reason),
@@ -1710,24 +1750,23 @@ class Client:
 
     def refusal(self, response: "Response", content: bytes) -> Failure:
         """Return the error for *response*, no success, with *content*."""
-        url = response.url
-        proxy = self.proxy_of(url) if url.scheme == "http" else None
-        error = StatusError("the server%s answered %s for %s" % (
-            # Nothing tells which of the two.
-            " or the proxy " + proxy.url.host_and_port if proxy else "",
-            shown(response.head.lines[0].partition(b" ")[2]), url.target),
+        url, proxy, sender = response.url, None, "the server"
+        if url.scheme == "http":
+            proxy = self.proxy_of(url)
+        if proxy:       # nothing tells which of the two has answered
+            sender += " or the proxy " + proxy.url.host_and_port
+        status = shown(response.head.lines[0].partition(b" ")[2])
+        error = StatusError(
+            "%s answered %s for %s" % (sender, status, url.target),
             self._advice(response, content, proxy))
         error.code = response.status
-        if error.code in (429, 503):
-            error.wait = seconds_to_wait(response.fields, time.time())
-            error.again = error.wait > 0
-        if proxy and error.code == 407:     # it has come to no server
+        if proxy and error.code == 407:     # no server has seen the request
             error.status = 3
-        return error
+        return heeding_retry_after(error, response.head)
 
     def _advice(self, response: "Response", content: bytes,
                 proxy: "Optional[Proxy]") -> str:
-        """Return what to do about an error of a server, or of *proxy*."""
+        """Return what to advise about an error of a server or of *proxy*."""
         url, status = response.url, response.status
         if proxy and status == 407:
             return password_advice(url, proxy)
@@ -1740,15 +1779,18 @@ class Client:
         if "basic" not in asked.lower():
             return ("it asks for %s, and --auth is for Basic"
                     % printable(asked.partition(" ")[0]))
-        if url.origin == self.trusted and (self.settings.user or any(
-                name.lower() == "authorization"
-                for name, _ in self.settings.fields)):
+        names = [name.lower() for name, _ in self.settings.fields]
+        if url.origin == self.trusted and (
+                self.settings.user or "authorization" in names):
             return "the user or the password is wrong"
-        return "use --auth USER with %s" % url
+        advice = "use --auth USER with %s" % url
+        if proxy and proxy.fields:      # see open_tunnel()
+            advice += ", or check the password for the proxy"
+        return advice
 
     def _request(self, url: URL, fields: "Fields",
                  proxy: "Optional[Proxy]") -> bytes:
-        """Return the head of a request; credentials are for one origin."""
+        """Return the head of a request, with credentials if trusted."""
         refused = {FOR_PROXIES}
         fields = [("Accept", "*/*"), *fields]
         target = url.target
@@ -1756,7 +1798,7 @@ class Client:
             refused |= FOR_ONE_ORIGIN
         elif self.settings.user:
             fields.append(("Authorization", basic(*self.settings.user)))
-        if proxy and url.scheme == "http":      # else there is a tunnel
+        if proxy and url.scheme == "http":      # not through a tunnel
             target = str(url)
             fields += proxy.fields
         return render_request("GET", target, url.authority, fields, [
@@ -1767,17 +1809,18 @@ class Client:
         """Return a connection for *url*: the last one, or a new one."""
         last = self._last
         origin = (proxy.url if proxy and url.scheme == "http" else url).origin
-        if not (last and last.idle and self._serves == origin
+        if (last and last.idle and last.origin == origin
                 and not last.has_input()):
-            self.close()
-            last = yield from connect(url, proxy, self.settings, self.report)
-            self._last, self._serves = last, origin
-            self.report.connected("%s%s" % (url.host, proxy or ""), last.sock)
-        return last
+            return last
+        self.close()
+        new = yield from connect(url, proxy, self.settings, self.report)
+        self._last, new.origin = new, origin
+        self.report.connected("%s%s" % (url.host, proxy or ""), new.sock)
+        return new
 
     def _exchange(self, connection: Connection, url: URL,
                   request: bytes) -> "Task":
-        """Send *request*; return the Response, after the interim ones."""
+        """Send *request*; return the Response that is not interim."""
         self.report.request(request)
         yield from connection.send(request)
         for _ in range(INTERIM_MAX + 1):
@@ -1795,8 +1838,8 @@ class Client:
     def _await_digest(self, connection: Connection, url: URL) -> "Task":
         """Wait for the first bytes of a head, as long as the server is alive.
 
-        To make a digest may take minutes.  One byte that comes on a second
-        connection after each timeout shows that the server is there.
+        A server may need minutes for a digest.  After each timeout a request
+        for one byte on a second connection shows whether it is alive.
         """
         text = "Waiting for the server's digest"
         while connection.start == connection.stop:
@@ -1813,7 +1856,7 @@ class Client:
             try:
                 yield from other._get_once(url, [("Range", "bytes=0-0")])
             except Failure as exc:
-                if not connection.has_input():      # or it was busy with this
+                if not connection.has_input():      # else it was just busy
                     raise ConnectError("the server does not answer any more:"
                                        " %s" % exc.args[0])
             finally:
@@ -1830,8 +1873,8 @@ class Response:
 
     status, reason, fields   as in Head
     url                      where it came from, after redirects
-    length, count            bytes of the body (None: nobody knows); so far
-    coded                    the content coding it came in, "" for none
+    length, count            bytes of the body (None: unknown); those so far
+    coded                    the content coding, "" for none
     as_sent                  whether the content is given in that coding
     """
 
@@ -1849,7 +1892,6 @@ class Response:
         self.as_sent = as_sent
         self._content = self._decode(self._receive(length))
         self._ended = False     # whether all of the body has come
-        self._closed = False    # whether the rest of it will not
 
     @property
     def decoded(self) -> bool:
@@ -1866,28 +1908,28 @@ class Response:
         """Return the next block of the content, b"" at its end.
 
         It is valid until the next is asked for.  Raise ResponseError for
-        malformed content, BrokenOff where it ends too early.
+        malformed content, BrokenOff if it ends too early.
         """
-        if self._closed:    # it is no end, however often one asks
-            raise BrokenOff("the response was closed")
         try:
             for block in self._content:
                 if not isinstance(block, tuple):
                     return block
                 yield block     # a Wait
+            if not self._ended:
+                raise BrokenOff("the response was closed")
             return b""
         except BaseException as exc:
             self.close()
             if not isinstance(exc, OSError):
                 raise
+            of = "" if self.length is None else " of %d" % self.length
             raise BrokenOff("the response broke off after %d%s bytes: %s" % (
-                self.count, "" if self.length is None else " of %d"
-                % self.length, self.connection.reason(exc)), TRY_AGAIN)
+                self.count, of, self.connection.reason(exc)), TRY_AGAIN)
 
     def read_into(self, data: bytearray, limit: int) -> "Task":
         """Add the content to *data*; return whether that was all of it.
 
-        It ends with the block that makes *data* longer than *limit* bytes.
+        Stop after the block that makes *data* longer than *limit* bytes.
         """
         while True:
             block = yield from self.read()
@@ -1896,16 +1938,17 @@ class Response:
                 return not block
 
     def _decode(self, body: "Iterator[Any]") -> "Generator[Any, None, None]":
-        """Yield the blocks of the content, as what is set then wants them."""
+        """Yield the blocks of the content, decoded unless *as_sent* by now."""
         self.check_coding()
         yield from gunzip(body) if self.decoded else body
 
     def _receive(self, length: int) -> "Iterator[Any]":
-        """Yield the blocks of the body, whose *length* body_length() told."""
+        """Yield the blocks of the body, whose *length* is body_length()'s."""
         connection = self.connection
-        for block in (read_chunks(connection) if length == CHUNKED
-                      else read_plain(connection, length)):
-            if not isinstance(block, tuple):
+        blocks = (read_chunks(connection) if length == CHUNKED
+                  else read_plain(connection, length))
+        for block in blocks:
+            if not isinstance(block, tuple):    # a Wait
                 self.count += len(block)
             yield block
         self._ended = True
@@ -1915,9 +1958,9 @@ class Response:
             connection.sock.close()
 
     def discard(self) -> "Task":
-        """Return what is left, if that is little; else close the connection.
+        """Return the rest if it is short; else close the connection.
 
-        It has no use, or is a hint, so it may end early, and stays coded.
+        The content is at best a hint, so it may break off, and stays coded.
         """
         data = bytearray()
         if (self.length or 0) <= DISCARD_MAX:
@@ -1930,13 +1973,12 @@ class Response:
         return data
 
     def close(self) -> None:
-        """Read no more of it."""
+        """Read no more of the content."""
         if not self._ended:
-            self._closed = True
-            self._content.close()   # which refers to this one
+            self._content.close()   # which refers to this Response
             self.connection.sock.close()
 
-    # For those who import this file; see fetch().
+    # For programs that import this file; see fetch().
 
     def __enter__(self) -> "Response":
         return self
@@ -1959,14 +2001,16 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     """Return the Response for *url*; iterate over it for the content.
 
     *fields*: (name, value) pairs for the request.  *timeout*: seconds to
-    connect, for a head, and between bytes, or None.  *user*: (name, password).
-    *cafile*: certificates to trust in place of the system's; *insecure*:
-    trust any.  *raw*: do not decode content.  *environ*: where http_proxy and
-    the like are looked up, if not in os.environ; {} means no proxy.
+    connect, for a head, and between bytes; None for no limit.  *user*: (name,
+    password).  *cafile*: certificates to trust in place of the system's.
+    *insecure*: trust any certificate.  *raw*: do not decode content.
+    *environ*: where to look for http_proxy and the like, if not in os.environ;
+    {} means no proxy.
 
-    Any status is returned, redirects are followed, nothing is tried again.
-    Raise ValueError for what is no URL, and Failure, which has the program's
-    exit status, when there is no proper response; so does the iteration.
+    Redirects are followed; any other status is returned; nothing is tried
+    again.  Raise ValueError if *url* or *fields* are malformed, and Failure,
+    with the program's exit status, if there is no proper response; the
+    iteration raises it, too.
     """
     for name, value in fields:
         parse_field("%s: %s" % (name, value))
@@ -1978,14 +2022,14 @@ def fetch(url: str, *, fields: "Sequence[Tuple[str, str]]" = (),
     client = Client(settings, Report(quiet=True), where.origin)
     try:
         response = run(client.get(where, []))  # type: Response
-    except BaseException:   # what a redirect came by was kept
+    except BaseException:   # the connection of a redirect was kept open
         client.close()
         raise
     return response
 
 
-# The response to the question below, and what it tells of the file: length,
-# mtime in seconds since 1970, SHA-256; or None.
+# What version_of() learns: the response, and the file's length, its mtime in
+# seconds since 1970, and its SHA-256; each None if it is not told.
 Version = namedtuple("Version", "answer length mtime digest")
 
 
@@ -1993,9 +2037,9 @@ def version_of(client: Client, url: URL, digest: bool,
                persistent: bool = False) -> "Task":
     """Return the Version of *url* that the server has now; raise Failure.
 
-    By a GET for one byte: not every server answers HEAD.  *digest*: ask for
-    its SHA-256.  *persistent*: ask again after a break, too, not only where
-    the server asks for it.
+    A GET for one byte tells, since not every server answers HEAD.  *digest*:
+    ask for the SHA-256, too.  *persistent*: ask again after any failure, not
+    only when the server asks to wait.
     """
     fields = [("Range", "bytes=0-0"), ("Accept-Encoding", "identity")]
     if digest:
@@ -2030,33 +2074,32 @@ def basic(name: str, password: str) -> str:
 
 # ---- Output -----------------------------------------------------------------
 
-# Each where the system has it: O_CLOEXEC and O_NOFOLLOW are not on Windows,
-# O_BINARY only there.
+# The flags that the system has: Windows lacks O_CLOEXEC and O_NOFOLLOW, and
+# alone has O_BINARY.
 OPEN_FLAGS = 0
 for _flag in ("O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
     OPEN_FLAGS |= getattr(os, _flag, 0)
-# A FIFO must not hold us up.
+# O_NONBLOCK: opening a FIFO must not wait for a writer.
 READ_FLAGS = (OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0)
               | getattr(os, "O_NONBLOCK", 0))
-# A part is written at its end, wherever it has been read.
+# O_APPEND: reading a part back must not move where it is written.
 PART_FLAGS = READ_FLAGS | os.O_RDWR | os.O_APPEND
 CREATE_FLAGS = PART_FLAGS | os.O_CREAT | os.O_EXCL
 WINDOWS = os.name == "nt"
-DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS, getattr(
-    errno, "EDQUOT", errno.ENOSPC)])
+DISK_FULL = frozenset([errno.ENOSPC, errno.EROFS,
+                       getattr(errno, "EDQUOT", errno.ENOSPC)])
 
 
 @contextmanager
 def writing(name: str) -> "Iterator[None]":
-    """Let an OSError say, as an OutputError, that *name* was not written."""
+    """Turn an OSError into the OutputError that *name* was not written."""
     try:
         yield
     except OSError as exc:
         hopeless = exc.errno in DISK_FULL
         error = OutputError(
             "could not write %s: %s" % (printable(name), reason_of(exc)),
-            "make room or choose another place" if hopeless else
-            "choose another place")
+            "make room or " * hopeless + "choose another place")
         error.hopeless = hopeless
         raise error
 
@@ -2065,11 +2108,11 @@ class Output:
     """Writes content, unchanged, to a descriptor: a pipe, a device.
 
     written  bytes of content that are there
-    whole    that of which they are a part
+    whole    the version that they are a part of
     """
 
-    is_file = False         # which gets content as it is sent, coded or not
-    can_restart = False     # although something is written
+    is_file = False         # a file gets content as it was sent, coded or not
+    can_restart = False     # whether begin() can undo what is written
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
@@ -2095,7 +2138,7 @@ class Output:
         while len(block):
             try:
                 count = os.write(self.fd, block)
-            except BlockingIOError:     # a pipe whose other end made it so
+            except BlockingIOError:     # another program made the pipe so
                 import select
                 select.select([], [self.fd], [])
                 continue
@@ -2104,19 +2147,19 @@ class Output:
             block = block[count:]
 
     def finish(self, mtime: "Optional[int]") -> None:
-        """End the output; a file gets the time *mtime*, if there is one."""
+        """End the output; a file gets the time *mtime* unless that is None."""
         self.write(b"")
         self.close()
 
     def abandon(self, keep: bool = True) -> str:
-        """Give up; return what is left, if what is there is to be *kept*."""
+        """Give up; return what is left, which is nothing unless *keep*."""
         self.close()
         return ""
 
     def close(self) -> None:
         """Close the descriptor."""
         if self.fd not in (-1, STDOUT, STDERR):
-            fd, self.fd = self.fd, -1   # closed for good, even on an error
+            fd, self.fd = self.fd, -1   # even an error of close() closes it
             with writing(self.name):
                 os.close(fd)
 
@@ -2128,7 +2171,7 @@ class TerminalOutput(Output):
         import codecs
         import io
         super().__init__(STDOUT, "the terminal")
-        # It holds a CR back, until it is known whether LF follows.
+        # It holds back a CR until it knows whether LF follows.
         self.decoder = io.IncrementalNewlineDecoder(
             codecs.getincrementaldecoder("utf-8")(), translate=False)
         self.line_open = False  # whether the cursor stands within a line
@@ -2140,9 +2183,9 @@ class TerminalOutput(Output):
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
-            raise OutputError("the content is binary and would upset the"
-                              " terminal", "save it with -o FILE (or force it"
-                              " with -o -)")
+            raise OutputError(
+                "the content is binary and would upset the terminal",
+                "save it with -o FILE (or force it with -o -)")
         if text:
             self.line_open = not text.endswith("\n")
         super()._put(safe_text(text).encode(sys.stdout.encoding or "utf-8",
@@ -2157,7 +2200,7 @@ class TerminalOutput(Output):
 
 
 class ListingOutput(Output):
-    """Collects a listing in data."""
+    """Collects a listing in memory."""
 
     can_restart = True
 
@@ -2178,17 +2221,17 @@ class ListingOutput(Output):
 
 
 class FileOutput(Output):
-    """Collects content in NAME.part, and renames that when it is whole."""
+    """Collects content in NAME.part, and renames that when it is complete."""
 
     is_file = can_restart = True
-    mtime = None  # type: Optional[int]     # if not that of the response
+    mtime = None  # type: Optional[int]     # in place of the response's
 
     def __init__(self, name: str, url: str, resume: bool,
                  replace: bool = True, prefix: str = "") -> None:
         """Prepare for a part, whose name begins with *prefix*.
 
-        *resume*: go on with the one that is there, if it is noted to be of
-        *url*.  *replace*: whether it may become NAME where there is one.
+        *resume*: continue a part that is there, if its notes name *url*.
+        *replace*: whether it may replace an existing file NAME.
         """
         super().__init__(-1, name)
         self.url = url
@@ -2206,12 +2249,12 @@ class FileOutput(Output):
             with open(os.open(self.notes, READ_FLAGS), "rb") as file:
                 notes = json.loads(file.read(NOTES_MAX).decode("utf-8"))
             whole = Whole(*[notes[key] for key in Whole._fields])
-            if (notes["url"] != self.url
-                    or not (STRONG_ETAG.fullmatch(whole.validator)
-                            or http_time(whole.validator))
-                    or not isinstance(whole.length, (int, type(None)))):
-                return
+            is_valid = (STRONG_ETAG.fullmatch(whole.validator)
+                        or http_time(whole.validator))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return
+        if (notes.get("url") != self.url or not is_valid
+                or not isinstance(whole.length, (int, type(None)))):
             return
         self.fd = open_part(self.part)
         if self.fd >= 0:
@@ -2228,20 +2271,19 @@ class FileOutput(Output):
         """Write all of *block*; raise OutputError."""
         before = self.written
         super().write(block)
-        # What comes in one block needs no notes: in a copy of many small
-        # files they would take a third of the time.
+        # A file that comes in one block needs no notes: in a copy of many
+        # small files they would take a third of the time.
         if not before and self.written != self.whole.length:
             self._note()
         if before // WRITE_BACK != self.written // WRITE_BACK:
-            # Linux begins to write what came before, and forgets only what is
-            # on the disk, which nothing of it is yet.  Not all systems have
-            # this hint.
+            # It makes Linux begin to write these bytes to the disk.  They stay
+            # cached until they are there.  Not all systems have this hint.
             with suppress(AttributeError, OSError):
                 os.posix_fadvise(self.fd, before - before % WRITE_BACK,
                                  WRITE_BACK, os.POSIX_FADV_DONTNEED)
 
     def _note(self) -> None:
-        """Note of what the part is, if its version can be told."""
+        """Note which version the part is of, if that can be told."""
         if not self.whole.validator:
             return
         import json
@@ -2251,26 +2293,29 @@ class FileOutput(Output):
 
     def finish(self, mtime: "Optional[int]") -> None:
         """Rename the part, once all of it is on the disk."""
+        part = printable(self.part)
         if self.mtime is not None:
             mtime = self.mtime
         with writing(self.name):
             os.fsync(self.fd)
             if not self._is_mine():
-                raise OutputError("%s was replaced by another program, so %s"
-                                  " is left as it was" % (
-                                      printable(self.part),
-                                      printable(self.name)), TRY_AGAIN)
+                raise OutputError("another program replaced %s, so %s is left"
+                                  " as it was" % (part, printable(self.name)),
+                                  TRY_AGAIN)
             if os.fstat(self.fd).st_size != self.written:
                 self.abandon(keep=False)
-                raise OutputError("another program wrote to %s, too"
-                                  % printable(self.part), TRY_AGAIN)
+                raise OutputError("another program wrote to %s, too" % part,
+                                  TRY_AGAIN)
             self.complete = True
-            if WINDOWS:     # which renames nothing that is open
+            if WINDOWS:     # Windows renames no file that is open
                 self.close()
             if mtime is not None:
                 os.utime(self.part, (mtime, mtime))
-            (os.replace if self.replace else rename)(self.part, self.name)
-            self.close()    # and so unlock it: until now it was the part
+            if self.replace:
+                os.replace(self.part, self.name)
+            else:
+                rename(self.part, self.name)
+            self.close()    # which unlocks it, now that it is no part
             remove(self.notes)
 
     def abandon(self, keep: bool = True) -> str:
@@ -2279,20 +2324,21 @@ class FileOutput(Output):
             self.close()
             return ("all of it is in %s" % printable(self.part)
                     if self.complete and os.path.lexists(self.part) else "")
-        # Of a write that failed a part may be there.
-        size, mine = os.fstat(self.fd).st_size, self._is_mine()
+        # Not self.written: a write that failed may have written something.
+        size = os.fstat(self.fd).st_size
+        mine = self._is_mine()
         self.close()
         if keep and size and mine:
             return "%s kept in %s" % (size_text(size), printable(self.part))
         with writing(self.part):
             if mine:
                 remove(self.part)
-            remove(self.notes)      # or -c would join to another's part
+            remove(self.notes)      # else -c would join another's part
         return ""
 
     def _is_mine(self) -> bool:
-        """Whether the part's name still means the file that is open."""
-        with suppress(OSError):     # gone, or out of reach
+        """Return whether the part's name still means the file that is open."""
+        with suppress(OSError):     # the name is gone, or out of reach
             return os.path.samestat(os.lstat(self.part), os.fstat(self.fd))
         return False
 
@@ -2300,12 +2346,13 @@ class FileOutput(Output):
 def open_part(path: str, name: str = "") -> int:
     """Return a descriptor of the part at *path*, locked for this program.
 
-    Of the one that is there, -1 unless it is a regular file of ours with one
-    name; or of a new one, without notes, for the file *name*: the old one may
-    have other permissions, and be still written where there are no locks.
+    Without a *name*, open the part that is there; return -1 unless it is a
+    regular file of ours with one name.  Else make a new part for file *name*,
+    and remove an old one, with its notes: that may have other permissions,
+    and where there are no locks another program may still write to it.
     """
     fd = -1
-    with suppress(OSError):     # nothing, a link, or not to be written
+    with suppress(OSError):     # missing, a link, or not ours to write
         fd = os.open(path, PART_FLAGS)
     with writing(path):
         if fd >= 0:
@@ -2315,22 +2362,22 @@ def open_part(path: str, name: str = "") -> int:
             if (not name and ours and stat.S_ISREG(state.st_mode)
                     and state.st_nlink == 1):
                 return fd
-            os.close(fd)    # Windows does not remove what is open
+            os.close(fd)    # Windows removes no file that is open
         if not name:
             return -1
         remove(path + NOTES_SUFFIX)
         remove(path)
         mode = 0o666
-        with suppress(OSError):     # the private stays private
+        with suppress(OSError):     # a private file stays private
             mode = os.stat(name).st_mode & 0o777
-        # O_EXCL: what is opened is new, nobody's link or device.
+        # O_EXCL: the file is new, not somebody's link or device.
         fd = os.open(path, CREATE_FLAGS, mode)
     lock(fd, path)
     return fd
 
 
 def lock(fd: int, path: str) -> None:
-    """Lock the part *fd*; raise OutputError if another program has done so."""
+    """Lock the part *fd*; raise OutputError if another program holds it."""
     try:
         import fcntl
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -2346,7 +2393,7 @@ def rename(old: str, new: str) -> None:
     """Rename file *old*, unless *new* is there; see refuse_existing()."""
     try:
         os.link(old, new)
-    except (OSError, AttributeError):   # or a file system without links
+    except (OSError, AttributeError):   # perhaps there are no links here
         refuse_existing(new)
         os.replace(old, new)
     else:
@@ -2354,7 +2401,7 @@ def rename(old: str, new: str) -> None:
 
 
 def refuse_existing(path: str) -> None:
-    """Raise OutputError where there is something at *path*."""
+    """Raise OutputError if there is something at *path*."""
     if os.path.lexists(path):
         raise OutputError("%s is there already" % printable(path),
                           "--force replaces it")
@@ -2369,7 +2416,7 @@ def remove(path: str) -> None:
 def part_name(name: str, prefix: str = "") -> str:
     """Return where the content of file *name* is collected."""
     folder, base = os.path.split(name)
-    # A name that is too long for more suffixes gives way to its digest.
+    # If the suffixes would make the name too long, use its digest instead.
     if len(os.fsencode(prefix + base + PART_SUFFIX + NOTES_SUFFIX)) > NAME_MAX:
         import hashlib
         base = hashlib.sha256(os.fsencode(base)).hexdigest()
@@ -2392,7 +2439,7 @@ def open_output(name: str, url: str, resume: bool, replace: bool) -> Output:
         if stat.S_ISDIR(state.st_mode):
             raise OutputError("%s is a folder" % printable(name),
                               "name a file in it")
-        # As /dev/stdout, whose link must not be replaced.
+        # For /dev/stdout: the link must not be replaced.
         if sys.stdout and os.path.samestat(state, os.fstat(STDOUT)):
             return Output(STDOUT, name)
         if not stat.S_ISREG(state.st_mode):
@@ -2411,40 +2458,41 @@ VERIFIED = "verified sha-256"
 def persistently(client: Client, attempt: "Callable[[int], Task]",
                  can_go_on: "Callable[[Failure], bool]",
                  written: "Callable[[], int]" = lambda: 0) -> "Task":
-    """Return what the task that attempt(BREAKS) starts returns.
+    """Return the result of the task attempt(FAILURES), tried repeatedly.
 
-    After a break it starts another one, if can_go_on(exc), and as often in a
-    row, with no more *written*, as the user allows.  Nothing else asks again,
-    but for what was asked on a kept connection that the server closed.
+    After a failure it is tried again if can_go_on(exc), as often in a row,
+    without more bytes *written*, as the user allows.  Nothing else is tried
+    again, except a request on an idle connection that the server closed.
     """
     settings = client.settings
-    breaks, most = 0, written()
+    failures, most = 0, written()
     while True:
         try:
-            return (yield from attempt(breaks))
+            return (yield from attempt(failures))
         except Failure as exc:
-            # To begin anew is no progress: that could go on for ever.
+            # Beginning anew is no progress: that could go on for ever.
             if written() > most:
-                breaks, most = 0, written()
-            if breaks == settings.retries or not (
+                failures, most = 0, written()
+            if failures == settings.retries or not (
                     exc.again and can_go_on(exc)):
                 raise
-            delays = settings.delays or (
-                [exc.wait] if exc.wait else RETRY_DELAYS)
-            delay = delays[min(breaks, len(delays) - 1)]
-            breaks += 1
+            delays = RETRY_DELAYS  # type: Sequence[float]
+            if settings.delays or exc.wait:
+                delays = settings.delays or [exc.wait]
+            delay = delays[min(failures, len(delays) - 1)]
+            failures += 1
             client.report.retry(exc, delay)
             yield from pause(delay)
 
 
 class Transfer:
-    """One file on its way: fetched, resumed where it breaks, and proved.
+    """Fetches one file, resumes it after failures, and proves it.
 
-    options   of the client
-    fields    for each request
+    options   the client's settings
+    fields    added to each request
     answered  whether this server is known to answer
-    hasher    for the SHA-256 of what is written to a stream
-    response  the last one that was of use
+    hasher    of the SHA-256 of content that is not kept in a file
+    response  the last one whose content was used
     fetched   bytes of content that have come
     """
 
@@ -2463,9 +2511,9 @@ class Transfer:
         self.started = time.monotonic()
 
     def run(self) -> "Task":
-        """Write the content; return what is to be said of it.
+        """Write the content; return what to say about it.
 
-        Raise Failure, which then says what became of the part.
+        Raise Failure, which also says what became of the part.
         """
         output = self.output
         try:
@@ -2482,27 +2530,31 @@ class Transfer:
             if isinstance(exc, Failure):
                 exc.args += (left,)
             raise
-        coded = self.response.coded if output.is_file else ""
-        return ", ".join(filter(None, [
-            coded and "saved as sent, " + printable(coded), proof]))
+        says = [proof] if proof else []
+        if output.is_file and self.response.coded:
+            says.insert(0, "saved as sent, " + printable(self.response.coded))
+        return ", ".join(says)
 
     def _can_go_on(self, exc: Failure) -> bool:
-        """Whether another request, after *exc*, can complete what is there."""
+        """Return whether another request may complete the file."""
         output = self.output
-        if exc.status == 3 and not (self.answered or self.response):
-            return False        # the user may have the wrong host
-        return not output.written or not self.options.wanted and (
+        if exc.status == 3 and not (
+                exc.wait or self.answered or self.response):
+            return False        # the host may be wrong
+        if not output.written:
+            return True
+        return not self.options.wanted and (
             output.can_restart or output.whole.validator != "")
 
-    def _attempt(self, breaks: int) -> "Task":
+    def _attempt(self, failures: int) -> "Task":
         """Make one request, write its content, and return its proof."""
-        url, fields, asked = self._next_request(breaks)
+        url, fields, asked = self._next_request(failures)
         response = yield from self.client.get(url, fields)
         try:
             if response.status // 100 != 2 and not (
                     asked and response.status == 416):
                 yield from self._refuse(response, str(url) != str(self.url))
-            if self.output.is_file:     # which gets it as it was sent
+            if self.output.is_file:     # a file gets content as it was sent
                 response.as_sent = True
             response.check_coding()
             content = self._place(response, asked)
@@ -2511,27 +2563,28 @@ class Transfer:
                 yield from self._copy(response, *content)
         finally:
             response.close()
-        # Another one asks for all of it.
-        return (yield from self._prove() if content else self._attempt(breaks))
+        if not content:     # now all of the file is asked for
+            return (yield from self._attempt(failures))
+        return (yield from self._prove())
 
-    def _next_request(self, breaks: int) -> "Tuple[URL, Fields, int]":
-        """Return where to ask, with which fields, and from which position."""
+    def _next_request(self, failures: int) -> "Tuple[URL, Fields, int]":
+        """Return the URL, the fields, and the first position to ask for."""
         output, url, asked = self.output, self.url, 0
         fields = [*self.fields]
         coding = "identity"
         if self.options.wanted:
             fields.append(("Range", self.options.wanted))
         elif output.written and output.whole.validator:
-            # One byte is asked for twice: of a file that is complete "N-"
-            # would be a 416, which tells nothing about the version.  Where
-            # it is the only one, that is no part but the whole file.
+            # The last byte is asked for again: for a complete file "N-" would
+            # be answered by 416, which tells nothing about the version.  If
+            # it is the first byte, too, the whole file is asked for.
             asked = output.written - 1
             if asked:
                 fields += [("Range", "bytes=%d-" % asked),
                            ("If-Range", output.whole.validator)]
-            # Where the beginning came from: a redirect may lead to another
-            # server each time; but after two breaks perhaps that one is gone.
-            if self.response and breaks < 2:
+            # The beginning came from there, and a redirect may lead to another
+            # server each time.  After two failures that server may be gone.
+            if self.response and failures < 2:
                 url = self.response.url
         elif not (self.options.raw or self.options.sha256 or output.is_file):
             coding = "gzip"
@@ -2542,14 +2595,14 @@ class Transfer:
                asked: int) -> "Optional[Tuple[int, Optional[int]]]":
         """Return how many bytes of *response* to skip, and how many to write.
 
-        None for the second where nobody knows, for both where all must be
-        asked for again.  The output begins anew where this is not the rest of
-        what is there: so no two versions are ever joined.
+        The second is None if unknown; the result is None if all of the file
+        must be asked for again.  The output begins anew unless *response* has
+        the rest of what is there: so two versions are never joined.
         """
         output, length, whole = self.output, response.length, self.output.whole
         # Careless servers give the same entity tag to all codings.
         source = " ".join([str(response.url), response.coded]).rstrip()
-        if whole.source not in ("", source):    # nothing else tells
+        if whole.source not in ("", source):
             whole = whole._replace(validator="")
         if self.options.wanted or response.status == 206:
             part = self._part(response, asked)
@@ -2570,14 +2623,14 @@ class Transfer:
         if response.status not in (200, 203) and output.written:
             raise ResponseError("the server answered %d, which is not the rest"
                                 " of the file" % response.status, TRY_AGAIN)
-        sent = Whole("", None, source) if response.decoded else Whole(
-            strong_validator(response.fields), length, source)
-        if output.written and sent.validator and (
-                sent.validator == whole.validator) and (
-                length is None or length >= output.written
-                and whole.length in (None, length)):
-            # RFC 9110, 14.2: a server without ranges sends all of it.
-            total = whole.length if length is None else length
+        sent = Whole("", None, source)
+        if not response.decoded:
+            sent = Whole(strong_validator(response.fields), length, source)
+        is_same = sent.validator != "" and sent.validator == whole.validator
+        total = whole.length if length is None else length
+        # RFC 9110, 14.2: a server without ranges sends all of the file.
+        if output.written and is_same and whole.length in (None, total) and (
+                total is None or total >= output.written):
             return output.written, total and total - output.written
         output.begin(sent)
         return 0, sent.length
@@ -2589,20 +2642,21 @@ class Transfer:
         """
         wanted = self.options.wanted
         if response.status != 206:
-            raise ResponseError("the server does not send ranges of this")
+            raise ResponseError("the server does not send ranges of this file")
         part = parse_content_range(response.fields)
-        if (not part or part.first < 0 or response.decoded
-                or response.length not in (None, part.last + 1 - part.first)
-                or not (is_selected(wanted, *part) if wanted
-                        else asked and part.first == asked)):
-            raise ResponseError("the server sent another part of the file than"
-                                " it was asked for: '%s'" % printable(
-                                    response.fields.get("content-range", "")))
-        return part
+        if part and part.first >= 0 and not response.decoded and (
+                response.length in (None, part.last + 1 - part.first)):
+            if wanted and is_selected(wanted, *part):
+                return part
+            if not wanted and asked and part.first == asked:
+                return part
+        raise ResponseError("the server sent another part of the file than it"
+                            " was asked for: '%s'" % printable(
+                                response.fields.get("content-range", "")))
 
     def _copy(self, response: Response, skip: int,
               expected: "Optional[int]") -> "Task":
-        """Write the content; for *skip* and *expected* bytes see _place()."""
+        """Write the content; *skip* and *expected* are from _place()."""
         output = self.output
         if not (self.hasher or self.options.wanted or output.can_restart):
             import hashlib
@@ -2620,8 +2674,8 @@ class Transfer:
                 output.write(block)
                 self.fetched += len(block)
                 if self.hasher:
-                    # As a copy, for PyPy makes one of anything but a
-                    # bytearray, which it collects too rarely.
+                    # PyPy copies all but a bytearray, and collects the copies
+                    # too rarely.
                     self.hasher.update(bytearray(block))
                 self.client.report.progress(
                     progress_text, output.written, output.whole.length,
@@ -2635,8 +2689,8 @@ class Transfer:
     def _refuse(self, response: Response, elsewhere: bool) -> "Task":
         """Raise the Failure for an error, and show its content, if asked to.
 
-        Another request may do better where the server asks for it; or, after
-        an answer, where it is in trouble, or a redirect led *elsewhere*.
+        Another request may succeed if the server asks for it; or, once some
+        content has come, after a 5xx status, or if a redirect led *elsewhere*.
         """
         report = self.client.report
         if report.verbose:
@@ -2659,25 +2713,27 @@ class Transfer:
         raise error
 
     def _prove(self) -> "Task":
-        """Compare with the user's digest, or the server's; say what came out.
+        """Compare with the user's digest, or the server's; say how it went.
 
-        Raise ResponseError, or BrokenOff where the file is longer.
+        Raise ResponseError, or BrokenOff if the server's file is longer.
         """
         response, output = self.response, self.output
         assert response
         if self.options.wanted or not (self.hasher or output.is_file):
             return ""
         import hashlib
-        hasher = self.hasher or hashlib.sha256()
-        hashing = iter(()) if self.hasher else digest_of(
-            output.name, output.fd, hasher)
+        hasher, hashing = self.hasher, iter(())  # type: Any, Any
+        if not hasher:
+            hasher = hashlib.sha256()
+            hashing = digest_of(output.name, output.fd, hasher)
         given, why = self.options.sha256, ""
-        digest = given if given or response.decoded else parse_digest(
-            response.fields.get("repr-digest", ""))
+        digest = given
+        if not given and not response.decoded:
+            digest = parse_digest(response.fields.get("repr-digest", ""))
+        accepts = response.fields.get("accept-ranges", "").lower()
         if not digest and output.written and (
-                response.status == 206 or "bytes" in response.fields.get(
-                    "accept-ranges", "").lower()):
-            # The server takes as long for its digest as we for ours.
+                response.status == 206 or "bytes" in accepts):
+            # The server takes as long for its digest as we take for ours.
             digest, why = yield from beside(self._ask_digest(response),
                                             hashing)
         if not digest:
@@ -2691,15 +2747,15 @@ class Transfer:
             TRY_AGAIN)
 
     def _ask_digest(self, response: Response) -> "Task":
-        """Ask for the SHA-256 of this version; or return None, and why.
+        """Return the server's SHA-256 of this version, or None; and why.
 
-        Raise ResponseError or BrokenOff where it has another length.
+        Raise ResponseError or BrokenOff if this version has another length.
         """
         written, whole = self.output.written, self.output.whole
         try:
             answer, length, _, digest = yield from version_of(
                 self.client, response.url, True)
-        except Failure as exc:  # the content is there; only the proof is not
+        except Failure as exc:  # only the proof is missing, not the content
             return None, exc.args[0]
         if answer.status not in (200, 206):
             return None, ("the server answered %d to the question for its"
@@ -2714,20 +2770,22 @@ class Transfer:
                                     " %d bytes, not %d" % (written, length))
             raise BrokenOff("the response broke off after %d of %d bytes"
                             " without a sign" % (written, length), TRY_AGAIN)
-        # Gzip made on the way out has an ETag of its own; this is not coded.
-        names = ["last-modified", "etag"][:1 if response.decoded else 2]
+        names = ["last-modified"]
+        if not response.decoded:    # gzip made for sending has its own ETag
+            names.append("etag")
         same = [answer.fields.get(name) == response.fields.get(name)
                 for name in names if name in response.fields]
         if (length != written or not all(same)
                 or not response.decoded and answer.coded != response.coded):
             return None, "it is another version by now"
-        return digest if same else None, ""     # else nobody knows
+        return digest if same else None, ""     # []: no field tells
 
 
 def is_complete(client: Client, url: URL, name: str) -> "Task":
-    """Return "complete already", or "", for file *name* without a part.
+    """Return what to say if file *name* is complete, else "".
 
-    By the user's digest, else by what the server says of *url*.
+    The user's digest tells, or what the server says about *url*.  A file that
+    has a part is not complete.
     """
     given, says = client.settings.sha256, "complete already"
     try:
@@ -2746,13 +2804,13 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
         if not exc.again or exc.wait:
             raise
         now, why = Version(None, None, None, None), exc.args[0]
-    if now.length is None:      # perhaps only for want of its digest
+    if now.length is None:      # perhaps only the digest is the problem
         says += ", not verified: " + why
         now = yield from version_of(client, url, False)
     if now.length is not None and now.length < state.st_size:
         client.report.note("%s is longer than what the server has"
                            % printable(name))
-    if not now.length:      # a time says nothing of what is empty
+    if not now.length:      # a time says nothing about an empty file
         now = now._replace(mtime=None)
     if not (yield from is_same_file(name, state, now)):
         return ""
@@ -2763,9 +2821,9 @@ def is_complete(client: Client, url: URL, name: str) -> "Task":
 
 def is_same_file(path: str, state: "os.stat_result",
                  version: Version) -> "Task":
-    """Return whether the file at *path*, in this *state*, is of *version*.
+    """Return whether the file at *path*, with this *state*, is of *version*.
 
-    A digest counts for more than a time: some times say nothing.
+    A digest counts more than a time: an edit can keep the time.
     """
     _, length, mtime, digest = version
     if length != state.st_size:
@@ -2777,7 +2835,7 @@ def is_same_file(path: str, state: "os.stat_result",
 
 
 def not_as_given(found: bytes, given: bytes) -> Failure:
-    """Return the error that says that SHA-256 *found* is not the *given*."""
+    """Return the error for a SHA-256 *found* that is not the *given* one."""
     return ResponseError("the content has the sha-256 %s, not %s as given" % (
         found.hex(), given.hex()), "try again, or check URL and digest")
 
@@ -2786,15 +2844,15 @@ def digest_of(name: str, fd: int = -1, hasher: "Any" = None) -> "Task":
     """Return the SHA-256 of file *name*, or of *fd*; raise OutputError."""
     import hashlib
     hasher = hasher or hashlib.sha256()
-    block = bytearray(RECEIVE_SIZE)     # others make PyPy copy them
+    block = bytearray(RECEIVE_SIZE)     # PyPy copies any other type
     try:
         with open(name if fd < 0 else fd, "rb", 0, closefd=fd < 0) as file:
             file.seek(0)
             while True:
                 del block[file.readinto(block):]
-                if not block:
-                    return hasher.digest()
                 hasher.update(block)
+                if len(block) < RECEIVE_SIZE:   # then this was the last
+                    return hasher.digest()
                 yield from pause(0)
     except OSError as exc:
         raise OutputError("could not read %s: %s" % (
@@ -2802,7 +2860,7 @@ def digest_of(name: str, fd: int = -1, hasher: "Any" = None) -> "Task":
 
 
 def beside(task: "Task", work: "Iterator[Any]") -> "Task":
-    """Return what *task* returns; while it waits, take steps of *work*."""
+    """Return what *task* returns; do steps of *work* while it waits."""
     go_on, value = task.send, None  # type: Callable[[Any], Wait], Any
     while True:
         try:
@@ -2819,33 +2877,33 @@ def beside(task: "Task", work: "Iterator[Any]") -> "Task":
                     continue
             else:
                 yield wait
-        except BaseException as exc:    # a timeout, or the end of us all
+        except BaseException as exc:    # a timeout, or the end of this task
             go_on, value = task.throw, exc
 
 
 # ---- Copying a folder -------------------------------------------------------
 
-# A folder whose listing is read: its URL, its path here, a hash of what it
-# lists, and the Folders above it.
+# A folder whose listing has been read: its URL, its path here, a hash of the
+# listing, and the Folders above it.
 Folder = namedtuple("Folder", "url path mark above")
 
 
 class Mirror(Report):
-    """Copies a folder of a server, as that lists it, to a folder here.
+    """Copies a folder of a server, as the server lists it, to a folder here.
 
-    It is what its transfers report to: of them the user hears little.
+    Its transfers report to it, and it passes little of that on to the user.
 
-    jobs      what is still to be done: (Folder that lists it, Entry); None
-              lists the folder of all
-    doing     entries that are being done, which may yet add jobs
-    transfers files that are on their way
+    jobs      what is still to do: (Folder that lists it, Entry); the first
+              is the top folder, which None lists
+    doing     entries that are being done, which may add jobs
+    transfers those that are running
     below     entries of deeper folders that pages named: {path here: entries}
-    failures  one line for each thing that could not be copied
+    failures  one line for each entry that could not be copied
     lost      jobs in a row for which the server could not be reached
     """
 
     def __init__(self, url: URL, path: str, client: Client) -> None:
-        """Prepare to copy *url* as *path*, with requests as of *client*."""
+        """Prepare to copy *url* as *path*, by clients like *client*."""
         super().__init__(quiet=True)
         self.url = url.with_target(url.path.rstrip("/") + "/")
         self.path = path
@@ -2859,11 +2917,11 @@ class Mirror(Report):
         self.fetched = self.bytes = self.replaced = self.unchanged = 0
         self.page = ""          # the first index page
         self.lost = 0
-        self.answered = False   # whether the server has, ever
-        self.retried = ("", 0.0)        # the last break that was told
+        self.answered = False   # whether the server has ever answered
+        self.retried = ("", 0.0)        # the last failure that was reported
 
     def run(self) -> None:
-        """Copy everything; raise Failure when something could not be."""
+        """Copy everything; raise Failure if something was not copied."""
         started = time.monotonic()
         self.report.bar = self.client.settings.progress
         try:
@@ -2879,19 +2937,19 @@ class Mirror(Report):
             for line in self.failures:
                 say("httpget.py: %s" % line)
         if self.page:
-            self.report.note("%s is an index page: of such a folder only what"
-                             " the page links to was copied" % self.page)
-        self.report.note("%s, %s in %.1f s into %s; %d replaced; %d unchanged;"
-                         " %d failed" % (
-                             counted(self.fetched, "file"),
-                             size_text(self.bytes), time.monotonic() - started,
-                             printable(self.path), self.replaced,
-                             self.unchanged, len(self.failures)))
+            self.report.note("%s is an index page: only what it links to was"
+                             " copied from that folder" % self.page)
+        files, size = counted(self.fetched, "file"), size_text(self.bytes)
+        seconds = time.monotonic() - started
+        self.report.note(
+            "%s, %s in %.1f s into %s; %d replaced; %d unchanged; %d failed"
+            % (files, size, seconds, printable(self.path), self.replaced,
+               self.unchanged, len(self.failures)))
         if self.failures:
             raise StatusError("not all of %s was copied" % self.url)
 
     def _work(self) -> "Task":
-        """Do jobs, over one connection, until there are no more."""
+        """Do jobs over one connection, until there are no more."""
         client = Client(self.client.settings, self, self.client.trusted)
         client.allowed = self._may_follow
         try:
@@ -2910,33 +2968,33 @@ class Mirror(Report):
             client.close()
 
     def retry(self, exc: Failure, delay: float) -> None:
-        """Say that transfers go on after a break, once for all of them."""
+        """Report a failure, but not the same again for each transfer."""
         retried = str(exc.wait or exc.args[0]), delay
         if self.retried != retried:
             self.retried = retried
             self.report.retry(exc, delay)
 
     def progress(self, *_: "Any") -> None:
-        """Show how far the copy is, not the file."""
+        """Show how far the copy has come, not the file."""
         self.report.progress(self._so_far)
 
     def _so_far(self) -> str:
-        """Return how much of what is known by now is done."""
+        """Return the line of progress; it tells of what is known by now."""
         done = self.fetched + self.unchanged + len(self.failures)
         fetched = self.bytes + sum(each.fetched for each in self.transfers)
         entries = self.doing + [entry for _, entry in self.jobs]
         files = [entry for entry in entries if not entry.is_folder]
-        # Not all listings tell sizes: then there is nothing to compare with.
-        left = sum(entry.size or 0 for entry in files) - sum(
-            each.output.written for each in self.transfers)
-        return "%d of %s, %s%s; %d unchanged" % (
-            done, counted(done + len(files), "file"), size_text(fetched),
-            " of " + size_text(fetched + left) if left > 0 else "",
-            self.unchanged)
+        left = sum(entry.size or 0 for entry in files)
+        left -= sum(each.output.written for each in self.transfers)
+        size = size_text(fetched)
+        if left > 0:    # unknown if the listing tells no sizes
+            size += " of " + size_text(fetched + left)
+        return "%d of %s, %s; %d unchanged" % (
+            done, counted(done + len(files), "file"), size, self.unchanged)
 
     def _do(self, client: Client, folder: "Optional[Folder]",
             entry: Entry) -> "Task":
-        """Do what *folder* lists as *entry*, or note why that is not done."""
+        """Copy the *entry* of *folder*, or note why it was not copied."""
         url, path = self.url, self.path
         if folder:
             url = entry_url(folder.url, entry)
@@ -2958,16 +3016,16 @@ class Mirror(Report):
                 raise StatusError("%s is a file, not a folder" % file,
                                   "leave -r out")
             self.lost += exc.status == 3
-            if self.lost == CONNECTIONS:    # nobody answers any more
+            if self.lost == CONNECTIONS:    # the server is gone
                 exc.args += ("the same command resumes the copy",)
-            if exc.hopeless or self.lost == CONNECTIONS or not (
-                    self.answered or exc.status == 1):
+                raise
+            if exc.hopeless or not (self.answered or exc.status == 1):
                 raise
             self.failures.append("%s: %s" % (url, exc))
 
     def _folder(self, client: Client, url: URL, path: str, is_linked: bool,
                 above: "Tuple[Folder, ...]") -> "Task":
-        """Read the listing at *url*; note what is to be done for it."""
+        """Read the listing at *url*, and add a job for each of its entries."""
         listed = []  # type: List[Entry]
         if is_linked:
             try:
@@ -2987,23 +3045,25 @@ class Mirror(Report):
         taken = set()  # type: Set[str]
         here, deeper = sorted_out(listed + self.below.pop(path, []))
         for name, entry in here.items():
-            saved = os.path.normcase(file_name(name)) if is_name(name) else ""
-            if saved and saved not in taken:
-                taken.add(saved)
-                self.jobs.append((folder, entry))
-                if name in deeper:
-                    self.below[os.path.join(path, file_name(name))] = (
-                        deeper[name])
-            else:
+            why, saved = "cannot be a file name", ""
+            if is_name(name):
+                why, saved = "has the file name of another", file_name(name)
+            key = os.path.normcase(saved)
+            if not saved or key in taken:
                 self.failures.append("%s: it lists '%s', which %s" % (
-                    url, printable(name), "would be saved as another one"
-                    if saved else "cannot be a file name"))
+                    url, printable(name), why))
+                continue
+            taken.add(key)
+            self.jobs.append((folder, entry))
+            if name in deeper:
+                self.below[os.path.join(path, saved)] = deeper[name]
 
     def _check_loop(self, client: Client, url: URL, listed: "List[Entry]",
                     same: "List[URL]") -> "Task":
         """Raise StatusError if a link led back to one of the *same* folders.
 
-        It did if a file is the same, too, or if LOOP_MIN folders have none.
+        They list the same.  It is a loop if a file in them is the same, too,
+        or if LOOP_MIN of them have no file.
         """
         if not same or not listed:
             return
@@ -3022,7 +3082,7 @@ class Mirror(Report):
             except Failure as exc:
                 if exc.status != 1:
                     raise
-                continue        # a folder, perhaps
+                continue        # it may be a folder
             if found[0] != found[1]:
                 return
             if found[0][0] is not None:
@@ -3031,9 +3091,9 @@ class Mirror(Report):
             raise loop
 
     def _listing(self, client: Client, url: URL) -> "Task":
-        """Return where the listing of *url* came from, and its entries.
+        """Return the URL that the listing of *url* came from, and its entries.
 
-        It is asked for as JSON, and, where that is of another shape, as HTML.
+        It is asked for as JSON, and then as HTML if the JSON is no listing.
         """
         for media in ("application/json, text/html;q=0.9", "text/html"):
             page = ListingOutput()
@@ -3057,20 +3117,21 @@ class Mirror(Report):
                     parse_json_listing(text) if is_json else
                     parse_html_listing(text, response.url), JOBS_MAX + 1))
                 break
-            except Failure:     # of another shape
+            except Failure:
                 if media == "text/html":
                     raise
         held = sum(map(len, self.below.values()))
         if len(listed) + len(self.jobs) + held > JOBS_MAX:
             raise ResponseError("more than %d names are listed" % JOBS_MAX)
-        # A server that has JSON of any shape lists the folder itself.
+        # If the server has JSON of any shape, it made the listing itself.
         is_page = not is_json and media != "text/html"
         if is_page and any(entry.of_page for entry in listed):
-            # Pictures in a listing are the server's icons.
+            # Pictures may be the icons of a listing.
             is_page = yield from self._is_file(
                 client, entry_url(response.url, INDEX))
-        return response.url, [INDEX] * is_page + [
-            entry for entry in listed if is_page or not entry.of_page]
+        if is_page:
+            return response.url, [INDEX, *listed]
+        return response.url, [each for each in listed if not each.of_page]
 
     def _is_file(self, client: Client, url: URL) -> "Task":
         """Return whether the server has a file at *url*."""
@@ -3083,26 +3144,26 @@ class Mirror(Report):
         return version.answer.status in (200, 206, 416)
 
     def _may_follow(self, asked: URL, url: URL) -> bool:
-        """Whether *url* is in the folder that is copied.
+        """Return whether *url* is in the folder that is copied.
 
-        Raise IsFolder where only a slash was missing in what was *asked*.
+        Raise IsFolder if only a slash was missing in what was *asked*.
         """
         inside = (url.origin == self.url.origin
                   and (url.target + "/").startswith(self.url.target)
                   and not DOTS.search(url.path))
-        if (inside and not asked.path.endswith("/")     # or it would not end
+        if (inside and not asked.path.endswith("/")     # else: without end
                 and decoded(url.path) == decoded(asked.path) + "/"):
             raise IsFolder("it is a folder")
         return inside
 
     def _file(self, client: Client, url: URL, path: str,
               entry: Entry) -> "Task":
-        """Copy one file, unless the copy that is there is as new."""
+        """Copy one file, unless the copy that is there is up to date."""
         is_there = os.path.lexists(path)
         if (yield from is_current(client, url, path, entry)):
             self.unchanged += 1
         else:
-            # No name in a copy begins with a dot, so that of no part is one.
+            # No file of a copy has a name with a leading dot, as parts have.
             output = FileOutput(path, str(url), resume=True, prefix=".")
             output.mtime = entry.mtime
             is_small = entry.size is not None and (
@@ -3128,21 +3189,21 @@ class Mirror(Report):
 
 
 def is_current(client: Client, url: URL, path: str, entry: Entry) -> "Task":
-    """Return whether the file that is at *path* is the server's.
+    """Return whether the file at *path* is the one that the server has.
 
-    The server is asked for what *entry* does not tell.  Raise OutputError for
-    what is no file, unless it is a folder there, too.
+    The server is asked for what *entry* does not tell.  Raise OutputError if
+    something else is at *path*, unless the server, too, has a folder there.
     """
-    with writing(path):     # a name that cannot be is not asked for
+    with writing(path):     # no request for a name that is not possible here
         try:
             state = os.lstat(path)
         except FileNotFoundError:
             return False
     is_file = stat.S_ISREG(state.st_mode)
     version = Version(None, entry.size, entry.mtime, None)
-    if (entry.size is None or entry.mtime is None
-            and entry.size == state.st_size) and (
-            is_file or stat.S_ISDIR(state.st_mode)):
+    is_unclear = entry.size is None or (
+        entry.size == state.st_size and entry.mtime is None)
+    if is_unclear and (is_file or stat.S_ISDIR(state.st_mode)):
         version = yield from version_of(
             client, url, state.st_size <= DIGEST_ASKED_MAX, True)
     if not is_file:
@@ -3159,15 +3220,15 @@ def is_name(text: str) -> bool:
 
 def file_name(name: str) -> str:
     """Return the file name under which *name*, of a server, is kept here."""
-    # As UTF-8, whatever the file system's own encoding is.
-    return os.fsdecode(local_name(name, WINDOWS).encode(
-        "utf-8", "surrogateescape"))
+    name = local_name(name, WINDOWS)
+    # As UTF-8, whatever the encoding of the file system is.
+    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
 
 def make_folder(path: str, may_be_link: bool) -> None:
     """Make the folder *path*, and those above it, or raise OutputError.
 
-    A link to one that is there will do only where the user named it.
+    *may_be_link*: whether a link to a folder will do, as the user named it.
     """
     is_folder = False
     with writing(path), suppress(FileExistsError):
@@ -3191,74 +3252,79 @@ httpget.py [options] [host] [port] [file ...]
 HELP = """\
 Fetch files over HTTP.
 
-  host   name or address (default: %s)
-  port   default: %d
-  file   name, in which ?, # and %% stand for themselves; several, too
-         (default: /, the server's choice)
-  URL    in place of the three, with its own escapes; several, too.
-         HOST:PORT will do in place of host and port, HOST:PORT/PATH for a URL
+  host   name or address of the server (default: %s)
+  port   TCP port of the server (default: %d)
+  file   one name or several, in which ?, # and %% are plain characters
+         (default: /, for the server's default file)
+  URL    one URL or several, in place of host, port and file.  HOST:PORT
+         stands for host and port, HOST:PORT/PATH for a URL
 
 options:
   -h, --help         show this help message and exit
   --version          show program's version number and exit
 
 where to:
-  -o FILE            save as FILE, by FILE.part renamed when whole; - is
-                     standard output, for binary content too
-  -O                 save under the last part of the name you gave
-  -P DIR             folder for -O and -r; made if missing (default: this one)
-  --force            let -O replace a file that is there
-  -c                 resume FILE.part, if the file is still the same
-  -r                 copy the folder and all that is in it; without -P, /
-                     goes into a folder named after the host
+  -o FILE            save as FILE (FILE.part until it is complete); -o - writes
+                     to standard output, even binary content to a terminal
+  -O                 save under the last part of the name that you gave
+  -P DIR             save in DIR, for -O and -r; DIR is made if missing
+                     (default: the current folder)
+  --force            let -O replace an existing file
+  -c                 resume from FILE.part, unless the file has changed
+  -r                 copy a folder and everything in it; without -P, / goes
+                     into a folder named after the host
 
 how:
-  -H 'NAME: VALUE'   field for every request; repeatable
-  --range RANGE      these bytes only: FIRST-LAST, FIRST- or -COUNT, from 0
-  --raw              do not ask for gzip, nor decode what is shown
-  --sha256 HEX       save nothing but a file with this digest
-  --retries N        retries in a row without progress (default: %d)
-  --timeout SECONDS  to connect, for a head, and between bytes (default: %g)
-  --auth USER        user for HTTP Basic; the password is asked for, or in
-                     HTTPGET_PASSWORD
-  --tls              HTTPS (with host and port)
-  --cafile FILE      certificates to trust, instead of the system's
-  --insecure         trust any certificate: anyone in between can read and
-                     write
-  -4                 IPv4 only
-  -6                 IPv6 only
+  -H 'NAME: VALUE'   add this field to every request; repeatable
+  --range RANGE      fetch these bytes only: FIRST-LAST, FIRST- or -COUNT; the
+                     first byte of a file is 0
+  --raw              do not ask for gzip, and do not decode it
+  --sha256 HEX       save the file only if it has this SHA-256
+  --retries N        give up after N failures in a row without progress
+                     (default: %d)
+  --timeout SECONDS  give up after SECONDS without a connection, a response or
+                     another byte (default: %g)
+  --auth USER        log in as USER (HTTP Basic); asks for the password unless
+                     HTTPGET_PASSWORD has it
+  --tls              use HTTPS (with host and port)
+  --cafile FILE      trust the certificates in FILE, not the system's
+  --insecure         trust any certificate; anyone on the way can then read
+                     and change everything
+  -4                 use IPv4 only
+  -6                 use IPv6 only
 
 what is shown:
   -v                 show the request and all fields of the response
   -q                 show nothing but one line for an error
 
 environment:
-  HTTPGET_PASSWORD, and http_proxy, https_proxy, all_proxy (http://HOST:PORT
-  or http://USER:PASSWORD@HOST:PORT) and no_proxy, as curl's; this machine
-  itself (localhost, 127.0.0.1, ::1) is reached without a proxy
+  HTTPGET_PASSWORD is the password of --auth.  http_proxy, https_proxy and
+  all_proxy (http://HOST:PORT or http://USER:PASSWORD@HOST:PORT) and no_proxy
+  work as in curl, but this machine (localhost, 127.0.0.1, ::1) is always
+  reached without a proxy.
 
 examples:
-  python3 httpget.py                                   show what 127.0.0.1
-                                                       has at port 8080
+  python3 httpget.py                                   show / of 127.0.0.1,
+                                                       port 8080
   python3 httpget.py localhost:9000/docs/notes.txt     show a file
   python3 httpget.py -O example.org 80 a.iso           save a file as a.iso
-  python3 httpget.py -c -O https://example.org/a.iso   resume it
+  python3 httpget.py -c -O https://example.org/a.iso   resume a download
   python3 httpget.py -r -P copy 192.0.2.7 8080 photos  copy a folder
-  python3 httpget.py example.org 80 a.tar | tar x      use it in a pipe
+  python3 httpget.py example.org 80 a.tar | tar x      unpack an archive
 """ % (HOST, PORT, RETRIES, TIMEOUT)
 
-# Where the value of an option is kept; the others have their own names.
+# The attributes of options, where they are not named as the option is.
 ATTRIBUTES = {
     "-o": "output", "-O": "remote_name", "-P": "folder", "-c": "resume",
     "-r": "recursive", "-H": "fields", "--range": "wanted", "-4": "ipv4",
     "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
-TYPES = {"N": int, "SECONDS": float}    # by what HELP says an option takes
+TYPES = {"N": int, "SECONDS": float}    # of values, by their names in HELP
 
 
 def make_parser() -> "ArgumentParser":
     """Return the parser of the options in HELP."""
     import argparse
-    # A formatter without a width looks for the terminal's: that takes 4 ms.
+    # Without a width the formatter asks the terminal, which takes 4 ms.
     parser = argparse.ArgumentParser(
         "httpget.py", USAGE, add_help=False, formatter_class=partial(
             argparse.HelpFormatter, width=COLUMNS))
@@ -3301,23 +3367,23 @@ def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
     """Return the options in *argv*, or raise SystemExit.
 
-    Raise Failure where what --help prints cannot be written.
+    Raise Failure if what --help prints cannot be written.
     """
     from itertools import takewhile
     parser = make_parser()
     argv = sys.argv[1:] if argv is None else argv
-    # argparse would take the "-5" behind "--range" for an option.
+    # argparse would take the "-5" after "--range" for an option.
     line = "".join("\0" + word for word in argv)
     argv = line.replace("\0--range\0-", "\0--range=-").split("\0")[1:]
-    # And "--time" for --timeout, or blame a later word; allow_abbrev=False,
-    # before Python 3.8, refuses "-cO", too.
+    # It would also take "--time" for --timeout, or blame a later word.  Before
+    # Python 3.8 allow_abbrev=False would refuse "-cO", too.
     known = re.findall(r"(?<=\s)--?[A-Za-z0-9]+", HELP)
     try:
         refuse_unknown(takewhile("--".__ne__, argv), known)
     except ValueError as exc:
         parser.error(str(exc))
-    # The options first, then what is left: argparse takes all words from the
-    # first place that has any, and would not find the 80 in "host -v 80".
+    # First the options, then the words that are left: in "host -v 80" argparse
+    # would take "host" for all of the words.
     options, words = parser.parse_known_args(argv)
     parser.add_argument("words", nargs="*")
     parser.parse_args(words, options)
@@ -3328,7 +3394,7 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
         raise SystemExit(0)
     try:
         options.urls = parse_words(options.words, options.tls)
-        # Before Python 3.13 argparse takes the "--" in "-o--" for [].
+        # Before Python 3.13 argparse reads the "--" in "-o--" as [].
         options.fields = [parse_field(text or "") for text in options.fields]
         if options.wanted is not None:
             options.wanted = parse_range(options.wanted or "")
@@ -3345,9 +3411,9 @@ def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":
 
 def parse_words(words: "Sequence[str]",
                 tls: bool = False) -> "List[Tuple[str, URL]]":
-    """Return what is to be fetched: the user's word for it, and its URL.
+    """Return what to fetch: the user's word for each file, and its URL.
 
-    Raise ValueError, also for what behind HOST:PORT may be no file.
+    Raise ValueError, also for a word after HOST:PORT that may not be a file.
 
     >>> [str(url) for _, url in parse_words(["h", "81", "a b", "c"])]
     ['http://h:81/a%20b', 'http://h:81/c']
@@ -3371,16 +3437,16 @@ def parse_words(words: "Sequence[str]",
         top = parse_url(scheme + "://" + first)
         for name in names:
             if "://" in name or ADDRESS.fullmatch(name) or name.isdigit():
-                raise ValueError("'%s' after HOST:PORT may be a file or not;"
-                                 " write a URL for each, such as %s/FILE"
-                                 % (without_password(name),
-                                    printable(first)))
+                raise ValueError(
+                    "'%s' after HOST:PORT may not be a file; write a URL for"
+                    " each file, such as %s/FILE"
+                    % (without_password(name), printable(first)))
     return [(name, top.with_target(request_target(name)))
             for name in names or ["/"]]
 
 
 def check_options(options: "Namespace") -> None:
-    """Raise ValueError for a value, or for options, that cannot be meant."""
+    """Raise ValueError for bad values, and options that do not go together."""
     needed = options.output, options.folder, options.cafile, options.auth
     fields = [name.lower() for name, _ in options.fields]
     to_file = options.output not in (None, "-")
@@ -3394,42 +3460,43 @@ def check_options(options: "Namespace") -> None:
             (options.retries < 0, "--retries cannot be below 0"),
             (options.sha256 is not None and not re.fullmatch(
                 "[0-9A-Fa-f]{64}", options.sha256 or ""),
-             "--sha256 is a number of 64 hexadecimal digits"),
+             "--sha256 takes 64 hexadecimal digits"),
             (OWN_FIELDS.intersection(fields),
-             "not to be set by -H: " + ", ".join(sorted(OWN_FIELDS))),
+             "-H cannot set these fields: " + ", ".join(sorted(OWN_FIELDS))),
             (fields.count("host") > 1, "-H sets Host more than once"),
             (":" in (options.auth or ""),       # RFC 7617, 2
              "--auth takes a name without a colon, and no password"),
             (options.ipv4 and options.ipv6, "-4 is not allowed with -6"),
             (options.verbose and options.quiet, "-v is not allowed with -q"),
             (options.output and options.remote_name,
-             "-o and -O both name a file"),
+             "-o and -O both name a file; use one of them"),
             (to_file and len(schemes) > 1,
              "-o names one file, but there are several; use -O"),
             (options.folder and not (options.remote_name or options.recursive),
-             "-P is for -O and -r"),
-            (options.force and not options.remote_name, "--force is for -O"),
+             "-P needs -O or -r"),
+            (options.force and not options.remote_name, "--force needs -O"),
             (options.tls and "http" in schemes,
              "--tls is for host and port; write https:// in a URL"),
             (options.resume and not (to_file or options.remote_name),
              "-c needs -o FILE or -O"),
             (options.wanted and (options.resume or options.recursive),
-             "--range does not go with -c or -r"),
+             "--range is not allowed with -c or -r"),
             (options.sha256 and (options.recursive or options.wanted
                                  or len(schemes) > 1),
              "--sha256 is for one whole file"),
             (options.recursive and (options.output or options.remote_name),
              "-r takes names from the server; use -P DIR"),
             (options.recursive and options.verbose,
-             "-v is not allowed with -r, which asks for several at a time")]:
+             "-v is not allowed with -r, which fetches several files at once"
+             )]:
         if is_wrong:
             raise ValueError(why)
 
 
 def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
-    """Yield where each file, or copy, goes ("": nowhere), and its URL.
+    """Yield the path of each file, or copy ("": none), and its URL.
 
-    Raise ValueError unless each has a name, and one of its own.
+    Raise ValueError if a path is missing, or two are the same.
     """
     taken = set()  # type: Set[str]
     for word, url in options.urls:
@@ -3453,10 +3520,10 @@ def name_files(options: "Namespace") -> "Iterator[Tuple[str, URL]]":
 
 
 def copy_path(url: URL, folder: "Optional[str]") -> str:
-    """Return where a copy of the folder *url* goes; *folder* is that of -P.
+    """Return the path for a copy of the folder *url*; *folder* is that of -P.
 
-    A copy of "/" goes right into that; without -P it gets the name of its
-    host, so that its files do not lie loose in the current folder.
+    A copy of "/" goes right into *folder*.  Without -P it goes into one named
+    after the host, so that no files lie loose in the current folder.
 
     >>> copy_path(parse_url("http://[::1]:81"), None)
     '__1_81'
@@ -3471,8 +3538,8 @@ def copy_path(url: URL, folder: "Optional[str]") -> str:
 def saved_name(word: str, url: URL) -> str:
     """Return the name for *url* under -O, as the user wrote it in *word*.
 
-    A folder's archive, which httpd.py has at ?tar and ?zip, has the name of a
-    copy of the folder.
+    The archive of a folder, at ?tar or ?zip of httpd.py, is named as a copy
+    of the folder would be.
 
     >>> saved_name("h/a%20b/?zip", parse_url("http://h/a%20b/?zip"))
     'a b.zip'
@@ -3484,7 +3551,7 @@ def saved_name(word: str, url: URL) -> str:
 
 
 def fetch_file(client: Client, path: str, url: URL) -> None:
-    """Fetch one file, to *path*; raise Failure."""
+    """Fetch one file to *path*; raise Failure."""
     options = client.settings
     complete = run(is_complete(client, url, path)) if options.resume else ""
     if complete:
@@ -3495,11 +3562,12 @@ def fetch_file(client: Client, path: str, url: URL) -> None:
     client.report.bar = options.progress and not os.isatty(output.fd)
     transfer = Transfer(client, url, output)
     says = run(transfer.run())
-    count, new = output.written, transfer.fetched
+    new = transfer.fetched
     seconds = time.monotonic() - transfer.started
+    where = "" if path in ("", "-") else printable(path) + ": "
+    now = "" if new == output.written else " (%d came now)" % new
     client.report.note("%s%d bytes%s in %.3f s, %s/s%s" % (
-        "" if path in ("", "-") else printable(path) + ": ", count,
-        "" if new == count else " (%d came now)" % new, seconds,
+        where, output.written, now, seconds,
         size_text(new / max(seconds, 1e-6)), says and ", " + says))
 
 
@@ -3521,7 +3589,7 @@ def password_of(user: str) -> str:
 
 
 def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
-    """Return the exit status of what *options* ask for, or raise Failure."""
+    """Do what *options* ask for; return the exit status, or raise Failure."""
     if options.folder:
         make_folder(options.folder, True)
     report = Report(options.verbose, options.quiet)
@@ -3551,13 +3619,13 @@ def fetch_all(options: "Namespace", delays: "Sequence[float]") -> int:
 def fill_standard_descriptors() -> None:
     """Open the null device in place of a closed descriptor 0, 1 or 2.
 
-    Else the connection, or a file, would get its number, and messages.
+    Otherwise a connection or file could get number 2, and so the messages.
     """
     fd = -1
     while fd <= STDERR:     # open() takes the lowest number that is free
         try:
             fd = os.open(os.devnull, os.O_RDWR)
-        except OSError:     # a container may lack it; this takes no message
+        except OSError:     # a container may lack it; "/" takes no message
             fd = os.open(os.sep, os.O_RDONLY)
     os.close(fd)
 
@@ -3570,12 +3638,12 @@ def main(argv: "Optional[Sequence[str]]" = None,
     RETRY_DELAYS.  --help, --version and usage errors raise SystemExit.
     """
     fill_standard_descriptors()
-    if sys.stderr is None:      # so that nobody has to ask
+    if sys.stderr is None:      # descriptor 2 was closed
         sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
     try:
         return fetch_all(parse_arguments(argv), delays)
     except Failure as exc:
-        if exc.status != 141:   # nobody is there to read it
+        if exc.status != 141:   # quietly, as other programs in a pipe do
             say("httpget.py: %s" % exc)
         return exc.status
     except OSError as exc:
@@ -3589,4 +3657,5 @@ def main(argv: "Optional[Sequence[str]]" = None,
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, ON_CTRL_C)
     sys.exit(main())

@@ -2602,7 +2602,7 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["--timeout 0", "--timeout nan", "--timeout 86401"], "timeout", "time"),
     (["-H%s:x" % name for name in (
         "connection", "Content-Length", "Range", "If-Range",
-        "Transfer-Encoding", "Want-Repr-Digest")], "not to be set", "ours"),
+        "Transfer-Encoding", "Want-Repr-Digest")], "-H cannot set", "ours"),
     (["-Ha", "-H--", "-Ha\t: b", "-Ha:\nsecret", "-Ha:secret\n", "-H:b",
       "-Ha:\u20ac"], "Name: value", "no field"),
     ("-HHost:x -Hhost:y", "Host", "which of the two?"),
@@ -2710,7 +2710,7 @@ ANSWERS_OF_SERVERS = spread([(answers, [], 4, *rest) for answers, *rest in [
     ([b"", RESET(b"", 0)], [], 3, "no response", "left at once"),
     (STALL(b""), AT_ONCE, 3, "no response", "silence"),
     ([STALL(b"HTTP/1."), Pieces([drip])], AT_ONCE, 4, "in its head", "stalls"),
-    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "came for 0.5 s", "a stall"),
+    (STALL(ok(b"helloworld")[:-5]), AT_ONCE, 4, "no data for", "a stall"),
     (ok(b"error", status=b"301 Moved"), [], 1, "301", "no Location"),
     (ok(b"error", status=b"304 Same"), [], 1, "304", "304"),
     (ok(b"error: plain HTTP request was sent to HTTPS port", status=b"400 x"),
@@ -8146,6 +8146,8 @@ BOTH = ["http", "https"]
     (BOTH, "u:secret@", WANTED, 3, "for the proxy is wrong", "another one"),
     ("https", "u:secret@", ok(b"", status=b"401 x"), 3,
      "for the proxy is wrong", "tinyproxy"),
+    ("http", "u:secret@", ok(b"", status=b"401 x"), 1,
+     "--auth USER with http://h/, or check", "tinyproxy, or the server"),
     ("http", "", DENIED, 1, "r or the proxy 127.0.0.1:PORT answered 403 x for",
      "denied"),
     ("https", "", DENIED, 3, "h:443 through the proxy 127.0.0.1:PORT: 403 x",
@@ -8153,7 +8155,7 @@ BOTH = ["http", "https"]
     ("https", "", b"HTTP/1.1 100 x\r\n\r\n" + DENIED, 3, "PORT: 403 x",
      "denied after an interim response"),
     ("https", "", NO_PROXY, 3, "405 x; is this a proxy", "a web server"),
-    ("https", "", ok(b"") + b"x", 3, "more came", "more than a tunnel"),
+    ("https", "", ok(b"") + b"x", 3, "sent more", "more than a tunnel"),
     ("http", "", b"SSH-2.0\r\n", 4, "the proxy 127.0.0.1:PORT", "garbage"),
     ("https", "", b"SSH-2.0\r\n", 3, "PORT: the answer is not HTTP",
      "garbage"),
@@ -8172,11 +8174,17 @@ def test_proxy_that_fails(scheme, user, answer, status, words, monkeypatch):
     assert "secret" not in result.err and len(proxy.requests) < 2
 
 
-@pytest.mark.parametrize("answer, status", [(NO_TARGET, 0), (DENIED, 3)])
-def test_tunnel_to_what_has_come(tls, monkeypatch, here, answer, status):
-    """It is asked for again where the proxy could not reach the server."""
-    with ScriptedServer([ok(b""), CUT(ok(MANY_BYTES), 99), answer,
-                         ok(b""), ok(ONE)],
+HALF_CAME = [ok(b""), CUT(ok(MANY_BYTES), 99)]
+
+
+@table("answers, status", [
+    ([*HALF_CAME, NO_TARGET], 0, "the proxy could not reach the server"),
+    ([*HALF_CAME, DENIED], 3, "denied"),
+    ([BUSY], 0, "the proxy asks for patience"),
+])
+def test_tunnel_that_is_asked_for_again(tls, monkeypatch, here, answers,
+                                        status):
+    with ScriptedServer([*answers, ok(b""), ok(ONE)],
                         True, tls, tunnel=True) as proxy:
         monkeypatch.setenv("https_proxy", "127.0.0.1:%d" % proxy.port)
         assert get_here("--insecure", "-o", "t", "https://h/").status == status
@@ -8281,7 +8289,7 @@ def slashed(head):
     ({"*": slashed}, 1, "more than 10 redirects", [], "a folder to itself"),
     ({"": listed("a", "a.part", "a.part.json", ".a.part", "a", "b", "b",
                  "%2Ea.part")}, 1,
-     "'%2Ea.part', which would be saved as another one", [
+     "'%2Ea.part', which has the file name of another", [
          "%2Ea.part", "a", "a.part", "a.part.json", "b"],
      "names that parts have, and names twice"),
     ({"": ok(LINKS)}, 1, " 3 failed\n", [
@@ -8478,6 +8486,16 @@ def test_interrupted(here, argv, script, parts, said):
         if "-r" in argv:
             check_end(get_here(*where), 0, "2 files, 10 bytes",
                       {"f": ONE, "g": ONE})
+
+
+def test_interrupted_at_the_start(here):
+    """While it imports selectors, here its stand-in: no traceback."""
+    write_to("selectors.py",
+             b"import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    result = get("--version", environment={"PYTHONPATH": "."},
+                 preexec_fn=lambda: signal.signal(
+                     signal.SIGINT, signal.SIG_DFL))
+    assert (result.status, result.err) == (-signal.SIGINT, ""), result
 
 
 # ---- Both programs on a terminal --------------------------------------------
