@@ -1705,9 +1705,9 @@ def test_archive_entry(name, mode, size, mtime, zipped):
     assert os.fsencode(found.name) == name.rstrip(b"/")
     assert (found.mode, found.size, found.mtime, found.isdir(), found.uid,
             found.uname) == (mode & 0o777, size, mtime, is_folder, 0, "")
-    local = httpd.zip_local(name, mode, size, mtime, 7)
+    local = httpd.zip_head(name, mode, size, mtime, 7)
     offset = size if size > 2**32 else 0
-    central = httpd.zip_central(name, mode, size, mtime, 7, offset)
+    central = httpd.zip_head(name, mode, size, mtime, 7, offset)
     data = central + httpd.zip_end(1, offset, offset + len(central))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         (info,) = archive.infolist()
