@@ -191,7 +191,8 @@ LEFT_OUT_MAX = 4 * MIB          # of an archive's LEFT-OUT.txt
 LENT_SLICE = 4 * MIB            # of a file in an archive, opened once
 LENT_MAX = 36 * MIB             # of files in the buffers of two sockets; Linux
                                 # allows 4 (tcp_wmem) and 32 (tcp_rmem)
-PATH_MAX = 4096                 # of a folder in an archive, about; as Linux
+NAME_MEAN_MAX = 200             # of names in an archive, if there are as many
+                                # as can be
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 LOG_BACKLOG_MAX = MIB           # of the log, for a stalled reader
@@ -2560,10 +2561,9 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
 
 # ---- Archives ---------------------------------------------------------------
 
-# Of an entry: the index of its folder; where its name is, and how long; and
-# its state: device, inode, mode, size, mtime and ctime in nanoseconds.
-PLACE, STATE, ENTRY = map(struct.Struct, ("<2LH", "<2QLQ2q", "<2LH2QLQ2q"))
-TOP = 1     # the index of an archive's folder; LEFT-OUT.txt is before it
+# Of an entry: where its name is, and how long; and its state: device, inode,
+# mode, size, mtime and ctime in nanoseconds.
+PLACE, STATE, ENTRY = map(struct.Struct, ("<LH", "<2QLQ2q", "<LH2QLQ2q"))
 MAY_NOT_BE_READ = "the server may not read it"
 
 
@@ -2588,10 +2588,11 @@ class Archive(Source):
 
     kind        "tar" or "zip"
     segments    of its folder, below the site's root
-    count       of its entries.  The first is LEFT-OUT.txt; where there is no
-                *text* for it, it is no entry, and its parts are empty
+    top         the name of that, which all others begin with
+    count       of its entries.  The first is the folder, or LEFT-OUT.txt where
+                there is *text* for it
     entries     an ENTRY of each; few large objects are freed in no time
-    names       of all; those of folders end with "/"
+    names       of all, in a row; those of folders end with "/"
     crcs        of the content of a ZIP's entries; -1 is not known yet
     starts      the offset of each part, and that of the end, its *size*
     etag        its entity tag, if it is_steady
@@ -2605,38 +2606,31 @@ class Archive(Source):
         self.site = site
         self.segments = segments
         self.work = work
-        self.note = b"LEFT-OUT.txt"
-        self.count = TOP
-        self.entries = bytearray(ENTRY.size)
+        top = segments[-1] if segments else b"files"
+        self.top = b"files/" if is_harmful(top) else top + b"/"
+        self.note = self.top + b"LEFT-OUT.txt"
+        self.count = 0
+        self.entries = bytearray()
         self.names = bytearray()
         self.text = bytearray()
         self.starts = array("Q", [0])
         self.etag: Optional[str] = None
         self.is_steady = True
         self._folder: Optional[Opened] = None
-        self._open_parent = 0
+        self._place: List[bytes] = []
 
     def entry(self, index: int) -> "Tuple[Any, ...]":
         """Return what ENTRY has of entry *index*."""
         return ENTRY.unpack_from(self.entries, index * ENTRY.size)
 
-    def base(self, index: int) -> bytes:
-        """Return the name of entry *index* in its folder."""
-        _, start, length = PLACE.unpack_from(self.entries, index * ENTRY.size)
-        return bytes(self.names[start:start + length])
-
     def name(self, index: int) -> bytes:
         """Return the name of entry *index* with those of its folders."""
-        name = self.base(index)
-        while index != TOP:
-            index = self.entry(index)[0]
-            name = self.base(index) + name
-        return name
+        start, length = self.entry(index)[:2]
+        return bytes(self.names[start:start + length])
 
-    def place(self, index: int) -> "List[bytes]":
-        """Return the segments of entry *index* in the site."""
-        return [*self.segments,
-                *self.name(index).rstrip(b"/").split(b"/")[1:]]
+    def place(self, name: bytes) -> "List[bytes]":
+        """Return the segments in the site of the entry of that *name*."""
+        return [*self.segments, *name.rstrip(b"/").split(b"/")[1:]]
 
     def state(self, index: int) -> bytes:
         """Return the packed_state() of entry *index*."""
@@ -2645,7 +2639,7 @@ class Archive(Source):
 
     def length(self, index: int) -> int:
         """Return how many bytes of content are in part *index*."""
-        length: int = self.entry(index)[6] if 0 <= index < self.count else 0
+        length: int = self.entry(index)[5] if 0 <= index < self.count else 0
         return length
 
     # The plan.
@@ -2656,30 +2650,29 @@ class Archive(Source):
         Subfolders with a page of their own are left out, unless it is to have
         *all_folders*.  Raise HTTPError, 413 where there is too much.
         """
-        top = self.segments[-1] if self.segments else b"files"
-        waiting = [(TOP, b"files" if is_harmful(top) else top)]
+        waiting = [(b"", self.top[:-1])]
         while waiting:
-            parent, name = waiting.pop()
+            name = b"%s%s/" % waiting.pop()
             try:
-                yield from self._enter(parent, name, waiting, all_folders)
+                yield from self._enter(name, waiting, all_folders)
             except HTTPError as error:
-                if self.count == TOP or error.status not in (403, 404):
+                if not self.count or error.status not in (403, 404):
                     raise
                 if error.status == 403:     # else it has just gone
-                    self._leave_out(parent, name + b"/", MAY_NOT_BE_READ)
+                    self._leave_out(name, MAY_NOT_BE_READ)
         yield from self._lay_out()
         archive: Archive = self.pool.get(self.version, self)
         return archive
 
-    def _add(self, parent: int, name: bytes, state: bytes) -> None:
+    def _add(self, name: bytes, state: bytes) -> None:
         """Add an entry."""
-        self.entries += PLACE.pack(parent, len(self.names), len(name)) + state
+        self.entries += PLACE.pack(len(self.names), len(name)) + state
         self.names += name
         self.count += 1
 
-    def _leave_out(self, parent: int, name: bytes, why: str) -> None:
-        """Let LEFT-OUT.txt say *why* there is no *name* in folder *parent*."""
-        path = (self.name(parent) + name).decode("utf-8", "replace")
+    def _leave_out(self, name: bytes, why: str) -> None:
+        """Let LEFT-OUT.txt say *why* there is no *name*."""
+        path = name.decode("utf-8", "replace")
         if not self.text:
             self.text += b"This is not in the archive:\r\n\r\n"
         self.text += ("%s: %s\r\n" % (NOT_SHOWN.sub("\ufffd", path), why)
@@ -2687,52 +2680,47 @@ class Archive(Source):
         if len(self.text) > LEFT_OUT_MAX:
             raise HTTPError(413, "Too much in it cannot be in an archive.")
 
-    def _enter(self, parent: int, name: bytes,
-               waiting: "List[Tuple[int, bytes]]",
+    def _enter(self, name: bytes, waiting: "List[Tuple[bytes, bytes]]",
                all_folders: bool) -> "Iterator[None]":
         """Add folder *name* and its files; its subfolders go to *waiting*."""
-        index = self.count
-        segments = self.segments
-        if index > TOP:
-            segments = [*self.place(parent), name]
+        segments, is_top = self.place(name), not self.count
         with self.site.open(segments, {}) as folder:
             if not folder.is_folder:
                 raise Changed
-            if index > TOP and not all_folders and any(
+            if not (is_top or all_folders) and any(
                     found and stat.S_ISREG(found[0].st_mode) for found in [
                         self.site.status(folder, [*segments, each])
                         for each in DEFAULT_FILES]):
-                self._leave_out(parent, name + b"/",
-                                "it has a page of its own")
+                self._leave_out(name, "it has a page of its own")
                 return
+            self._add(name, packed_state(folder.status))
             most = self.work.limits.ARCHIVE_NAMES_MAX
-            left = most - index - len(waiting)
+            left = most - self.count - len(waiting)
             with contextlib.closing(self.site.names(folder)) as names:
                 count, found = yield from sorted_steps(
                     islice(names, left + 1))
-            if count > left:
-                raise HTTPError(413, "It has more than %d names. Ask for a"
-                                " folder in it." % most)
-            self._add(parent, name + b"/", packed_state(folder.status))
-            is_long = len(self.name(index)) > PATH_MAX
+            if count > left or (len(self.names) + count * len(name)
+                                > most * NAME_MEAN_MAX):
+                raise HTTPError(413, "It has more than %d names, or very long"
+                                " ones. Ask for a folder in it." % most)
             below = []
             for each in found:
-                if self._look(index, folder, [*segments, each], is_long):
-                    below.append((index, each))
+                if self._look(name + each, folder, [*segments, each]):
+                    below.append((name, each))
                 yield
         waiting += reversed(below)
 
-    def _look(self, index: int, folder: Opened, segments: "Sequence[bytes]",
-              is_long: bool) -> bool:
-        """Look at what is at *segments*, in entry *index*, which is *folder*.
+    def _look(self, name: bytes, folder: Opened,
+              segments: "Sequence[bytes]") -> bool:
+        """Look at *name*, which is at *segments*, in *folder*.
 
         Add a file; return whether it is a folder to go on with.
         """
-        name, now, why = segments[-1], time.time(), ""
+        now, why = time.time(), ""
         found = self.site.status(folder, segments)
         if not found:
             return False
-        if index == TOP and name == self.note:  # longer ones come later
+        if name == self.note:   # longer ones come later
             self.note += b".txt"
         status, is_link = found
         is_folder = stat.S_ISDIR(status.st_mode)
@@ -2740,15 +2728,15 @@ class Archive(Source):
             why = "it is a link to a folder"
         elif not (is_folder or stat.S_ISREG(status.st_mode)):
             why = "it is neither a file nor a folder"
-        elif is_long or is_harmful(name):
-            why = "its name would do harm, or be too long"
-        elif not os.access(os.path.join(folder.path, name), os.R_OK):
+        elif is_harmful(segments[-1]):
+            why = "its name would do harm"
+        elif not os.access(os.path.join(folder.path, segments[-1]), os.R_OK):
             why = MAY_NOT_BE_READ
         if why:
-            self._leave_out(index, name + b"/" * is_folder, why)
+            self._leave_out(name + b"/" * is_folder, why)
         elif not is_folder:
             self.is_steady = self.is_steady and is_settled(status, now)
-            self._add(index, name, packed_state(status))
+            self._add(name, packed_state(status))
         return is_folder and not why
 
     def _lay_out(self) -> "Iterator[None]":
@@ -2756,11 +2744,12 @@ class Archive(Source):
         """
         import hashlib
         import zlib
-        PLACE.pack_into(self.entries, 0, TOP, len(self.names), len(self.note))
-        self.names += self.note
-        STATE.pack_into(    # a CRC is kept by the state: so that is in it
-            self.entries, PLACE.size, 0, zlib.crc32(self.text), 0o644,
-            len(self.text), self.entry(TOP)[7], 0)
+        if self.text:   # a CRC is kept by the state: so that is in it
+            state = STATE.pack(0, zlib.crc32(self.text), 0o644,
+                               len(self.text), self.entry(0)[6], 0)
+            self._add(self.note, state)
+            self.entries[:0] = self.entries[-ENTRY.size:]
+            del self.entries[-ENTRY.size:]
         hashed = hashlib.sha256(b"%s 2 %d %d\0" % (
             self.kind.encode(), self.count, len(self.names)))
         for told in self.entries, self.names, self.text:
@@ -2794,12 +2783,10 @@ class Archive(Source):
             if index == self.count:
                 return padding + TAR_END
         elif index == 2 * self.count:
-            return zip_end(self.count - (not self.text),
-                           self.starts[self.count], self.starts[index])
+            return zip_end(self.count, self.starts[self.count],
+                           self.starts[index])
         entry = index % self.count
-        if entry == 0 and not self.text:
-            return b""
-        mode, size, mtime = self.entry(entry)[5:8]
+        mode, size, mtime = self.entry(entry)[4:7]
         facts = self.name(entry), mode, size, mtime // 10**9
         if self.kind == "tar":
             return padding + tar_head(*facts)
@@ -2811,13 +2798,13 @@ class Archive(Source):
 
         The folder stays open, since mostly another file of it comes next.
         """
-        parent = self.entry(index)[0]
+        segments = self.place(self.name(index))
         try:
-            if self._folder is None or self._open_parent != parent:
+            if self._folder is None or self._place != segments[:-1]:
                 self.close()
-                self._folder = self.site.open(self.place(parent), {})
-                self._open_parent = parent
-            opened = self.site.open([self.base(index)], {}, self._folder)
+                self._folder = self.site.open(segments[:-1], {})
+                self._place = segments[:-1]
+            opened = self.site.open(segments, {}, self._folder)
         except HTTPError as error:
             if error.status == 404:
                 raise Changed
@@ -3367,7 +3354,7 @@ class Responder:
             (ARCHIVE, self.request.path.encode("latin-1"), kind),
             Archive(kind, self.site, segments, work).plan(
                 self.site.archives == "all"), self.arrived)
-        name = archive.name(TOP)[:-1].decode("utf-8", "replace")
+        name = archive.top[:-1].decode("utf-8", "replace")
         return self.select(archive, ARCHIVES[kind],
                            others=[attachment(name + "." + kind)])
 
