@@ -2660,7 +2660,14 @@ class Archive(Source):
                     raise
                 if error.status == 403:     # else it has just gone
                     self._leave_out(name, MAY_NOT_BE_READ)
-        yield from self._lay_out()
+        yield from self._identify()
+        if self.version not in self.pool:
+            self.crcs = array("q", [-1]) * self.count
+            for index in range(self.count * (1 + (self.kind == "zip")) + 1):
+                self.starts.append(self.starts[-1] + len(self.head(index))
+                                   + self.length(index))
+                yield
+        self.size, self.weight = self.starts[-1], self.count
         archive: Archive = self.pool.get(self.version, self)
         return archive
 
@@ -2739,9 +2746,8 @@ class Archive(Source):
             self._add(name, packed_state(status))
         return is_folder and not why
 
-    def _lay_out(self) -> "Iterator[None]":
-        """Find where each part begins, and what tells this plan from others.
-        """
+    def _identify(self) -> "Iterator[None]":
+        """Find what tells this plan from others."""
         import hashlib
         import zlib
         if self.text:   # a CRC is kept by the state: so that is in it
@@ -2756,13 +2762,6 @@ class Archive(Source):
             for start in range(0, len(told), SLICE):
                 hashed.update(told[start:start + SLICE])
                 yield
-        self.crcs = array("q", [-1]) * self.count
-        for index in range(self.count + 1 if self.kind == "tar"
-                           else 2 * self.count + 1):
-            self.starts.append(self.starts[-1] + len(self.head(index))
-                               + self.length(index))
-            yield
-        self.size, self.weight = self.starts[-1], self.count
         self.planned = time.monotonic()
         self.version = id(self),
         if self.is_steady:

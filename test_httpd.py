@@ -3717,6 +3717,24 @@ def test_archive_of_what_changes(kind, name, change, tmp_path):
 
 
 @needs("AF_UNIX")
+def test_archive_of_what_changes_on_its_way(tmp_path):
+    """Once sent, the pages of a file are only lent to the socket, until the
+    client has them: a change meanwhile ends the connection, too."""
+    write_files(tmp_path, {"a": bytes(1 << 17), "b": b""})
+    os.truncate(str(tmp_path / "b"), 48 << 20)
+    wait_until_settled(tmp_path / "b")
+    path = SCRATCH + "/lent"
+    with Serving(tmp_path, r"httpd\.py: a file changed or [^\n]*\n",
+                 bind="unix:" + path) as serving, Wire(0, path) as wire:
+        wire.send(request_for("/?tar", "Connection: close"))
+        wait_until(lambda: str(tmp_path / "b") in open_below(tmp_path), "b")
+        rewrite(str(tmp_path / "a"))
+        head = Answer(wire.head(), b"")
+        assert len(wire.rest()) < int(head.fields["content-length"])
+        serving.logged("/?tar")
+
+
+@needs("AF_UNIX")
 def test_archives_are_bounded(tmp_path):
     """In names: one with too many is 413, further ones wait; and who takes
     nothing of one while others wait makes room."""
