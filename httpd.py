@@ -2101,11 +2101,15 @@ class Site:
         path, links, found = self.root, 0, {target_state(self.root)}
         for name in segments:
             path = os.path.join(path, name)
-            if not os.path.isdir(path):
+            state = target = link_state(path)
+            is_link = stat.S_ISLNK(sum(state[2:3]))     # its mode, if any
+            if is_link:
+                target = target_state(path)
+            if not stat.S_ISDIR(sum(target[2:3])):
                 break
-            facts.setdefault((link_state, path), link_state(path))
-            links += os.path.islink(path)
-            found.add(target_state(path))
+            facts.setdefault((link_state, path), state)
+            links += is_link
+            found.add(target)
         if links > LINKS_MAX:
             raise OSError(errno.ENOENT, "too many links")
         return found
