@@ -2796,18 +2796,29 @@ class Archive(Source):
         return zip_head(*facts, self.crcs[entry] & UINT32_MAX,
                         None if index < self.count else self.starts[entry])
 
-    def open(self, index: int) -> Opened:
-        """Open the file of entry *index*; raise Changed if it has changed.
+    def find(self, index: int) -> "Tuple[Opened, List[bytes]]":
+        """Return the folder of entry *index*, and where that is in the site.
 
         The folder stays open, since mostly another file of it comes next.
         """
         segments = self.place(self.name(index))
+        if self._folder is None or self._place != segments[:-1]:
+            self.close()
+            self._folder = self.site.open(segments[:-1], {})
+            self._place = segments[:-1]
+        return self._folder, segments
+
+    def look_again(self, index: int) -> None:
+        """Raise Changed if the file of entry *index* is no longer the same."""
+        found = self.site.status(*self.find(index))
+        if not found or packed_state(found[0]) != self.state(index):
+            raise Changed
+
+    def open(self, index: int) -> Opened:
+        """Open the file of entry *index*; raise Changed if it has changed."""
         try:
-            if self._folder is None or self._place != segments[:-1]:
-                self.close()
-                self._folder = self.site.open(segments[:-1], {})
-                self._place = segments[:-1]
-            opened = self.site.open(segments, {}, self._folder)
+            folder, segments = self.find(index)
+            opened = self.site.open(segments, {}, folder)
         except HTTPError as error:
             if error.status == 404:
                 raise Changed
@@ -2818,7 +2829,7 @@ class Archive(Source):
         return opened
 
     def close(self) -> None:
-        """Close the folder that open() has left open."""
+        """Close the folder that find() has left open."""
         if self._folder:
             self._folder.close()
         self._folder = None
@@ -2906,7 +2917,7 @@ class Archive(Source):
         lent: OrderedDict[int, int] = OrderedDict()     # by file, up to where
         for each in self.slices(start, stop, LENT_SLICE):
             while lent and next(iter(lent.values())) <= start:
-                self.open(lent.popitem(last=False)[0]).close()
+                self.look_again(lent.popitem(last=False)[0])
             if isinstance(each, bytes):
                 yield each
                 start += len(each)
