@@ -2710,12 +2710,12 @@ class Archive(Source):
             with contextlib.closing(self.site.names(folder)) as names:
                 count, found = yield from sorted_steps(
                     islice(names, left + 1))
-            if count > left or (len(self.names) + count * len(name)
-                                > most * NAME_MEAN_MAX):
-                raise HTTPError(413, "It has more than %d names, or very long"
-                                " ones. Ask for a folder in it." % most)
             below = []
             for each in found:
+                if count > left or len(self.names) > most * NAME_MEAN_MAX:
+                    raise HTTPError(413, "It has more than %d names, or very"
+                                    " long ones. Ask for a folder in it."
+                                    % most)
                 if self._look(name + each, folder, [*segments, each]):
                     below.append((name, each))
                 yield

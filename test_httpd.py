@@ -3740,7 +3740,8 @@ def test_archives_are_bounded(tmp_path):
     nothing of one while others wait makes room."""
     write_files(tmp_path, {"%s/%d" % (top, i): bytes(100 << 10)
                            for top in "abc" for i in range(30)})
-    write_files(tmp_path, {"few/d": b"", "many/0/1/2": b""})
+    write_files(tmp_path, {"few/d": b"", "many/0/1/2": b"", **{
+        "long/%0250d" % i: b"" for i in range(33)}})
     write_files(tmp_path, {"many/%d/" % i: None for i in range(40)})
     for path in ("a", "b", "c", "few", "many"):
         wait_until_settled(tmp_path / path)
@@ -3750,7 +3751,8 @@ def test_archives_are_bounded(tmp_path):
             contextlib.ExitStack()) as stack:
         first, twin, second, third, other = [
             stack.enter_context(Wire(0, path)) for _ in range(5)]
-        assert other.get("/many/?tar").status == 413
+        for target in ("/many/?tar", "/long/?tar"):
+            assert other.get(target).status == 413
         for wire, target in [(first, "/a/?tar"), (twin, "/a/?tar"),
                              (second, "/b/?zip")]:
             wire.send(request_for(target))
