@@ -121,6 +121,7 @@ import time
 from array import array
 from bisect import bisect
 from collections import OrderedDict, deque, namedtuple
+from itertools import islice
 from operator import attrgetter
 from types import GeneratorType, SimpleNamespace
 
@@ -131,9 +132,8 @@ if TYPE_CHECKING:
                         Iterator, List, Optional, Sequence, Set, Tuple, Union)
     Fields = List[Tuple[str, str]]      # names and values, in order
     ByteRange = Tuple[int, int]         # first and last, both inclusive
-    # (start, stop) in the Answer's Source; in an archive, the Source is third.
-    Part = Union[bytes, memoryview, Tuple[int, int],
-                 Tuple[int, int, "Source"], Iterator["Part"]]
+    # In memory; start, stop and descriptor of a file; or parts to come.
+    Part = Union[bytes, memoryview, Tuple[int, ...], Iterator["Part"]]
     Content = Union[bytes, List[Part], None]
     Queue = Tuple[Tuple["Request", "Answer"], ...]
     Signature = Tuple[int, ...]         # what changes when a file changes
@@ -191,7 +191,11 @@ TLS_SLICE = 256 * KIB           # the same over TLS
 GZIP_MIN, GZIP_MAX = 256, 256 * KIB     # files between these are compressed
 GZIP_SLICE = 32 * KIB           # compressed in one step: about 1 ms
 LEFT_OUT_MAX = 4 * MIB          # of an archive's LEFT-OUT.txt
-PATH_MAX = 4096                 # of a folder's path in an archive; as Linux
+LENT_SLICE = 4 * MIB            # of a file in an archive, opened once
+LENT_MAX = 36 * MIB             # of files in the buffers of two sockets; Linux
+                                # allows 4 (tcp_wmem) and 32 (tcp_rmem)
+NAME_MEAN_MAX = 200             # of names in an archive, if there are as many
+                                # as can be
 PASSWORD_MAX = 1024             # OpenSSL takes no more for a key
 KNOWN_HEAD_MAX = 2 * KIB        # longer heads are parsed anew each time
 LOG_BACKLOG_MAX = MIB           # of the log, while its reader stalls
@@ -736,8 +740,8 @@ class Answer:
     """The answer to a request, from Responder to the socket.
 
     status, fields  of the head; the fields in order
-    content     bytes; or a list of parts: bytes, or (start, stop) in *source*;
-                None if the status allows no content, and after render()
+    content     bytes; or a list of parts; None if the status allows no
+                content, and after render()
     facts       the states of files that the answer depends on; while they
                 hold, it may be sent again.  None: send it only once
     source      the Source of the parts; None if no parts are sent
@@ -761,14 +765,13 @@ class Answer:
 
     def __init__(self, status: int, fields: "Fields", content: "Content",
                  facts: "Optional[Facts]" = None,
-                 source: "Optional[Source]" = None):
+                 source: "Optional[Source]" = None, length: int = 0):
         self.status = status
         self.fields = fields
         self.content = content
         self.facts = facts
         self.source = source
-        self.length = (parts_length(content) if isinstance(content, list)
-                       else len(content or b""))
+        self.length = length or len(content or b"")
 
     def render(self, connection: str, date: str, turn: int, content_sent: bool,
                headers: "Sequence[Tuple[str, str]]") -> "Answer":
@@ -1492,9 +1495,10 @@ class Listing:
         self._size += entry.size or 0
         return True
 
-    def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
-        """Return what *entry* is sorted by, among folders or among files."""
-        return COLUMNS[self.sort].key(entry), natural_key(entry.name)
+    def key(self, entry: Entry) -> "Tuple[bool, int, Tuple[str, bytes]]":
+        """Return what *entry* is sorted by; folders come first."""
+        return ((entry.size is None) == self.reverse,
+                COLUMNS[self.sort].key(entry), natural_key(entry.name))
 
     def row(self, entry: Entry) -> str:
         """Return what shows *entry*."""
@@ -1665,91 +1669,68 @@ def pax_record(key: bytes, value: bytes) -> bytes:
     return b"%d%s" % (length, rest)
 
 
-def tar_block(name: bytes, mode: int, size: int, mtime: int,
-              kind: bytes) -> bytes:
-    """Return a "ustar" header; numbers that it has no room for are 0."""
-    size, mtime = [number if 0 <= number <= OCTAL_MAX else 0
-                   for number in (size, mtime)]
-    block = b"%s%07o\0%s%011o\0%011o\0        %s%sustar\00000" % (
-        name[:100].ljust(100, b"\0"), mode, 2 * b"0000000\0", size, mtime,
-        kind, bytes(100))
-    checksum = sum(block[:157]) + sum(b"ustar00")   # all others are NUL
-    return (b"%s%06o\0 %s" % (block[:148], checksum, block[156:])
-            ).ljust(TAR_BLOCK, b"\0")
-
-
-def tar_head(name: bytes, mode: int, size: int, mtime: int) -> bytes:
+def tar_head(name: bytes, mode: int, size: int, mtime: int,
+             kind: bytes = b"") -> bytes:
     """Return what precedes an entry's content in a tar archive.
 
     The *name* of a folder ends with "/".  What does not fit a header, or is
-    not plain there, is in an extended one before it.  No owner, and no rights
-    but those of reading, writing and running.  Source: POSIX.1-2017, pax.
+    not plain there, is in an extended one before it, of another *kind*.  No
+    owner, and no rights but to read, write and run.  Source: POSIX, pax.
     """
     extended = b""
-    if len(name) > 100 or any(byte > 127 for byte in name) and is_utf8(name):
+    if len(name) > 100 or max(name) > 127 and is_utf8(name):
         if not is_utf8(name):   # else it is plain, as GNU tar has it
             extended = pax_record(b"hdrcharset", b"BINARY")
         extended += pax_record(b"path", name)
     if size > OCTAL_MAX:
         extended += pax_record(b"size", b"%d" % size)
+        size = 0
     if not 0 <= mtime <= OCTAL_MAX:
         extended += pax_record(b"mtime", b"%d" % mtime)
-    head = tar_block(name, mode & 0o777, size, mtime,
-                     b"5" if name.endswith(b"/") else b"0")
-    if not extended:
-        return head
-    return (tar_block(b"pax", 0o644, len(extended), 0, b"x") + extended
-            + bytes(-len(extended) % TAR_BLOCK) + head)
+        mtime = 0
+    head = b"%s%07o\0%s%011o\0%011o\0        %s%sustar\00000" % (
+        name[:100].ljust(100, b"\0"), mode & 0o777, 2 * b"0000000\0", size,
+        mtime, kind or (b"5" if name.endswith(b"/") else b"0"), bytes(100))
+    head = (head[:148] + b"%06o\0 " % sum(head) + head[156:]
+            ).ljust(TAR_BLOCK, b"\0")
+    if extended:
+        head = (tar_head(b"pax", 0o644, len(extended), 0, b"x") + extended
+                + bytes(-len(extended) % TAR_BLOCK) + head)
+    return head
 
 
-def zip_facts(name: bytes, size: int, mtime: int, crc: int) -> bytes:
-    """Return what a ZIP entry's two headers both have: stored, not packed.
+def zip_head(name: bytes, mode: int, size: int, mtime: int, crc: int,
+             offset: "Optional[int]" = None) -> bytes:
+    """Return what precedes an entry's content in a ZIP archive.
 
+    With the *offset* of that, return its entry of the central directory.
     Source for all of ZIP: PKWARE's APPNOTE.TXT, 6.3.10.
     """
     low, high = ZIP_TIMES
     year, month, day, hour, minute, second = time.gmtime(
         min(max(mtime, low), high))[:6]
-    size = min(size, UINT32_MAX)
-    return struct.pack(
-        "<5H3L", ZIP_VERSION, is_utf8(name) << 11, 0,   # bit 11: it is UTF-8
-        hour << 11 | minute << 5 | second // 2,
-        year - 1980 << 9 | month << 5 | day, crc, size, size)
-
-
-def zip_time(mtime: int) -> bytes:
-    """Return the extra field with an exact time, where it can have it."""
-    if not 0 <= mtime < 2**31:
-        return b""
-    return struct.pack("<2HBL", 0x5455, 5, 1, mtime)    # Info-ZIP's "UT"
-
-
-def zip_local(name: bytes, mode: int, size: int, mtime: int,
-              crc: int) -> bytes:
-    """Return what precedes an entry's content in a ZIP archive."""
-    extra = zip_time(mtime)
-    if size >= UINT32_MAX:
-        extra += struct.pack("<2H2Q", 1, 16, size, size)
-    return b"PK\3\4%s%s%s%s" % (
-        zip_facts(name, size, mtime, crc),
-        struct.pack("<2H", len(name), len(extra)), name, extra)
-
-
-def zip_central(name: bytes, mode: int, size: int, mtime: int, crc: int,
-                offset: int) -> bytes:
-    """Return an entry of the central directory; *offset* is zip_local()'s."""
-    extra = zip_time(mtime)
+    extra = b""
+    if 0 <= mtime < 2**31:
+        extra = struct.pack("<2HBL", 0x5455, 5, 1, mtime)   # Info-ZIP's "UT"
     large = [size, size] if size >= UINT32_MAX else []
-    large += [offset] if offset >= UINT32_MAX else []
+    if offset is not None and offset >= UINT32_MAX:
+        large.append(offset)
     if large:
         extra += struct.pack("<2H%dQ" % len(large), 1, 8 * len(large), *large)
+    size = min(size, UINT32_MAX)
+    facts = struct.pack(
+        "<5H3L2H", ZIP_VERSION, is_utf8(name) << 11, 0,     # bit 11: UTF-8;
+        hour << 11 | minute << 5 | second // 2,             # 0: stored
+        year - 1980 << 9 | month << 5 | day, crc, size, size,
+        len(name), len(extra))
+    if offset is None:
+        return b"PK\3\4%s%s%s" % (facts, name, extra)
     is_folder = name.endswith(b"/")
     unix = (stat.S_IFDIR if is_folder else stat.S_IFREG) | mode & 0o777
     return b"PK\1\2%c%c%s%s%s%s" % (
-        ZIP_VERSION, ZIP_UNIX, zip_facts(name, size, mtime, crc),
-        struct.pack("<5H2L", len(name), len(extra), 0, 0, 0,
-                    unix << 16 | is_folder << 4,    # DOS has it, too
-                    min(offset, UINT32_MAX)), name, extra)
+        ZIP_VERSION, ZIP_UNIX, facts, struct.pack(
+            "<3H2L", 0, 0, 0, unix << 16 | is_folder << 4,  # DOS has it, too
+            min(offset, UINT32_MAX)), name, extra)
 
 
 def zip_end(count: int, start: int, stop: int) -> bytes:
@@ -2303,11 +2284,15 @@ class Site:
         path, links, found = self.root, 0, {target_state(self.root)}
         for name in segments:
             path = os.path.join(path, name)
-            if not os.path.isdir(path):
+            state = target = link_state(path)
+            is_link = stat.S_ISLNK(sum(state[2:3]))     # its mode, if any
+            if is_link:
+                target = target_state(path)
+            if not stat.S_ISDIR(sum(target[2:3])):
                 break
-            facts.setdefault((link_state, path), link_state(path))
-            links += os.path.islink(path)
-            found.add(target_state(path))
+            facts.setdefault((link_state, path), state)
+            links += is_link
+            found.add(target)
         if links > LINKS_MAX:
             raise OSError(errno.ENOENT, "too many links")
         return found
@@ -2469,9 +2454,9 @@ class Source:
         self.weight = len(data)
 
     def part(self, start: int, stop: int) -> "Part":
-        """Return this part of the content; (start, stop) if it is in fd."""
+        """Return this part of the content; (start, stop, fd) of a file."""
         if self.fd >= 0:
-            return start, stop
+            return start, stop, self.fd
         return memoryview(self.data)[start:stop]
 
     def has_room(self) -> bool:
@@ -2718,38 +2703,46 @@ def digest_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
     return hashed.digest()
 
 
-def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
-                  pool: Pool) -> "Steps":
-    """Return a Source with the content of *listing*; raise as Site.open().
+def sorted_steps(found: "Iterable[Any]", key: "Any" = None,
+                 reverse: bool = False
+                 ) -> "Generator[None, None, Tuple[int, Iterator[Any]]]":
+    """Return how many *found* are not None, and an iterator of them in order.
 
-    Entries are sorted in runs, which are merged while they are written:
-    sorting 100,000 entries at once would be too long a step.
+    They are sorted in runs, which are merged as they are taken: sorting or
+    freeing 100,000 at once would be too long a step.
     """
     from heapq import merge
+    runs: List[List[Any]] = [[]]
+    for each in found:
+        if each is not None:
+            runs[-1].append(each)
+            if len(runs[-1]) == LISTING_RUN:
+                runs[-1].sort(key=key, reverse=reverse)
+                runs.append([])
+        yield
+    runs[-1].sort(key=key, reverse=reverse)
+    return sum(map(len, runs)), merge(*map(iter, runs), key=key,
+                                      reverse=reverse)
+
+
+def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
+                  pool: Pool) -> "Steps":
+    """Return a Source with the content of *listing*; raise as Site.open()."""
     from io import BytesIO
-    runs: List[List[List[Entry]]] = [[[]], [[]]]    # folders first
     # closing(): without it, PyPy would leave the folder open for a while.
     with site.open(segments, {}) as folder, contextlib.closing(
-            site.entries(folder, segments)) as entries:
-        for entry in entries:
-            if entry and listing.takes(entry):
-                kind = runs[entry.size is not None]
-                if len(kind[-1]) == LISTING_RUN:
-                    kind.append([])
-                kind[-1].append(entry)
-            yield
+            site.entries(folder, segments)) as found:
+        _, entries = yield from sorted_steps(
+            (entry if entry and listing.takes(entry) else None
+             for entry in found), listing.key, listing.reverse)
     before, between, after = listing.frame()
     content, separator = BytesIO(), ""
     content.write(before.encode("utf-8"))
-    for kind in runs:
-        for run in kind:
-            run.sort(key=listing.key, reverse=listing.reverse)
-            yield
-        for entry in merge(*kind, key=listing.key, reverse=listing.reverse):
-            row = separator + listing.row(entry)
-            content.write(row.encode("utf-8"))
-            separator = between
-            yield
+    for entry in entries:
+        row = separator + listing.row(entry)
+        content.write(row.encode("utf-8"))
+        separator = between
+        yield
     content.write(after.encode("utf-8"))
     if listing.coding == "identity":
         return Source(pool, content.getvalue())
@@ -2759,11 +2752,12 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
     return Source(pool, packed)
 
 
+
 # ---- Archives ---------------------------------------------------------------
 
-# Of an entry: device, inode, mode, size, mtime and ctime in nanoseconds.
-STATE = struct.Struct("=2QLQ2q")
-TOP = 1     # the index of an archive's folder; LEFT-OUT.txt is before it
+# Of an entry: where its name is, and how long; and its state: device, inode,
+# mode, size, mtime and ctime in nanoseconds.
+PLACE, STATE, ENTRY = map(struct.Struct, ("<LH", "<2QLQ2q", "<LH2QLQ2q"))
 MAY_NOT_BE_READ = "the server may not read it"
 
 
@@ -2788,11 +2782,11 @@ class Archive(Source):
 
     kind        "tar" or "zip"
     segments    of its folder, below the site's root
-    names       of its entries; those of folders end with "/".  The first one
-                is LEFT-OUT.txt; where there is no *text* for it, it is no
-                entry, and its parts are empty
-    parents     the indexes of the folders that they are in
-    states      their packed_state()
+    top         the name of that, which all others begin with
+    count       of its entries.  The first is the folder, or LEFT-OUT.txt where
+                there is *text* for it
+    entries     an ENTRY of each; few large objects are freed in no time
+    names       of all, in a row; those of folders end with "/"
     crcs        of the content of a ZIP's entries; -1 is not known yet
     starts      the offset of each part, and that of the end, its *size*
     etag        its entity tag, if it is_steady
@@ -2806,34 +2800,40 @@ class Archive(Source):
         self.site = site
         self.segments = segments
         self.work = work
-        self.names: List[bytes] = []
-        self.parents = array("I")
-        self.states: List[bytes] = []
+        top = segments[-1] if segments else b"files"
+        self.top = b"files/" if is_harmful(top) else top + b"/"
+        self.note = self.top + b"LEFT-OUT.txt"
+        self.count = 0
+        self.entries = bytearray()
+        self.names = bytearray()
         self.text = bytearray()
         self.starts = array("Q", [0])
-        self.size = 0
         self.etag: Optional[str] = None
         self.is_steady = True
         self._folder: Optional[Opened] = None
-        self._open_parent = 0
+        self._place: List[bytes] = []
+
+    def entry(self, index: int) -> "Tuple[Any, ...]":
+        """Return what ENTRY has of entry *index*."""
+        return ENTRY.unpack_from(self.entries, index * ENTRY.size)
 
     def name(self, index: int) -> bytes:
         """Return the name of entry *index* with those of its folders."""
-        found = [self.names[index]]
-        while index != TOP:
-            index = self.parents[index]
-            found.append(self.names[index])
-        return b"".join(reversed(found))
+        start, length = self.entry(index)[:2]
+        return bytes(self.names[start:start + length])
 
-    def place(self, index: int) -> "List[bytes]":
-        """Return the segments of entry *index* in the site."""
-        return [*self.segments,
-                *self.name(index).rstrip(b"/").split(b"/")[1:]]
+    def place(self, name: bytes) -> "List[bytes]":
+        """Return the segments in the site of the entry of that *name*."""
+        return [*self.segments, *name.rstrip(b"/").split(b"/")[1:]]
+
+    def state(self, index: int) -> bytes:
+        """Return the packed_state() of entry *index*."""
+        end = (index + 1) * ENTRY.size
+        return bytes(self.entries[end - STATE.size:end])
 
     def length(self, index: int) -> int:
         """Return how many bytes of content are in part *index*."""
-        is_entry = 0 <= index < len(self.names)
-        length: int = STATE.unpack(self.states[index])[3] if is_entry else 0
+        length: int = self.entry(index)[5] if 0 <= index < self.count else 0
         return length
 
     # The plan.
@@ -2844,34 +2844,36 @@ class Archive(Source):
         Subfolders with a page of their own are left out, unless it is to have
         *all_folders*.  Raise HTTPError, 413 where there is too much.
         """
-        top = self.segments[-1] if self.segments else b"files"
-        self._add(TOP, b"LEFT-OUT.txt", bytes(STATE.size))
-        waiting = [(TOP, b"files" if is_harmful(top) else top)]
+        waiting = [(b"", self.top[:-1])]
         while waiting:
-            parent, name = waiting.pop()
+            name = b"%s%s/" % waiting.pop()
             try:
-                yield from self._enter(parent, name, waiting, all_folders)
+                yield from self._enter(name, waiting, all_folders)
             except HTTPError as error:
-                if len(self.names) <= TOP or error.status not in (403, 404):
+                if not self.count or error.status not in (403, 404):
                     raise
                 if error.status == 403:     # else it has just gone
-                    self._leave_out(parent, name + b"/", MAY_NOT_BE_READ)
-        mtime = STATE.unpack(self.states[TOP])[4]
-        self.states[0] = STATE.pack(0, 0, 0o644, len(self.text), mtime, 0)
-        yield from self._lay_out()
+                    self._leave_out(name, MAY_NOT_BE_READ)
+        yield from self._identify()
+        if self.version not in self.pool:
+            self.crcs = array("q", [-1]) * self.count
+            for index in range(self.count * (1 + (self.kind == "zip")) + 1):
+                self.starts.append(self.starts[-1] + len(self.head(index))
+                                   + self.length(index))
+                yield
+        self.size, self.weight = self.starts[-1], self.count
         archive: Archive = self.pool.get(self.version, self)
         return archive
 
-    def _add(self, parent: int, name: bytes, state: bytes) -> int:
-        """Add an entry; return its index."""
-        self.names.append(name)
-        self.parents.append(parent)
-        self.states.append(state)
-        return len(self.names) - 1
+    def _add(self, name: bytes, state: bytes) -> None:
+        """Add an entry."""
+        self.entries += PLACE.pack(len(self.names), len(name)) + state
+        self.names += name
+        self.count += 1
 
-    def _leave_out(self, parent: int, name: bytes, why: str) -> None:
-        """Let LEFT-OUT.txt say *why* there is no *name* in folder *parent*."""
-        path = (self.name(parent) + name).decode("utf-8", "replace")
+    def _leave_out(self, name: bytes, why: str) -> None:
+        """Let LEFT-OUT.txt say *why* there is no *name*."""
+        path = name.decode("utf-8", "replace")
         if not self.text:
             self.text += b"This is not in the archive:\r\n\r\n"
         self.text += ("%s: %s\r\n" % (NOT_SHOWN.sub("\ufffd", path), why)
@@ -2879,13 +2881,10 @@ class Archive(Source):
         if len(self.text) > LEFT_OUT_MAX:
             raise HTTPError(413, "Too much in it cannot be in an archive.")
 
-    def _enter(self, parent: int, name: bytes,
-               waiting: "List[Tuple[int, bytes]]",
+    def _enter(self, name: bytes, waiting: "List[Tuple[bytes, bytes]]",
                all_folders: bool) -> "Iterator[None]":
         """Add folder *name* and its files; its subfolders go to *waiting*."""
-        is_top = len(self.names) == TOP
-        segments = (self.segments if is_top
-                    else [*self.place(parent), name])
+        segments, is_top = self.place(name), not self.count
         with self.site.open(segments, {}) as folder:
             if not folder.is_folder:
                 raise Changed
@@ -2893,87 +2892,70 @@ class Archive(Source):
                     found and stat.S_ISREG(found[0].st_mode) for found in [
                         self.site.status(folder, [*segments, each])
                         for each in DEFAULT_FILES]):
-                self._leave_out(parent, name + b"/",
-                                "it has a page of its own")
+                self._leave_out(name, "it has a page of its own")
                 return
-            runs = yield from self._sorted_names(folder, len(waiting))
-            index = self._add(parent, name + b"/",
-                              packed_state(folder.status))
-            from heapq import merge
+            self._add(name, packed_state(folder.status))
+            most = self.work.limits.ARCHIVE_NAMES_MAX
+            left = most - self.count - len(waiting)
+            with contextlib.closing(self.site.names(folder)) as names:
+                count, found = yield from sorted_steps(
+                    islice(names, left + 1))
             below = []
-            for each in merge(*runs):
-                if self._look(index, folder, [*segments, each]):
-                    below.append((index, each))
+            for each in found:
+                if count > left or len(self.names) > most * NAME_MEAN_MAX:
+                    raise HTTPError(413, "It has more than %d names, or very"
+                                    " long ones. Ask for a folder in it."
+                                    % most)
+                if self._look(name + each, folder, [*segments, each]):
+                    below.append((name, each))
                 yield
         waiting += reversed(below)
 
-    def _sorted_names(self, folder: Opened, waiting: int
-                      ) -> "Generator[None, None, List[List[bytes]]]":
-        """Return the names in *folder*, in several sorted lists."""
-        runs: List[List[bytes]] = [[]]
-        most = self.work.limits.ARCHIVE_NAMES_MAX
-        left = most - len(self.names) - waiting
-        with contextlib.closing(self.site.names(folder)) as names:
-            for name in names:
-                if not left:
-                    raise HTTPError(413, "It has more than %d names. Ask for a"
-                                    " folder in it." % most)
-                left -= 1
-                if len(runs[-1]) == LISTING_RUN:
-                    runs.append([])
-                runs[-1].append(name)
-                yield
-        for run in runs:
-            run.sort()
-            yield
-        return runs
-
-    def _look(self, index: int, folder: Opened,
+    def _look(self, name: bytes, folder: Opened,
               segments: "Sequence[bytes]") -> bool:
-        """Look at what is at *segments*, in entry *index*, which is *folder*.
+        """Look at *name*, which is at *segments*, in *folder*.
 
         Add a file; return whether it is a folder to go on with.
         """
-        name, now, why = segments[-1], time.time(), ""
+        now, why = time.time(), ""
         found = self.site.status(folder, segments)
         if not found:
             return False
-        if index == TOP and name == self.names[0]:  # longer ones come later
-            self.names[0] += b".txt"
+        if name == self.note:   # longer ones come later
+            self.note += b".txt"
         status, is_link = found
         is_folder = stat.S_ISDIR(status.st_mode)
         if is_folder and is_link:
             why = "it is a link to a folder"
         elif not (is_folder or stat.S_ISREG(status.st_mode)):
             why = "it is neither a file nor a folder"
-        elif is_harmful(name) or len(self.name(index)) > PATH_MAX:
-            why = "its name would do harm, or be too long"
-        elif not os.access(os.path.join(folder.path, name), os.R_OK):
+        elif is_harmful(segments[-1]):
+            why = "its name would do harm"
+        elif not os.access(os.path.join(folder.path, segments[-1]), os.R_OK):
             why = MAY_NOT_BE_READ
         if why:
-            self._leave_out(index, name + b"/" * is_folder, why)
+            self._leave_out(name + b"/" * is_folder, why)
         elif not is_folder:
             self.is_steady = self.is_steady and is_settled(status, now)
-            self._add(index, name, packed_state(status))
+            self._add(name, packed_state(status))
         return is_folder and not why
 
-    def _lay_out(self) -> "Iterator[None]":
-        """Find where each part begins, and what tells this plan from others.
-        """
+    def _identify(self) -> "Iterator[None]":
+        """Find what tells this plan from others."""
         import hashlib
-        count = len(self.names)
-        self.crcs = array("q", [-1]) * count
-        hashed = hashlib.sha256(b"%s 1\0" % self.kind.encode() + self.text)
-        for index in range(count):
-            hashed.update(b"%d/%s\0%s" % (
-                self.parents[index], self.names[index], self.states[index]))
-            yield
-        for index in range(
-                count + 1 if self.kind == "tar" else 2 * count + 1):
-            self.starts.append(self.starts[-1] + len(self.head(index))
-                               + self.length(index))
-            yield
-        self.size, self.weight = self.starts[-1], count
+        import zlib
+        if self.text:   # a CRC is kept by the state: so that is in it
+            state = STATE.pack(0, zlib.crc32(self.text), 0o644,
+                               len(self.text), self.entry(0)[6], 0)
+            self._add(self.note, state)
+            self.entries[:0] = self.entries[-ENTRY.size:]
+            del self.entries[-ENTRY.size:]
+        hashed = hashlib.sha256(b"%s 2 %d %d\0" % (
+            self.kind.encode(), self.count, len(self.names)))
+        for told in self.entries, self.names, self.text:
+            for start in range(0, len(told), SLICE):
+                hashed.update(told[start:start + SLICE])
+                yield
         self.planned = time.monotonic()
         self.version = id(self),
         if self.is_steady:
@@ -2988,50 +2970,56 @@ class Archive(Source):
 
     def head(self, index: int) -> bytes:
         """Return part *index* without the file's content."""
-        count = len(self.names)
         padding = b""
         if self.kind == "tar":
             padding = bytes(-self.length(index - 1) % TAR_BLOCK)
-            if index == count:
+            if index == self.count:
                 return padding + TAR_END
-        elif index == 2 * count:
-            return zip_end(count - (not self.text), self.starts[count],
+        elif index == 2 * self.count:
+            return zip_end(self.count, self.starts[self.count],
                            self.starts[index])
-        entry = index % count
-        if entry == 0 and not self.text:
-            return b""
-        mode, size, mtime = STATE.unpack(self.states[entry])[2:5]
+        entry = index % self.count
+        mode, size, mtime = self.entry(entry)[4:7]
         facts = self.name(entry), mode, size, mtime // 10**9
         if self.kind == "tar":
             return padding + tar_head(*facts)
-        crc = self.crcs[entry] & UINT32_MAX
-        if index < count:
-            return zip_local(*facts, crc)
-        return zip_central(*facts, crc, self.starts[entry])
+        return zip_head(*facts, self.crcs[entry] & UINT32_MAX,
+                        None if index < self.count else self.starts[entry])
 
-    def open(self, index: int) -> Opened:
-        """Open the file of entry *index*; raise Changed if it has changed.
+    def find(self, index: int) -> "Tuple[Opened, List[bytes]]":
+        """Return the folder of entry *index*, and where that is in the site.
 
         The folder stays open, since mostly another file of it comes next.
         """
-        parent = self.parents[index]
+        segments = self.place(self.name(index))
+        if self._folder is None or self._place != segments[:-1]:
+            self.close()
+            self._folder = self.site.open(segments[:-1], {})
+            self._place = segments[:-1]
+        return self._folder, segments
+
+    def look_again(self, index: int) -> None:
+        """Raise Changed if the file of entry *index* is no longer the same."""
+        found = self.site.status(*self.find(index))
+        if not found or packed_state(found[0]) != self.state(index):
+            raise Changed
+
+    def open(self, index: int) -> Opened:
+        """Open the file of entry *index*; raise Changed if it has changed."""
         try:
-            if self._folder is None or self._open_parent != parent:
-                self.close()
-                self._folder = self.site.open(self.place(parent), {})
-                self._open_parent = parent
-            opened = self.site.open(self.place(index), {}, self._folder)
+            folder, segments = self.find(index)
+            opened = self.site.open(segments, {}, folder)
         except HTTPError as error:
             if error.status == 404:
                 raise Changed
             raise
-        if packed_state(opened.status) != self.states[index]:
+        if packed_state(opened.status) != self.state(index):
             opened.close()
             raise Changed
         return opened
 
     def close(self) -> None:
-        """Close the folder that open() has left open."""
+        """Close the folder that find() has left open."""
         if self._folder:
             self._folder.close()
         self._folder = None
@@ -3048,10 +3036,6 @@ class Archive(Source):
             except OSError as exc:
                 raise self.site.failure(exc, {})
 
-    def is_small(self, index: int) -> bool:
-        """Return whether what entry *index* has is sent from memory."""
-        return index == 0 or self.length(index) <= SMALL
-
     def find_crc(self, index: int, data: bytes) -> "Iterator[None]":
         """Find the CRC of entry *index*; *data* is its content, if small.
 
@@ -3062,84 +3046,85 @@ class Archive(Source):
             return
         import zlib
         made, size, start, crc = self.work.made, self.length(index), 0, 0
-        if self.is_small(index):
-            data = data or self.read(index, 0, size)
-            start, crc = size, zlib.crc32(data)
-        key = "crc", self.states[index]
+        key = "crc", self.state(index)
+        if size <= SMALL:
+            start, crc = size, zlib.crc32(data or self.read(index, 0, size))
         while start < size:
             start, crc = max((start, crc), made.get(key, (0, 0)))
-            if start < size:
-                block = self.read(index, start, min(start + SLICE, size))
-                start, crc = start + len(block), zlib.crc32(block, crc)
-                made.put(key, (start, crc), KIB // 2)
-                yield
+            block = self.read(index, start, min(start + SLICE, size))
+            start, crc = start + len(block), zlib.crc32(block, crc)
+            made.put(key, (start, crc), KIB // 2)
+            yield
         self.crcs[index] = crc
 
-    def parts(self, start: int, stop: int
-              ) -> "Generator[Union[bytes, Tuple[int, int, int]], None, None]":
+    def slices(self, start: int, stop: int, most: int = SLICE
+               ) -> "Iterator[Union[bytes, Tuple[int, int, int]]]":
         """Yield the bytes from *start* up to *stop*, in small steps.
 
         These are bytes, none after a step that was only work; or (index,
-        start, stop) of a large file's content.  The last byte of a range comes
-        only when that file was seen not to have changed before it.
+        start, stop) of a large file's content, *most* bytes.
         """
         index = bisect(self.starts, start) - 1
         block, until = b"", time.perf_counter() + JOB_SECONDS
         while start < stop:
             size, end = self.length(index), self.starts[index + 1]
-            first, last = end - size, min(stop, end)    # of the content
-            data = (self.read(index, 0, size)
-                    if size and self.is_small(index) else b"")
-            if start < first:
-                for _ in self.find_crc(index % len(self.names), data):
+            begin = end - size  # of the content
+            data = self.read(index, 0, size) if size <= SMALL else b""
+            if start < begin:
+                for _ in self.find_crc(index % self.count, data):
                     yield block
                     block = b""
-                offset = start - self.starts[index]
-                head = self.head(index)[offset:offset + stop - start]
-                block += head
-                start += len(head)
-            if start < last and data:
-                block += data[start - first:last - first]
-            elif start < last:
+                before = self.starts[index]
+                block += self.head(index)[start - before:stop - before]
+            first, last = max(start - begin, 0), min(stop, end) - begin
+            if data and first < last:
+                block += data[first:last]
+            elif first < last:
                 yield block
                 block = b""
-                if start < stop - 1:
-                    yield index, start - first, min(last, stop - 1) - first
-                if last == stop:
-                    block = self.read(index, last - first - 1, last - first)
-            start, index = max(start, last), index + 1
+                for at in range(first, last, most):
+                    yield index, at, min(at + most, last)
+            start, index = end, index + 1
             if len(block) > SMALL or time.perf_counter() > until:
                 yield block
                 block, until = b"", time.perf_counter() + JOB_SECONDS
         if block:
             yield block
 
-    def sent_parts(self, start: int, stop: int) -> "Iterator[Part]":
+    def part(self, start: int, stop: int) -> "Iterator[Part]":
         """Yield parts of what is from *start* up to *stop*.
 
         They are bytes, none after work alone; or a file, opened when its turn
         comes.  Raise Changed, or HTTPError, where it is not as it was planned.
+
+        sendfile() lends the pages of a file: until the client has them, a
+        write to it shows.  So it is looked at again when they must have left,
+        and what could not be looked at before the end is copied.
         """
         while not self.is_steady and (time.monotonic() - self.planned
-                                 < 2e-9 * SETTLED_NS):
+                                      < 2e-9 * SETTLED_NS):
             yield b""   # then each change will show
-        for part in self.parts(start, stop):
-            if isinstance(part, bytes):
-                yield part
+        lent: OrderedDict[int, int] = OrderedDict()     # by file, up to where
+        for each in self.slices(start, stop, LENT_SLICE):
+            while lent and next(iter(lent.values())) <= start:
+                self.look_again(lent.popitem(last=False)[0])
+            if isinstance(each, bytes):
+                yield each
+                start += len(each)
                 continue
-            index, first, last = part
+            index, first, last = each
+            start += last - first
+            if start + LENT_MAX + LENT_SLICE > stop or not index:
+                for at in range(first, last, TLS_SLICE):
+                    yield self.read(index, at, min(at + TLS_SLICE, last))
+                continue
             with self.open(index) as opened:
-                source = Source(self.work.contents, fd=opened.fd)
-                opened.fd = -1
-            source.hold()
-            try:
-                yield first, last, source
-                # sendfile() lends its pages: a write before the kernel has
-                # sent them shows, and comes too late to be noticed here.
-                if packed_state(os.fstat(source.fd)) != self.states[index]:
-                    raise Changed
-            finally:
-                source.release()
+                self.pool.files += 1
+                try:
+                    yield first, last, opened.fd
+                finally:
+                    self.pool.files -= 1
+            lent[index] = start + LENT_MAX
 
     def digest(self) -> "Steps":
         """Return its SHA-256; what is known of it is kept by its version."""
@@ -3148,18 +3133,12 @@ class Archive(Source):
         start, hashed = made.get(key) or (0, hashlib.sha256())
         self.hold()
         try:
-            for part in self.parts(start, self.size):
-                slices = [(0, len(part))] if isinstance(part, bytes) else [
-                    (offset, min(offset + SLICE, part[2]))
-                    for offset in range(part[1], part[2], SLICE)]
-                for first, last in slices:
-                    hashed.update(part if isinstance(part, bytes)
-                                  else self.read(part[0], first, last))
-                    start += last - first
-                    made.put(key, (start, hashed), KIB)
-                    yield
-        except Changed:
-            raise HTTPError(503, "The folder has just been changed.", AGAIN)
+            for each in self.slices(start, self.size):
+                block = each if isinstance(each, bytes) else self.read(*each)
+                hashed.update(block)
+                start += len(block)
+                made.put(key, (start, hashed), KIB)
+                yield
         finally:
             self.release()
         return hashed.digest()
@@ -3562,20 +3541,21 @@ class Responder:
             code, parts = 206, [(first, last + 1)]
             fields.append(("Content-Range",
                            "bytes %d-%d/%d" % (first, last, size)))
-        if isinstance(opened, Archive):
-            return self.answer(code, fields, parts, opened, False)
         length, contents = parts_length(parts), self.work.contents
-        if length <= SMALL or (code == 206 and length <= SLICE
-                               and contents.has_room(length)):
+        if self.request.method == "HEAD":   # takes none of it
+            return self.answer(code, fields, [], length=length)
+        if isinstance(opened, Archive):
+            source: Source = opened
+        elif length <= SMALL or (code == 206 and length <= SLICE
+                                 and contents.has_room(length)):
             return self.answer(code, fields, b"".join(
                 opened.read(*part) if isinstance(part, tuple) else part
                 for part in parts))
-        if self.request.method == "HEAD":   # takes none of it
-            return self.answer(code, fields, parts)
-        source = opened.source(contents)
+        else:
+            source = opened.source(contents)
         return self.answer(code, fields, [
             source.part(*part) if isinstance(part, tuple) else part
-            for part in parts], source, source.fd < 0)
+            for part in parts], source, source.fd < 0, length)
 
     def digest(self, opened: "Union[Opened, Archive]") -> bytes:
         """Return the SHA-256 of all of it, which a Job makes."""
@@ -3628,18 +3608,22 @@ class Responder:
             (ARCHIVE, self.request.path.encode("latin-1"), kind),
             Archive(kind, self.site, segments, work).plan(
                 self.site.archives == "all"), self.arrived)
-        name = archive.names[TOP][:-1].decode("utf-8", "replace")
+        name = archive.top[:-1].decode("utf-8", "replace")
         return self.select(archive, ARCHIVES[kind],
                            others=[attachment(name + "." + kind)])
 
     def answer(self, status: int, fields: "Fields", content: "Content",
-               source: "Optional[Source]" = None, keep: bool = True) -> Answer:
+               source: "Optional[Source]" = None, keep: bool = True,
+               length: int = 0) -> Answer:
         """Return the answer, which may be sent again if *keep*.
+
+        *length* is that of parts, which may be still to come.
 
         What is above SMALL is never copied into an answer: many may have it.
         """
         if isinstance(content, bytes):
-            if len(content) > SMALL:
+            length = len(content)
+            if length > SMALL:
                 source = source or Source(self.work.contents, content)
                 content = [memoryview(content)]
             else:
@@ -3647,7 +3631,7 @@ class Responder:
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
         return Answer(status, fields, content, self.facts if keep else None,
-                      source)
+                      source, length)
 
 
 def repr_digest(value: bytes) -> "Tuple[str, str]":
@@ -4194,9 +4178,7 @@ class Connection:
             if sent < tried:
                 self.watch(WRITE)
                 return False
-            # In an archive a slice may be several parts.
-            left -= (max(sent, SMALL) if isinstance(
-                self.parts[0], GeneratorType) else SLICE)
+            left -= max(sent, SLICE // 4)   # several parts may be a slice
         return True
 
     def take_part(self) -> bool:
@@ -4205,10 +4187,7 @@ class Connection:
         Return whether there is something to send: not after a step that only
         computed.  Notice within a second if the client leaves meanwhile.
         """
-        parts, source = self.parts, self.queue[-1][1].source
-        if isinstance(source, Archive) and isinstance(parts[0], tuple) and (
-                len(parts[0]) == 2):
-            parts[0] = source.sent_parts(*parts[0])
+        parts = self.parts
         while isinstance(parts[0], GeneratorType):
             part = next(parts[0], None)
             if part is None:
@@ -4230,21 +4209,19 @@ class Connection:
         Return how many bytes were sent, and how many were tried.
         """
         if isinstance(parts[0], tuple):
-            start, stop, *others = parts[0]
+            start, stop, fd = parts[0]
             count = min(stop - start, SLICE)
-            source: Any = others[0] if others else self.queue[-1][1].source
             if HAS_SENDFILE and not isinstance(self.sock, TLSSocket):
                 try:
-                    sent = os.sendfile(self.sock.fileno(), source.fd, start,
-                                       count)
+                    sent = os.sendfile(self.sock.fileno(), fd, start, count)
                     if not sent:    # the file has become shorter
                         raise Changed
                     return sent, count
                 except OSError as exc:
                     if exc.errno not in NO_SENDFILE:
                         raise
-            os.lseek(source.fd, start, os.SEEK_SET)
-            block = os.read(source.fd, min(count, SMALL))
+            os.lseek(fd, start, os.SEEK_SET)
+            block = os.read(fd, min(count, SMALL))
             if not block:
                 raise Changed
             advance(parts, len(block))
@@ -4990,7 +4967,8 @@ class Loop:
             if not most:
                 self._pause(SHARE_WAIT / 10)    # then look again
         for accepted in range(most):
-            files = self.work.contents.files + len(self.work.archives)
+            files = (self.work.contents.files + self.work.archives.files
+                     + len(self.work.archives))
             is_full = self._count() >= min(
                 self.server.max_connections,
                 self.server.descriptors_max - files)
