@@ -3019,7 +3019,7 @@ class Mirror(Report):
             if self.lost == CONNECTIONS:    # the server is gone
                 exc.args += ("the same command resumes the copy",)
                 raise
-            if exc.hopeless or not (self.answered or exc.status == 1):
+            if not folder or exc.hopeless:      # nothing can be copied
                 raise
             self.failures.append("%s: %s" % (url, exc))
 

@@ -2822,7 +2822,7 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
     (small_files, "-o t URL", 5, "4.0 KiB kept in t.part", 1, "a full disk"),
     (heed_permissions, "-o locked/t URL", 5, "t.part: Permission denied", 1,
      "-o in a folder that is read-only"),
-    (heed_permissions, "-r -P locked URLu", 1, "tu: Permission denied", 1,
+    (heed_permissions, "-r -P locked URLu", 5, "tu: Permission denied", 1,
      "-r in a folder that is read-only"),
 ])
 def test_output_that_fails(here, before, argv, status, said, requests):
@@ -8323,13 +8323,13 @@ def slashed(head):
     ({"": SAME_LINKS, "x/": SAME_LINKS, "x/x/": listed(), "f": ok(ONE),
       "index.html": NONE_THERE, "x/index.html": NONE_THERE}, 0, "2 files, ",
      {"f": ONE, "x/f": b"evil"}, "no loop: the same links, but other files"),
-    ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
+    ({"": ok(b"x" * (17 << 20))}, 4, "longer than", [], "a long page"),
     ({"": listed("x" * 256, "good")}, 1, ": File name too long", ["good"],
      "a long name, of which no part stays"),
     ({"": listed("a/"), "a/": ok(ONE, b"Content-Type: text/plain")}, 1,
      "a listing of a folder, but text/plain", [], "a folder that is a file"),
     ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
-     1, "more than", [], "too many names"),
+     4, "more than", [], "too many names"),
 ] + [   # what takes quadratic time takes hours here
     ({"": ok(page), "index.html": NONE_THERE}, 0, "0 files, ", [],
      "linear time: %r" % page[:9]) for page in [
@@ -8408,13 +8408,17 @@ def test_copy_onto_what_is_there(here):
     (NONE_THERE, "as nginx"), (ok(ONE, b"Content-Type: a/b"), "as lighttpd"),
     (lambda head: moved_to("/d/f"), "as npm's serve")])
 def test_copy_of_a_file(here, at_slash):
-    with ScriptedServer(script_of({"/d/f": ok(ONE, b"Content-Type: a/b"),
-                                   "/d/f/": at_slash})) as server:
+    with ScriptedServer(script_of({
+            "/d/f": ok(ONE, b"Content-Type: a/b"), "/d/f/": at_slash,
+            "*": NONE_THERE})) as server:
         for name in ("/d/f", "/d/f/"):
             result = get_here("-r", server.url(name))
             check_end(result, 1, "httpget.py: %s is a file, not a folder;"
                       " leave -r out\n" % server.url("/d/f"), {})
             assert result.err.count("\n") == 1, result
+        result = get_here("-r", server.url("/d/g"))
+        assert result.status == 1 and result.err == (
+            "httpget.py: the server answered 404 Not Found for /d/g/\n")
 
 
 def test_copy_of_a_server_has_its_name(here):
