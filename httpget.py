@@ -2431,14 +2431,14 @@ def open_output(name: str, url: str, resume: bool, replace: bool) -> Output:
         if not name and os.isatty(STDOUT):
             return TerminalOutput()
         return Output(STDOUT, "standard output")
+    if os.path.isdir(name):
+        raise OutputError("%s is a folder" % printable(name),
+                          "choose another name with -o FILE")
     if not replace:
         refuse_existing(name)
     folder = os.path.dirname(name)
     with writing(name), suppress(FileNotFoundError):
         state = os.stat(name)
-        if stat.S_ISDIR(state.st_mode):
-            raise OutputError("%s is a folder" % printable(name),
-                              "name a file in it")
         # For /dev/stdout: the link must not be replaced.
         if sys.stdout and os.path.samestat(state, os.fstat(STDOUT)):
             return Output(STDOUT, name)

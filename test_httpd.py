@@ -2816,6 +2816,7 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
     (to_nobody, "--help", 141, "", 0, "no reader, and the help"),
     (to_nobody, "URL", 141, "Connected", 1, "no reader"),
     (None, "-o d URL", 5, "d is a folder", 0, "a folder"),
+    (None, "-O URL/../d", 5, "d is a folder", 0, "a folder named by a URL"),
     (None, "-o no/t URL", 5, "there is no folder no; make", 0, "none there"),
     (None, "-O -P t URL", 5, "t is there, but it is not a fol", 0, "a file"),
     (None, "-r -P t/d URL", 5, "t/d: Not a directory", 0, "below a file"),
