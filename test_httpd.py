@@ -2577,6 +2577,8 @@ def test_memory_is_flat(here, start, piece, end, options):
     ("h 0", "port '0'", "port"), ("h 80 a\nb", "control", "name of the file"),
     (["http://h/ x", "h:1/a b"], "not a URL", "a name after a URL"),
     (["http://me:secret@h/", "me@h:80"], "a user's", "user in the URL"),
+    (["9200", ":9200"], "write localhost:9200", "a port alone"),
+    ("-r http://h/ all", "'all' is not a URL, as", "a folder after a URL"),
     ("me:secret@h", "'@h' is not a host", "user before a host"),
     (["ftp://me:secret@h/", "h:1/a me:secret@h/", "h http://me:secret@h/",
       "h:1 http://me:secret@h/", "http://me:secret\1@h/"], "'@h/'", "URLs"),
@@ -2609,13 +2611,21 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["-4 -6", "-q -v"], "not allowed", "one or the other"),
     ("--nonsense", "error: unknown option --nonsense", "unknown"),
     (["--insec 1", "-insecure 1", "--inescure"], "mean --insecure?", "near"),
-    (["--time=3", "--timeuot 3"], "did you mean --timeout?", "with a value")]))
+    (["--time=3", "--timeuot 3"], "did you mean --timeout?", "with a value"),
+    (["--recursive h", "--mirror"], "did you mean -r?", "wget's"),
+    (["-u me:secret h", "--user me"], "did you mean --auth?", "curl's")]))
 def test_usage_error(line, words):
     result = get_here(*line.split(" "))
     assert (result.status, result.out) == (2, b""), result
     assert "secret" not in result.err, result
     assert words in result.err.splitlines()[-1], result
     assert "usage: httpget.py [options] [host] [port] [file ...]" in result.err
+
+
+def test_percent_sign_in_a_url():
+    with ScriptedServer(ok(b"", status=b"400 x")) as server:
+        result = get_here(server.url("/50%off"))
+    assert "; in a URL write % as %25" in result.err, result
 
 
 def test_command_line():
@@ -8237,7 +8247,7 @@ def test_copy_of_a_folder(here, monkeypatch):
                              " %d unchanged; 0 failed$" % (
                                  fetched, replaced, unchanged), result.err)
             assert result.err.count("top/dated/page/index.html is an index"
-                                    " page: ") == 1, result
+                                    " page, ") == 1, result
             assert sorted(files_in("to").items() ^ expected.items()) == []
         check_copy(300, 0, 0)
         check_copy(0, 0, 300)
