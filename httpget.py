@@ -3283,7 +3283,7 @@ how:
                      first byte of a file is 0
   --raw              do not ask for gzip, and do not decode it
   --sha256 HEX       save the file only if it has this SHA-256
-  --retries N        give up after N failures in a row without progress
+  --retries N        give up after N retries in a row without progress
                      (default: %d)
   --timeout SECONDS  give up after SECONDS without a connection, a response or
                      another byte (default: %g)
