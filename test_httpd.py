@@ -7474,7 +7474,7 @@ def test_in_a_browser(tmp_path):
         shown = boxes(browsed(tmp_path, url + "learn.html"))
         for name in ("style.css", "script.js", "icon.svg"):
             assert serving.log_lines('"GET /htdocs/%s HTTP/1.1" 200' % name)
-    assert [command.count(url) for command in commands] == [1, 1, 1, 0]
+    assert [command.count(url) for command in commands] == [0, 1, 1, 1]
     assert len(shown) == 2 * len(ANSWERS)
     for request, response, expected in zip(shown[::2], shown[1::2], ANSWERS):
         assert request.startswith("GET /htdocs/")
