@@ -2435,7 +2435,7 @@ def test_links_of_a_page(here, page):
      "two seconds later"),
     ([b"", b"null", b"{}x", b"3", b"[1]", b"[{}]", b'["a"]', b'{"a": 1}', b"[",
       b"[" * 100000, b'[{"name": "a"}', b"[]]", b'[{"name": "a"},]',
-      b'[,{"name": "a"}]', b'[{"name": "%s"}]' % (b"a" * 10000)], 1, "",
+      b'[,{"name": "a"}]', b'[{"name": "%s"}]' % (b"a" * 10000)], 4, "",
      "none")]))
 def test_listing_of_another_server(here, page, status, below):
     """Files that have the size and time in the listing are not requested."""
