@@ -422,7 +422,7 @@ def parse_url(text: str) -> URL:
         raise ValueError("'%s' is not a URL for http or https"
                          % without_password(text))
     if "@" in authority:    # perhaps with a password, which is not shown
-        raise ValueError("a user's name in the URL of '%s'; use --auth"
+        raise ValueError("the URL of '%s' contains a user's name; use --auth"
                          % printable(authority.rpartition("@")[2] + path))
     host, port = parse_authority(authority, DEFAULT_PORTS[scheme])
     return URL(scheme, host, port,
@@ -1773,6 +1773,8 @@ class Client:
         if status == 400 and url.scheme == "http" and re.search(
                 FOR_HTTPS, content):
             return url.other_scheme
+        if status == 400 and re.search("%(?![0-9A-Fa-f]{2})", url.target):
+            return "in a URL write % as %25, or give host, port and file"
         if status != 401:
             return ""
         asked = response.fields.get("www-authenticate", "Basic")
@@ -2431,14 +2433,14 @@ def open_output(name: str, url: str, resume: bool, replace: bool) -> Output:
         if not name and os.isatty(STDOUT):
             return TerminalOutput()
         return Output(STDOUT, "standard output")
+    if os.path.isdir(name):
+        raise OutputError("%s is a folder" % printable(name),
+                          "choose another name with -o FILE")
     if not replace:
         refuse_existing(name)
     folder = os.path.dirname(name)
     with writing(name), suppress(FileNotFoundError):
         state = os.stat(name)
-        if stat.S_ISDIR(state.st_mode):
-            raise OutputError("%s is a folder" % printable(name),
-                              "name a file in it")
         # For /dev/stdout: the link must not be replaced.
         if sys.stdout and os.path.samestat(state, os.fstat(STDOUT)):
             return Output(STDOUT, name)
@@ -2937,8 +2939,8 @@ class Mirror(Report):
             for line in self.failures:
                 say("httpget.py: %s" % line)
         if self.page:
-            self.report.note("%s is an index page: only what it links to was"
-                             " copied from that folder" % self.page)
+            self.report.note("%s is an index page, so only what it links to"
+                             " was copied from that folder" % self.page)
         files, size = counted(self.fetched, "file"), size_text(self.bytes)
         seconds = time.monotonic() - started
         self.report.note(
@@ -3019,7 +3021,7 @@ class Mirror(Report):
             if self.lost == CONNECTIONS:    # the server is gone
                 exc.args += ("the same command resumes the copy",)
                 raise
-            if exc.hopeless or not (self.answered or exc.status == 1):
+            if not folder or exc.hopeless:      # nothing can be copied
                 raise
             self.failures.append("%s: %s" % (url, exc))
 
@@ -3254,10 +3256,10 @@ Fetch files over HTTP.
 
   host   name or address of the server (default: %s)
   port   TCP port of the server (default: %d)
-  file   one name or several, in which ?, # and %% are plain characters
+  file   file to fetch, or several; write ?, # and %% as they are
          (default: /, for the server's default file)
-  URL    one URL or several, in place of host, port and file.  HOST:PORT
-         stands for host and port, HOST:PORT/PATH for a URL
+  URL    full address, or several, in place of host, port and file;
+         HOST:PORT and HOST:PORT/PATH will do
 
 options:
   -h, --help         show this help message and exit
@@ -3266,7 +3268,8 @@ options:
 where to:
   -o FILE            save as FILE (FILE.part until it is complete); -o - writes
                      to standard output, even binary content to a terminal
-  -O                 save under the last part of the name that you gave
+  -O                 save under the file's own name: the last part of what
+                     you wrote
   -P DIR             save in DIR, for -O and -r; DIR is made if missing
                      (default: the current folder)
   --force            let -O replace an existing file
@@ -3280,7 +3283,7 @@ how:
                      first byte of a file is 0
   --raw              do not ask for gzip, and do not decode it
   --sha256 HEX       save the file only if it has this SHA-256
-  --retries N        give up after N failures in a row without progress
+  --retries N        give up after N retries in a row without progress
                      (default: %d)
   --timeout SECONDS  give up after SECONDS without a connection, a response or
                      another byte (default: %g)
@@ -3319,6 +3322,14 @@ ATTRIBUTES = {
     "-r": "recursive", "-H": "fields", "--range": "wanted", "-4": "ipv4",
     "-6": "ipv6", "-v": "verbose", "-q": "quiet"}
 TYPES = {"N": int, "SECONDS": float}    # of values, by their names in HELP
+# What curl and wget call them, without the dashes.
+OTHER_NAMES = {
+    "output": "-o", "output-document": "-o", "remote-name": "-O",
+    "directory-prefix": "-P", "output-dir": "-P", "continue": "-c",
+    "recursive": "-r", "mirror": "-r", "header": "-H", "u": "--auth",
+    "user": "--auth", "cacert": "--cafile", "k": "--insecure",
+    "no-check-certificate": "--insecure", "verbose": "-v", "quiet": "-q",
+    "s": "-q", "silent": "-q"}
 
 
 def make_parser() -> "ArgumentParser":
@@ -3356,7 +3367,8 @@ def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
                 or name[:2] in known and "--" + plain not in known):
             continue
         import difflib
-        names = {each.lstrip("-"): each for each in known}
+        names = dict(OTHER_NAMES)
+        names.update((each.lstrip("-"), each) for each in known)
         found = [each for each in names
                  if plain[1:] and each.startswith(plain)]
         found += difflib.get_close_matches(plain.lower(), names, 1)
@@ -3425,7 +3437,16 @@ def parse_words(words: "Sequence[str]",
     scheme = "https" if tls else "http"
     first, *names = words or [HOST]
     address = ADDRESS.fullmatch(first)
+    port = re.fullmatch(":?([0-9]+)", first)
+    if port:
+        raise ValueError("'%s' is not a host; for a port of this machine"
+                         " write localhost:%s" % (first, port.group(1)))
     if "://" in first or address and address.group(1):
+        for word in names:
+            if "://" not in word and not ADDRESS.fullmatch(word):
+                raise ValueError("'%s' is not a URL, as the first word is;"
+                                 " for a folder here use -P DIR"
+                                 % without_password(word))
         urls = [scheme + "://" + word if ADDRESS.fullmatch(word) else word
                 for word in words]
         return [(REFERENCE.findall(url)[0][2][1:], parse_url(url))

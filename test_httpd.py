@@ -2435,7 +2435,7 @@ def test_links_of_a_page(here, page):
      "two seconds later"),
     ([b"", b"null", b"{}x", b"3", b"[1]", b"[{}]", b'["a"]', b'{"a": 1}', b"[",
       b"[" * 100000, b'[{"name": "a"}', b"[]]", b'[{"name": "a"},]',
-      b'[,{"name": "a"}]', b'[{"name": "%s"}]' % (b"a" * 10000)], 1, "",
+      b'[,{"name": "a"}]', b'[{"name": "%s"}]' % (b"a" * 10000)], 4, "",
      "none")]))
 def test_listing_of_another_server(here, page, status, below):
     """Files that have the size and time in the listing are not requested."""
@@ -2577,6 +2577,8 @@ def test_memory_is_flat(here, start, piece, end, options):
     ("h 0", "port '0'", "port"), ("h 80 a\nb", "control", "name of the file"),
     (["http://h/ x", "h:1/a b"], "not a URL", "a name after a URL"),
     (["http://me:secret@h/", "me@h:80"], "a user's", "user in the URL"),
+    (["9200", ":9200"], "write localhost:9200", "a port alone"),
+    ("-r http://h/ all", "'all' is not a URL, as", "a folder after a URL"),
     ("me:secret@h", "'@h' is not a host", "user before a host"),
     (["ftp://me:secret@h/", "h:1/a me:secret@h/", "h http://me:secret@h/",
       "h:1 http://me:secret@h/", "http://me:secret\1@h/"], "'@h/'", "URLs"),
@@ -2609,13 +2611,21 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["-4 -6", "-q -v"], "not allowed", "one or the other"),
     ("--nonsense", "error: unknown option --nonsense", "unknown"),
     (["--insec 1", "-insecure 1", "--inescure"], "mean --insecure?", "near"),
-    (["--time=3", "--timeuot 3"], "did you mean --timeout?", "with a value")]))
+    (["--time=3", "--timeuot 3"], "did you mean --timeout?", "with a value"),
+    (["--recursive h", "--mirror"], "did you mean -r?", "wget's"),
+    (["-u me:secret h", "--user me"], "did you mean --auth?", "curl's")]))
 def test_usage_error(line, words):
     result = get_here(*line.split(" "))
     assert (result.status, result.out) == (2, b""), result
     assert "secret" not in result.err, result
     assert words in result.err.splitlines()[-1], result
     assert "usage: httpget.py [options] [host] [port] [file ...]" in result.err
+
+
+def test_percent_sign_in_a_url():
+    with ScriptedServer(ok(b"", status=b"400 x")) as server:
+        result = get_here(server.url("/50%off"))
+    assert "; in a URL write % as %25" in result.err, result
 
 
 def test_command_line():
@@ -2816,13 +2826,14 @@ CLOSE_1, CLOSE_2 = [functools.partial(os.close, fd) for fd in (1, 2)]
     (to_nobody, "--help", 141, "", 0, "no reader, and the help"),
     (to_nobody, "URL", 141, "Connected", 1, "no reader"),
     (None, "-o d URL", 5, "d is a folder", 0, "a folder"),
+    (None, "-O URL/../d", 5, "d is a folder", 0, "a folder named by a URL"),
     (None, "-o no/t URL", 5, "there is no folder no; make", 0, "none there"),
     (None, "-O -P t URL", 5, "t is there, but it is not a fol", 0, "a file"),
     (None, "-r -P t/d URL", 5, "t/d: Not a directory", 0, "below a file"),
     (small_files, "-o t URL", 5, "4.0 KiB kept in t.part", 1, "a full disk"),
     (heed_permissions, "-o locked/t URL", 5, "t.part: Permission denied", 1,
      "-o in a folder that is read-only"),
-    (heed_permissions, "-r -P locked URLu", 1, "tu: Permission denied", 1,
+    (heed_permissions, "-r -P locked URLu", 5, "tu: Permission denied", 1,
      "-r in a folder that is read-only"),
 ])
 def test_output_that_fails(here, before, argv, status, said, requests):
@@ -6174,7 +6185,7 @@ def test_no_request_is_smuggled_past_a_front_end(ground, tmp_path):
 def test_readme_names_tests_that_there_are():
     with open(os.path.join(HERE, "README.md"), encoding="utf-8") as file:
         text = file.read().split("### What its security rests on\n")[1]
-    cells = re.findall(r"^\|.*\|.*\|(.*)\|$", text.split("\nand that")[0],
+    cells = re.findall(r"^\|.*\|.*\|(.*)\|$", text.split("\n### ")[0],
                        re.MULTILINE)
     names = re.findall("`([a-z0-9_]+)`", "".join(cells[2:]))
     assert len(names) > 25
@@ -7371,8 +7382,8 @@ def test_exit_statuses(module):
     (httpget, ["heads of at most N KiB", "KiB, N interim", "",
                "At most N redirects", "gzip of at most N times",
                "listings of N MiB", "and N names", "", "between bytes | N |",
-               "not one byte | N |", "-After`, up to N minutes",
-               ", up to N minutes"])],
+               "brought nothing | N |", "-After`, up to N minutes",
+               "waits up to N minutes"])],
     ids=["httpd", "get"])
 def test_limits_of_docstring_and_readme(module, rows):
     numbers = re.findall(r"\b[0-9]+(?:,[0-9]{3})*\b",
@@ -7482,7 +7493,7 @@ def test_in_a_browser(tmp_path):
         shown = boxes(browsed(tmp_path, url + "learn.html"))
         for name in ("style.css", "script.js", "icon.svg"):
             assert serving.log_lines('"GET /htdocs/%s HTTP/1.1" 200' % name)
-    assert [command.count(url) for command in commands] == [1, 1, 1, 0]
+    assert [command.count(url) for command in commands] == [0, 1, 1, 1]
     assert len(shown) == 2 * len(ANSWERS)
     for request, response, expected in zip(shown[::2], shown[1::2], ANSWERS):
         assert request.startswith("GET /htdocs/")
@@ -8255,7 +8266,7 @@ def test_copy_of_a_folder(here, monkeypatch):
                              " %d unchanged; 0 failed$" % (
                                  fetched, replaced, unchanged), result.err)
             assert result.err.count("top/dated/page/index.html is an index"
-                                    " page: ") == 1, result
+                                    " page, ") == 1, result
             assert sorted(files_in("to").items() ^ expected.items()) == []
         check_copy(300, 0, 0)
         check_copy(0, 0, 300)
@@ -8342,13 +8353,13 @@ def slashed(head):
     ({"": SAME_LINKS, "x/": SAME_LINKS, "x/x/": listed(), "f": ok(ONE),
       "index.html": NONE_THERE, "x/index.html": NONE_THERE}, 0, "2 files, ",
      {"f": ONE, "x/f": b"evil"}, "no loop: the same links, but other files"),
-    ({"": ok(b"x" * (17 << 20))}, 1, "longer than", [], "a long page"),
+    ({"": ok(b"x" * (17 << 20))}, 4, "longer than", [], "a long page"),
     ({"": listed("x" * 256, "good")}, 1, ": File name too long", ["good"],
      "a long name, of which no part stays"),
     ({"": listed("a/"), "a/": ok(ONE, b"Content-Type: text/plain")}, 1,
      "a listing of a folder, but text/plain", [], "a folder that is a file"),
     ({"": ok(b"[" + b'{"name":"f"},' * 200000 + b'{"name":"f"}]', JSON_TYPE)},
-     1, "more than", [], "too many names"),
+     4, "more than", [], "too many names"),
 ] + [   # what takes quadratic time takes hours here
     ({"": ok(page), "index.html": NONE_THERE}, 0, "0 files, ", [],
      "linear time: %r" % page[:9]) for page in [
@@ -8427,13 +8438,17 @@ def test_copy_onto_what_is_there(here):
     (NONE_THERE, "as nginx"), (ok(ONE, b"Content-Type: a/b"), "as lighttpd"),
     (lambda head: moved_to("/d/f"), "as npm's serve")])
 def test_copy_of_a_file(here, at_slash):
-    with ScriptedServer(script_of({"/d/f": ok(ONE, b"Content-Type: a/b"),
-                                   "/d/f/": at_slash})) as server:
+    with ScriptedServer(script_of({
+            "/d/f": ok(ONE, b"Content-Type: a/b"), "/d/f/": at_slash,
+            "*": NONE_THERE})) as server:
         for name in ("/d/f", "/d/f/"):
             result = get_here("-r", server.url(name))
             check_end(result, 1, "httpget.py: %s is a file, not a folder;"
                       " leave -r out\n" % server.url("/d/f"), {})
             assert result.err.count("\n") == 1, result
+        result = get_here("-r", server.url("/d/g"))
+        assert result.status == 1 and result.err == (
+            "httpget.py: the server answered 404 Not Found for /d/g/\n")
 
 
 def test_copy_of_a_server_has_its_name(here):

@@ -25,14 +25,17 @@ if (location.protocol !== "file:") {
 
 for (const command of document.querySelectorAll(".command")) {
   const code = command.querySelector("code");
+  const status = add(command, "span", "Copying");
   const button = add(command, "button", `Copy ${code.textContent}`);
+  status.setAttribute("role", "status");
   button.textContent = "Copy";
   button.addEventListener("click", () => {
     // navigator.clipboard is missing where the page came by plain HTTP from
     // another computer.  A selection can be copied everywhere.
     getSelection().selectAllChildren(code);
-    show("[role=status]", document.execCommand("copy")
-      ? `Copied: ${code.textContent}` : "Copy the selected text yourself.");
+    show("[role=status]", "");
+    status.textContent = document.execCommand("copy")
+      ? "Copied" : "Copy the selected text yourself";
   });
 }
 
