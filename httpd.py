@@ -1434,15 +1434,11 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
         len(match.group(1)), match.group(1)), folded(name)), name
 
 
-# For each ?sort=: the column's title; its key, which comes before the name;
-# the order after the first click; and what the button says of each order.
-Column = namedtuple("Column", "title key first asc desc")
+# For each ?sort=: the title of its column, and its orders for people.
 COLUMNS = OrderedDict([
-    ("name", Column("Name", lambda entry: 0, "asc", "A to Z", "Z to A")),
-    ("size", Column("Size", lambda entry: entry.size or 0, "desc",
-                    "Smallest first", "Largest first")),
-    ("time", Column("Modified", lambda entry: entry.mtime, "desc",
-                    "Oldest first", "Newest first"))])
+    ("name", ("Name", "A to Z", "Z to A")),
+    ("size", ("Size", "Smallest first", "Largest first")),
+    ("time", ("Modified", "Oldest first", "Newest first"))])
 
 
 class Listing:
@@ -1493,8 +1489,9 @@ class Listing:
         return True
 
     def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
-        """Return what *entry* is sorted by, among folders or among files."""
-        return COLUMNS[self.sort].key(entry), natural_key(entry.name)
+        """Return the key that sorts *entry* among its folders or files."""
+        first = {"size": entry.size or 0, "time": entry.mtime}
+        return first.get(self.sort, 0), natural_key(entry.name)
 
     def row(self, entry: Entry) -> str:
         """Return what shows *entry*."""
@@ -1540,17 +1537,17 @@ class Listing:
             else "This folder is empty.")
 
     def _button(self, sort: str) -> str:
-        """Return the button that heads a column, and sorts by it."""
+        """Return the button above a column, which sorts by that column."""
         # Not a link: crawlers would fetch the folder again in each order.
-        column = COLUMNS[sort]
-        order, title, current = column.first, column.title, ""
+        title, *orders = COLUMNS[sort]
+        reverse, current = sort != "name", ""
         if sort == self.sort:
-            order = "asc" if self.reverse else "desc"
+            reverse = not self.reverse
             title += " \u2193" if self.reverse else " \u2191"
             current = ' aria-current="true"'
         return ('<button form="%s" name="sort" value="%s" title="%s"%s>%s'
-                '</button>\n' % (order, sort, getattr(column, order), current,
-                                 title))
+                '</button>\n' % ("desc" if reverse else "asc", sort,
+                                 orders[reverse], current, title))
 
 
 def html_row(entry: Entry, order: str) -> str:
