@@ -1442,22 +1442,29 @@ COLUMNS = OrderedDict([
 
 
 class Listing:
-    """How a folder is shown, as *request* asks: in which form and order.
+    """A folder's listing, in the form and order that *request* asks for.
 
     media   its media type; coding: "gzip" or "identity"
     part    what a name must contain to be shown; b"" shows all
-    vary    the request fields that all this depends on
+    vary    the request fields that the listing depends on
     """
 
     def __init__(self, request: Request, segments: "Sequence[bytes]",
                  archives: bool):
         words = dict(word.partition("=")[::2]
                      for word in request.query.split("&"))
-        sort = words.get("sort", "")
-        self.sort = sort if sort in COLUMNS else "name"
-        self.reverse = words.get("order") == "desc"
-        self.as_json = prefers_json(request.fields)
-        self.media = "application/json" if self.as_json else HTML
+        # Only what differs from the order by name, from A to Z.
+        asked = [(name, words[name]) for name, values in [
+            ("sort", ("size", "time")), ("order", ("desc",))]
+            if words.get(name) in values]
+        self._hidden = "".join(HIDDEN % pair for pair in asked)
+        self._query = "?" * bool(asked) + "&amp;".join(
+            "%s&#61;%s" % pair for pair in asked)
+        self.sort = dict(asked).get("sort", "name")
+        self.reverse = "order" in dict(asked)
+        self.media = HTML
+        if prefers_json(request.fields):
+            self.media = "application/json"
         self.vary = ["Accept", "Accept-Encoding"]
         self.coding, self.part = "identity", b""
         if "q" in words:
@@ -1471,18 +1478,11 @@ class Listing:
                                 if coding in ("gzip", "identity")), "identity")
         self.archives = archives
         self.segments = segments
-        # The fields of the form that ask for this order, and the query that
-        # does so in links.
-        self._asked = [("sort", self.sort)] if self.sort != "name" else []
-        self._asked += [("order", "desc")] if self.reverse else []
-        self._order = "?" * bool(self._asked) + "&amp;".join(
-            "%s&#61;%s" % pair for pair in self._asked)
-        self._folded = folded(self.part)
         self._counts, self._size = [0, 0], 0
 
     def takes(self, entry: Entry) -> bool:
-        """Return whether *entry* is shown; if so, count it."""
-        if self._folded and self._folded not in folded(entry.name):
+        """Return whether *entry* is to be shown; if so, count it."""
+        if self.part and folded(self.part) not in folded(entry.name):
             return False
         self._counts[entry.size is not None] += 1
         self._size += entry.size or 0
@@ -1494,36 +1494,51 @@ class Listing:
         return first.get(self.sort, 0), natural_key(entry.name)
 
     def row(self, entry: Entry) -> str:
-        """Return what shows *entry*."""
-        if self.as_json:
+        """Return the JSON or the HTML for *entry*."""
+        if self.media != HTML:
             return json_row(entry)
-        return html_row(entry, self._order)
+        link, name = percent_encode(entry.name), name_for_people(entry.name)
+        if entry.size is None:
+            link, name = link + "/" + self._query, name + "/"
+            letter, size = "d", "<i></i>"
+        else:
+            _, dot, suffix = entry.name.rpartition(b".")
+            letter = CLASSES.get(dot + suffix.lower(), "")
+            size = "<i%s>%s</i>" % (
+                ' title="%d bytes"' % entry.size if entry.size >= KIB else "",
+                size_for_people(entry.size))
+        utc = listing_time(entry.mtime)
+        return '<li><a href="%s"%s>%s %s%s</a>' % (
+            link, " class=" + letter if letter else "", name, size,
+            utc and ' <time title="%s UTC">%s</time>' % (
+                utc, listing_time(entry.mtime, time.localtime)[:-3]))
 
     def frame(self) -> "Tuple[str, str, str]":
-        """Return what stands before, between and after the rows.
+        """Return the text before, between and after the rows.
 
-        The entries have been counted before, by takes().
+        takes() has counted the entries before.
         """
-        if self.as_json:
+        if self.media != HTML:
             return "[\n", ",\n", "\n]\n"
-        # The root's own name would tell of this machine.
-        names = [name_for_people(name) for name in (b"Files", *self.segments)]
-        # Relative: a proxy may show this server's "/" at another path.
-        # Without quotes: fsspec takes quoted links for names in the folder.
-        above = ["<a href=%s%s>%s</a> /\n" % (
-            "../" * (len(names) - i), self._order, name)
-            for i, name in enumerate(names[:-1], 1)]
-        path = '<nav aria-label="Path">%s</nav>\n' % "".join(above)
+        # "Files": the root's own name would tell about this machine.
+        *above, title = map(name_for_people, (b"Files", *self.segments))
+        path = parent = ""
+        if above:
+            # Relative, as a proxy may show this server's "/" elsewhere; not in
+            # quotes, as fsspec takes quoted links for names in the folder.
+            path = '<nav aria-label="Path">%s</nav>\n' % "".join(
+                "<a href=%s%s>%s</a> /\n" % (
+                    "../" * (len(above) - i), self._query, name)
+                for i, name in enumerate(above))
+            parent = '<li><a href="../%s" class=d>../</a>\n' % self._query
         part = name_for_people(self.part)
         hidden = HIDDEN % ("q", part) if part else ""
-        parent = '<li><a href="../%s" class=d>../</a>\n' % self._order
-        return (PAGE_START % names[-1] + LISTING_STYLE + LISTING_BODY % (
-            path if above else "", names[-1], self._summary(),
+        before = PAGE_START % title + LISTING_STYLE + LISTING_BODY % (
+            path, title, self._summary(),
             ARCHIVE_FORM if self.archives and not part else "",
-            "".join(HIDDEN % each for each in self._asked), part,
-            hidden, hidden, "".join(map(self._button, COLUMNS)),
-            parent if above else ""),
-            "\n", "\n</ul>\n" + PAGE_END)
+            self._hidden, part, hidden, hidden,
+            "".join(map(self._button, COLUMNS)), parent)
+        return before, "\n", "\n</ul>\n" + PAGE_END
 
     def _summary(self) -> str:
         """Return how many folders and files are shown, and their size."""
@@ -1548,28 +1563,6 @@ class Listing:
         return ('<button form="%s" name="sort" value="%s" title="%s"%s>%s'
                 '</button>\n' % ("desc" if reverse else "asc", sort,
                                  orders[reverse], current, title))
-
-
-def html_row(entry: Entry, order: str) -> str:
-    """Return the item of the list that shows *entry*.
-
-    *order* ends links to folders: the query for the order of this page.
-    """
-    link = percent_encode(entry.name)
-    letter, name, size = "d", name_for_people(entry.name), "<i></i>"
-    if entry.size is None:
-        link += "/" + order
-        name += "/"
-    else:
-        _, dot, suffix = entry.name.rpartition(b".")
-        letter = CLASSES.get(dot + suffix.lower(), "")
-        exact = ' title="%d bytes"' % entry.size if entry.size >= KIB else ""
-        size = "<i%s>%s</i>" % (exact, size_for_people(entry.size))
-    utc = listing_time(entry.mtime)
-    return '<li><a href="%s"%s>%s %s%s</a>' % (
-        link, " class=" + letter if letter else "", name, size,
-        utc and ' <time title="%s UTC">%s</time>' % (
-            utc, listing_time(entry.mtime, time.localtime)[:-3]))
 
 
 def json_row(entry: Entry) -> str:
