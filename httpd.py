@@ -6128,6 +6128,14 @@ def make_server(args: argparse.Namespace) -> Server:
         access_log = AccessLog(fd, args.log_format or (
             "common" if os.isatty(fd) else "combined"), path)
     check_folder(args.directory)    # before a password is asked for
+    auth = None
+    if args.auth is not None:
+        # Removed from the environment, which other processes may inherit.
+        password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
+            "Password for %s: " % args.auth,
+            "there is no password for %s. Set HTTPD_PASSWORD, or start the"
+            " server at a terminal and type the password." % args.auth)
+        auth = args.auth, password
     server = Server(
         args.directory, args.port, args.bind or LOOPBACK,
         sockets=inherited_sockets(), listing=not args.no_listing,
@@ -6139,7 +6147,7 @@ def make_server(args: argparse.Namespace) -> Server:
         idle_timeout=args.idle_timeout, request_timeout=args.request_timeout,
         tls_cert=args.tls_cert, tls_key=args.tls_key,
         tls_password_file=args.tls_password_file,
-        auth=args.auth and (args.auth, password_of(args.auth)),
+        auth=auth,
         auth_file=args.auth_file)
     if access_log and args.workers > 1:
         access_log.share()      # which another user could not
@@ -6157,10 +6165,10 @@ def make_server(args: argparse.Namespace) -> Server:
     return server
 
 
-def typed_password(prompt: str) -> str:
-    """Return a password that somebody types twice at the terminal.
+def typed_password(prompt: str, advice: str) -> str:
+    """Return the password that somebody types twice at the terminal.
 
-    Raise EOFError, also where there is no terminal, or StartError.
+    Raise StartError, with *advice* if nobody can type there.
     """
     import getpass
     import unicodedata
@@ -6170,50 +6178,31 @@ def typed_password(prompt: str) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             text = getpass.getpass(prompt)
             again = getpass.getpass("Again: ")
-    except (getpass.GetPassWarning, KeyboardInterrupt, UnicodeError):
-        raise EOFError
+    except (getpass.GetPassWarning, EOFError, KeyboardInterrupt, UnicodeError):
+        raise StartError(advice)
     if again != text:
         raise StartError("the two passwords differ.")
     return unicodedata.normalize("NFC", text)
 
 
-def password_of(user: str) -> str:
-    """Return the password of *user*: from the environment, or by asking.
-
-    Raise StartError if nobody is there to be asked.
-    """
-    try:
-        # Taken away, so that no process started from here gets it.
-        return (os.environ.pop("HTTPD_PASSWORD", None)
-                or typed_password("Password for %s: " % user))
-    except EOFError:
-        raise StartError(
-            "there is no password for %s. Set HTTPD_PASSWORD, or start the"
-            " server at a terminal and type one." % user)
-
-
 def hash_password() -> None:
-    """Print the hash of a password, or raise StartError.
+    """Ask for a password and print its hash, or raise StartError.
 
-    It is asked for, or the first line of standard input.
+    If standard input is no terminal, its first line is the password.
     """
     import base64
     need_scrypt("--hash-password")
-    try:
-        if sys.stdin is None:
-            raise EOFError
-        if sys.stdin.isatty():
-            password = typed_password("Password: ").encode("utf-8")
-        else:
-            password = sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(
-                b"\r\n")
-    except (EOFError, KeyboardInterrupt):
-        raise StartError("no password was given. If this locale cannot spell"
-                         " the password, give it by a pipe.")
+    if sys.stdin and not sys.stdin.isatty():
+        line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
+        password = line.rstrip(b"\r\n")
+    else:
+        password = typed_password(
+            "Password: ", "no password was given. If this locale cannot spell"
+            " the password, give it by a pipe.").encode("utf-8")
     made = new_hash(password, "--hash-password")
-    line = "$".join(["scrypt", *map(str, made.cost), *(
-        base64.b64encode(part).decode("ascii") for part in made[1:])])
-    os.write(STDOUT, line.encode("ascii") + b"\n")
+    parts = [base64.b64encode(part).decode("ascii") for part in made[1:]]
+    text = "$".join(["scrypt", *map(str, made.cost), *parts])
+    os.write(STDOUT, text.encode("ascii") + b"\n")
 
 
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
