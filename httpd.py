@@ -3170,17 +3170,17 @@ def read_named(path: str) -> bytes:
                          exc.errno)
 
 
-def need_scrypt(what: str) -> None:
-    """Raise StartError, for *what*, if this Python has no scrypt."""
+def need_scrypt() -> None:
+    """Raise StartError if this Python has no scrypt."""
     import hashlib
     if not hasattr(hashlib, "scrypt"):
-        raise StartError("%s needs hashlib.scrypt, which this Python lacks."
-                         " Use CPython with OpenSSL 1.1 or newer." % what)
+        raise StartError("passwords need hashlib.scrypt, which this Python"
+                         " lacks. Use CPython with OpenSSL 1.1 or newer.")
 
 
 def read_users(path: str) -> "Dict[bytes, PasswordHash]":
-    """Return the users in the file *path*; StartError if it is unusable."""
-    need_scrypt("--auth-file")
+    """Return the users in the file *path*, or raise StartError."""
+    need_scrypt()
     data = read_named(path)
     try:
         users = parse_users(data)
@@ -3191,20 +3191,19 @@ def read_users(path: str) -> "Dict[bytes, PasswordHash]":
     return users
 
 
-def new_hash(password: bytes, what: str) -> PasswordHash:
-    """Return a hash of *password*, which the option *what* needs.
+def new_hash(password: bytes) -> PasswordHash:
+    """Return a hash of *password*.
 
-    Raise StartError, also for a password that no client could send (RFC 7617,
-    2).
+    Raise StartError if it cannot be hashed, is empty, or has a control
+    character, which no client may send (RFC 7617, 2).
     """
-    need_scrypt(what)
+    need_scrypt()
     if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
         raise StartError("the password is empty, or longer than %d bytes, or"
                          " has a control character." % PASSWORD_MAX)
-    salt = os.urandom(16)
+    new = PasswordHash(SCRYPT, os.urandom(16), bytes(32))
     try:
-        return PasswordHash(SCRYPT, salt, PasswordHash(
-            SCRYPT, salt, bytes(32)).make(password))
+        return PasswordHash(new.cost, new.salt, new.make(password))
     except ValueError as exc:   # this OpenSSL refuses
         raise StartError("cannot hash the password: %s." % exc)
 
@@ -5504,7 +5503,7 @@ class Server:
         name, password = (text.encode("utf-8", "surrogateescape")
                           for text in auth)
         check_user_name(name)
-        return Users({name: new_hash(password, "--auth")}, "--auth",
+        return Users({name: new_hash(password)}, "--auth",
                      self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
@@ -6191,7 +6190,7 @@ def hash_password() -> None:
     If standard input is no terminal, its first line is the password.
     """
     import base64
-    need_scrypt("--hash-password")
+    need_scrypt()
     if sys.stdin and not sys.stdin.isatty():
         line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
         password = line.rstrip(b"\r\n")
@@ -6199,7 +6198,7 @@ def hash_password() -> None:
         password = typed_password(
             "Password: ", "no password was given. If this locale cannot spell"
             " the password, give it by a pipe.").encode("utf-8")
-    made = new_hash(password, "--hash-password")
+    made = new_hash(password)
     parts = [base64.b64encode(part).decode("ascii") for part in made[1:]]
     text = "$".join(["scrypt", *map(str, made.cost), *parts])
     os.write(STDOUT, text.encode("ascii") + b"\n")
