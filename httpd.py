@@ -6017,46 +6017,20 @@ def become(name: str, paths: "Iterable[str]") -> None:
         raise StartError("cannot become %s: %s." % (name, exc))
 
 
-# Home folders, and those that hold them.
-HOMES = rb"/(home|Users|export/home)(/[^/]+)?"
-# Names of what is not meant for others; the last ones are of private keys.
-PRIVATE = (rb"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
-           rb"|.*\.(pem|key)|id_[a-z0-9_]+")
-
-
-def private_things(root: bytes) -> "List[str]":
-    """Return the reasons not to open the folder *root* to others.
-
-    Only the names in it are looked at, not those below.
-    """
-    real = os.path.realpath(root)
-    if real == os.path.dirname(real):
-        return ["this is the whole file system"]
-    found = []
-    if re.fullmatch(HOMES, real) or real == os.path.realpath(
-            os.path.expanduser(b"~")):
-        found.append("this is a home folder")
-    names = sorted(ascii(os.fsdecode(name))[1:-1] for name in os.listdir(root)
-                   if re.fullmatch(PRIVATE, name))
-    if names:
-        more = len(names) - 5
-        found.append("this folder holds " + ", ".join(names[:5])
-                     + (" and %d more" % more if more > 0 else ""))
-    return found
-
-
 # Where nobody is (RFC 5737, 3; RFC 3849): the default routes lead there.
 NOWHERE = [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")]
 
 
-def own_addresses(families: int) -> "List[str]":
-    """Return the addresses at which other machines find this one.
+def own_addresses(host: str) -> "List[str]":
+    """Return the addresses that lead to *host* from other machines.
 
-    They are those that the default routes use, of IPv4 alone or of both
-    *families*; without a route, the name of this machine.
+    For all addresses of IPv4, or of both families, these are the addresses
+    that the default routes use; without a route, this machine's name.
     """
+    if host not in ("0.0.0.0", "[::]"):
+        return [host]
     found = []
-    for family, address in NOWHERE[:families]:
+    for family, address in NOWHERE[:1 if host == "0.0.0.0" else 2]:
         with contextlib.suppress(OSError), socket.socket(
                 family, socket.SOCK_DGRAM) as sock:
             sock.connect((address, PORT))   # sends nothing
@@ -6064,45 +6038,51 @@ def own_addresses(families: int) -> "List[str]":
     return found or [socket.gethostname()]
 
 
-def urls_for_others(urls: "Iterable[str]") -> "List[str]":
-    """Return what others can type to reach the server that has these *urls*.
-
-    Unix sockets, and addresses of this machine alone, are not for others.
-    """
-    found: List[str] = []
-    for url in urls:
-        match = re.fullmatch(r"(https?://)(.*)(:[0-9]+/)", url)
-        if match and not re.match(r"127\.|\[::1\]", match.group(2)):
-            scheme, host, port = match.groups()
-            families = {"0.0.0.0": 1, "[::]": 2}.get(host, 0)
-            found += [scheme + each + port for each in (
-                own_addresses(families) if families else [host])]
-    return list(OrderedDict.fromkeys(found))
+# Home folders, and the folders that hold them.
+HOMES = "/(home|Users|export/home)(/[^/]+)?"
+# Names of files that are not meant for others; the last two: private keys.
+PRIVATE = (r"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
+           r"|.*\.(pem|key)|id_[a-z0-9_]+")
 
 
-def warnings_about(server: Server, is_open: bool) -> "List[str]":
-    """Return what should not be as it is; *is_open* to other machines."""
-    private = list(filter(None, server.named_files[1:]))    # not the cert
+def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
+    """Yield what the operator should know; *is_open* to other machines."""
+    root = os.path.realpath(os.fsdecode(server.site.root))
+    private = [*server.named_files[1:]]     # the certificate is public
     if server.access_log:
         private.append(server.access_log.path
                        or os.path.realpath("/dev/stdout"))
-    root = os.path.realpath(os.fsdecode(server.site.root))
-    warnings = ["%s is in the folder that is served; keep it elsewhere" % path
-                for path in private if os.path.isfile(path)
-                and os.path.realpath(path).startswith(os.path.join(root, ""))]
-    if is_open:
-        if server.users and not server.tls:
-            warnings.append("passwords travel in the clear: anyone on the way"
-                            " can read them; --tls-cert encrypts them")
-        warnings += private_things(server.site.root) + [
-            "other machines can connect and %sread this folder"
-            % ("with a password " if server.users else "")]
-    return warnings
+    for path in filter(None, private):
+        if os.path.isfile(path) and os.path.realpath(path).startswith(
+                os.path.join(root, "")):
+            yield path + " is in the folder that is served; keep it elsewhere"
+    if not is_open:
+        return
+    if server.users and not server.tls:
+        yield ("passwords travel in the clear: anyone on the way can read"
+               " them; --tls-cert encrypts them")
+    names = [ascii(name)[1:-1] for name in sorted(os.listdir(root))
+             if re.fullmatch(PRIVATE, name)]    # not of the folders below
+    if root == os.path.dirname(root):
+        yield "this is the whole file system"
+        names = []
+    elif re.fullmatch(HOMES, root) or root == os.path.realpath(
+            os.path.expanduser("~")):
+        yield "this is a home folder"
+    if names:
+        more = " and %d more" % (len(names) - 5) if names[5:] else ""
+        yield "this folder holds " + ", ".join(names[:5]) + more
+    yield "other machines can connect and %sread this folder" % (
+        "with a password " if server.users else "")
 
 
 def announce(server: Server) -> None:
     """Say where the server listens, what it serves and who can connect."""
-    for_others = urls_for_others(server.urls)
+    # Unix sockets, and addresses of this machine alone, are not for others.
+    for_others = OrderedDict.fromkeys(
+        scheme + each + port for scheme, host, port in re.findall(
+            r"(?m)^(https?://)(?!127\.|\[::1\])(.*)(:[0-9]+/)$",
+            "\n".join(server.urls)) for each in own_addresses(host))
     for url in for_others:
         tell("other machines can open " + url)
     for url in server.urls:
