@@ -5864,15 +5864,17 @@ ABOVE_0 = functools.partial(number, int, 1, 10**9, "a number above 0")
 SECONDS_ABOVE_0 = functools.partial(number, float, 1e-9, 10**9,
                                     "a number of seconds above 0")
 REPEATED = {"action": "append", "default": []}
-# What else argparse needs to know of them.
+# What else argparse must know about the options.  Their values have the names
+# of Server's arguments.
 SETTINGS: "Dict[str, Dict[str, Any]]" = {
+    "--no-listing": {"dest": "listing", "action": "store_false"},
     "--archives": {"choices": ["listed", "all", "none"], "default": "listed"},
-    "--header": {"type": header, **REPEATED},
+    "--header": {"type": header, "dest": "headers", **REPEATED},
     "--port": {"type": A_PORT},
     "--bind": REPEATED,
     "--auth": {"type": user_name},
     "--log-format": {"choices": sorted(LOG_FORMS)},
-    "--trusted-proxy": REPEATED,
+    "--trusted-proxy": {"dest": "trusted_proxies", **REPEATED},
     "--workers": {"type": workers, "default": 1},
     "--max-connections": {"type": ABOVE_0},
     "--idle-timeout": {"type": SECONDS_ABOVE_0, "default": IDLE_TIMEOUT},
@@ -5895,7 +5897,7 @@ def option_parser() -> argparse.ArgumentParser:
             if metavar:
                 settings = {"metavar": metavar, **settings}
             else:
-                settings = {"action": "store_true"}
+                settings = {"action": "store_true", **settings}
             group.add_argument(*names.split(", "), help=text, **settings)
     return parser
 
@@ -5961,8 +5963,8 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
         parser.error("--auth is for one user, --auth-file for those in a file;"
                      " give only one of the two options")
     try:
-        if args.trusted_proxy:
-            TrustedProxies(args.trusted_proxy)
+        if args.trusted_proxies:
+            TrustedProxies(args.trusted_proxies)
     except ValueError as exc:
         parser.error("argument --trusted-proxy: %s; name an address, a network"
                      " or unix:" % exc)
@@ -6095,44 +6097,36 @@ def announce(server: Server) -> None:
         tell("press Ctrl-C to stop.")
 
 
-def make_server(args: argparse.Namespace) -> Server:
-    """Return the Server for *args*; become another user if asked to.
+def make_server(quiet: bool, log_file: "Optional[str]",
+                log_format: "Optional[str]", auth: "Optional[str]",
+                user: "Optional[str]", workers: int, bind: "Sequence[str]",
+                directory: str, **others: "Any") -> Server:
+    """Return the Server for these options; become *user* if there is one.
 
-    Raise StartError.
+    *others* are for Server, under the same names.  Raise StartError.
     """
-    access_log = None
-    if not args.quiet:
-        path = None if args.log_file == "-" else args.log_file
+    access_log = credentials = None
+    if not quiet:
+        path = None if log_file == "-" else log_file
         fd = STDOUT if path is None else open_log_file(path)
-        access_log = AccessLog(fd, args.log_format or (
+        access_log = AccessLog(fd, log_format or (
             "common" if os.isatty(fd) else "combined"), path)
-    check_folder(args.directory)    # before a password is asked for
-    auth = None
-    if args.auth is not None:
+    check_folder(directory)     # before a password is asked for
+    if auth is not None:
         # Removed from the environment, which other processes may inherit.
         password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
-            "Password for %s: " % args.auth,
+            "Password for %s: " % auth,
             "there is no password for %s. Set HTTPD_PASSWORD, or start the"
-            " server at a terminal and type the password." % args.auth)
-        auth = args.auth, password
-    server = Server(
-        args.directory, args.port, args.bind or LOOPBACK,
-        sockets=inherited_sockets(), listing=not args.no_listing,
-        dotfiles=args.dotfiles, follow_symlinks=args.follow_symlinks,
-        spa=args.spa, head=args.head, archives=args.archives,
-        headers=args.header,
-        access_log=access_log, trusted_proxies=args.trusted_proxy,
-        max_connections=args.max_connections,
-        idle_timeout=args.idle_timeout, request_timeout=args.request_timeout,
-        tls_cert=args.tls_cert, tls_key=args.tls_key,
-        tls_password_file=args.tls_password_file,
-        auth=auth,
-        auth_file=args.auth_file)
-    if access_log and args.workers > 1:
-        access_log.share()      # which another user could not
-    if args.user is not None:
+            " server at a terminal and type the password." % auth)
+        credentials = auth, password
+    server = Server(directory, bind=bind or LOOPBACK, auth=credentials,
+                    sockets=inherited_sockets(), access_log=access_log,
+                    **others)
+    if access_log and workers > 1:
+        access_log.share()      # before another user is not allowed to
+    if user is not None:
         try:
-            become(args.user, server.socket_paths)
+            become(user, server.socket_paths)
             check_folder(os.fsdecode(server.site.root))
         except StartError:
             server.server_close()
@@ -6140,7 +6134,7 @@ def make_server(args: argparse.Namespace) -> Server:
         for path in filter(None, server.named_files):
             if not os.access(path, os.R_OK):
                 tell("WARNING: %s cannot read %s, so SIGHUP will not reload"
-                     " that file." % (args.user, path))
+                     " that file." % (user, path))
     return server
 
 
@@ -6188,7 +6182,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     args = parsed_options(sys.argv[1:] if argv is None else argv)
     try:
-        if args.hash_password:
+        if vars(args).pop("hash_password"):
             hash_password()
             return 0
         if args.workers > 1 and not hasattr(os, "fork"):
@@ -6200,7 +6194,7 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
             args.port = PORT
         if args.directory is None:
             args.directory = "htdocs" if os.path.isdir("htdocs") else "."
-        server = make_server(args)
+        server = make_server(**vars(args))
     except OSError as exc:
         tell(str(exc) if isinstance(exc, StartError)
              else "cannot start: %s." % exc)
