@@ -1031,8 +1031,9 @@ NOTHING_HERE = "There is nothing of this name here."
 
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
-# Names that mean something else to Windows: drives and streams (:), another
-# separator (\), devices, and names whose trailing dots or blanks it drops.
+# Names that Windows would read differently: drives and streams (:), another
+# separator (\), short names (~), devices, and dots or blanks at the end, which
+# it drops.
 WINDOWS_NAME = (
     rb"(?is).*[\\:*?\"<>|~\x00-\x1f].*|.*[. ]"
     rb"|(con|prn|aux|nul|conin\$|conout\$|(com|lpt)([0-9]|\xc2[\xb9\xb2\xb3]))"
@@ -1043,8 +1044,8 @@ def path_segments(path: str,
                   windows: bool = False) -> "Tuple[List[bytes], bool]":
     """Return the names in *path*, and whether "/" or a dot segment ends it.
 
-    It is decoded once; dot segments never lead above the root.
-    Raise HTTPError(400) on a malformed escape or a NUL, and 404 on a name
+    *path* is decoded once; dot segments never lead above the root.
+    Raise HTTPError(400) for a malformed escape or a NUL, and 404 for a name
     that no file can have.  Source: RFC 3986, 2.1, 5.2.4.
 
     >>> path_segments("/a/./b/..//c%20d/")
@@ -1074,7 +1075,7 @@ def path_segments(path: str,
     return segments, name in (b"", b".", b"..")
 
 
-# RFC 3986, 3.4; "%" for what is escaped already.
+# What a query may contain (RFC 3986, 3.4); "%" begins an escape.
 QUERY_CHARACTERS = "!$&'()*+,;=:@/?%-._~"
 
 
@@ -1085,7 +1086,7 @@ def percent_encode(data: bytes, safe: str = "") -> str:
 
 
 def form_value(text: str) -> bytes:
-    """Return the value of a form's field, decoded from a query in latin-1.
+    """Return the value of a form's field, which is *text* in the query.
 
     >>> form_value("a+b%20%e9")
     b'a b \\xe9'
@@ -1096,7 +1097,7 @@ def form_value(text: str) -> bytes:
 
 
 def is_hidden(segments: "Sequence[bytes]") -> bool:
-    """Return whether a name begins with a dot, other than /.well-known/.
+    """Return whether a name, other than /.well-known/, begins with a dot.
 
     >>> is_hidden([b".well-known", b"a"]), is_hidden([b"a", b".well-known"])
     (False, True)
@@ -1106,10 +1107,10 @@ def is_hidden(segments: "Sequence[bytes]") -> bool:
 
 
 def folder_reference(name: bytes) -> str:
-    """Return how folder *name* is reached from a path that ends in *name*.
+    """Return the reference to folder *name* from its path without "/".
 
-    Relative, it holds below a proxy's prefix, and names no other host
-    whatever the name is (RFC 3986, 4.2).
+    It is relative, so it works below a proxy's prefix, and never leads to
+    another host, whatever the name is (RFC 3986, 4.2).
 
     >>> folder_reference(b"a:b?")
     './a%3Ab%3F/'
@@ -1127,25 +1128,25 @@ def media_type(name: bytes) -> "Optional[str]":
     return MEDIA_TYPES.get(suffix)
 
 
-# What HTML and XML declare of their own encoding; comments do not count.
+# How a page declares its encoding, in HTML or XML; comments do not count.
 ENCODING = re.compile(
     rb"(?is)<!--.*?(?:-->|\Z)"
     rb"|<(?:meta\s[^>]*?charset|\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*"
     rb"([^\s\"'/>;]+)")
 
 
-# No text has NUL, and no UTF-8 text has ESC, which ISO 2022 shifts with.  A
-# file of unknown suffix is no text with other controls either.
+# A file of unknown suffix that has one of these is not text.  In a file whose
+# suffix says text, only NUL and ESC (for ISO 2022) mean that it is not UTF-8.
 CONTROLS = bytes({*range(32), 127} - set(b"\t\n\f\r"))
 
 
 def content_type(kind: "Optional[str]", head: bytes) -> str:
-    """Return the Content-Type of media type *kind*, None for an unknown one.
+    """Return the Content-Type for media type *kind*, None for unknown types.
 
-    *head* is the beginning of the content, SMALL bytes or all.  Text gets a
-    charset if *head* is UTF-8 and declares nothing else: the field would
-    outrank what a page itself declares (HTML, 13.2.3).  An unknown type is
-    plain text if *head* is such text, as an empty one is.
+    *head* is the first SMALL bytes of the content, or all.  Text gets a
+    charset if *head* is UTF-8 and declares no other encoding, which the field
+    would outrank (HTML, 13.2.3).  Content of unknown type is plain text if
+    *head* is UTF-8 without CONTROLS, or empty.
 
     >>> content_type("text/css", b"a"), content_type(None, b"\\xff")
     ('text/css; charset=utf-8', 'application/octet-stream')
@@ -1153,7 +1154,7 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind is not None and not kind.startswith("text/"):
         return kind
     declared = b""
-    if kind == "text/html":     # declares it in its first KiB (HTML, 4.2.5)
+    if kind == "text/html":     # in its first KiB (HTML, 4.2.5)
         found = filter(None, ENCODING.findall(head[:KIB]))
         declared = next(found, b"").lower()
     controls = b"\0\x1b" if kind else CONTROLS
@@ -1173,7 +1174,7 @@ SCRYPT = 8192, 8, 1     # n, r and p of new hashes: 30 ms, 8 MiB
 
 
 class PasswordHash(namedtuple("PasswordHash", "cost salt hash")):
-    """A password's hash by scrypt (RFC 7914), and its *cost*: n, r, p."""
+    """The scrypt hash of a password (RFC 7914); *cost* is (n, r, p)."""
 
     def make(self, password: bytes) -> bytes:
         """Return the hash of *password* with the same salt and cost."""
@@ -1195,7 +1196,8 @@ BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
 def parse_password_hash(text: str) -> PasswordHash:
     """Return the PasswordHash in *text*.
 
-    Raise ValueError if it is none, or takes too much time or memory.
+    Raise ValueError if there is none, or if checking a password against it
+    would take too much time or memory.
 
     >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 24 * "A").cost
     (2, 8, 1)
@@ -1203,7 +1205,7 @@ def parse_password_hash(text: str) -> PasswordHash:
     import base64
     match = re.fullmatch(PASSWORD_HASH, text)
     if not match:
-        raise ValueError("after the colon comes no hash; make one with"
+        raise ValueError("there is no hash after the colon; make one with"
                          " --hash-password")
     n, r, p = map(int, match.group(1, 2, 3))
     if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
@@ -1236,7 +1238,7 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
         try:
             check_user_name(user)
             if user in users:
-                raise ValueError("this user has a line already")
+                raise ValueError("this user already has a line")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
             raise ValueError("line %d: %s" % (number, exc))
@@ -1246,7 +1248,7 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
 def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
     """Return (user, password) in an Authorization field's *value*.
 
-    None if it has none.  Raise HTTPError(400) if there were two fields.
+    Return None for anything else; raise HTTPError(400) for two fields.
     Source: RFC 7617, 2.
 
     >>> parse_credentials("basic bWU6OmE=")
@@ -1269,8 +1271,8 @@ def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
 # ---- Pages ------------------------------------------------------------------
 
 HTML = "text/html; charset=utf-8"
-# The colours are those of htdocs/style.css, and of links that were visited.
-# Browsers ask for /favicon.ico where a page names no icon.
+# The colours are those of htdocs/style.css, and one for visited links.  The
+# empty icon keeps browsers from asking for /favicon.ico.
 PAGE_START = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -1293,8 +1295,8 @@ a:visited { color: var(--seen) }
 :focus-visible { outline: 3px solid var(--link) }
 </style>
 """
-# By the class of a link in the listing: its icon, 16 units wide, in colours
-# for light and dark pages.
+# The icons of the listing: for which links, the colour (for light and dark
+# pages alike), and the drawing, 16 units wide.
 ICONS = [
     ("li a", "7a868b", "M3 1h6v4h4v10H3zM10 1l3 3h-3z"),
     (".d", "1d8f7d", "M1 3h5l2 2h7v9H1z"),      # directories
@@ -1304,7 +1306,7 @@ ICONS = [
     (".z", "7a868b", "M1 2h14v3H1zM2 6h12v8H2zM6 7.5V9h4V7.5z"),
     (".t", "7a868b", "M3 1h6v4h4v10H3zM10 1l3 3h-3zM5 7v1h6V7zm0 3v1h6v-1z"),
     (".c", "7a868b", "M6 3L1 8l5 5 1-1-4-4 4-4zm4 0l5 5-5 5-1-1 4-4-4-4z")]
-# Of files, by their suffixes.
+# The classes of links to files, by suffix.
 CLASSES = {b"." + suffix.encode(): media[0]
            for suffix, media in MEDIA_TYPES.items()
            if media.startswith(("audio", "image", "text", "video"))}
@@ -1313,9 +1315,9 @@ CLASSES.update((b"." + suffix.encode(), letter) for letter, suffixes in [
     ("c", """bat c cc cpp cs css go h hpp htm html java js json jsx lua mjs php
              pl ps1 py rb rs sh sql toml ts tsx xml yaml yml"""),
     ("t", "doc docx epub odt pdf rtf")] for suffix in suffixes.split())
-# The whole row is the link, which no table would allow.  Icons are
-# backgrounds: elements would make scrolling slow.  On a phone the time has
-# the width of its date, so the rest wraps, and is cut off.
+# A list, because in a table no link can cover a whole row.  Icons are
+# backgrounds, because elements would make scrolling slow.  On a phone, <time>
+# is as wide as the date, so the time of day wraps and is cut off.
 LISTING_STYLE = """<style>
 html { scroll-padding: 3rem 0 }
 h1, p { margin: 0 0 .25rem }
@@ -1389,8 +1391,8 @@ ARCHIVE_FORM = """<form>
 <button name="zip">Download .zip</button></form>
 """
 PAGE_END = "</body>\n</html>\n"
-# No script, no style but these two, and no image but those within them; a
-# test computes the hashes anew.
+# Allows no script, and no style but the two above, with the images in them; a
+# test computes their hashes anew.
 NO_SCRIPTS = (
     "default-src 'none'; img-src data:; style-src"
     " 'sha256-AgWcVUqGgrtxKUAkcl4ZWKVa1lEpBcyIh7T4/LmOdLA='"
@@ -1401,7 +1403,7 @@ NO_SCRIPTS = (
 def error_page(status: int, detail: str, path: str) -> bytes:
     """Return the HTML that explains *status*, and says what to do next.
 
-    *path* is the request's; "" leaves out the link to the first page.
+    *path* is the request's path; without one, the page has no link.
     """
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
@@ -1414,12 +1416,12 @@ def error_page(status: int, detail: str, path: str) -> bytes:
     return (page + PAGE_END).encode("utf-8")
 
 
-# A name in a folder as its listing shows it; the size is None for a folder.
+# What a listing shows of one name; a folder's size is None.
 Entry = namedtuple("Entry", "name size mtime")
 
 
 def folded(name: bytes) -> str:
-    """Return *name* as text in which capital letters are small."""
+    """Return *name* as text to compare it without regard to case."""
     return name.decode("utf-8", "surrogateescape").casefold()
 
 
@@ -1429,7 +1431,7 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
     >>> sorted([b"f10", b"F2", b"f1"], key=natural_key)
     [b'f1', b'F2', b'f10']
     """
-    # Of two numbers the one with fewer digits is smaller.
+    # The count of digits goes first: fewer digits mean a smaller number.
     return re.sub("0*([0-9]+)", lambda match: "0%c%s" % (
         len(match.group(1)), match.group(1)), folded(name)), name
 
@@ -1568,7 +1570,7 @@ class Listing:
 def json_row(entry: Entry) -> str:
     """Return a JSON object like one of nginx's autoindex.
 
-    A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
+    A byte that is not UTF-8 becomes a lone surrogate, U+DC80 to U+DCFF.
     """
     import json
     fields: Dict[str, object] = {
@@ -1585,10 +1587,10 @@ NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def name_for_people(name: bytes) -> str:
-    """Return *name* as HTML, with U+FFFD for what cannot be shown.
+    """Return *name* as HTML, with U+FFFD for invalid UTF-8 and for controls.
 
-    That includes controls that reverse the writing direction (UAX 9): after
-    one of them "gpj.exe" looks like "exe.jpg".
+    Controls include those that reverse the writing direction (UAX 9): after
+    one of them, "gpj.exe" looks like "exe.jpg".
 
     >>> name_for_people(b"<\\xe9\\x1b")
     '&lt;\ufffd\ufffd'
@@ -1598,7 +1600,7 @@ def name_for_people(name: bytes) -> str:
 
 
 def size_for_people(size: int) -> str:
-    """Return *size* in bytes with three digits or so, and its unit.
+    """Return *size*, in bytes, as a number of about three digits and a unit.
 
     >>> size_for_people(999), size_for_people(1536), size_for_people(5 << 30)
     ('999 B', '1.5 KiB', '5.0 GiB')
@@ -1615,9 +1617,9 @@ def size_for_people(size: int) -> str:
 
 def listing_time(mtime: int, zone: "Callable[[float], time.struct_time]"
                  = time.gmtime) -> str:
-    """Return *mtime*, in seconds since 1970, as UTC; "" if out of range.
+    """Return *mtime*, in seconds since 1970, as text; "" if out of range.
 
-    With time.localtime as *zone* it is the local time.
+    *zone* converts it: to UTC, or to local time with time.localtime.
     """
     if not 0 <= mtime <= HTTP_DATE_MAX:
         return ""
@@ -3161,7 +3163,7 @@ AGAIN = [("Retry-After", "1")]  # RFC 9110, 10.2.3
 
 
 def read_named(path: str) -> bytes:
-    """Return the content of the file *path*, which an option named."""
+    """Return the content of the file *path*, which an option names."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -3209,14 +3211,14 @@ def new_hash(password: bytes) -> PasswordHash:
 
 
 class Users:
-    """The users that have these *hashes*: only their requests are answered.
+    """The users, with their *hashes*, whose requests the server answers.
 
-    A Job verifies a password; the outcome is kept under a digest of name and
-    password, keyed with a secret of this process.  Hashing takes at most a
-    quarter of the time.  *source* is where the hashes come from; StartError
-    names it if one is unusable.
+    A Job verifies a password; the outcome is remembered under a digest of
+    name and password, keyed with a secret of this process.  Hashing takes at
+    most a quarter of the time.  StartError names *source*, where the hashes
+    come from, if scrypt refuses the cost of a hash.
 
-    _right, _wrong  digests of credentials that were let in, or refused
+    _right, _wrong  digests of credentials that were right, or wrong
     """
 
     def __init__(self, hashes: "Dict[bytes, PasswordHash]", source: str,
@@ -3224,8 +3226,8 @@ class Users:
         self._hashes = hashes
         self._limits = limits
         self._clock = clock
-        # One hash of each cost is made for every name, a dummy unless it is
-        # the user's own: so known and unknown names take the same time.
+        # Each check computes one hash of each cost, the user's own or a dummy,
+        # so that known and unknown names take the same time.
         self._dummies = {each.cost: PasswordHash(
             each.cost, os.urandom(16), os.urandom(32))
             for each in self._hashes.values()}
@@ -3243,8 +3245,8 @@ class Users:
     def admit(self, request: Request, address: str, work: Work) -> None:
         """Set the user of *request*, which comes from *address*.
 
-        Raise HTTPError(400 or 401) if it may not be answered, 503 if too many
-        checks wait; NotReady until its password has been checked.
+        Raise HTTPError(400 or 401) unless its credentials are right, 503 if
+        too many checks wait, and NotReady until the password is checked.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -3270,10 +3272,10 @@ class Users:
     def _check(self, work: Work, digest: bytes, user: bytes,
                password: bytes) -> "Steps":
         """Verify a password; return True, or raise HTTPError(401 or 503)."""
-        yield   # so it is a Job's; all hashes are one step
+        yield   # as a Job must; all hashes together are one step
         from hmac import compare_digest     # in constant time
         began = self._clock()
-        hashes = dict(self._dummies)    # one of each cost
+        hashes = dict(self._dummies)
         own = self._hashes.get(user)
         if own:
             hashes[own.cost] = own
@@ -3295,7 +3297,7 @@ class Users:
 
 
 def unauthorized() -> HTTPError:
-    """Return the HTTPError(401) for a request that is not let in."""
+    """Return the HTTPError(401) that asks for a name and a password."""
     # The charset of names and passwords: RFC 7617, 2 and 2.1.
     return HTTPError(401, "This needs a user's name and password.", [
         ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
@@ -5767,7 +5769,8 @@ def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
            text: str) -> float:
     """Return the number in *text*: an int or a float, as *kind* says.
 
-    Outside *low* to *high*, ArgumentTypeError says *what* it should be.
+    Unless it is from *low* to *high*, raise ArgumentTypeError, which says
+    *what* it should be.
     """
     pattern = "[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(\.[0-9]{1,9})?"
     if re.fullmatch(pattern, text) and low <= kind(text) <= high:
@@ -5788,7 +5791,7 @@ def workers(text: str) -> float:
 
 
 def header(text: str) -> "Tuple[str, str]":
-    """Return the (name, value) in *text*; ArgumentTypeError if it is none."""
+    """Return the (name, value) in *text*, or raise ArgumentTypeError."""
     try:
         ((name, value),) = parse_fields([text.encode("latin-1")]).items()
     except (HTTPError, UnicodeEncodeError):
@@ -5799,17 +5802,17 @@ def header(text: str) -> "Tuple[str, str]":
 
 
 def user_name(text: str) -> str:
-    """Return *text*, or raise ArgumentTypeError, if it is no user's name."""
+    """Return *text*, or raise ArgumentTypeError if it is no user's name."""
     try:
         check_user_name(text.encode("utf-8", "surrogateescape"))
-    except ValueError as exc:   # without the text: a password may be in it
+    except ValueError as exc:   # do not show the text: it may have a password
         raise argparse.ArgumentTypeError(
-            "%s; the password is asked for, or in HTTPD_PASSWORD" % exc)
+            "%s; type the password when asked, or set HTTPD_PASSWORD" % exc)
     return text
 
 
-# Groups of options: each has names, a word for its value unless it is a flag,
-# and, after two spaces, its help.
+# The options in their groups.  Each has its names, a word for its value unless
+# it is a flag, and, after two spaces, its help.
 OPTIONS = """\
 what is served
 -d, --directory DIR  folder to serve, if it is not given as a word
@@ -5833,10 +5836,10 @@ where, and for whom
 --tls-key FILE  private key of the certificate (default: in the same file)
 --tls-password-file FILE  file whose first line is the password of an
     encrypted private key
---auth USER  let in only this user; the password is asked for at the start, or
-    taken from HTTPD_PASSWORD
+--auth USER  let in only this user; type the password when asked, or set
+    HTTPD_PASSWORD
 --auth-file FILE  let in only the users in this file, in lines of user:hash
---hash-password  ask for a password, print its hash for such a file, and exit
+--hash-password  ask for a password, print its hash for --auth-file, and exit
 
 access log
 --log-format FORMAT  combined, common or json (default: common on a terminal,
@@ -5925,7 +5928,7 @@ def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
 
 
 def take_word(args: argparse.Namespace, word: str) -> None:
-    """Let *word* be the port or the folder in *args*, or raise ValueError."""
+    """Set the port or the folder in *args* to *word*, or raise ValueError."""
     is_port = re.fullmatch("[0-9]+", word)
     name = "port" if is_port else "directory"
     earlier, apart = getattr(args, name), with_port_apart(word)
@@ -5939,7 +5942,7 @@ def take_word(args: argparse.Namespace, word: str) -> None:
 
 
 def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
-    """Return the options and words in *argv*; exit where they are wrong."""
+    """Return the options in *argv*; exit with usage if they are wrong."""
     parser = option_parser()
     known = ["-h", "--help", "--version",
              *re.findall(r"(?<!\S)--?[A-Za-z-]+", OPTIONS)]
@@ -5948,8 +5951,8 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
         # argparse would take "--dir" for --directory, or blame a later word;
         # with allow_abbrev=False, before Python 3.8, it refuses "-w2", too.
         refuse_unknown(argv[:end], known)
-        # Not as positional arguments: argparse takes all of these from the
-        # first place that has any, so "folder" of "9000 -q folder" is lost.
+        # Port and folder are not argparse's positional arguments: it takes
+        # all of them from one place, and would lose "dir" of "9000 -q dir".
         args, words = parser.parse_known_args(argv[:end])
         refuse_unknown(words, known)    # "-x" of "-qx", in Python 3.13
         for word in [*words, *argv[end + 1:]]:
@@ -5961,7 +5964,7 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
         parser.error("--tls-key and --tls-password-file need --tls-cert")
     if args.auth is not None and args.auth_file is not None:
         parser.error("--auth is for one user, --auth-file for those in a file;"
-                     " give only one of the two options")
+                     " give only one of these options")
     try:
         if args.trusted_proxies:
             TrustedProxies(args.trusted_proxies)
@@ -5974,23 +5977,24 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
 def fill_standard_descriptors() -> None:
     """Open the null device for each of the descriptors 0, 1, 2 that is closed.
 
-    Otherwise a client's socket could get that number, and our messages.
+    Otherwise a client's socket could get that number, and the client would
+    get our messages.
     """
     fd = 0
     while fd <= STDERR:
         try:
             fd = os.open(os.devnull, os.O_RDWR)
-        except OSError:     # a container may lack it; this takes no output
+        except OSError:     # some containers lack it; folders take no output
             fd = os.open(os.sep, os.O_RDONLY)
     os.close(fd)
 
 
 def become(name: str, paths: "Iterable[str]") -> None:
-    """Become the user *name* for good, and give it the socket *paths*.
+    """Become the user *name* for good; give that user the sockets at *paths*.
 
     Raise StartError if that fails.
     """
-    # Needed later, but perhaps where the user may not read it, as in /root.
+    # Imported now, as the user may not read them later: below /root, perhaps.
     for module in ("base64", "datetime", "encodings.ascii",
                    "encodings.latin_1", "hashlib", "heapq", "hmac",
                    "ipaddress", "json", "mmap", "traceback", "urllib.parse",
@@ -6004,14 +6008,14 @@ def become(name: str, paths: "Iterable[str]") -> None:
         if os.geteuid():
             raise ValueError("only root can become another user; start it as"
                              " root, or leave out --user")
-        for path in paths:  # not through a link put there meanwhile
+        for path in paths:  # never through a link that took its place
             os.chown(path, uid, gid, follow_symlinks=False)
         os.initgroups(name, gid)
         os.setgid(gid)
         os.setuid(uid)  # by root: the real, the effective and the saved ID
         with contextlib.suppress(PermissionError):
             os.setuid(0)
-            raise ValueError("it would keep rights of root")
+            raise ValueError("the server would keep rights of root")
     except (ImportError, KeyError):
         raise StartError("cannot become %s: there is no user of that name."
                          % (name or "''"))
@@ -6019,7 +6023,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
         raise StartError("cannot become %s: %s." % (name, exc))
 
 
-# Where nobody is (RFC 5737, 3; RFC 3849): the default routes lead there.
+# Addresses of no machine (RFC 5737, 3; RFC 3849), behind the default routes.
 NOWHERE = [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")]
 
 
@@ -6042,13 +6046,13 @@ def own_addresses(host: str) -> "List[str]":
 
 # Home folders, and the folders that hold them.
 HOMES = "/(home|Users|export/home)(/[^/]+)?"
-# Names of files that are not meant for others; the last two: private keys.
+# Names of what is not meant for others; the last two are of private keys.
 PRIVATE = (r"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
            r"|.*\.(pem|key)|id_[a-z0-9_]+")
 
 
 def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
-    """Yield what the operator should know; *is_open* to other machines."""
+    """Yield the risks that *server* takes; *is_open*: to other machines."""
     root = os.path.realpath(os.fsdecode(server.site.root))
     private = [*server.named_files[1:]]     # the certificate is public
     if server.access_log:
@@ -6080,7 +6084,7 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
 
 def announce(server: Server) -> None:
     """Say where the server listens, what it serves and who can connect."""
-    # Unix sockets, and addresses of this machine alone, are not for others.
+    # Others cannot reach Unix sockets or addresses of this machine alone.
     for_others = OrderedDict.fromkeys(
         scheme + each + port for scheme, host, port in re.findall(
             r"(?m)^(https?://)(?!127\.|\[::1\])(.*)(:[0-9]+/)$",
@@ -6113,7 +6117,7 @@ def make_server(quiet: bool, log_file: "Optional[str]",
             "common" if os.isatty(fd) else "combined"), path)
     check_folder(directory)     # before a password is asked for
     if auth is not None:
-        # Removed from the environment, which other processes may inherit.
+        # Removed from the environment, so that no child process gets it.
         password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
             "Password for %s: " % auth,
             "there is no password for %s. Set HTTPD_PASSWORD, or start the"
