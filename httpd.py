@@ -1208,8 +1208,10 @@ def parse_password_hash(text: str) -> PasswordHash:
         raise ValueError("there is no hash after the colon; make one with"
                          " --hash-password")
     n, r, p = map(int, match.group(1, 2, 3))
-    if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
-        raise ValueError("scrypt's n, r or p is invalid or too large")
+    # RFC 7914, 6: n is a power of 2, and less than 2**(128 * r / 8).
+    valid = n > 1 and not n & n - 1 and not n >> 16 * r and r * p
+    if not valid or n * r * p > SCRYPT_COST_MAX:
+        raise ValueError("scrypt refuses n, r or p, or they cost too much")
     salt, hashed = map(base64.b64decode, match.group(4, 5))
     if not (8 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
         raise ValueError("the salt or the hash is too short or too long")
@@ -3215,13 +3217,12 @@ class Users:
 
     A Job verifies a password; the outcome is remembered under a digest of
     name and password, keyed with a secret of this process.  Hashing takes at
-    most a quarter of the time.  StartError names *source*, where the hashes
-    come from, if scrypt refuses the cost of a hash.
+    most a quarter of the time.
 
     _right, _wrong  digests of credentials that were right, or wrong
     """
 
-    def __init__(self, hashes: "Dict[bytes, PasswordHash]", source: str,
+    def __init__(self, hashes: "Dict[bytes, PasswordHash]",
                  limits: "Limits", clock: "Callable[[], float]"):
         self._hashes = hashes
         self._limits = limits
@@ -3231,13 +3232,6 @@ class Users:
         self._dummies = {each.cost: PasswordHash(
             each.cost, os.urandom(16), os.urandom(32))
             for each in self._hashes.values()}
-        try:
-            for dummy in self._dummies.values():
-                dummy.make(b"")
-        except (ValueError, MemoryError) as exc:
-            why = str(exc) or "too much memory"
-            raise StartError("cannot use %s: scrypt refuses n, r and p of a"
-                             " hash in it: %s." % (source, why))
         self._key = os.urandom(32)
         self._right = Cache(limits.VERIFIED_MAX)
         self._wrong = Cache(limits.VERIFIED_MAX)
@@ -5489,8 +5483,7 @@ class Server:
         tls = None if cert is None or key is None else tls_context(
             cert, key, password_file)
         if auth_file is not None:
-            self.users = Users(read_users(auth_file), auth_file, self.limits,
-                               self.clock)
+            self.users = Users(read_users(auth_file), self.limits, self.clock)
         self.tls = tls
 
     def _only_user(self, auth: "Tuple[str, str]",
@@ -5505,8 +5498,7 @@ class Server:
         name, password = (text.encode("utf-8", "surrogateescape")
                           for text in auth)
         check_user_name(name)
-        return Users({name: new_hash(password)}, "--auth",
-                     self.limits, self.clock)
+        return Users({name: new_hash(password)}, self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; *quiet*: say nothing."""
