@@ -1326,9 +1326,8 @@ h1, p { margin: 0 0 .25rem }
 nav a { display: inline-block }
 #top { display: flex; flex-wrap: wrap; gap: .25rem 1rem; color: var(--quiet);
        align-items: baseline; margin-bottom: .75rem }
-button, input { font: inherit; color: inherit; background: none; border: 0;
-                padding: .375rem 0 }
-button { cursor: pointer }
+button, input { font: inherit; color: inherit; text-align: inherit;
+                background: none; border: 0; padding: .375rem 0 }
 #top form { display: flex; gap: 1rem }
 #top button { color: var(--link) }
 #find { flex: 0 1 20rem; margin-left: auto }
@@ -1338,20 +1337,19 @@ button { cursor: pointer }
 #sort, li a { display: grid; column-gap: 1rem;
               grid-template-columns: minmax(0, 1fr) 5rem 8.5rem }
 #sort { position: sticky; top: 0; z-index: 1; background: var(--paper);
-        box-shadow: 0 1px var(--line); color: var(--quiet) }
-#sort, i, time { font: .875rem/1.5rem system-ui, sans-serif }
-#sort button:first-child { text-align: left }
-#sort button, i, time { text-align: right; font-variant-numeric: tabular-nums }
+        box-shadow: 0 1px var(--line) }
+#sort, i, time { font: .875rem/1.5rem system-ui, sans-serif;
+                 font-variant-numeric: tabular-nums; color: var(--quiet) }
+button + button, i, time { text-align: right; overflow-wrap: normal }
 [aria-current] { font-weight: 700; color: var(--ink) }
 ul { margin: 0; padding: 0; list-style: none }
 li { border-bottom: 1px solid var(--line) }
 li a { padding: .375rem 0 .375rem 1.75rem; overflow-wrap: anywhere;
        text-decoration: none; background: .25rem .625rem / 1rem no-repeat }
 li a:not(.d):link { color: var(--ink) }
-i, time { color: var(--quiet); overflow-wrap: normal }
 time { grid-column: 3 }
 li a:hover { background-color: var(--row) }
-button:hover { text-decoration: underline }
+button:hover { text-decoration: underline; cursor: pointer }
 :focus-visible { outline-offset: -3px }
 """ + "".join(
     "%s { background-image: url(\"data:image/svg+xml,<svg xmlns='http://www."
@@ -1398,7 +1396,7 @@ PAGE_END = "</body>\n</html>\n"
 NO_SCRIPTS = (
     "default-src 'none'; img-src data:; style-src"
     " 'sha256-AgWcVUqGgrtxKUAkcl4ZWKVa1lEpBcyIh7T4/LmOdLA='"
-    " 'sha256-reAWKX/bESBZRbyOWEJ6HvqvH6pgGgBGLInV4E5OOIM=';"
+    " 'sha256-+LxnWyjb7qzsQzMi09l/FpYvFh3CuVXckjTUAL6Wsvc=';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
