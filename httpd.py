@@ -5821,11 +5821,9 @@ where, and for whom
 -p, --port PORT  TCP port, if it is not given as a word
 -b, --bind ADDRESS  address or name to listen at, or unix:PATH; repeatable;
     :: is every address (default: 127.0.0.1 and ::1, this machine alone)
---tls-cert FILE  serve HTTPS with this certificate, in PEM, followed by its
-    chain
+--tls-cert FILE  serve HTTPS with the PEM certificate and chain in this file
 --tls-key FILE  private key of the certificate (default: in the same file)
---tls-password-file FILE  file whose first line is the password of an
-    encrypted private key
+--tls-password-file FILE  file whose first line is the encrypted key's password
 --auth USER  let in only this user; type the password when asked, or set
     HTTPD_PASSWORD
 --auth-file FILE  let in only the users in this file, in lines of user:hash
@@ -5837,8 +5835,7 @@ access log
 --log-file PATH  append the access log to this file (default: standard output)
 -q, --quiet  write no access log
 --trusted-proxy ADDRESS  address or network of a proxy whose X-Forwarded-For
-    field names the client, or unix: for proxies that connect to a unix:PATH;
-    repeatable
+    names the client, or unix: for proxies that use a unix:PATH; repeatable
 
 processes and limits
 --user NAME  give up root's rights after binding, and become this user
@@ -5846,10 +5843,8 @@ processes and limits
     that they may use (default: %(default)s)
 --max-connections N  clients served at once (default, and at most: as open
     files allow)
---idle-timeout S  seconds that a client may wait between two requests
-    (default: %(default)s)
---request-timeout S  seconds that a client has to send a whole request head
-    (default: %(default)s)
+--idle-timeout S  seconds to wait for the next request (default: %(default)s)
+--request-timeout S  seconds a request head may take (default: %(default)s)
 """
 A_PORT = functools.partial(number, int, 0, PORT_MAX,
                            "a port from 0 to %d" % PORT_MAX)
@@ -5863,7 +5858,7 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--no-listing": {"dest": "listing", "action": "store_false"},
     "--archives": {"choices": ["listed", "all", "none"], "default": "listed"},
     "--header": {"type": header, "dest": "headers", **REPEATED},
-    "--port": {"type": A_PORT},
+    "--port": {"type": A_PORT, "default": argparse.SUPPRESS},
     "--bind": REPEATED,
     "--auth": {"type": user_name},
     "--log-format": {"choices": sorted(LOG_FORMS)},
@@ -5921,7 +5916,7 @@ def take_word(args: argparse.Namespace, word: str) -> None:
     """Set the port or the folder in *args* to *word*, or raise ValueError."""
     is_port = re.fullmatch("[0-9]+", word)
     name = "port" if is_port else "directory"
-    earlier, apart = getattr(args, name), with_port_apart(word)
+    earlier, apart = getattr(args, name, None), with_port_apart(word)
     if earlier is not None:
         raise ValueError("there are two %ss, %s and %s; name only one" % (
             "port" if is_port else "folder", earlier, word))
@@ -6184,8 +6179,6 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
                              " fork(). Leave out --workers." % args.workers)
         fill_standard_descriptors()
         raise_descriptor_limit()
-        if args.port is None:
-            args.port = PORT
         if args.directory is None:
             args.directory = "htdocs" if os.path.isdir("htdocs") else "."
         server = make_server(**vars(args))
