@@ -1085,17 +1085,6 @@ def percent_encode(data: bytes, safe: str = "") -> str:
     return urllib.parse.quote(data, safe)
 
 
-def form_value(text: str) -> bytes:
-    """Return the value of a form's field, which is *text* in the query.
-
-    >>> form_value("a+b%20%e9")
-    b'a b \\xe9'
-    """
-    import urllib.parse
-    return urllib.parse.unquote_to_bytes(
-        text.replace("+", " ").encode("latin-1"))
-
-
 def is_hidden(segments: "Sequence[bytes]") -> bool:
     """Return whether a name, other than /.well-known/, begins with a dot.
 
@@ -1453,8 +1442,8 @@ class Listing:
 
     def __init__(self, request: Request, segments: "Sequence[bytes]",
                  archives: bool):
-        words = dict(word.partition("=")[::2]
-                     for word in request.query.split("&"))
+        from urllib.parse import parse_qsl
+        words = dict(parse_qsl(request.query, True, encoding="latin-1"))
         # Only what differs from the order by name, from A to Z.
         asked = [(name, words[name]) for name, values in [
             ("sort", ("size", "time")), ("order", ("desc",))]
@@ -1474,7 +1463,7 @@ class Listing:
             # is in the query how much of it is on the page (BREACH).
             self.vary.append("Sec-Fetch-Site")
             if request.fields.get("sec-fetch-site") != "cross-site":
-                self.part = form_value(words["q"])
+                self.part = words["q"].encode("latin-1")
         else:
             self.coding = next((coding for coding in request.codings
                                 if coding in ("gzip", "identity")), "identity")
