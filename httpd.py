@@ -1027,7 +1027,7 @@ def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
 
 # ---- Target path ------------------------------------------------------------
 
-NOTHING_HERE = "There is nothing of this name here."
+NOTHING_HERE = "There is nothing here with this name."
 
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
@@ -1539,7 +1539,7 @@ class Listing:
         if self._counts[1]:
             counts.append(size_for_people(self._size))
         return " \xb7 ".join(counts) or (
-            "No name here contains this." if self.part
+            "No name here contains this text." if self.part
             else "This folder is empty.")
 
     def _button(self, sort: str) -> str:
@@ -3246,7 +3246,7 @@ class Users:
                 if (asked.count(address) >= self._limits.CHECKS_OF_ONE_MAX
                         or len(asked) >= self._limits.CHECKS_MAX):
                     raise HTTPError(
-                        503, "Too many passwords wait to be verified.", AGAIN)
+                        503, "Too many passwords wait for a check.", AGAIN)
             work.result(key, self._check(work, digest, user, password))
         request.user = user.decode("latin-1")
 
@@ -3280,7 +3280,7 @@ class Users:
 def unauthorized() -> HTTPError:
     """Return the HTTPError(401) that asks for a name and a password."""
     # The charset of names and passwords: RFC 7617, 2 and 2.1.
-    return HTTPError(401, "This needs a user's name and password.", [
+    return HTTPError(401, "This needs a user name and a password.", [
         ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
 
 # ---- Respond ----------------------------------------------------------------
@@ -5746,10 +5746,9 @@ examples:
 
 def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
            text: str) -> float:
-    """Return the number in *text*: an int or a float, as *kind* says.
+    """Return *text* as a number of this *kind*, from *low* to *high*.
 
-    Unless it is from *low* to *high*, raise ArgumentTypeError, which says
-    *what* it should be.
+    Otherwise ArgumentTypeError says that *text* is not *what* it should be.
     """
     pattern = "[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(\.[0-9]{1,9})?"
     if re.fullmatch(pattern, text) and low <= kind(text) <= high:
@@ -5980,8 +5979,8 @@ def become(name: str, paths: "Iterable[str]") -> None:
         if not uid:
             raise ValueError("that is root, whose rights --user gives up")
         if os.geteuid():
-            raise ValueError("only root can become another user; start it as"
-                             " root, or leave out --user")
+            raise ValueError("only root can become another user; start the"
+                             " server as root, or leave out --user")
         for path in paths:  # never through a link that took its place
             os.chown(path, uid, gid, follow_symlinks=False)
         os.initgroups(name, gid)
@@ -6052,8 +6051,8 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
     if names:
         more = " and %d more" % (len(names) - 5) if names[5:] else ""
         yield "this folder holds " + ", ".join(names[:5]) + more
-    yield "other machines can connect and %sread this folder" % (
-        "with a password " if server.users else "")
+    yield "other machines can connect%s and read this folder" % (
+        " with a password" if server.users else "")
 
 
 def announce(server: Server) -> None:
@@ -6148,8 +6147,8 @@ def hash_password() -> None:
         password = line.rstrip(b"\r\n")
     else:
         password = typed_password(
-            "Password: ", "no password was given. If this locale cannot spell"
-            " the password, give it by a pipe.").encode("utf-8")
+            "Password: ", "no password was given. If this locale cannot"
+            " encode the password, send it through a pipe.").encode("utf-8")
     made = new_hash(password)
     parts = [base64.b64encode(part).decode("ascii") for part in made[1:]]
     text = "$".join(["scrypt", *map(str, made.cost), *parts])

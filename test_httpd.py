@@ -3144,7 +3144,7 @@ AS_JSON = {"content-type": "application/json"}
 LISTING = [dict(zip(("name", "type", "mtime", "size"), row)) for row in (
     ("empty", "directory", DATE), ('<i>&".txt', "file", DATE, 7),
     ("b.txt", "file", DATE, 2), ("in", "file", DATE, 13))]
-NOTHING = "There is nothing of this name here."
+NOTHING = "There is nothing here with this name."
 WANT = "Want-Repr-Digest: sha-256=5"
 BROWSER_ACCEPTS = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 
