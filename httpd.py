@@ -5921,8 +5921,8 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
              *re.findall(r"(?<!\S)--?[A-Za-z-]+", OPTIONS)]
     end = argv.index("--") if "--" in argv else len(argv)
     try:
-        # argparse would take "--dir" for --directory, or blame a later word;
-        # with allow_abbrev=False, before Python 3.8, it refuses "-w2", too.
+        # argparse would take "--dir" for --directory, or blame a later word.
+        # Before Python 3.8, allow_abbrev=False would refuse "-w2", too.
         refuse_unknown(argv[:end], known)
         # Port and folder are not argparse's positional arguments: it takes
         # all of them from one place, and would lose "dir" of "9000 -q dir".
@@ -6058,10 +6058,11 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
 def announce(server: Server) -> None:
     """Say where the server listens, what it serves and who can connect."""
     # Others cannot reach Unix sockets or addresses of this machine alone.
+    found = re.findall(r"(?m)^(https?://)(?!127\.|\[::1\])(.*)(:[0-9]+/)$",
+                       "\n".join(server.urls))
     for_others = OrderedDict.fromkeys(
-        scheme + each + port for scheme, host, port in re.findall(
-            r"(?m)^(https?://)(?!127\.|\[::1\])(.*)(:[0-9]+/)$",
-            "\n".join(server.urls)) for each in own_addresses(host))
+        scheme + each + port for scheme, host, port in found
+        for each in own_addresses(host))
     for url in for_others:
         tell("other machines can open " + url)
     for url in server.urls:
