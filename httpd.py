@@ -1453,9 +1453,8 @@ class Listing:
             "%s&#61;%s" % pair for pair in asked)
         self.sort = dict(asked).get("sort", "name")
         self.reverse = "order" in dict(asked)
-        self.media = HTML
-        if prefers_json(request.fields):
-            self.media = "application/json"
+        self.media = ("application/json" if prefers_json(request.fields)
+                      else HTML)
         self.vary = ["Accept", "Accept-Encoding"]
         self.coding, self.part = "identity", b""
         if "q" in words:
@@ -6151,9 +6150,8 @@ def hash_password() -> None:
             "Password: ", "no password was given. If this locale cannot"
             " encode the password, send it through a pipe.").encode("utf-8")
     made = new_hash(password)
-    parts = [base64.b64encode(part).decode("ascii") for part in made[1:]]
-    text = "$".join(["scrypt", *map(str, made.cost), *parts])
-    os.write(STDOUT, text.encode("ascii") + b"\n")
+    os.write(STDOUT, b"scrypt$%d$%d$%d$%s$%s\n" % (
+        *made.cost, *map(base64.b64encode, made[1:])))
 
 
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
