@@ -1286,8 +1286,8 @@ a:visited { color: var(--seen) }
 :focus-visible { outline: 3px solid var(--link) }
 </style>
 """
-# The icons of the listing: for which links, the colour (for light and dark
-# pages alike), and the drawing, 16 units wide.
+# Icons: for which links, a colour for light and dark pages, and the drawing,
+# 16 units wide.
 ICONS = [
     ("li a", "7a868b", "M3 1h6v4h4v10H3zM10 1l3 3h-3z"),
     (".d", "1d8f7d", "M1 3h5l2 2h7v9H1z"),      # directories
@@ -1405,7 +1405,7 @@ def error_page(status: int, detail: str, path: str) -> bytes:
     return (page + PAGE_END).encode("utf-8")
 
 
-# What a listing shows of one name; a folder's size is None.
+# A file or folder in a listing; a folder's size is None.
 Entry = namedtuple("Entry", "name size mtime")
 
 
@@ -1444,7 +1444,7 @@ class Listing:
                  archives: bool):
         from urllib.parse import parse_qsl
         words = dict(parse_qsl(request.query, True, encoding="latin-1"))
-        # Only what differs from the order by name, from A to Z.
+        # The words about the order, unless they ask for the default.
         asked = [(name, words[name]) for name, values in [
             ("sort", ("size", "time")), ("order", ("desc",))]
             if words.get(name) in values]
@@ -1556,7 +1556,7 @@ class Listing:
 
 
 def json_row(entry: Entry) -> str:
-    """Return a JSON object like one of nginx's autoindex.
+    """Return *entry* as JSON, in the form of nginx's autoindex.
 
     A byte that is not UTF-8 becomes a lone surrogate, U+DC80 to U+DCFF.
     """
@@ -3252,7 +3252,7 @@ class Users:
     def _check(self, work: Work, digest: bytes, user: bytes,
                password: bytes) -> "Steps":
         """Verify a password; return True, or raise HTTPError(401 or 503)."""
-        yield   # as a Job must; all hashes together are one step
+        yield   # makes this a Job's Steps; all hashes are one step
         from hmac import compare_digest     # in constant time
         began = self._clock()
         hashes = dict(self._dummies)
@@ -5868,12 +5868,11 @@ def option_parser() -> argparse.ArgumentParser:
         group = parser.add_argument_group(part.partition("\n")[0])
         for names, metavar, text in re.findall(
                 r"(?m)^((?:-\w, )?--[a-z-]+) ?(.*?)  (.*)", part):
-            settings = SETTINGS.get(names.split()[-1], {})
+            settings: Dict[str, Any] = {"help": text, "action": "store_true"}
             if metavar:
-                settings = {"metavar": metavar, **settings}
-            else:
-                settings = {"action": "store_true", **settings}
-            group.add_argument(*names.split(", "), help=text, **settings)
+                settings = {"help": text, "metavar": metavar}
+            settings.update(SETTINGS.get(names.split()[-1], {}))
+            group.add_argument(*names.split(", "), **settings)
     return parser
 
 
@@ -5935,7 +5934,7 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
             args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
     if args.auth is not None and args.auth_file is not None:
-        parser.error("--auth is for one user, --auth-file for those in a file;"
+        parser.error("--auth is for one user, --auth-file for several users;"
                      " give only one of these options")
     try:
         if args.trusted_proxies:
@@ -5989,7 +5988,7 @@ def become(name: str, paths: "Iterable[str]") -> None:
             os.setuid(0)
             raise ValueError("the server would keep rights of root")
     except (ImportError, KeyError):
-        raise StartError("cannot become %s: there is no user of that name."
+        raise StartError("cannot become %s: there is no user with this name."
                          % (name or "''"))
     except (OSError, ValueError) as exc:
         raise StartError("cannot become %s: %s." % (name, exc))
@@ -6018,7 +6017,7 @@ def own_addresses(host: str) -> "List[str]":
 
 # Home folders, and the folders that hold them.
 HOMES = "/(home|Users|export/home)(/[^/]+)?"
-# Names of what is not meant for others; the last two are of private keys.
+# Names of private files and folders; the last two are of private keys.
 PRIVATE = (r"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
            r"|.*\.(pem|key)|id_[a-z0-9_]+")
 
@@ -6078,7 +6077,7 @@ def make_server(quiet: bool, log_file: "Optional[str]",
                 log_format: "Optional[str]", auth: "Optional[str]",
                 user: "Optional[str]", workers: int, bind: "Sequence[str]",
                 directory: str, **others: "Any") -> Server:
-    """Return the Server for these options; become *user* if there is one.
+    """Return the Server for these options; become *user*, if given.
 
     *others* are for Server, under the same names.  Raise StartError.
     """
