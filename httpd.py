@@ -3184,8 +3184,8 @@ def read_users(path: str) -> "Dict[bytes, PasswordHash]":
 def new_hash(password: bytes) -> PasswordHash:
     """Return a hash of *password*.
 
-    Raise StartError if it cannot be hashed, is empty, or has a control
-    character, which no client may send (RFC 7617, 2).
+    Raise StartError if it cannot be hashed, is empty or too long, or has a
+    control character, which no client may send (RFC 7617, 2).
     """
     need_scrypt()
     if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
