@@ -1480,8 +1480,10 @@ class Listing:
 
     def key(self, entry: Entry) -> "Tuple[int, Tuple[str, bytes]]":
         """Return the key that sorts *entry* among its folders or files."""
-        first = {"size": entry.size or 0, "time": entry.mtime}
-        return first.get(self.sort, 0), natural_key(entry.name)
+        first = 0
+        if self.sort != "name":
+            first = entry.mtime if self.sort == "time" else entry.size or 0
+        return first, natural_key(entry.name)
 
     def row(self, entry: Entry) -> str:
         """Return the JSON or the HTML for *entry*."""
