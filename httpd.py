@@ -1030,12 +1030,13 @@ def multipart(ranges: "Sequence[ByteRange]", length: int, media: str,
 
 # ---- Target path ------------------------------------------------------------
 
-NOTHING_HERE = "There is nothing of this name here."
+NOTHING_HERE = "There is nothing here with this name."
 
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
-# Names that mean something else to Windows: drives and streams (:), another
-# separator (\), devices, and names whose trailing dots or blanks it drops.
+# Names that Windows would read differently: drives and streams (:), another
+# separator (\), short names (~), devices, and dots or blanks at the end, which
+# it drops.
 WINDOWS_NAME = (
     rb"(?is).*[\\:*?\"<>|~\x00-\x1f].*|.*[. ]"
     rb"|(con|prn|aux|nul|conin\$|conout\$|(com|lpt)([0-9]|\xc2[\xb9\xb2\xb3]))"
@@ -1046,8 +1047,8 @@ def path_segments(path: str,
                   windows: bool = False) -> "Tuple[List[bytes], bool]":
     """Return the names in *path*, and whether "/" or a dot segment ends it.
 
-    It is decoded once; dot segments never lead above the root.
-    Raise HTTPError(400) on a malformed escape or a NUL, and 404 on a name
+    *path* is decoded once; dot segments never lead above the root.
+    Raise HTTPError(400) for a malformed escape or a NUL, and 404 for a name
     that no file can have.  Source: RFC 3986, 2.1, 5.2.4.
 
     >>> path_segments("/a/./b/..//c%20d/")
@@ -1077,7 +1078,7 @@ def path_segments(path: str,
     return segments, name in (b"", b".", b"..")
 
 
-# RFC 3986, 3.4; "%" for what is escaped already.
+# What a query may contain (RFC 3986, 3.4); "%" begins an escape.
 QUERY_CHARACTERS = "!$&'()*+,;=:@/?%-._~"
 
 
@@ -1087,19 +1088,8 @@ def percent_encode(data: bytes, safe: str = "") -> str:
     return urllib.parse.quote(data, safe)
 
 
-def form_value(text: str) -> bytes:
-    """Return the value of a form's field, decoded from a query in latin-1.
-
-    >>> form_value("a+b%20%e9")
-    b'a b \\xe9'
-    """
-    import urllib.parse
-    return urllib.parse.unquote_to_bytes(
-        text.replace("+", " ").encode("latin-1"))
-
-
 def is_hidden(segments: "Sequence[bytes]") -> bool:
-    """Return whether a name begins with a dot, other than /.well-known/.
+    """Return whether a name, other than /.well-known/, begins with a dot.
 
     >>> is_hidden([b".well-known", b"a"]), is_hidden([b"a", b".well-known"])
     (False, True)
@@ -1109,10 +1099,10 @@ def is_hidden(segments: "Sequence[bytes]") -> bool:
 
 
 def folder_reference(name: bytes) -> str:
-    """Return how folder *name* is reached from a path that ends in *name*.
+    """Return the reference to folder *name* from its path without "/".
 
-    Relative, it holds below a proxy's prefix, and names no other host
-    whatever the name is (RFC 3986, 4.2).
+    It is relative, so it works below a proxy's prefix, and never leads to
+    another host, whatever the name is (RFC 3986, 4.2).
 
     >>> folder_reference(b"a:b?")
     './a%3Ab%3F/'
@@ -1130,25 +1120,25 @@ def media_type(name: bytes) -> "Optional[str]":
     return MEDIA_TYPES.get(suffix)
 
 
-# What HTML and XML declare of their own encoding; comments do not count.
+# How a page declares its encoding, in HTML or XML; comments do not count.
 ENCODING = re.compile(
     rb"(?is)<!--.*?(?:-->|\Z)"
     rb"|<(?:meta\s[^>]*?charset|\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*"
     rb"([^\s\"'/>;]+)")
 
 
-# No text has NUL, and no UTF-8 text has ESC, which ISO 2022 shifts with.  A
-# file of unknown suffix is no text with other controls either.
+# A file of unknown suffix that has one of these is not text.  In a file whose
+# suffix says text, only NUL and ESC (for ISO 2022) mean that it is not UTF-8.
 CONTROLS = bytes({*range(32), 127} - set(b"\t\n\f\r"))
 
 
 def content_type(kind: "Optional[str]", head: bytes) -> str:
-    """Return the Content-Type of media type *kind*, None for an unknown one.
+    """Return the Content-Type for media type *kind*, None for unknown types.
 
-    *head* is the beginning of the content, SMALL bytes or all.  Text gets a
-    charset if *head* is UTF-8 and declares nothing else: the field would
-    outrank what a page itself declares (HTML, 13.2.3).  An unknown type is
-    plain text if *head* is such text, as an empty one is.
+    *head* is the first SMALL bytes of the content, or all.  Text gets a
+    charset if *head* is UTF-8 and declares no other encoding, which the field
+    would outrank (HTML, 13.2.3).  Content of unknown type is plain text if
+    *head* is UTF-8 without CONTROLS, or empty.
 
     >>> content_type("text/css", b"a"), content_type(None, b"\\xff")
     ('text/css; charset=utf-8', 'application/octet-stream')
@@ -1156,7 +1146,7 @@ def content_type(kind: "Optional[str]", head: bytes) -> str:
     if kind is not None and not kind.startswith("text/"):
         return kind
     declared = b""
-    if kind == "text/html":     # declares it in its first KiB (HTML, 4.2.5)
+    if kind == "text/html":     # in its first KiB (HTML, 4.2.5)
         found = filter(None, ENCODING.findall(head[:KIB]))
         declared = next(found, b"").lower()
     controls = b"\0\x1b" if kind else CONTROLS
@@ -1176,7 +1166,7 @@ SCRYPT = 8192, 8, 1     # n, r and p of new hashes: 30 ms, 8 MiB
 
 
 class PasswordHash(namedtuple("PasswordHash", "cost salt hash")):
-    """A password's hash by scrypt (RFC 7914), and its *cost*: n, r, p."""
+    """The scrypt hash of a password (RFC 7914); *cost* is (n, r, p)."""
 
     def make(self, password: bytes) -> bytes:
         """Return the hash of *password* with the same salt and cost."""
@@ -1198,7 +1188,8 @@ BASIC_CREDENTIALS = "[Bb][Aa][Ss][Ii][Cc] +" + _BASE64
 def parse_password_hash(text: str) -> PasswordHash:
     """Return the PasswordHash in *text*.
 
-    Raise ValueError if it is none, or takes too much time or memory.
+    Raise ValueError if there is none, or if checking a password against it
+    would take too much time or memory.
 
     >>> parse_password_hash("scrypt$2$8$1$c2FsdHNhbHQ=$" + 24 * "A").cost
     (2, 8, 1)
@@ -1206,11 +1197,13 @@ def parse_password_hash(text: str) -> PasswordHash:
     import base64
     match = re.fullmatch(PASSWORD_HASH, text)
     if not match:
-        raise ValueError("after the colon comes no hash; make one with"
+        raise ValueError("there is no hash after the colon; make one with"
                          " --hash-password")
     n, r, p = map(int, match.group(1, 2, 3))
-    if n < 2 or n & n - 1 or not r * p or n * r * p > SCRYPT_COST_MAX:
-        raise ValueError("scrypt's n, r or p is invalid or too large")
+    # RFC 7914, 6: n is a power of 2, and less than 2**(128 * r / 8).
+    valid = n > 1 and not n & n - 1 and not n >> 16 * r and r * p
+    if not valid or n * r * p > SCRYPT_COST_MAX:
+        raise ValueError("scrypt refuses n, r or p, or they cost too much")
     salt, hashed = map(base64.b64decode, match.group(4, 5))
     if not (8 <= len(salt) <= 64 and 16 <= len(hashed) <= 64):
         raise ValueError("the salt or the hash is too short or too long")
@@ -1239,7 +1232,7 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
         try:
             check_user_name(user)
             if user in users:
-                raise ValueError("this user has a line already")
+                raise ValueError("this user already has a line")
             users[user] = parse_password_hash(text.decode("latin-1").strip())
         except ValueError as exc:
             raise ValueError("line %d: %s" % (number, exc))
@@ -1249,7 +1242,7 @@ def parse_users(data: bytes) -> "Dict[bytes, PasswordHash]":
 def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
     """Return (user, password) in an Authorization field's *value*.
 
-    None if it has none.  Raise HTTPError(400) if there were two fields.
+    Return None for anything else; raise HTTPError(400) for two fields.
     Source: RFC 7617, 2.
 
     >>> parse_credentials("basic bWU6OmE=")
@@ -1272,8 +1265,8 @@ def parse_credentials(value: str) -> "Optional[Tuple[bytes, bytes]]":
 # ---- Pages ------------------------------------------------------------------
 
 HTML = "text/html; charset=utf-8"
-# The colours are those of htdocs/style.css, and of links that were visited.
-# Browsers ask for /favicon.ico where a page names no icon.
+# The colours are those of htdocs/style.css, and one for visited links.  The
+# empty icon keeps browsers from asking for /favicon.ico.
 PAGE_START = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -1296,8 +1289,8 @@ a:visited { color: var(--seen) }
 :focus-visible { outline: 3px solid var(--link) }
 </style>
 """
-# By the class of a link in the listing: its icon, 16 units wide, in colours
-# for light and dark pages.
+# Icons: for which links, a colour for light and dark pages, and the drawing,
+# 16 units wide.
 ICONS = [
     ("li a", "7a868b", "M3 1h6v4h4v10H3zM10 1l3 3h-3z"),
     (".d", "1d8f7d", "M1 3h5l2 2h7v9H1z"),      # directories
@@ -1307,7 +1300,7 @@ ICONS = [
     (".z", "7a868b", "M1 2h14v3H1zM2 6h12v8H2zM6 7.5V9h4V7.5z"),
     (".t", "7a868b", "M3 1h6v4h4v10H3zM10 1l3 3h-3zM5 7v1h6V7zm0 3v1h6v-1z"),
     (".c", "7a868b", "M6 3L1 8l5 5 1-1-4-4 4-4zm4 0l5 5-5 5-1-1 4-4-4-4z")]
-# Of files, by their suffixes.
+# The classes of links to files, by suffix.
 CLASSES = {b"." + suffix.encode(): media[0]
            for suffix, media in MEDIA_TYPES.items()
            if media.startswith(("audio", "image", "text", "video"))}
@@ -1316,18 +1309,17 @@ CLASSES.update((b"." + suffix.encode(), letter) for letter, suffixes in [
     ("c", """bat c cc cpp cs css go h hpp htm html java js json jsx lua mjs php
              pl ps1 py rb rs sh sql toml ts tsx xml yaml yml"""),
     ("t", "doc docx epub odt pdf rtf")] for suffix in suffixes.split())
-# The whole row is the link, which no table would allow.  Icons are
-# backgrounds: elements would make scrolling slow.  On a phone the time has
-# the width of its date, so the rest wraps, and is cut off.
+# A list, because in a table no link can cover a whole row.  Icons are
+# backgrounds, because elements would make scrolling slow.  On a phone, <time>
+# is as wide as the date, so the time of day wraps and is cut off.
 LISTING_STYLE = """<style>
 html { scroll-padding: 3rem 0 }
 h1, p { margin: 0 0 .25rem }
 nav a { display: inline-block }
 #top { display: flex; flex-wrap: wrap; gap: .25rem 1rem; color: var(--quiet);
        align-items: baseline; margin-bottom: .75rem }
-button, input { font: inherit; color: inherit; background: none; border: 0;
-                padding: .375rem 0 }
-button { cursor: pointer }
+button, input { font: inherit; color: inherit; text-align: inherit;
+                background: none; border: 0; padding: .375rem 0 }
 #top form { display: flex; gap: 1rem }
 #top button { color: var(--link) }
 #find { flex: 0 1 20rem; margin-left: auto }
@@ -1337,20 +1329,19 @@ button { cursor: pointer }
 #sort, li a { display: grid; column-gap: 1rem;
               grid-template-columns: minmax(0, 1fr) 5rem 8.5rem }
 #sort { position: sticky; top: 0; z-index: 1; background: var(--paper);
-        box-shadow: 0 1px var(--line); color: var(--quiet) }
-#sort, i, time { font: .875rem/1.5rem system-ui, sans-serif }
-#sort button:first-child { text-align: left }
-#sort button, i, time { text-align: right; font-variant-numeric: tabular-nums }
+        box-shadow: 0 1px var(--line) }
+#sort, i, time { font: .875rem/1.5rem system-ui, sans-serif;
+                 font-variant-numeric: tabular-nums; color: var(--quiet) }
+button + button, i, time { text-align: right; overflow-wrap: normal }
 [aria-current] { font-weight: 700; color: var(--ink) }
 ul { margin: 0; padding: 0; list-style: none }
 li { border-bottom: 1px solid var(--line) }
 li a { padding: .375rem 0 .375rem 1.75rem; overflow-wrap: anywhere;
        text-decoration: none; background: .25rem .625rem / 1rem no-repeat }
 li a:not(.d):link { color: var(--ink) }
-i, time { color: var(--quiet); overflow-wrap: normal }
 time { grid-column: 3 }
 li a:hover { background-color: var(--row) }
-button:hover { text-decoration: underline }
+button:hover { text-decoration: underline; cursor: pointer }
 :focus-visible { outline-offset: -3px }
 """ + "".join(
     "%s { background-image: url(\"data:image/svg+xml,<svg xmlns='http://www."
@@ -1392,19 +1383,19 @@ ARCHIVE_FORM = """<form>
 <button name="zip">Download .zip</button></form>
 """
 PAGE_END = "</body>\n</html>\n"
-# No script, no style but these two, and no image but those within them; a
-# test computes the hashes anew.
+# Allows no script, and no style but the two above, with the images in them; a
+# test computes their hashes anew.
 NO_SCRIPTS = (
     "default-src 'none'; img-src data:; style-src"
     " 'sha256-AgWcVUqGgrtxKUAkcl4ZWKVa1lEpBcyIh7T4/LmOdLA='"
-    " 'sha256-reAWKX/bESBZRbyOWEJ6HvqvH6pgGgBGLInV4E5OOIM=';"
+    " 'sha256-+LxnWyjb7qzsQzMi09l/FpYvFh3CuVXckjTUAL6Wsvc=';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
 def error_page(status: int, detail: str, path: str) -> bytes:
     """Return the HTML that explains *status*, and says what to do next.
 
-    *path* is the request's; "" leaves out the link to the first page.
+    *path* is the request's path; without one, the page has no link.
     """
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
@@ -1417,12 +1408,12 @@ def error_page(status: int, detail: str, path: str) -> bytes:
     return (page + PAGE_END).encode("utf-8")
 
 
-# A name in a folder as its listing shows it; the size is None for a folder.
+# A file or folder in a listing; a folder's size is None.
 Entry = namedtuple("Entry", "name size mtime")
 
 
 def folded(name: bytes) -> str:
-    """Return *name* as text in which capital letters are small."""
+    """Return *name* as text to compare it without regard to case."""
     return name.decode("utf-8", "surrogateescape").casefold()
 
 
@@ -1432,39 +1423,42 @@ def natural_key(name: bytes) -> "Tuple[str, bytes]":
     >>> sorted([b"f10", b"F2", b"f1"], key=natural_key)
     [b'f1', b'F2', b'f10']
     """
-    # Of two numbers the one with fewer digits is smaller.
+    # The count of digits goes first: fewer digits mean a smaller number.
     return re.sub("0*([0-9]+)", lambda match: "0%c%s" % (
         len(match.group(1)), match.group(1)), folded(name)), name
 
 
-# For each ?sort=: the column's title; its key, which comes before the name;
-# the order after the first click; and what the button says of each order.
-Column = namedtuple("Column", "title key first asc desc")
+# For each ?sort=: the title of its column, and its orders for people.
 COLUMNS = OrderedDict([
-    ("name", Column("Name", lambda entry: 0, "asc", "A to Z", "Z to A")),
-    ("size", Column("Size", lambda entry: entry.size or 0, "desc",
-                    "Smallest first", "Largest first")),
-    ("time", Column("Modified", lambda entry: entry.mtime, "desc",
-                    "Oldest first", "Newest first"))])
+    ("name", ("Name", "A to Z", "Z to A")),
+    ("size", ("Size", "Smallest first", "Largest first")),
+    ("time", ("Modified", "Oldest first", "Newest first"))])
 
 
 class Listing:
-    """How a folder is shown, as *request* asks: in which form and order.
+    """A folder's listing, in the form and order that *request* asks for.
 
     media   its media type; coding: "gzip" or "identity"
     part    what a name must contain to be shown; b"" shows all
-    vary    the request fields that all this depends on
+    vary    the request fields that the listing depends on
     """
 
     def __init__(self, request: Request, segments: "Sequence[bytes]",
                  archives: bool):
-        words = dict(word.partition("=")[::2]
-                     for word in request.query.split("&"))
-        sort = words.get("sort", "")
-        self.sort = sort if sort in COLUMNS else "name"
-        self.reverse = words.get("order") == "desc"
-        self.as_json = prefers_json(request.fields)
-        self.media = "application/json" if self.as_json else HTML
+        from urllib.parse import parse_qsl
+        words = dict(parse_qsl(request.query, True, encoding="latin-1"))
+        # The words about the order, unless they ask for the default.
+        asked = [(name, words[name]) for name, values in [
+            ("sort", ("size", "time")), ("order", ("desc",))]
+            if words.get(name) in values]
+        self._hidden = "".join(HIDDEN % pair for pair in asked)
+        self._query = "?" * bool(asked) + "&amp;".join(
+            "%s&#61;%s" % pair for pair in asked)
+        self.sort = dict(asked).get("sort", "name")
+        self.reverse = "order" in dict(asked)
+        self.backwards = self.reverse and self.sort == "name"
+        self.media = ("application/json" if prefers_json(request.fields)
+                      else HTML)
         self.vary = ["Accept", "Accept-Encoding"]
         self.coding, self.part = "identity", b""
         if "q" in words:
@@ -1472,65 +1466,78 @@ class Listing:
             # is in the query how much of it is on the page (BREACH).
             self.vary.append("Sec-Fetch-Site")
             if request.fields.get("sec-fetch-site") != "cross-site":
-                self.part = form_value(words["q"])
+                self.part = words["q"].encode("latin-1")
         else:
             self.coding = next((coding for coding in request.codings
                                 if coding in ("gzip", "identity")), "identity")
         self.archives = archives
         self.segments = segments
-        # The fields of the form that ask for this order, and the query that
-        # does so in links.
-        self._asked = [("sort", self.sort)] if self.sort != "name" else []
-        self._asked += [("order", "desc")] if self.reverse else []
-        self._order = "?" * bool(self._asked) + "&amp;".join(
-            "%s&#61;%s" % pair for pair in self._asked)
-        self._folded = folded(self.part)
         self._counts, self._size = [0, 0], 0
 
     def takes(self, entry: Entry) -> bool:
-        """Return whether *entry* is shown; if so, count it."""
-        if self._folded and self._folded not in folded(entry.name):
+        """Return whether *entry* is to be shown; if so, count it."""
+        if self.part and folded(self.part) not in folded(entry.name):
             return False
         self._counts[entry.size is not None] += 1
         self._size += entry.size or 0
         return True
 
     def key(self, entry: Entry) -> "Tuple[bool, int, Tuple[str, bytes]]":
-        """Return what *entry* is sorted by; folders come first."""
-        return ((entry.size is None) == self.reverse,
-                COLUMNS[self.sort].key(entry), natural_key(entry.name))
+        """Return the key that sorts *entry*: folders first, ties by name.
+
+        The keys are for reverse order if *backwards*: names have no opposites.
+        """
+        number = {"name": 0, "size": entry.size or 0,
+                  "time": entry.mtime}[self.sort]
+        return ((entry.size is not None) != self.backwards,
+                -number if self.reverse else number, natural_key(entry.name))
 
     def row(self, entry: Entry) -> str:
-        """Return what shows *entry*."""
-        if self.as_json:
+        """Return the JSON or the HTML for *entry*."""
+        if self.media != HTML:
             return json_row(entry)
-        return html_row(entry, self._order)
+        link, name = percent_encode(entry.name), name_for_people(entry.name)
+        if entry.size is None:
+            link, name = link + "/" + self._query, name + "/"
+            letter, size = "d", "<i></i>"
+        else:
+            _, dot, suffix = entry.name.rpartition(b".")
+            letter = CLASSES.get(dot + suffix.lower(), "")
+            size = "<i%s>%s</i>" % (
+                ' title="%d bytes"' % entry.size if entry.size >= KIB else "",
+                size_for_people(entry.size))
+        utc = listing_time(entry.mtime)
+        return '<li><a href="%s"%s>%s %s%s</a>' % (
+            link, " class=" + letter if letter else "", name, size,
+            utc and ' <time title="%s UTC">%s</time>' % (
+                utc, listing_time(entry.mtime, time.localtime)[:-3]))
 
     def frame(self) -> "Tuple[str, str, str]":
-        """Return what stands before, between and after the rows.
+        """Return the text before, between and after the rows.
 
-        The entries have been counted before, by takes().
+        takes() has counted the entries before.
         """
-        if self.as_json:
+        if self.media != HTML:
             return "[\n", ",\n", "\n]\n"
-        # The root's own name would tell of this machine.
-        names = [name_for_people(name) for name in (b"Files", *self.segments)]
-        # Relative: a proxy may show this server's "/" at another path.
-        # Without quotes: fsspec takes quoted links for names in the folder.
-        above = ["<a href=%s%s>%s</a> /\n" % (
-            "../" * (len(names) - i), self._order, name)
-            for i, name in enumerate(names[:-1], 1)]
-        path = '<nav aria-label="Path">%s</nav>\n' % "".join(above)
+        # "Files": the root's own name would tell about this machine.
+        *above, title = map(name_for_people, (b"Files", *self.segments))
+        path = parent = ""
+        if above:
+            # Relative, as a proxy may show this server's "/" elsewhere; not in
+            # quotes, as fsspec takes quoted links for names in the folder.
+            path = '<nav aria-label="Path">%s</nav>\n' % "".join(
+                "<a href=%s%s>%s</a> /\n" % (
+                    "../" * (len(above) - i), self._query, name)
+                for i, name in enumerate(above))
+            parent = '<li><a href="../%s" class=d>../</a>\n' % self._query
         part = name_for_people(self.part)
         hidden = HIDDEN % ("q", part) if part else ""
-        parent = '<li><a href="../%s" class=d>../</a>\n' % self._order
-        return (PAGE_START % names[-1] + LISTING_STYLE + LISTING_BODY % (
-            path if above else "", names[-1], self._summary(),
+        before = PAGE_START % title + LISTING_STYLE + LISTING_BODY % (
+            path, title, self._summary(),
             ARCHIVE_FORM if self.archives and not part else "",
-            "".join(HIDDEN % each for each in self._asked), part,
-            hidden, hidden, "".join(map(self._button, COLUMNS)),
-            parent if above else ""),
-            "\n", "\n</ul>\n" + PAGE_END)
+            self._hidden, part, hidden, hidden,
+            "".join(map(self._button, COLUMNS)), parent)
+        return before, "\n", "\n</ul>\n" + PAGE_END
 
     def _summary(self) -> str:
         """Return how many folders and files are shown, and their size."""
@@ -1540,49 +1547,27 @@ class Listing:
         if self._counts[1]:
             counts.append(size_for_people(self._size))
         return " \xb7 ".join(counts) or (
-            "No name here contains this." if self.part
+            "No name here contains this text." if self.part
             else "This folder is empty.")
 
     def _button(self, sort: str) -> str:
-        """Return the button that heads a column, and sorts by it."""
+        """Return the button above a column, which sorts by that column."""
         # Not a link: crawlers would fetch the folder again in each order.
-        column = COLUMNS[sort]
-        order, title, current = column.first, column.title, ""
+        title, *orders = COLUMNS[sort]
+        reverse, current = sort != "name", ""
         if sort == self.sort:
-            order = "asc" if self.reverse else "desc"
+            reverse = not self.reverse
             title += " \u2193" if self.reverse else " \u2191"
             current = ' aria-current="true"'
         return ('<button form="%s" name="sort" value="%s" title="%s"%s>%s'
-                '</button>\n' % (order, sort, getattr(column, order), current,
-                                 title))
-
-
-def html_row(entry: Entry, order: str) -> str:
-    """Return the item of the list that shows *entry*.
-
-    *order* ends links to folders: the query for the order of this page.
-    """
-    link = percent_encode(entry.name)
-    letter, name, size = "d", name_for_people(entry.name), "<i></i>"
-    if entry.size is None:
-        link += "/" + order
-        name += "/"
-    else:
-        _, dot, suffix = entry.name.rpartition(b".")
-        letter = CLASSES.get(dot + suffix.lower(), "")
-        exact = ' title="%d bytes"' % entry.size if entry.size >= KIB else ""
-        size = "<i%s>%s</i>" % (exact, size_for_people(entry.size))
-    utc = listing_time(entry.mtime)
-    return '<li><a href="%s"%s>%s %s%s</a>' % (
-        link, " class=" + letter if letter else "", name, size,
-        utc and ' <time title="%s UTC">%s</time>' % (
-            utc, listing_time(entry.mtime, time.localtime)[:-3]))
+                '</button>\n' % ("desc" if reverse else "asc", sort,
+                                 orders[reverse], current, title))
 
 
 def json_row(entry: Entry) -> str:
-    """Return a JSON object like one of nginx's autoindex.
+    """Return *entry* as JSON, in the form of nginx's autoindex.
 
-    A byte that is no UTF-8 stands as a lone surrogate, U+DC80 to U+DCFF.
+    A byte that is not UTF-8 becomes a lone surrogate, U+DC80 to U+DCFF.
     """
     import json
     fields: Dict[str, object] = {
@@ -1599,10 +1584,10 @@ NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def name_for_people(name: bytes) -> str:
-    """Return *name* as HTML, with U+FFFD for what cannot be shown.
+    """Return *name* as HTML, with U+FFFD for invalid UTF-8 and for controls.
 
-    That includes controls that reverse the writing direction (UAX 9): after
-    one of them "gpj.exe" looks like "exe.jpg".
+    Controls include those that reverse the writing direction (UAX 9): after
+    one of them, "gpj.exe" looks like "exe.jpg".
 
     >>> name_for_people(b"<\\xe9\\x1b")
     '&lt;\ufffd\ufffd'
@@ -1612,7 +1597,7 @@ def name_for_people(name: bytes) -> str:
 
 
 def size_for_people(size: int) -> str:
-    """Return *size* in bytes with three digits or so, and its unit.
+    """Return *size*, in bytes, as a number of about three digits and a unit.
 
     >>> size_for_people(999), size_for_people(1536), size_for_people(5 << 30)
     ('999 B', '1.5 KiB', '5.0 GiB')
@@ -1629,9 +1614,9 @@ def size_for_people(size: int) -> str:
 
 def listing_time(mtime: int, zone: "Callable[[float], time.struct_time]"
                  = time.gmtime) -> str:
-    """Return *mtime*, in seconds since 1970, as UTC; "" if out of range.
+    """Return *mtime*, in seconds since 1970, as text; "" if out of range.
 
-    With time.localtime as *zone* it is the local time.
+    *zone* converts it: to UTC, or to local time with time.localtime.
     """
     if not 0 <= mtime <= HTTP_DATE_MAX:
         return ""
@@ -2734,7 +2719,7 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
             site.entries(folder, segments)) as found:
         _, entries = yield from sorted_steps(
             (entry if entry and listing.takes(entry) else None
-             for entry in found), listing.key, listing.reverse)
+             for entry in found), listing.key, listing.backwards)
     before, between, after = listing.frame()
     content, separator = BytesIO(), ""
     content.write(before.encode("utf-8"))
@@ -3150,7 +3135,7 @@ AGAIN = [("Retry-After", "1")]  # RFC 9110, 10.2.3
 
 
 def read_named(path: str) -> bytes:
-    """Return the content of the file *path*, which an option named."""
+    """Return the content of the file *path*, which an option names."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -3159,17 +3144,17 @@ def read_named(path: str) -> bytes:
                          exc.errno)
 
 
-def need_scrypt(what: str) -> None:
-    """Raise StartError, for *what*, if this Python has no scrypt."""
+def need_scrypt() -> None:
+    """Raise StartError if this Python has no scrypt."""
     import hashlib
     if not hasattr(hashlib, "scrypt"):
-        raise StartError("%s needs hashlib.scrypt, which this Python lacks."
-                         " Use CPython with OpenSSL 1.1 or newer." % what)
+        raise StartError("passwords need hashlib.scrypt, which this Python"
+                         " lacks. Use CPython with OpenSSL 1.1 or newer.")
 
 
 def read_users(path: str) -> "Dict[bytes, PasswordHash]":
-    """Return the users in the file *path*; StartError if it is unusable."""
-    need_scrypt("--auth-file")
+    """Return the users in the file *path*, or raise StartError."""
+    need_scrypt()
     data = read_named(path)
     try:
         users = parse_users(data)
@@ -3180,52 +3165,43 @@ def read_users(path: str) -> "Dict[bytes, PasswordHash]":
     return users
 
 
-def new_hash(password: bytes, what: str) -> PasswordHash:
-    """Return a hash of *password*, which the option *what* needs.
+def new_hash(password: bytes) -> PasswordHash:
+    """Return a hash of *password*.
 
-    Raise StartError, also for a password that no client could send (RFC 7617,
-    2).
+    Raise StartError if it cannot be hashed, is empty or too long, or has a
+    control character, which no client may send (RFC 7617, 2).
     """
-    need_scrypt(what)
+    need_scrypt()
     if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
         raise StartError("the password is empty, or longer than %d bytes, or"
                          " has a control character." % PASSWORD_MAX)
-    salt = os.urandom(16)
+    new = PasswordHash(SCRYPT, os.urandom(16), bytes(32))
     try:
-        return PasswordHash(SCRYPT, salt, PasswordHash(
-            SCRYPT, salt, bytes(32)).make(password))
+        return PasswordHash(new.cost, new.salt, new.make(password))
     except ValueError as exc:   # this OpenSSL refuses
         raise StartError("cannot hash the password: %s." % exc)
 
 
 class Users:
-    """The users that have these *hashes*: only their requests are answered.
+    """The users, with their *hashes*, whose requests the server answers.
 
-    A Job verifies a password; the outcome is kept under a digest of name and
-    password, keyed with a secret of this process.  Hashing takes at most a
-    quarter of the time.  *source* is where the hashes come from; StartError
-    names it if one is unusable.
+    A Job verifies a password; the outcome is remembered under a digest of
+    name and password, keyed with a secret of this process.  Hashing takes at
+    most a quarter of the time.
 
-    _right, _wrong  digests of credentials that were let in, or refused
+    _right, _wrong  digests of credentials that were right, or wrong
     """
 
-    def __init__(self, hashes: "Dict[bytes, PasswordHash]", source: str,
+    def __init__(self, hashes: "Dict[bytes, PasswordHash]",
                  limits: "Limits", clock: "Callable[[], float]"):
         self._hashes = hashes
         self._limits = limits
         self._clock = clock
-        # One hash of each cost is made for every name, a dummy unless it is
-        # the user's own: so known and unknown names take the same time.
+        # Each check computes one hash of each cost, the user's own or a dummy,
+        # so that known and unknown names take the same time.
         self._dummies = {each.cost: PasswordHash(
             each.cost, os.urandom(16), os.urandom(32))
             for each in self._hashes.values()}
-        try:
-            for dummy in self._dummies.values():
-                dummy.make(b"")
-        except (ValueError, MemoryError) as exc:
-            why = str(exc) or "too much memory"
-            raise StartError("cannot use %s: scrypt refuses n, r and p of a"
-                             " hash in it: %s." % (source, why))
         self._key = os.urandom(32)
         self._right = Cache(limits.VERIFIED_MAX)
         self._wrong = Cache(limits.VERIFIED_MAX)
@@ -3233,8 +3209,8 @@ class Users:
     def admit(self, request: Request, address: str, work: Work) -> None:
         """Set the user of *request*, which comes from *address*.
 
-        Raise HTTPError(400 or 401) if it may not be answered, 503 if too many
-        checks wait; NotReady until its password has been checked.
+        Raise HTTPError(400 or 401) unless its credentials are right, 503 if
+        too many checks wait, and NotReady until the password is checked.
         """
         credentials = parse_credentials(
             request.fields.get("authorization", ""))
@@ -3253,17 +3229,17 @@ class Users:
                 if (asked.count(address) >= self._limits.CHECKS_OF_ONE_MAX
                         or len(asked) >= self._limits.CHECKS_MAX):
                     raise HTTPError(
-                        503, "Too many passwords wait to be verified.", AGAIN)
+                        503, "Too many passwords wait for a check.", AGAIN)
             work.result(key, self._check(work, digest, user, password))
         request.user = user.decode("latin-1")
 
     def _check(self, work: Work, digest: bytes, user: bytes,
                password: bytes) -> "Steps":
         """Verify a password; return True, or raise HTTPError(401 or 503)."""
-        yield   # so it is a Job's; all hashes are one step
+        yield   # makes this a Job's Steps; all hashes are one step
         from hmac import compare_digest     # in constant time
         began = self._clock()
-        hashes = dict(self._dummies)    # one of each cost
+        hashes = dict(self._dummies)
         own = self._hashes.get(user)
         if own:
             hashes[own.cost] = own
@@ -3285,9 +3261,9 @@ class Users:
 
 
 def unauthorized() -> HTTPError:
-    """Return the HTTPError(401) for a request that is not let in."""
+    """Return the HTTPError(401) that asks for a name and a password."""
     # The charset of names and passwords: RFC 7617, 2 and 2.1.
-    return HTTPError(401, "This needs a user's name and password.", [
+    return HTTPError(401, "This needs a user name and a password.", [
         ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
 
 # ---- Respond ----------------------------------------------------------------
@@ -5476,8 +5452,7 @@ class Server:
         tls = None if cert is None or key is None else tls_context(
             cert, key, password_file)
         if auth_file is not None:
-            self.users = Users(read_users(auth_file), auth_file, self.limits,
-                               self.clock)
+            self.users = Users(read_users(auth_file), self.limits, self.clock)
         self.tls = tls
 
     def _only_user(self, auth: "Tuple[str, str]",
@@ -5492,8 +5467,7 @@ class Server:
         name, password = (text.encode("utf-8", "surrogateescape")
                           for text in auth)
         check_user_name(name)
-        return Users({name: new_hash(password, "--auth")}, "--auth",
-                     self.limits, self.clock)
+        return Users({name: new_hash(password)}, self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; *quiet*: say nothing."""
@@ -5754,9 +5728,9 @@ examples:
 
 def number(kind: "Callable[[str], float]", low: float, high: float, what: str,
            text: str) -> float:
-    """Return the number in *text*: an int or a float, as *kind* says.
+    """Return *text* as a number of this *kind*, from *low* to *high*.
 
-    Outside *low* to *high*, ArgumentTypeError says *what* it should be.
+    Otherwise ArgumentTypeError says that *text* is not *what* it should be.
     """
     pattern = "[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(\.[0-9]{1,9})?"
     if re.fullmatch(pattern, text) and low <= kind(text) <= high:
@@ -5777,7 +5751,7 @@ def workers(text: str) -> float:
 
 
 def header(text: str) -> "Tuple[str, str]":
-    """Return the (name, value) in *text*; ArgumentTypeError if it is none."""
+    """Return the (name, value) in *text*, or raise ArgumentTypeError."""
     try:
         ((name, value),) = parse_fields([text.encode("latin-1")]).items()
     except (HTTPError, UnicodeEncodeError):
@@ -5788,17 +5762,17 @@ def header(text: str) -> "Tuple[str, str]":
 
 
 def user_name(text: str) -> str:
-    """Return *text*, or raise ArgumentTypeError, if it is no user's name."""
+    """Return *text*, or raise ArgumentTypeError if it is no user's name."""
     try:
         check_user_name(text.encode("utf-8", "surrogateescape"))
-    except ValueError as exc:   # without the text: a password may be in it
+    except ValueError as exc:   # do not show the text: it may have a password
         raise argparse.ArgumentTypeError(
-            "%s; the password is asked for, or in HTTPD_PASSWORD" % exc)
+            "%s; type the password when asked, or set HTTPD_PASSWORD" % exc)
     return text
 
 
-# Groups of options: each has names, a word for its value unless it is a flag,
-# and, after two spaces, its help.
+# The options in their groups.  Each has its names, a word for its value unless
+# it is a flag, and, after two spaces, its help.
 OPTIONS = """\
 what is served
 -d, --directory DIR  folder to serve, if it is not given as a word
@@ -5817,15 +5791,13 @@ where, and for whom
 -p, --port PORT  TCP port, if it is not given as a word
 -b, --bind ADDRESS  address or name to listen at, or unix:PATH; repeatable;
     :: is every address (default: 127.0.0.1 and ::1, this machine alone)
---tls-cert FILE  serve HTTPS with this certificate, in PEM, followed by its
-    chain
+--tls-cert FILE  serve HTTPS with the PEM certificate and chain in this file
 --tls-key FILE  private key of the certificate (default: in the same file)
---tls-password-file FILE  file whose first line is the password of an
-    encrypted private key
---auth USER  let in only this user; the password is asked for at the start, or
-    taken from HTTPD_PASSWORD
+--tls-password-file FILE  file whose first line is the encrypted key's password
+--auth USER  let in only this user; type the password when asked, or set
+    HTTPD_PASSWORD
 --auth-file FILE  let in only the users in this file, in lines of user:hash
---hash-password  ask for a password, print its hash for such a file, and exit
+--hash-password  ask for a password, print its hash for --auth-file, and exit
 
 access log
 --log-format FORMAT  combined, common or json (default: common on a terminal,
@@ -5833,8 +5805,7 @@ access log
 --log-file PATH  append the access log to this file (default: standard output)
 -q, --quiet  write no access log
 --trusted-proxy ADDRESS  address or network of a proxy whose X-Forwarded-For
-    field names the client, or unix: for proxies that connect to a unix:PATH;
-    repeatable
+    names the client, or unix: for proxies that use a unix:PATH; repeatable
 
 processes and limits
 --user NAME  give up root's rights after binding, and become this user
@@ -5842,10 +5813,8 @@ processes and limits
     that they may use (default: %(default)s)
 --max-connections N  clients served at once (default, and at most: as open
     files allow)
---idle-timeout S  seconds that a client may wait between two requests
-    (default: %(default)s)
---request-timeout S  seconds that a client has to send a whole request head
-    (default: %(default)s)
+--idle-timeout S  seconds to wait for the next request (default: %(default)s)
+--request-timeout S  seconds a request head may take (default: %(default)s)
 """
 A_PORT = functools.partial(number, int, 0, PORT_MAX,
                            "a port from 0 to %d" % PORT_MAX)
@@ -5853,15 +5822,17 @@ ABOVE_0 = functools.partial(number, int, 1, 10**9, "a number above 0")
 SECONDS_ABOVE_0 = functools.partial(number, float, 1e-9, 10**9,
                                     "a number of seconds above 0")
 REPEATED = {"action": "append", "default": []}
-# What else argparse needs to know of them.
+# What else argparse must know about the options.  Their values have the names
+# of Server's arguments.
 SETTINGS: "Dict[str, Dict[str, Any]]" = {
+    "--no-listing": {"dest": "listing", "action": "store_false"},
     "--archives": {"choices": ["listed", "all", "none"], "default": "listed"},
-    "--header": {"type": header, **REPEATED},
-    "--port": {"type": A_PORT},
+    "--header": {"type": header, "dest": "headers", **REPEATED},
+    "--port": {"type": A_PORT, "default": argparse.SUPPRESS},
     "--bind": REPEATED,
     "--auth": {"type": user_name},
     "--log-format": {"choices": sorted(LOG_FORMS)},
-    "--trusted-proxy": REPEATED,
+    "--trusted-proxy": {"dest": "trusted_proxies", **REPEATED},
     "--workers": {"type": workers, "default": 1},
     "--max-connections": {"type": ABOVE_0},
     "--idle-timeout": {"type": SECONDS_ABOVE_0, "default": IDLE_TIMEOUT},
@@ -5880,12 +5851,11 @@ def option_parser() -> argparse.ArgumentParser:
         group = parser.add_argument_group(part.partition("\n")[0])
         for names, metavar, text in re.findall(
                 r"(?m)^((?:-\w, )?--[a-z-]+) ?(.*?)  (.*)", part):
-            settings = SETTINGS.get(names.split()[-1], {})
+            settings: Dict[str, Any] = {"help": text, "action": "store_true"}
             if metavar:
-                settings = {"metavar": metavar, **settings}
-            else:
-                settings = {"action": "store_true"}
-            group.add_argument(*names.split(", "), help=text, **settings)
+                settings = {"help": text, "metavar": metavar}
+            settings.update(SETTINGS.get(names.split()[-1], {}))
+            group.add_argument(*names.split(", "), **settings)
     return parser
 
 
@@ -5912,10 +5882,10 @@ def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
 
 
 def take_word(args: argparse.Namespace, word: str) -> None:
-    """Let *word* be the port or the folder in *args*, or raise ValueError."""
+    """Set the port or the folder in *args* to *word*, or raise ValueError."""
     is_port = re.fullmatch("[0-9]+", word)
     name = "port" if is_port else "directory"
-    earlier, apart = getattr(args, name), with_port_apart(word)
+    earlier, apart = getattr(args, name, None), with_port_apart(word)
     if earlier is not None:
         raise ValueError("there are two %ss, %s and %s; name only one" % (
             "port" if is_port else "folder", earlier, word))
@@ -5926,17 +5896,17 @@ def take_word(args: argparse.Namespace, word: str) -> None:
 
 
 def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
-    """Return the options and words in *argv*; exit where they are wrong."""
+    """Return the options in *argv*; exit with usage if they are wrong."""
     parser = option_parser()
     known = ["-h", "--help", "--version",
              *re.findall(r"(?<!\S)--?[A-Za-z-]+", OPTIONS)]
     end = argv.index("--") if "--" in argv else len(argv)
     try:
-        # argparse would take "--dir" for --directory, or blame a later word;
-        # with allow_abbrev=False, before Python 3.8, it refuses "-w2", too.
+        # argparse would take "--dir" for --directory, or blame a later word.
+        # Before Python 3.8, allow_abbrev=False would refuse "-w2", too.
         refuse_unknown(argv[:end], known)
-        # Not as positional arguments: argparse takes all of these from the
-        # first place that has any, so "folder" of "9000 -q folder" is lost.
+        # Port and folder are not argparse's positional arguments: it takes
+        # all of them from one place, and would lose "dir" of "9000 -q dir".
         args, words = parser.parse_known_args(argv[:end])
         refuse_unknown(words, known)    # "-x" of "-qx", in Python 3.13
         for word in [*words, *argv[end + 1:]]:
@@ -5947,11 +5917,11 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
             args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
     if args.auth is not None and args.auth_file is not None:
-        parser.error("--auth is for one user, --auth-file for those in a file;"
-                     " give only one of the two options")
+        parser.error("--auth is for one user, --auth-file for several users;"
+                     " give only one of these options")
     try:
-        if args.trusted_proxy:
-            TrustedProxies(args.trusted_proxy)
+        if args.trusted_proxies:
+            TrustedProxies(args.trusted_proxies)
     except ValueError as exc:
         parser.error("argument --trusted-proxy: %s; name an address, a network"
                      " or unix:" % exc)
@@ -5961,23 +5931,24 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
 def fill_standard_descriptors() -> None:
     """Open the null device for each of the descriptors 0, 1, 2 that is closed.
 
-    Otherwise a client's socket could get that number, and our messages.
+    Otherwise a client's socket could get that number, and the client would
+    get our messages.
     """
     fd = 0
     while fd <= STDERR:
         try:
             fd = os.open(os.devnull, os.O_RDWR)
-        except OSError:     # a container may lack it; this takes no output
+        except OSError:     # some containers lack it; folders take no output
             fd = os.open(os.sep, os.O_RDONLY)
     os.close(fd)
 
 
 def become(name: str, paths: "Iterable[str]") -> None:
-    """Become the user *name* for good, and give it the socket *paths*.
+    """Become the user *name* for good; give that user the sockets at *paths*.
 
     Raise StartError if that fails.
     """
-    # Needed later, but perhaps where the user may not read it, as in /root.
+    # Imported now, as the user may not read them later: below /root, perhaps.
     for module in ("base64", "datetime", "encodings.ascii",
                    "encodings.latin_1", "hashlib", "heapq", "hmac",
                    "ipaddress", "json", "mmap", "traceback", "urllib.parse",
@@ -5989,63 +5960,37 @@ def become(name: str, paths: "Iterable[str]") -> None:
         if not uid:
             raise ValueError("that is root, whose rights --user gives up")
         if os.geteuid():
-            raise ValueError("only root can become another user; start it as"
-                             " root, or leave out --user")
-        for path in paths:  # not through a link put there meanwhile
+            raise ValueError("only root can become another user; start the"
+                             " server as root, or leave out --user")
+        for path in paths:  # never through a link that took its place
             os.chown(path, uid, gid, follow_symlinks=False)
         os.initgroups(name, gid)
         os.setgid(gid)
         os.setuid(uid)  # by root: the real, the effective and the saved ID
         with contextlib.suppress(PermissionError):
             os.setuid(0)
-            raise ValueError("it would keep rights of root")
+            raise ValueError("the server would keep rights of root")
     except (ImportError, KeyError):
-        raise StartError("cannot become %s: there is no user of that name."
+        raise StartError("cannot become %s: there is no user with this name."
                          % (name or "''"))
     except (OSError, ValueError) as exc:
         raise StartError("cannot become %s: %s." % (name, exc))
 
 
-# Home folders, and those that hold them.
-HOMES = rb"/(home|Users|export/home)(/[^/]+)?"
-# Names of what is not meant for others; the last ones are of private keys.
-PRIVATE = (rb"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
-           rb"|.*\.(pem|key)|id_[a-z0-9_]+")
-
-
-def private_things(root: bytes) -> "List[str]":
-    """Return the reasons not to open the folder *root* to others.
-
-    Only the names in it are looked at, not those below.
-    """
-    real = os.path.realpath(root)
-    if real == os.path.dirname(real):
-        return ["this is the whole file system"]
-    found = []
-    if re.fullmatch(HOMES, real) or real == os.path.realpath(
-            os.path.expanduser(b"~")):
-        found.append("this is a home folder")
-    names = sorted(ascii(os.fsdecode(name))[1:-1] for name in os.listdir(root)
-                   if re.fullmatch(PRIVATE, name))
-    if names:
-        more = len(names) - 5
-        found.append("this folder holds " + ", ".join(names[:5])
-                     + (" and %d more" % more if more > 0 else ""))
-    return found
-
-
-# Where nobody is (RFC 5737, 3; RFC 3849): the default routes lead there.
+# Addresses of no machine (RFC 5737, 3; RFC 3849), behind the default routes.
 NOWHERE = [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")]
 
 
-def own_addresses(families: int) -> "List[str]":
-    """Return the addresses at which other machines find this one.
+def own_addresses(host: str) -> "List[str]":
+    """Return the addresses that lead to *host* from other machines.
 
-    They are those that the default routes use, of IPv4 alone or of both
-    *families*; without a route, the name of this machine.
+    For all addresses of IPv4, or of both families, these are the addresses
+    that the default routes use; without a route, this machine's name.
     """
+    if host not in ("0.0.0.0", "[::]"):
+        return [host]
     found = []
-    for family, address in NOWHERE[:families]:
+    for family, address in NOWHERE[:1 if host == "0.0.0.0" else 2]:
         with contextlib.suppress(OSError), socket.socket(
                 family, socket.SOCK_DGRAM) as sock:
             sock.connect((address, PORT))   # sends nothing
@@ -6053,45 +5998,52 @@ def own_addresses(families: int) -> "List[str]":
     return found or [socket.gethostname()]
 
 
-def urls_for_others(urls: "Iterable[str]") -> "List[str]":
-    """Return what others can type to reach the server that has these *urls*.
-
-    Unix sockets, and addresses of this machine alone, are not for others.
-    """
-    found: List[str] = []
-    for url in urls:
-        match = re.fullmatch(r"(https?://)(.*)(:[0-9]+/)", url)
-        if match and not re.match(r"127\.|\[::1\]", match.group(2)):
-            scheme, host, port = match.groups()
-            families = {"0.0.0.0": 1, "[::]": 2}.get(host, 0)
-            found += [scheme + each + port for each in (
-                own_addresses(families) if families else [host])]
-    return list(OrderedDict.fromkeys(found))
+# Home folders, and the folders that hold them.
+HOMES = "/(home|Users|export/home)(/[^/]+)?"
+# Names of private files and folders; the last two are of private keys.
+PRIVATE = (r"\.(env|git|hg|svn|ssh|gnupg|aws|netrc|htpasswd)"
+           r"|.*\.(pem|key)|id_[a-z0-9_]+")
 
 
-def warnings_about(server: Server, is_open: bool) -> "List[str]":
-    """Return what should not be as it is; *is_open* to other machines."""
-    private = list(filter(None, server.named_files[1:]))    # not the cert
+def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
+    """Yield the risks that *server* takes; *is_open*: to other machines."""
+    root = os.path.realpath(os.fsdecode(server.site.root))
+    private = [*server.named_files[1:]]     # the certificate is public
     if server.access_log:
         private.append(server.access_log.path
                        or os.path.realpath("/dev/stdout"))
-    root = os.path.realpath(os.fsdecode(server.site.root))
-    warnings = ["%s is in the folder that is served; keep it elsewhere" % path
-                for path in private if os.path.isfile(path)
-                and os.path.realpath(path).startswith(os.path.join(root, ""))]
-    if is_open:
-        if server.users and not server.tls:
-            warnings.append("passwords travel in the clear: anyone on the way"
-                            " can read them; --tls-cert encrypts them")
-        warnings += private_things(server.site.root) + [
-            "other machines can connect and %sread this folder"
-            % ("with a password " if server.users else "")]
-    return warnings
+    for path in filter(None, private):
+        if os.path.isfile(path) and os.path.realpath(path).startswith(
+                os.path.join(root, "")):
+            yield path + " is in the folder that is served; keep it elsewhere"
+    if not is_open:
+        return
+    if server.users and not server.tls:
+        yield ("passwords travel in the clear: anyone on the way can read"
+               " them; --tls-cert encrypts them")
+    names = [ascii(name)[1:-1] for name in sorted(os.listdir(root))
+             if re.fullmatch(PRIVATE, name)]    # not of the folders below
+    if root == os.path.dirname(root):
+        yield "this is the whole file system"
+        names = []
+    elif re.fullmatch(HOMES, root) or root == os.path.realpath(
+            os.path.expanduser("~")):
+        yield "this is a home folder"
+    if names:
+        more = " and %d more" % (len(names) - 5) if names[5:] else ""
+        yield "this folder holds " + ", ".join(names[:5]) + more
+    yield "other machines can connect%s and read this folder" % (
+        " with a password" if server.users else "")
 
 
 def announce(server: Server) -> None:
     """Say where the server listens, what it serves and who can connect."""
-    for_others = urls_for_others(server.urls)
+    # Others cannot reach Unix sockets or addresses of this machine alone.
+    found = re.findall(r"(?m)^(https?://)(?!127\.|\[::1\])(.*)(:[0-9]+/)$",
+                       "\n".join(server.urls))
+    for_others = OrderedDict.fromkeys(
+        scheme + each + port for scheme, host, port in found
+        for each in own_addresses(host))
     for url in for_others:
         tell("other machines can open " + url)
     for url in server.urls:
@@ -6104,36 +6056,36 @@ def announce(server: Server) -> None:
         tell("press Ctrl-C to stop.")
 
 
-def make_server(args: argparse.Namespace) -> Server:
-    """Return the Server for *args*; become another user if asked to.
+def make_server(quiet: bool, log_file: "Optional[str]",
+                log_format: "Optional[str]", auth: "Optional[str]",
+                user: "Optional[str]", workers: int, bind: "Sequence[str]",
+                directory: str, **others: "Any") -> Server:
+    """Return the Server for these options; become *user*, if given.
 
-    Raise StartError.
+    *others* are for Server, under the same names.  Raise StartError.
     """
-    access_log = None
-    if not args.quiet:
-        path = None if args.log_file == "-" else args.log_file
+    access_log = credentials = None
+    if not quiet:
+        path = None if log_file == "-" else log_file
         fd = STDOUT if path is None else open_log_file(path)
-        access_log = AccessLog(fd, args.log_format or (
+        access_log = AccessLog(fd, log_format or (
             "common" if os.isatty(fd) else "combined"), path)
-    check_folder(args.directory)    # before a password is asked for
-    server = Server(
-        args.directory, args.port, args.bind or LOOPBACK,
-        sockets=inherited_sockets(), listing=not args.no_listing,
-        dotfiles=args.dotfiles, follow_symlinks=args.follow_symlinks,
-        spa=args.spa, head=args.head, archives=args.archives,
-        headers=args.header,
-        access_log=access_log, trusted_proxies=args.trusted_proxy,
-        max_connections=args.max_connections,
-        idle_timeout=args.idle_timeout, request_timeout=args.request_timeout,
-        tls_cert=args.tls_cert, tls_key=args.tls_key,
-        tls_password_file=args.tls_password_file,
-        auth=args.auth and (args.auth, password_of(args.auth)),
-        auth_file=args.auth_file)
-    if access_log and args.workers > 1:
-        access_log.share()      # which another user could not
-    if args.user is not None:
+    check_folder(directory)     # before a password is asked for
+    if auth is not None:
+        # Removed from the environment, so that no child process gets it.
+        password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
+            "Password for %s: " % auth,
+            "there is no password for %s. Set HTTPD_PASSWORD, or start the"
+            " server at a terminal and type the password." % auth)
+        credentials = auth, password
+    server = Server(directory, bind=bind or LOOPBACK, auth=credentials,
+                    sockets=inherited_sockets(), access_log=access_log,
+                    **others)
+    if access_log and workers > 1:
+        access_log.share()      # before another user is not allowed to
+    if user is not None:
         try:
-            become(args.user, server.socket_paths)
+            become(user, server.socket_paths)
             check_folder(os.fsdecode(server.site.root))
         except StartError:
             server.server_close()
@@ -6141,14 +6093,14 @@ def make_server(args: argparse.Namespace) -> Server:
         for path in filter(None, server.named_files):
             if not os.access(path, os.R_OK):
                 tell("WARNING: %s cannot read %s, so SIGHUP will not reload"
-                     " that file." % (args.user, path))
+                     " that file." % (user, path))
     return server
 
 
-def typed_password(prompt: str) -> str:
-    """Return a password that somebody types twice at the terminal.
+def typed_password(prompt: str, advice: str) -> str:
+    """Return the password that somebody types twice at the terminal.
 
-    Raise EOFError, also where there is no terminal, or StartError.
+    Raise StartError, with *advice* if nobody can type there.
     """
     import getpass
     import unicodedata
@@ -6158,57 +6110,37 @@ def typed_password(prompt: str) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             text = getpass.getpass(prompt)
             again = getpass.getpass("Again: ")
-    except (getpass.GetPassWarning, KeyboardInterrupt, UnicodeError):
-        raise EOFError
+    except (getpass.GetPassWarning, EOFError, KeyboardInterrupt, UnicodeError):
+        raise StartError(advice)
     if again != text:
         raise StartError("the two passwords differ.")
     return unicodedata.normalize("NFC", text)
 
 
-def password_of(user: str) -> str:
-    """Return the password of *user*: from the environment, or by asking.
-
-    Raise StartError if nobody is there to be asked.
-    """
-    try:
-        # Taken away, so that no process started from here gets it.
-        return (os.environ.pop("HTTPD_PASSWORD", None)
-                or typed_password("Password for %s: " % user))
-    except EOFError:
-        raise StartError(
-            "there is no password for %s. Set HTTPD_PASSWORD, or start the"
-            " server at a terminal and type one." % user)
-
-
 def hash_password() -> None:
-    """Print the hash of a password, or raise StartError.
+    """Ask for a password and print its hash, or raise StartError.
 
-    It is asked for, or the first line of standard input.
+    If standard input is no terminal, its first line is the password.
     """
     import base64
-    need_scrypt("--hash-password")
-    try:
-        if sys.stdin is None:
-            raise EOFError
-        if sys.stdin.isatty():
-            password = typed_password("Password: ").encode("utf-8")
-        else:
-            password = sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(
-                b"\r\n")
-    except (EOFError, KeyboardInterrupt):
-        raise StartError("no password was given. If this locale cannot spell"
-                         " the password, give it by a pipe.")
-    made = new_hash(password, "--hash-password")
-    line = "$".join(["scrypt", *map(str, made.cost), *(
-        base64.b64encode(part).decode("ascii") for part in made[1:])])
-    os.write(STDOUT, line.encode("ascii") + b"\n")
+    need_scrypt()
+    if sys.stdin and not sys.stdin.isatty():
+        line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
+        password = line.rstrip(b"\r\n")
+    else:
+        password = typed_password(
+            "Password: ", "no password was given. If this locale cannot"
+            " encode the password, send it through a pipe.").encode("utf-8")
+    made = new_hash(password)
+    os.write(STDOUT, b"scrypt$%d$%d$%d$%s$%s\n" % (
+        *made.cost, *map(base64.b64encode, made[1:])))
 
 
 def main(argv: "Optional[Sequence[str]]" = None) -> int:
     """Run the server for the command line *argv*; return the exit status."""
     args = parsed_options(sys.argv[1:] if argv is None else argv)
     try:
-        if args.hash_password:
+        if vars(args).pop("hash_password"):
             hash_password()
             return 0
         if args.workers > 1 and not hasattr(os, "fork"):
@@ -6216,11 +6148,9 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
                              " fork(). Leave out --workers." % args.workers)
         fill_standard_descriptors()
         raise_descriptor_limit()
-        if args.port is None:
-            args.port = PORT
         if args.directory is None:
             args.directory = "htdocs" if os.path.isdir("htdocs") else "."
-        server = make_server(args)
+        server = make_server(**vars(args))
     except OSError as exc:
         tell(str(exc) if isinstance(exc, StartError)
              else "cannot start: %s." % exc)
