@@ -167,7 +167,7 @@ DRAIN_TIMEOUT = 30              # to finish what is in flight before the exit
 DRAIN_SILENT = 1                # the same for clients that have sent nothing:
                                 # their first bytes come by then, or never
 DRAIN_SILENT_TLS = 3            # the same with TLS, for its handshake
-LEFT_LOOK = 1                   # between checks whether waiting clients have
+GONE_CHECK = 1                  # between checks whether waiting clients have
                                 # left, or clients take nothing of a listing
 JOB_SECONDS = 0.001             # of work on one job in one step
 PATIENCE_MAX = 3600             # in one select(); epoll takes at most 2e6
@@ -3833,7 +3833,7 @@ class TLSSocket:
         except OSError as exc:
             raise socket_error(exc)
 
-    def end(self) -> socket.socket:
+    def close_notify(self) -> socket.socket:
         """Send close_notify; return the socket, without TLS.
 
         Without it the client cannot tell the end from a cut (RFC 8446, 6.1).
@@ -3871,15 +3871,16 @@ class Connection:
             empty in SENDING, the next step answers the buffer
     parts   what is left to send of the queue
     sent    how many bytes of the first Answer have been sent
-    since   when it was last read from, or LINGERING began
-    began   when the time limit of its state began to run
+    read_at     when it was last read from, or LINGERING began
+    state_began when the time limit of its state began to run
 
     A step records only what a system call has really done, so any call may
     fail with EAGAIN and the step can be repeated.
     """
 
     __slots__ = ("loop", "sock", "peer", "who", "state", "events", "buffer",
-                 "checked", "queue", "parts", "sent", "since", "began")
+                 "checked", "queue", "parts", "sent", "read_at",
+                 "state_began")
 
     def __init__(self, loop: "Loop", sock: socket.socket, peer: "Peer",
                  who: str):
@@ -3894,7 +3895,7 @@ class Connection:
         self.queue: Queue = ()  # () takes no memory
         self.parts: Deque[Part] = NO_PARTS
         self.sent = 0
-        self.since = self.began = loop.now
+        self.read_at = self.state_began = loop.now
         loop.connections[self.state][self] = None
         loop.wake_by(loop.now + loop.seconds[self.state])
 
@@ -3910,7 +3911,7 @@ class Connection:
         Raise OSError if the selector cannot watch the socket.
         """
         loop = self.loop
-        self.began = loop.now
+        self.state_began = loop.now
         if state == self.state:
             loop.connections[state].move_to_end(self)
             return
@@ -3993,7 +3994,7 @@ class Connection:
             return
         if data:
             self.buffer = self.buffer + data if self.buffer else data
-            self.since = self.loop.now
+            self.read_at = self.loop.now
             self.loop.work.to_answer.append(self)
         else:
             self.abort()
@@ -4059,7 +4060,7 @@ class Connection:
             self.send_later(((request, answer),), answer.data, sent)
             return
         self.log(request, answer)
-        if answer.closes or loop.stops:
+        if answer.closes or loop.is_draining:
             self.next_request((request, answer))
         else:
             self.enter(IDLE)
@@ -4116,7 +4117,7 @@ class Connection:
                 if not queue:
                     wait.job.waiting.append(self)
                     self.enter(PREPARING)
-                    loop.wake_by(loop.now + LEFT_LOOK)
+                    loop.wake_by(loop.now + GONE_CHECK)
                 break
             size += len(answer.data)
             if queue and size > SMALL and not answer.rest:
@@ -4216,7 +4217,7 @@ class Connection:
             elif part:
                 parts.appendleft(part)
             else:
-                if self.loop.now - self.began >= LEFT_LOOK:
+                if self.loop.now - self.state_began >= GONE_CHECK:
                     if self.has_left():
                         self.abort()
                     else:
@@ -4290,7 +4291,7 @@ class Connection:
         if HEAD_END in self.buffer and not answer.closes:
             self.enter(SENDING)     # others take their steps first
             self.loop.work.run_queue[self] = None
-        elif not (answer.closes or self.loop.stops):
+        elif not (answer.closes or self.loop.is_draining):
             self.wait_for_more(answered=True)
         elif (self.buffer or self.state in (PREPARING, SENDING)
                 or request.has_body or isinstance(self.sock, TLSSocket)):
@@ -4298,9 +4299,9 @@ class Connection:
             # come, makes the kernel send RST, which can destroy the response
             # in flight.  So shut down only our side, and read on.
             self.buffer = b""
-            self.since = self.loop.now
+            self.read_at = self.loop.now
             if isinstance(self.sock, TLSSocket):
-                self.sock = self.sock.end()     # further input is ignored
+                self.sock = self.sock.close_notify()    # ignore more input
             self.sock.shutdown(socket.SHUT_WR)
             self.enter(LINGERING)
         else:
@@ -4312,7 +4313,7 @@ class Connection:
         """LINGERING: read and ignore input until the client closes."""
         if not self.sock.recv(RECV_SIZE):
             self.enter(CLOSED)
-        elif self.loop.now - self.since < LINGER_MAX:
+        elif self.loop.now - self.read_at < LINGER_MAX:
             self.enter(LINGERING)
 
     def expire(self) -> None:
@@ -4337,7 +4338,7 @@ class Connection:
             for request, answer in queue:
                 self.log(request, answer, aborted=True)
             if is_between and isinstance(self.sock, TLSSocket):
-                self.sock = self.sock.end()
+                self.sock = self.sock.close_notify()
         finally:
             self.enter(CLOSED)
 
@@ -4368,7 +4369,7 @@ class Connection:
             rest = request.log_rest
         line = (self.who or loop.who(self, request)) + rest
         if form.is_timed:
-            line += form.tail(loop.clock() - self.since, aborted)
+            line += form.tail(loop.clock() - self.read_at, aborted)
         loop.log_lines.append(line)
 
 
@@ -4777,7 +4778,7 @@ class Loop:
                 time limits began.  A state's limit is constant, so they also
                 end in this order, and only the first can be due
     known       Requests, by their heads; kept: Answers, by Request.key
-    stops       whether it only finishes what is in flight, and then ends
+    is_draining whether it only finishes what is in flight, and then ends
     """
 
     def __init__(self, server: "Server", share: "Optional[Share]" = None,
@@ -4797,7 +4798,7 @@ class Loop:
         self.kept = Cache(server.limits.KEPT_MAX)
         self.work = Work(server.limits)
         self.log_lines: List[str] = []
-        self.stops = False
+        self.is_draining = False
         self.turn = 0
         # The sockets at which new clients wait.  They are accepted at the end
         # of the turn, when its requests are answered: so no client is closed
@@ -4818,7 +4819,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until the server is stopped, and all answers are sent."""
-        while not self.stops or any(self.connections):
+        while not self.is_draining or any(self.connections):
             self._turn()
 
     def close(self) -> None:
@@ -4856,7 +4857,7 @@ class Loop:
             self._answer()
         if self.now >= self._wake_at:
             self._expire()
-        if self.server.stops:
+        if self.server.stop_count:
             self._drain()
         if work.jobs:
             work.begin()
@@ -4922,7 +4923,7 @@ class Loop:
     def _orphaned(self, parent: int) -> None:
         """Stop, because the supervisor is gone."""
         self.selector.unregister(parent)
-        if not self.server.stops:
+        if not self.server.stop_count:
             self.server.stop()
 
     def _write_log(self) -> None:
@@ -4950,23 +4951,23 @@ class Loop:
             connections = self.connections[state]
             while connections:
                 oldest = next(iter(connections))
-                if self.now - oldest.began < seconds:
-                    self.wake_by(oldest.began + seconds)
+                if self.now - oldest.state_began < seconds:
+                    self.wake_by(oldest.state_began + seconds)
                     break
                 if oldest in self.work.run_queue:
                     oldest.enter(state)     # it is waiting for us
                 else:
                     self._do([oldest.expire])
         if self.connections[PREPARING]:
-            self.wake_by(self.now + LEFT_LOOK)
+            self.wake_by(self.now + GONE_CHECK)
             self._do([connection.abort for connection
                       in self.connections[PREPARING]
-                      if self.now - connection.began >= LEFT_LOOK
+                      if self.now - connection.state_began >= GONE_CHECK
                       and connection.has_left()])
             # While a job waits for room, close clients that take nothing of a
             # listing or archive, the slowest first.
             for connection in list(self.connections[SENDING]):
-                if (self.now - connection.began < LEFT_LOOK
+                if (self.now - connection.state_began < GONE_CHECK
                         or not self.work.full()):
                     break
                 if any(answer.source and answer.source.pool is pool
@@ -5050,7 +5051,7 @@ class Loop:
                 (IDLE, 0), (LINGERING, 0), (RECEIVING, ROOM_GRACE),
                 (HANDSHAKE, ROOM_GRACE), (SENDING, ROOM_GRACE)]:
             for connection in self.connections[state]:
-                if connection.began + grace >= self.now:
+                if connection.state_began + grace >= self.now:
                     break
                 if connection not in self.work.run_queue:
                     return connection
@@ -5066,7 +5067,7 @@ class Loop:
 
     def resume_accepting(self) -> None:
         """Watch the listening sockets, at the start or after a pause."""
-        if self._paused_until == NEVER or self.server.stops:
+        if self._paused_until == NEVER or self.server.stop_count:
             return
         self._paused_until = NEVER
         try:
@@ -5098,7 +5099,7 @@ class Loop:
             answer = self.renewed(request.key)
             if not (answer and (answer.source is None
                                 or answer.source.has_room())):
-                answer = self._new_answer(request, connection.since)
+                answer = self._new_answer(request, connection.read_at)
         except NotReady:
             raise
         except HTTPError as error:
@@ -5133,7 +5134,7 @@ class Loop:
         """Return a new answer to *request*, kept if it may be sent again."""
         answer = self.render(request, Responder(
             request, self.site, self.work, self.wall, arrived).respond())
-        if (answer.facts is not None and not self.stops
+        if (answer.facts is not None and not self.is_draining
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(
                 request.key, answer, len(request.key) + len(answer.data)
@@ -5147,7 +5148,7 @@ class Loop:
 
         *connection* replaces the Connection value from the request.
         """
-        if self.stops:
+        if self.is_draining:
             connection = "close"
         return answer.render(
             connection or request.connection, self.date, self.turn,
@@ -5176,8 +5177,8 @@ class Loop:
     def _drain(self) -> None:
         """Close connections that wait for a request; let others finish."""
         server = self.server
-        if not self.stops:
-            self.stops = True
+        if not self.is_draining:
+            self.is_draining = True
             self._stopped_at = self.now
             if self._share:
                 self._share.publish(Share.ABSENT)
@@ -5197,7 +5198,7 @@ class Loop:
         drain_until = self._stopped_at + DRAIN_TIMEOUT
         silent_until = self._stopped_at + (
             DRAIN_SILENT_TLS if server.tls else DRAIN_SILENT)
-        if server.stops > 1 or self.now >= drain_until:
+        if server.stop_count > 1 or self.now >= drain_until:
             self._end(range(CLOSED))
         elif self.now >= silent_until:
             self._end([IDLE, RECEIVING, HANDSHAKE], True)
@@ -5286,7 +5287,7 @@ class Server:
         self.users = auth and self._only_user(auth, auth_file)
         self._load_named_files()
         self._divide_descriptors(max_connections)
-        self.stops = 0
+        self.stop_count = 0     # how often it was told to stop
         self.reload_asked = False
         self._loop: Optional[Loop] = None
         self._handles_signals = self.has_terminal = False
@@ -5396,10 +5397,10 @@ class Server:
 
         Returns immediately.  Safe in any thread and in signal handlers.
         """
-        self._stop_at(self.stops + 1)
+        self._stop_at(self.stop_count + 1)
 
-    def _stop_at(self, stops: int, *_: object) -> None:
-        self.stops = max(self.stops, stops)
+    def _stop_at(self, count: int, *_: object) -> None:
+        self.stop_count = max(self.stop_count, count)
         self.wake()
 
     def reload(self) -> None:
@@ -5480,9 +5481,9 @@ class Server:
         self._close_waker()
         self._open_waker()
         self.handle_signals()
-        for number, stops in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
+        for number, count in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
                               (signal.SIGQUIT, 2)]:
-            signal.signal(number, functools.partial(self._stop_at, stops))
+            signal.signal(number, functools.partial(self._stop_at, count))
         self._begin(share, parent)
 
     def _load_named_files(self, again: bool = False) -> None:
@@ -5640,7 +5641,7 @@ class Supervisor:
                 server.reload_now()     # for workers forked later
                 self._signal(signal.SIGHUP)
             due = self._replace_ended()
-            if server.stops:
+            if server.stop_count:
                 if not any(worker.pid for worker in self._workers):
                     return self._status
                 due = self._end()
@@ -5658,7 +5659,7 @@ class Supervisor:
     def _end(self) -> float:
         """Tell the workers to end; return when to kill those that hang."""
         self._server.close_listeners()
-        is_first, now = self._server.stops == 1, time.monotonic()
+        is_first, now = self._server.stop_count == 1, time.monotonic()
         patience = KILL_AFTER + (DRAIN_TIMEOUT if is_first else 0)
         self._kill_at = min(self._kill_at, now + patience)
         if now >= self._kill_at:
@@ -5674,7 +5675,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.pid:
                 self._reap(worker)
-            elif worker.due <= now and not self._server.stops:
+            elif worker.due <= now and not self._server.stop_count:
                 self._fork(worker)
             if not worker.pid:
                 due = min(due, worker.due)
@@ -5723,7 +5724,7 @@ class Supervisor:
         if os.WIFSIGNALED(status):
             how = "(process %d) was killed by signal %d" % (
                 ended, os.WTERMSIG(status))
-        if not self._server.stops:
+        if not self._server.stop_count:
             self._lose(worker, how)
         elif status:
             self._status = 1
