@@ -3851,7 +3851,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
-# The states, in the order of a connection's life; STATES has their rules.
+# The states, in the order of a connection's life; STATES has their rules.  In
+# PREPARING a whole head waits for the result of a job, or for its turn.
 (HANDSHAKE, RECEIVING, PREPARING, SENDING, IDLE, LINGERING,
  CLOSED) = range(7)
 
@@ -3867,8 +3868,8 @@ class Connection:
             made and sent, until the socket is full (WRITE) or input comes (0)
     buffer  bytes received and not yet answered; the first *checked* of them
             are known to begin a valid head
-    queue   the requests and Answers that are being sent, in order; if it is
-            empty in SENDING, the next step answers the buffer
+    queue   the requests and Answers that are being sent, in order; it is
+            never empty in SENDING, and always in the other states
     parts   what is left to send of the queue
     sent    how many bytes of the first Answer have been sent
     read_at     when it was last read from, or LINGERING began
@@ -3954,10 +3955,10 @@ class Connection:
             STEP[self.state](self)
         elif waits_for & self.events:
             self.loop.work.run_queue.setdefault(self)
-        elif self.state == HANDSHAKE:
-            self.watch(READ)
         else:
-            self.watch(0)   # more input waits until the answer is sent
+            # Wait for the first bytes of HANDSHAKE.  In the other states more
+            # input waits until the answer is sent.
+            self.watch(waits_for & READ)
 
     def step(self) -> None:
         """Do one step of the run queue; queue the next if there is one."""
@@ -4102,6 +4103,7 @@ class Connection:
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
+        job: Optional[Job] = None
         start = size = 0
         while size < SMALL:
             while buffer.startswith(b"\r\n", start):    # RFC 9112, 2.2
@@ -4114,10 +4116,7 @@ class Connection:
             try:
                 request, answer = loop.answer_to(head, self)
             except NotReady as wait:
-                if not queue:
-                    wait.job.waiting.append(self)
-                    self.enter(PREPARING)
-                    loop.wake_by(loop.now + GONE_CHECK)
+                job = wait.job
                 break
             size += len(answer.data)
             if queue and size > SMALL and not answer.rest:
@@ -4128,7 +4127,11 @@ class Connection:
                 break
         if start:
             self.buffer, self.checked = buffer[start:], 0
-        if not queue and self.state != PREPARING:
+        if not queue and job:
+            job.waiting.append(self)
+            self.enter(PREPARING)
+            loop.wake_by(loop.now + GONE_CHECK)
+        elif not queue:
             self.wait_for_more()
         return tuple(queue)
 
@@ -4169,13 +4172,7 @@ class Connection:
             self.watch(WRITE)
 
     def flush(self) -> bool:
-        """SENDING: send a slice, or answer what is left in the buffer.
-
-        Return whether another step can follow.
-        """
-        if not self.queue:
-            self.answer()
-            return False
+        """SENDING: send a slice; return whether another step can follow."""
         last = self.queue[-1]
         left = SLICE
         while left > 0:
@@ -4265,31 +4262,31 @@ class Connection:
     def has_sent(self, count: int) -> None:
         """Note that *count* more bytes were sent; log each complete answer."""
         advance(self.parts, count)
-        queue, done = self.queue, 0
         self.sent += count
-        while done < len(queue) and self.sent >= queue[done][1].total:
-            self.sent -= queue[done][1].total
+        done = 0
+        for request, answer in self.queue:
+            if self.sent < answer.total:
+                break
+            self.sent -= answer.total
             done += 1
-        self.queue = queue[done:]
-        self.release(queue[:done])
-        for request, answer in queue[:done]:
+            self.release(answer)
             self.log(request, answer)
+        self.queue = self.queue[done:]
 
-    def release(self, queue: "Queue") -> None:
-        """Release the Sources of answers that are sent or given up."""
-        for _, answer in queue:
-            if answer.source:
-                for part in self.parts:
-                    if isinstance(part, GeneratorType):     # of an Archive
-                        part.close()
-                answer.source.release()
+    def release(self, answer: Answer) -> None:
+        """Release the Source of an answer that is sent or given up."""
+        if answer.source:
+            for part in self.parts:
+                if isinstance(part, GeneratorType):     # of an Archive
+                    part.close()
+            answer.source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
         """After *last* was sent, go on to the next request, or close."""
         request, answer = last
         self.parts = NO_PARTS
         if HEAD_END in self.buffer and not answer.closes:
-            self.enter(SENDING)     # others take their steps first
+            self.enter(PREPARING)   # others take their steps first
             self.loop.work.run_queue[self] = None
         elif not (answer.closes or self.loop.is_draining):
             self.wait_for_more(answered=True)
@@ -4328,14 +4325,13 @@ class Connection:
     def abort(self) -> None:
         """Close at once, and log the requests not answered completely."""
         queue, self.queue = self.queue, ()
-        self.release(queue)
         is_between = not queue      # no answer is cut off: end TLS, too
+        if is_between and self.buffer.strip(b"\r\n"):
+            queue = self.refusal(HTTPError(
+                503 if self.state == PREPARING else 400, "Not answered."))
         try:
-            if self.state == PREPARING:
-                queue = self.refusal(HTTPError(503, "Not ready."))
-            elif self.state == RECEIVING and self.buffer.strip(b"\r\n"):
-                queue = self.refusal(HTTPError(400, "Not complete."))
             for request, answer in queue:
+                self.release(answer)
                 self.log(request, answer, aborted=True)
             if is_between and isinstance(self.sock, TLSSocket):
                 self.sock = self.sock.close_notify()
@@ -4380,7 +4376,7 @@ STATES = [
     # name, what the socket must be ready for, seconds, step
     ("HANDSHAKE", READ | WRITE, REQUEST_TIMEOUT, Connection.handshake),
     ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive),
-    ("PREPARING", 0, PREPARE_TIMEOUT, None),
+    ("PREPARING", 0, PREPARE_TIMEOUT, Connection.answer),
     ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush),
     ("IDLE", READ, IDLE_TIMEOUT, Connection.receive),
     ("LINGERING", READ, LINGER_TIMEOUT, Connection.linger),
@@ -4963,6 +4959,7 @@ class Loop:
             self._do([connection.abort for connection
                       in self.connections[PREPARING]
                       if self.now - connection.state_began >= GONE_CHECK
+                      and connection not in self.work.run_queue
                       and connection.has_left()])
             # While a job waits for room, close clients that take nothing of a
             # listing or archive, the slowest first.
