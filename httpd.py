@@ -2208,33 +2208,28 @@ class Site:
         """
         try:
             self._check_hidden(segments)
-            is_deep = len(segments) > LINKS_MAX
-            if is_deep and self.follow_symlinks and not folder:
-                self._folders(segments, facts)
+            if self.follow_symlinks and not folder:
+                self._resolve(segments, facts)      # only counts links
             try:
                 if folder:
                     return self._open_child(folder, segments[-1], facts)
                 return self._walk(segments, facts)
             except OSError as exc:
-                if exc.errno != errno.ELOOP or self.follow_symlinks:
+                if exc.errno != errno.ELOOP:
                     raise
-                if is_deep:
-                    self._folders(segments, facts)
                 return self._walk(self._resolve(segments, facts), facts)
         except OSError as exc:
             raise self.failure(exc, facts)
 
     def has_name(self, segments: "Sequence[bytes]", facts: "Facts") -> bool:
-        """Return whether there is this name, be it a link to nothing.
-
-        Only open() tells whether what it leads to may be served.
+        """Return whether there is anything at *segments*: even a link to
+        nothing, or a file that open() refuses.
         """
         if is_hidden(segments) and not self.dotfiles:
             return False
         path = os.path.join(self.root, *segments)
         state = link_state(path)
-        # If open() saw another one, its fact stays, and fails in the next
-        # turn.
+        # If open() saw another state, its fact stays, and fails next turn.
         facts.setdefault((link_state, path), state)
         return len(state) > 1
 
@@ -2364,11 +2359,16 @@ class Site:
         return opened
 
     def _resolve(self, segments: "Sequence[bytes]",
-                 facts: "Facts") -> "List[bytes]":
+                 facts: "Facts") -> "Sequence[bytes]":
         """Return the names from the root to where links lead *segments*.
 
-        Raise OSError if that is outside or hidden.
+        Where the kernel follows the links, return *segments*.  Raise OSError
+        if the links are too many, or lead outside or to a hidden name.
         """
+        if len(segments) > LINKS_MAX:
+            self._folders(segments, facts)
+        if self.follow_symlinks:
+            return segments
         path = os.path.join(self.root, *segments)
         real, root = real_path(path), real_path(self.root)
         facts.setdefault((real_path, path), real)
@@ -2408,12 +2408,10 @@ class Site:
             status = os.stat(where, dir_fd=at, follow_symlinks=False)
             is_link = stat.S_ISLNK(status.st_mode)
             if is_link:
-                if len(segments) > LINKS_MAX:
-                    self._folders(segments, {})
                 # What realpath() cannot follow stays a link: not listed.
-                status = (os.stat(where, dir_fd=at) if self.follow_symlinks
-                          else os.lstat(os.path.join(
-                              self.root, *self._resolve(segments, {}))))
+                status = os.stat(
+                    os.path.join(self.root, *self._resolve(segments, {})),
+                    follow_symlinks=self.follow_symlinks)
             return status, is_link
         except OSError as exc:
             if exc.errno in EXHAUSTED:
@@ -3383,9 +3381,14 @@ class Responder:
         try:
             target = self.open(segments)
         except HTTPError as error:
-            if slash or error.status != 404:
-                raise
-            return self.page(segments, error)
+            page = None
+            if not (slash or error.status != 404
+                    or self.site.has_name(segments, self.facts)):
+                page = self.first_file(segments[:-1],
+                                       [segments[-1] + PAGE_SUFFIX])
+            if page:
+                return page
+            raise
         with target:
             if not target.is_folder:
                 if slash:
@@ -3400,7 +3403,7 @@ class Responder:
                                 [("Location", location)])
             kind = self.archive_kind()
             if not (kind and self.site.archives == "all"):
-                default = self.default(segments)
+                default = self.first_file(segments, DEFAULT_FILES)
                 if default:
                     return default
             if not self.site.listing:
@@ -3408,22 +3411,13 @@ class Responder:
             return (self.archive(segments, kind) if kind
                     else self.list(segments))
 
-    def page(self, segments: "List[bytes]", error: HTTPError) -> Answer:
-        """Answer with name.html where *segments* end in a *name* that does
-        not exist; else raise *error*.
-        """
-        page = [*segments[:-1], segments[-1] + PAGE_SUFFIX]
-        # Most often there is no page either, so that is looked for first.
-        if (self.site.has_name(page, self.facts)
-                and not self.site.has_name(segments, self.facts)):
-            with self.open(page) as opened:
-                if not opened.is_folder:
-                    return self.represent(page, opened)
-        raise error
+    def first_file(self, segments: "List[bytes]",
+                   names: "Iterable[bytes]") -> "Optional[Answer]":
+        """Answer with the first file of *names* in the folder at *segments*.
 
-    def default(self, segments: "List[bytes]") -> "Optional[Answer]":
-        """Answer with the default file of the folder at *segments*, if any."""
-        for name in DEFAULT_FILES:
+        Return None if there is none of them.
+        """
+        for name in names:
             try:
                 with self.open([*segments, name]) as opened:
                     if not opened.is_folder:
@@ -3446,7 +3440,7 @@ class Responder:
                         or fields.get("sec-fetch-mode") == "navigate")
             if is_route and media_weight(weights, "text/html") and (
                     not prefers_json(fields)):
-                application = self.default([])
+                application = self.first_file([], DEFAULT_FILES)
                 if application:
                     return application
         with contextlib.suppress(HTTPError), (
