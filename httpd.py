@@ -2448,10 +2448,14 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
 class Source:
     """Content that several answers may share: a file's version, or a listing.
 
-    It has *data*, all of the content in memory, or *fd*, an open file that it
-    closes (-1 if there is none).
+    A connection holds the Source of the answer that it sends.  While at least
+    one does, the Pool has the Source, for other answers to share it; the last
+    one to release() it closes its file.
+
+    data    all of the content in memory, or
+    fd      an open file; -1 if there is none
     version the file's signature; None if it must not be shared
-    users   how many answers in flight use it
+    users   how many connections hold it
     weight  its size in the Pool: bytes in memory; for an Archive, names
     """
 
@@ -2473,11 +2477,11 @@ class Source:
         return memoryview(self.data)[start:stop]
 
     def has_room(self) -> bool:
-        """Return whether the Pool holds it, or has room for it."""
-        return self.users > 0 or self.pool.has_room(len(self.data))
+        """Return whether the Pool has it already, or has room for it."""
+        return self.users > 0 or self.pool.has_room(self.weight)
 
     def hold(self) -> None:
-        """Count one more answer that is being sent."""
+        """Count one more user."""
         self.users += 1
         if self.users == 1:
             self.pool.setdefault(self.version, self)
@@ -2485,7 +2489,7 @@ class Source:
             self.pool.files += self.fd >= 0
 
     def release(self) -> None:
-        """Count one answer less; after the last one, free the content."""
+        """Count one user less."""
         self.users -= 1
         if not self.users:
             if self.pool.get(self.version) is self:
@@ -2508,16 +2512,22 @@ class Pool(dict):   # type: ignore[type-arg]
 
     held    the sum of their weights, which has_room() compares with *limit*
     files   how many of them are open files
+    job_needs   the weight that a Source which a Job makes may have
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, job_needs: int = 1):
         super().__init__()
         self.limit = limit
+        self.job_needs = job_needs
         self.held = self.files = 0
 
-    def has_room(self, size: int) -> bool:
-        """Return whether a Source of the weight *size* may be added."""
-        return self.held + size <= self.limit
+    def has_room(self, weight: int) -> bool:
+        """Return whether a Source of this *weight* may be added."""
+        return self.held + weight <= self.limit
+
+    def jobs(self) -> int:
+        """Return how many Jobs, each making a Source, there is room for."""
+        return min(JOBS_MAX, (self.limit - self.held) // self.job_needs)
 
 
 # The kinds of jobs; the key of a Job begins with its kind.
@@ -2620,7 +2630,8 @@ class Work:
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
         self.listings = Pool(LISTINGS_MAX)
-        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX)
+        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX,
+                             limits.ARCHIVE_NAMES_MAX)
         self.now = self.rest_until = 0.0
 
     def new_turn(self, now: float) -> None:
@@ -2667,14 +2678,9 @@ class Work:
         time; a listing waits while too many bytes of others are being sent;
         passwords are checked one by one, with a pause after each.
         """
-        room = {DIGEST: sys.maxsize, GZIP: JOBS_MAX,
-                LISTING: JOBS_MAX if self.listings.has_room(1) else 0,
-                # Each may grow to the most names allowed.
-                ARCHIVE: min(JOBS_MAX, (self.archives.limit -
-                                        self.archives.held)
-                             // self.limits.ARCHIVE_NAMES_MAX),
-                ARCHIVE_DIGEST: sys.maxsize,
-                CHECK: 1 if self.now >= self.rest_until else 0}
+        room = {DIGEST: sys.maxsize, ARCHIVE_DIGEST: sys.maxsize,
+                LISTING: self.listings.jobs(), ARCHIVE: self.archives.jobs(),
+                GZIP: JOBS_MAX, CHECK: int(self.now >= self.rest_until)}
         for (kind, *_), job in self.jobs.items():
             room[kind] -= job.began is not None
         for (kind, *_), job in self.jobs.items():
@@ -2687,10 +2693,9 @@ class Work:
         """Return the full Pools that jobs are waiting for."""
         waiting = {key[0] for key, job in self.jobs.items()
                    if job.began is None}
-        return [pool for kind, pool, least in [
-            (LISTING, self.listings, 1),
-            (ARCHIVE, self.archives, self.limits.ARCHIVE_NAMES_MAX)]
-            if kind in waiting and not pool.has_room(least)]
+        return [pool for kind, pool in [(LISTING, self.listings),
+                                        (ARCHIVE, self.archives)]
+                if kind in waiting and pool.jobs() <= 0]
 
 
 def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
