@@ -2108,19 +2108,16 @@ class Opened:
         if self._small is not None:
             return self._small[start:stop]
         os.lseek(self.fd, start, os.SEEK_SET)
-        blocks = []
-        left = stop - start
-        while left:
-            block = os.read(self.fd, left)
-            if not block:
-                break
-            blocks.append(block)
-            left -= len(block)
+        size = stop - start
+        data = block = os.read(self.fd, size)
+        while block and len(data) < size:
+            block = os.read(self.fd, size - len(data))
+            data += block
         if signature(os.fstat(self.fd)) != self.version:
             raise Changed
-        if left:    # the kernel generates it, as in /sys
+        if len(data) < size:    # the kernel generates it, as in /sys
             raise OSError(errno.EIO, "shorter than its size", self.path)
-        return b"".join(blocks)
+        return data
 
     def small(self) -> "Optional[bytes]":
         """Return all of its content, read once; None if it is above SMALL."""
@@ -2470,12 +2467,6 @@ class Source:
         self.users = 0
         self.weight = len(data)
 
-    def part(self, start: int, stop: int) -> "Part":
-        """Return this part of the content; (start, stop) if it is in fd."""
-        if self.fd >= 0:
-            return start, stop
-        return memoryview(self.data)[start:stop]
-
     def has_room(self) -> bool:
         """Return whether the Pool has it already, or has room for it."""
         return self.users > 0 or self.pool.has_room(self.weight)
@@ -2512,13 +2503,14 @@ class Pool(dict):   # type: ignore[type-arg]
 
     held    the sum of their weights, which has_room() compares with *limit*
     files   how many of them are open files
-    job_needs   the weight that a Source which a Job makes may have
+    kind    of the Jobs that make them; each of these needs room for *share*
     """
 
-    def __init__(self, limit: int, job_needs: int = 1):
+    def __init__(self, limit: int, kind: str = "", share: int = 1):
         super().__init__()
         self.limit = limit
-        self.job_needs = job_needs
+        self.kind = kind
+        self.share = share
         self.held = self.files = 0
 
     def has_room(self, weight: int) -> bool:
@@ -2526,8 +2518,8 @@ class Pool(dict):   # type: ignore[type-arg]
         return self.held + weight <= self.limit
 
     def jobs(self) -> int:
-        """Return how many Jobs, each making a Source, there is room for."""
-        return min(JOBS_MAX, (self.limit - self.held) // self.job_needs)
+        """Return how many Jobs of its *kind* there is room for."""
+        return min(JOBS_MAX, (self.limit - self.held) // self.share)
 
 
 # The kinds of jobs; the key of a Job begins with its kind.
@@ -2591,8 +2583,7 @@ class Job:
         except Changed:
             work.unsteady.add(self.key[1])
         except Exception:
-            tell_traceback()
-            value = HTTPError(500, DETAIL_OF_STATUS[500])
+            value = tell_traceback()
         del work.jobs[self.key]
         if isinstance(value, bytes):
             work.made.put(self.key, value, len(value) + KIB)
@@ -2629,8 +2620,8 @@ class Work:
         self.to_answer: List[Connection] = []
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
-        self.listings = Pool(LISTINGS_MAX)
-        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX,
+        self.listings = Pool(LISTINGS_MAX, LISTING)
+        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX, ARCHIVE,
                              limits.ARCHIVE_NAMES_MAX)
         self.now = self.rest_until = 0.0
 
@@ -2689,13 +2680,11 @@ class Work:
                 job.began = self.now
                 self.run_queue[job] = None
 
-    def full(self) -> "List[Pool]":
-        """Return the full Pools that jobs are waiting for."""
-        waiting = {key[0] for key, job in self.jobs.items()
-                   if job.began is None}
-        return [pool for kind, pool in [(LISTING, self.listings),
-                                        (ARCHIVE, self.archives)]
-                if kind in waiting and pool.jobs() <= 0]
+    def lacks_room(self, pool: Pool) -> bool:
+        """Return whether a job cannot start because *pool* is full."""
+        return pool.jobs() <= 0 and any(
+            kind == pool.kind and job.began is None
+            for (kind, *_), job in self.jobs.items())
 
 
 def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
@@ -3572,9 +3561,12 @@ class Responder:
         if self.request.method == "HEAD":   # takes none of it
             return self.answer(code, fields, parts)
         source = opened.source(contents)
-        return self.answer(code, fields, [
-            source.part(*part) if isinstance(part, tuple) else part
-            for part in parts], source, source.fd < 0)
+        in_memory = source.fd < 0
+        if in_memory:
+            data = memoryview(source.data)
+            parts = [data[slice(*part)] if isinstance(part, tuple) else part
+                     for part in parts]
+        return self.answer(code, fields, parts, source, in_memory)
 
     def digest(self, opened: "Union[Opened, Archive]") -> bytes:
         """Return the SHA-256 of all of it, which a Job makes."""
@@ -4415,13 +4407,17 @@ def tell(message: str) -> None:
                 sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
-def tell_traceback() -> None:
-    """Write the exception being handled, a bug, to standard error."""
+def tell_traceback() -> HTTPError:
+    """Write the exception being handled, a bug, to standard error.
+
+    Return the error that answers the request.
+    """
     text = repr(sys.exc_info()[1])
     with contextlib.suppress(Exception):  # perhaps no descriptor is left
         import traceback
         text = traceback.format_exc()
     tell("a bug, please report it:\n" + text)
+    return HTTPError(500, DETAIL_OF_STATUS[500])
 
 
 def has_room(fd: int, until: float = 0.0) -> bool:
@@ -4566,12 +4562,12 @@ def listening_sockets(bind: "Sequence[str]", port: int,
         raise StartError("cannot listen at port %d: a port is from 0 to %d."
                          % (port, PORT_MAX))
     socks: List[socket.socket] = []
+    groups = [[address] for address in OrderedDict.fromkeys(bind)]
+    if bind is LOOPBACK:    # as if one name meant both
+        groups = [list(bind[:1 + socket.has_ipv6])]
     try:
-        if bind is LOOPBACK:    # as if one name meant both
-            listen_at(bind[:1 + socket.has_ipv6], port, socks)
-        else:
-            for address in OrderedDict.fromkeys(bind):
-                listen_at([address], port, socks)
+        for addresses in groups:
+            listen_at(addresses, port, socks)
         if not socks:
             raise StartError("cannot listen without an address.")
         return socks
@@ -4963,12 +4959,10 @@ class Loop:
             # While a job waits for room, close clients that take nothing of a
             # listing or archive, the slowest first.
             for connection in list(self.connections[SENDING]):
-                if (self.now - connection.state_began < GONE_CHECK
-                        or not self.work.full()):
+                if self.now - connection.state_began < GONE_CHECK:
                     break
-                if any(answer.source and answer.source.pool is pool
-                       for pool in self.work.full()
-                       for _, answer in connection.queue):
+                source = connection.queue[-1][1].source
+                if source and self.work.lacks_room(source.pool):
                     self._do([connection.abort])
         if self.now >= self._paused_until:
             self.resume_accepting()
@@ -5098,14 +5092,11 @@ class Loop:
                 answer = self._new_answer(request, connection.read_at)
         except NotReady:
             raise
-        except HTTPError as error:
+        except Exception as exc:
+            error = exc if isinstance(exc, HTTPError) else tell_traceback()
             request = request or unparsed_request(head)
-            answer = self.render(request, error_answer(error))
-        except Exception:
-            tell_traceback()
-            request = request or unparsed_request(head)
-            answer = self.render(request, error_answer(HTTPError(
-                500, DETAIL_OF_STATUS[500])), "close")
+            answer = self.render(request, error_answer(error),
+                                 "" if error is exc else "close")
         return request, answer
 
     def renewed(self, key: str) -> "Optional[Answer]":
