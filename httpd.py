@@ -2016,8 +2016,8 @@ FILE_SIGNATURE = attrgetter("st_dev", "st_ino", "st_mode", "st_size",
 def signature(status: os.stat_result) -> "Signature":
     """Return a tuple that changes when a file's content or mode does.
 
-    For a folder it is only its identity and mode: each name in it that an
-    answer depends on is checked by itself.
+    For a folder it has only the device, number and mode: each name in the
+    folder that an answer depends on has a fact of its own.
     """
     found: Signature = FILE_SIGNATURE(status)
     return found[:3] if stat.S_ISDIR(found[2]) else found
@@ -2043,7 +2043,7 @@ def real_path(path: bytes) -> bytes:
 
 
 def unknown_state(path: bytes) -> object:
-    """Return a value that equals no other: a fact that never holds again."""
+    """Return a value that equals no other: this fact never holds again."""
     return object()
 
 
@@ -2063,14 +2063,12 @@ class Changed(Exception):
 class Opened:
     """A file or folder of the site, open.  Use it in a `with` statement.
 
-    fd      -1 after close(), once a Source has taken it, and for a folder
-            where the platform cannot open folders
-    path    the path that was opened; if links were resolved, the one they
-            led to
-    status  what fstat() says of fd; *size* and *version*, its signature,
-            are of that
-    is_folder   whether it is a folder; else it is a regular file
-    is_steady   whether a later change of it would be noticed
+    fd      the descriptor; -1 if it is closed, a Source has taken it, or the
+            platform cannot open folders
+    path    the path that was opened, after links were resolved
+    status  the result of fstat(); *version* is its signature
+    is_folder   whether it is a folder, or else a regular file
+    is_steady   whether its next change will show in its times
     """
 
     def __init__(self, fd: int, path: bytes):
@@ -2127,9 +2125,9 @@ class Opened:
 
     def validators(self, variant: str
                    ) -> "Tuple[Optional[str], Optional[int]]":
-        """Return its entity tag, and its time of modification in seconds.
+        """Return its entity tag and time of modification (seconds), if any.
 
-        None where there is none.  For *variant* see entity_tag().
+        For *variant* see entity_tag().
         """
         etag = modified = None
         data = self.small()
@@ -2141,11 +2139,11 @@ class Opened:
         return etag, modified
 
     def source(self, pool: "Pool") -> "Source":
-        """Return the Source of its content: the one in flight, or a new one.
+        """Return the Source in *pool* that has its content, or a new one.
 
-        In memory while there is room; else it takes the descriptor.  Bytes
-        that are not steady may be others by the next request, and are not
-        shared.
+        A new one is in memory if there is room; else it takes the descriptor.
+        Bytes that are not steady are not shared: the next request may find
+        the file changed.
         """
         source: Optional[Source] = pool.get(self.version)
         if source:
@@ -2161,10 +2159,10 @@ class Site:
     """The folder that is served, as it is on the disk at this moment.
 
     Names are opened one by one, each relative to the descriptor of its
-    folder, so that what is checked is what is opened; links are followed only
-    where that is asked for.  What an answer depends on goes into *facts*, a
-    dict from (probe, path) to probe(path): while holds() finds them
-    unchanged, the answer would be the same.
+    folder, so the file that was checked is the file that is opened.  Links
+    are followed only with *follow_symlinks*; else they are resolved first.
+    *facts* collects what an answer depends on: a dict from (probe, path) to
+    probe(path).  While it holds(), the answer would be the same.
     """
 
     def __init__(self, directory: "Union[str, bytes]", listing: bool = True,
@@ -2199,7 +2197,7 @@ class Site:
 
     def open(self, segments: "Sequence[bytes]", facts: "Facts",
              folder: "Optional[Opened]" = None) -> Opened:
-        """Open the file or folder at *segments*, which is in *folder*.
+        """Open the file or folder at *segments*; *folder* is its parent, open.
 
         Raise HTTPError(403, 404, 500 or 503).
         """
@@ -2232,7 +2230,7 @@ class Site:
 
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
-        """Return bytes of the file at *path*, which an Opened had.
+        """Return bytes of the file at *path*, the path of an Opened.
 
         Raise Changed if it cannot be read, or its signature is not *state*.
         """
@@ -2257,16 +2255,16 @@ class Site:
             raise self.failure(exc, {})
 
     def names(self, folder: Opened) -> "Generator[bytes, None, None]":
-        """Yield the names in *folder*, as they come; raise as open() does."""
+        """Yield the names in *folder*, unsorted; raise as open() does."""
         try:
             with contextlib.ExitStack() as stack:
                 where: Union[int, bytes] = folder.path
                 if HAS_DIR_FD and os.scandir in os.supports_fd:
-                    # What is open by O_PATH cannot be read.
+                    # A folder that was opened with O_PATH cannot be read.
                     where = os.open(b".", LIST_FLAGS, dir_fd=folder.fd)
                     stack.callback(os.close, where)
-                # Python 3.6 takes only a path.  What _entry() does not find
-                # in *folder* itself is not shown.
+                # Python 3.6 takes only a path.  If another folder is there by
+                # now, _entry() does not find its names.
                 found: Any = stack.enter_context(os.scandir(where))
                 for each in found:
                     yield os.fsencode(each.name)
@@ -2274,9 +2272,9 @@ class Site:
             raise self.failure(exc, {})
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
-        """Return the HTTPError for *exc*; if it may pass, *facts* fail."""
+        """Return the HTTPError for *exc*; after 500 and 503, *facts* fail."""
         status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
-        if status >= 500:  # it may pass, though no file changes
+        if status >= 500:   # the trouble may pass, though no file changes
             facts[(unknown_state, self.root)] = False
         if status == 500:
             tell("cannot read a file: %s" % exc)
@@ -2307,14 +2305,13 @@ class Site:
     def _walk(self, segments: "Sequence[bytes]", facts: "Facts") -> Opened:
         """Open *segments* name by name; OSError(ELOOP) at a link not followed.
 
-        The root, which may be a link, needs no fact of its own: facts about
-        names in it fail when it is replaced.  If it cannot be opened, there
-        may be no such facts.
+        The root, which may be a link, needs no fact of its own: the facts
+        about names in it fail when it is replaced.
         """
         try:
             fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
             node = Opened(fd, self.root)
-        except OSError:
+        except OSError:     # then there are no facts about names in it
             facts[(unknown_state, self.root)] = False
             raise
         for name in segments:
@@ -2376,10 +2373,10 @@ class Site:
 
     def _entry(self, folder: Opened, segments: "Sequence[bytes]", name: bytes,
                above: "Set[Signature]") -> "Optional[Entry]":
-        """Return the Entry of *name*; None if a request for it gets a 404.
+        """Return the Entry of *name*; None if a request for *name* gets a 404.
 
-        None, too, for a link to a folder *above*: crawlers would follow it
-        for ever.
+        None, too, for a link to a folder *above*: crawlers would follow the
+        link for ever.
         """
         found = self.status(folder, [*segments, name])
         if not found or found[1] and signature(found[0]) in above:
@@ -2394,8 +2391,8 @@ class Site:
 
     def status(self, folder: Opened, segments: "Sequence[bytes]"
                ) -> "Optional[Tuple[os.stat_result, bool]]":
-        """Return the status of what is at *segments*, in *folder*, and whether
-        a link leads there; None if a request for it gets a 404.
+        """Return the status of what a request for *segments*, a name in
+        *folder*, gets, and whether it is a link; None if it gets a 404.
         """
         name = segments[-1]
         where, at = (name, folder.fd) if HAS_DIR_FD else (
@@ -2428,7 +2425,7 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
         self._sizes: Dict[object, int] = {}
 
     def put(self, key: object, value: object, size: int) -> None:
-        """Keep *value*; *size* is about its bytes in memory, or a count."""
+        """Keep *value*; *size* is its part of the limit."""
         self.drop(key)
         self[key] = value
         self._sizes[key] = size
@@ -2597,9 +2594,9 @@ class Work:
 
     run_queue   Connections and Jobs that have a step to do, least recently
             served first
-    jobs    those that have not ended, by their keys
+    jobs    the Jobs that have not ended, by their keys
     made    results made from files, by keys that include the file's signature;
-            an unfinished digest that nobody waits for is there as its Job
+            instead of a digest, the paused Job that will go on with it
     fresh   other results, as (when the job began, result): valid only in this
             turn, and for requests that arrived before the job began
     to_answer   connections that can be answered: they have received
@@ -2689,7 +2686,7 @@ class Work:
 
 def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
                size: int) -> "Generator[None, None, bytes]":
-    """Return *size* bytes, got by *read*(start, stop), compressed."""
+    """Compress the *size* bytes that *read*(start, stop) returns."""
     import zlib
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: gzip's format
     blocks = []
@@ -3311,12 +3308,12 @@ BOUNDARY = os.urandom(16).hex()     # in no file that anyone could prepare
 
 
 class Responder:
-    """Makes the answer to *request*; *now* is seconds since 1970.
+    """Makes the answer to *request*.
 
-    *arrived* is when it arrived, by the clock of *work*.
-
-    facts   the states of files that it depends on, see Site
-    vary    the request fields that it depends on
+    now     seconds since 1970
+    arrived when the request arrived, by the clock of *work*
+    facts   the states of files that the answer depends on, see Site
+    vary    the request fields that the answer depends on
     """
 
     def __init__(self, request: Request, site: Site, work: Work, now: float,
@@ -3328,10 +3325,7 @@ class Responder:
         self.arrived = arrived
 
     def respond(self) -> Answer:
-        """Return the answer.
-
-        Raise NotReady if something that takes long must be made first.
-        """
+        """Return the answer; raise NotReady if it must wait for a Job."""
         for _ in range(TRIES_MAX):
             self.facts: Facts = {}
             self.vary: List[str] = []
@@ -3358,9 +3352,9 @@ class Responder:
         return self.answer(page.status, page.fields, page.content)
 
     def open(self, segments: "Sequence[bytes]") -> Opened:
-        """Open what is at *segments*.
+        """Open the file or folder at *segments*.
 
-        With a file that is not steady, the answer is for this turn alone.
+        If a file is not steady, the answer is valid in this turn alone.
         """
         opened = self.site.open(segments, self.facts)
         opened.is_steady = opened.is_folder or (
@@ -3371,7 +3365,10 @@ class Responder:
         return opened
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
-        """Answer with what is at *segments*; *slash*: the path ends in one."""
+        """Answer with the file or folder at *segments*.
+
+        *slash* is whether the path ends in a slash.
+        """
         try:
             target = self.open(segments)
         except HTTPError as error:
@@ -3472,13 +3469,13 @@ class Responder:
                 if self.work.contents.has_room(opened.size):
                     return self.select(opened, media, coding, True)
                 self.facts[(unknown_state, opened.path)] = False  # for now
-        raise HTTPError(406, "This is there in no coding that you accept.")
+        raise HTTPError(406, "This file has no coding that you accept.")
 
     def sidecar(self, segments: "Sequence[bytes]", opened: Opened, media: str,
                 coding: str) -> "Optional[Answer]":
         """Answer with the file beside *opened* that has *coding*, if any.
 
-        One that is older than *opened* does not count.
+        A file that is older than *opened* does not count.
         """
         name = segments[-1] + CODINGS[coding]
         try:
@@ -3499,8 +3496,8 @@ class Responder:
                others: "Sequence[Tuple[str, str]]" = ()) -> Answer:
         """Answer with a representation, judging preconditions and ranges.
 
-        *coding* is that of *opened*; with *compress* it is still to be made.
-        *others* are further fields.
+        *coding* is the coding of *opened*, or, with *compress*, the one to
+        apply.  *others* are further fields.
         """
         fields, now, variant = self.request.fields, self.now, coding
         if compress:    # then the bytes depend on zlib's version, too
@@ -3569,7 +3566,7 @@ class Responder:
         return self.answer(code, fields, parts, source, in_memory)
 
     def digest(self, opened: "Union[Opened, Archive]") -> bytes:
-        """Return the SHA-256 of all of it, which a Job makes."""
+        """Return the SHA-256 of the whole content, which a Job makes."""
         if not isinstance(opened, Archive):
             return self.job_result(DIGEST, digest_steps, opened)
         value: bytes = self.work.result(
@@ -3578,7 +3575,7 @@ class Responder:
 
     def job_result(self, kind: str, make: "Callable[..., Steps]",
                    opened: Opened) -> bytes:
-        """Return what *make* makes from a file; it is made once and kept."""
+        """Return the result of *make* for a file, which a Job makes once."""
         key = kind, opened.path, opened.version
         read = functools.partial(self.site.read, *key[1:])
         value: bytes = self.work.result(key, make(read, opened.size))
@@ -3627,7 +3624,7 @@ class Responder:
                source: "Optional[Source]" = None, keep: bool = True) -> Answer:
         """Return the answer, which may be sent again if *keep*.
 
-        What is above SMALL is never copied into an answer: many may have it.
+        Content above SMALL is shared by all answers that have it, not copied.
         """
         if isinstance(content, bytes):
             if len(content) > SMALL:
@@ -5209,8 +5206,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Server:
     """A web server for one folder.  It listens from the start.
 
-    Most arguments mean what the options of these names do, see --help; None
-    stands for no file.  The others, and what differs:
+    Most arguments mean the same as the options of these names, see --help;
+    None stands for no file.  These are different:
 
     port        0 for a free one; see url
     bind        an address, a name, "unix:PATH", or several of these
@@ -5220,13 +5217,13 @@ class Server:
     headers     (name, value) pairs, none of RESERVED_FIELDS
     auth        (name, password) of the only user; not with auth_file
     access_log  an AccessLog, or None
-    max_connections     None for what the open-file limit allows, which only
-                the command raises
+    max_connections     None for as many as the open-file limit allows, a limit
+                that only the command raises
     limits      changes to the numbers of Limits, by name
-    clock       the monotonic clock, in seconds, for deadlines; after changing
-                what it tells, call wake()
-    wrap        called with each accepted socket; returns what takes its place,
-                with the same methods (not with TLS, which needs the socket)
+    clock       the monotonic clock for deadlines, in seconds; call wake()
+                after turning it
+    wrap        called with each accepted socket; returns an object with the
+                same methods to use instead (not with TLS)
 
     Raise StartError, which is an OSError and a ValueError, when it cannot
     listen, or cannot use a folder or a file; ValueError for a wrong argument.
@@ -5286,10 +5283,7 @@ class Server:
         self._open_waker()
 
     def _open_waker(self) -> None:
-        """Make the sockets by which signals and threads end a select().
-
-        Other attributes say what they want.
-        """
+        """Make the sockets by which signals and threads end a select()."""
         self.wakeups, self._waker = socket.socketpair()     # read, written
         self.wakeups.setblocking(False)
         self._waker.setblocking(False)
@@ -5299,7 +5293,7 @@ class Server:
         self._waker.close()
 
     def _listen_at(self, listeners: "List[socket.socket]") -> None:
-        """Prepare *listeners* for use, and tell their URLs."""
+        """Prepare *listeners* for use, and find their URLs."""
         self.listeners = listeners
         for sock in listeners:
             sock.setblocking(False)
@@ -5323,21 +5317,21 @@ class Server:
                 limit = MIB
         if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
             limit = min(limit, 1024)    # FD_SETSIZE
-        reserve = FD_RESERVE // 2   # for what else is open, and one more file
+        reserve = FD_RESERVE // 2   # for the log, sockets that listen ...
         if limit <= reserve:
             raise StartError(
                 "only %d files may be open: the server needs at least %d, and"
                 " one more for each client. Raise the limit: ulimit -n 1024"
                 % (limit, reserve + 1))
-        # An eighth is for the files that connections are sending; where even
-        # that is used up, the answer is 503.
+        # An eighth is for the files that connections are sending; when it is
+        # used up, too, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        # For connections and these files; listings in the making are apart.
+        # For connections and these files.  Jobs that make listings have more.
         self.descriptors_max = max(
             possible + 1, limit - reserve - 2 * JOBS_MAX * LISTING_FILES)
 
-    # What its owner calls.
+    # For the program that made it.
 
     def __enter__(self) -> "Server":
         self._begin()
@@ -5351,9 +5345,9 @@ class Server:
         self.server_close()
 
     def serve_forever(self) -> None:
-        """Serve until shutdown() or stop(), and what is in flight is finished.
+        """Serve until shutdown() or stop(), and finish what is in flight.
 
-        Where a `with` statement's thread serves already, wait for its end.
+        If the thread of a `with` statement serves already, wait for its end.
         """
         if self._serving.locked():
             with self._serving:
@@ -5363,7 +5357,7 @@ class Server:
 
     def _begin(self, share: "Optional[Share]" = None,
                parent: int = -1) -> None:
-        """Make the Loop; RuntimeError if it would serve nobody, or twice."""
+        """Make the Loop; RuntimeError if there was one, or nothing listens."""
         if self._loop or not self.listeners:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
@@ -5400,11 +5394,11 @@ class Server:
         self.wake()
 
     def wake(self) -> None:
-        """Let the server take a turn now: it reads its clock in each.
+        """Let the server take a turn now, in which it reads its clock.
 
         Safe as stop() is.
         """
-        # If it is full or closed, the loop does not sleep.
+        # If the socket is full or closed, the loop does not sleep.
         with contextlib.suppress(OSError):
             self._waker.send(b"\0")
 
@@ -5441,7 +5435,7 @@ class Server:
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, hang_up)
 
-    # What its Loop and its Supervisor call.
+    # For its Loop and its Supervisor.
 
     def run(self) -> None:
         """Serve until the end."""
@@ -5460,9 +5454,9 @@ class Server:
     def become_worker(self, share: "Share", parent: int) -> None:
         """Set up a new process to obey the signals of its Supervisor.
 
-        Each of them counts once: a whole group of processes may get it, and
-        the Supervisor sends it, too.  The Supervisor alone removes the files
-        of sockets.  *share* and *parent* are for the Loop.
+        Each signal counts once: a terminal sends it to the whole group of
+        processes, and then the Supervisor does.  Only the Supervisor removes
+        the files of sockets.  *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
         self._close_waker()
@@ -5476,7 +5470,7 @@ class Server:
     def _load_named_files(self, again: bool = False) -> None:
         """Read all files that options name; if one fails, change nothing.
 
-        Raise StartError; *again*: also for one that is not a file any more.
+        Raise StartError; with *again* also for a path that is no file by now.
         """
         for path in filter(None, self.named_files if again else ()):
             if not os.path.isfile(path) and os.path.exists(path):
@@ -5506,7 +5500,7 @@ class Server:
                      self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
-        """Do what reload() has asked for; *quiet*: say nothing."""
+        """Do what reload() has asked for; if *quiet*, write no message."""
         self.reload_asked = False
         loads: List[Callable[[], None]] = [
             functools.partial(self._load_named_files, again=True)]
