@@ -4135,8 +4135,8 @@ class Connection:
         if end:
             with contextlib.suppress(HTTPError):
                 request = parse_request(head + end)
-        answer = self.loop.render(request, error_answer(error), "close")
-        return (request, answer),
+                request.connection = "close"
+        return (request, self.loop.render(request, error_answer(error))),
 
     # Sending.
 
@@ -5089,11 +5089,12 @@ class Loop:
                 answer = self._new_answer(request, connection.read_at)
         except NotReady:
             raise
-        except Exception as exc:
-            error = exc if isinstance(exc, HTTPError) else tell_traceback()
+        except HTTPError as error:
             request = request or unparsed_request(head)
-            answer = self.render(request, error_answer(error),
-                                 "" if error is exc else "close")
+            answer = self.render(request, error_answer(error))
+        except Exception:
+            request = unparsed_request(head)    # so the connection closes
+            answer = self.render(request, error_answer(tell_traceback()))
         return request, answer
 
     def renewed(self, key: str) -> "Optional[Answer]":
@@ -5126,17 +5127,11 @@ class Loop:
                 + (len(answer.source.data) if answer.source else 0))
         return answer
 
-    def render(self, request: Request, answer: Answer,
-               connection: str = "") -> Answer:
-        """Render *answer* for *request*; return it.
-
-        *connection* replaces the Connection value from the request.
-        """
-        if self.is_draining:
-            connection = "close"
+    def render(self, request: Request, answer: Answer) -> Answer:
+        """Render *answer* for *request*; return it."""
         return answer.render(
-            connection or request.connection, self.date, self.turn,
-            request.method != "HEAD", self.server.headers)
+            "close" if self.is_draining else request.connection, self.date,
+            self.turn, request.method != "HEAD", self.server.headers)
 
     def who(self, connection: Connection, request: Request) -> str:
         """Return the beginning of the log line for a proxy's *request*."""
@@ -5288,10 +5283,6 @@ class Server:
         self.wakeups.setblocking(False)
         self._waker.setblocking(False)
 
-    def _close_waker(self) -> None:
-        self.wakeups.close()
-        self._waker.close()
-
     def _listen_at(self, listeners: "List[socket.socket]") -> None:
         """Prepare *listeners* for use, and find their URLs."""
         self.listeners = listeners
@@ -5410,7 +5401,8 @@ class Server:
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
-        self._close_waker()
+        self.wakeups.close()
+        self._waker.close()
         self.close_listeners()
         remove_stale_sockets(self.socket_paths)
 
@@ -5459,7 +5451,8 @@ class Server:
         the files of sockets.  *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
-        self._close_waker()
+        self.wakeups.close()
+        self._waker.close()
         self._open_waker()
         self.handle_signals()
         for number, count in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
@@ -5568,18 +5561,17 @@ class Share:
     def __init__(self, count: int):
         import mmap
         self.index = 0
-        # For each worker: its connections plus 1, or 0 if ABSENT.
-        self._places = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
+        self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("i")
         self._holds_back_until = 0.0
 
     def publish(self, count: int) -> None:
         """Tell the others that the worker *index* has *count* connections."""
-        self._places[self.index] = count + 1
+        self._counts[self.index] = count
 
     def allows(self, count: int, now: float) -> int:
         """Return how many clients this worker, with *count*, may accept."""
         self.publish(count)
-        counts = [place - 1 for place in self._places if place]
+        counts = [each for each in self._counts if each != self.ABSENT]
         fair = sum(counts) / len(counts)
         spare = int(fair + fair / 16) + SHARE_SLACK - count
         if spare <= 0 and not self._holds_back_until:
