@@ -2538,7 +2538,7 @@ class Job:
 
     steps   a generator that yields after each step, and returns the result,
             or raises the HTTPError that is the answer
-    began   when it was started or resumed; None before that
+    began   when it was started; None before that
     waiting the connections that wait for it, if they are still PREPARING
     """
 
@@ -2559,11 +2559,7 @@ class Job:
                         if connection.state == PREPARING]
         if not self.waiting:    # nobody waits any more
             del work.jobs[self.key]
-            if self.key[0] == DIGEST:   # cheap to keep, and can be resumed
-                self.began = None
-                work.made.put(self.key, self, 2 * KIB)
-            else:
-                self.steps.close()
+            self.steps.close()
             return
         until = time.perf_counter() + min(JOB_SECONDS,
                                           work.limits.TURN_SECONDS)
@@ -2595,8 +2591,8 @@ class Work:
     run_queue   Connections and Jobs that have a step to do, least recently
             served first
     jobs    the Jobs that have not ended, by their keys
-    made    results made from files, by keys that include the file's signature;
-            instead of a digest, the paused Job that will go on with it
+    made    results made from files, also of unfinished digests, by keys that
+            include the file's signature
     fresh   other results, as (when the job began, result): valid only in this
             turn, and for requests that arrived before the job began
     to_answer   connections that can be answered: they have received
@@ -2649,12 +2645,8 @@ class Work:
         began, value = self.fresh.get(key, (0.0, None))
         if value is None or began < arrived:
             value = self.made.get(key)
-        if value is None or isinstance(value, Job):
-            job = self.jobs.get(key)
-            if job is None:
-                job = self.jobs[key] = value or Job(self, key, steps)
-                self.made.drop(key)
-            raise NotReady(job)
+        if value is None:
+            raise NotReady(self.jobs.setdefault(key, Job(self, key, steps)))
         if isinstance(value, HTTPError):
             raise value
         return value
@@ -2697,12 +2689,19 @@ def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
     return b"".join(blocks) + packer.flush()
 
 
-def digest_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
-    """Return the SHA-256 of a file; for the arguments see gzip_steps()."""
+def digest_steps(made: Cache, key: object,
+                 read: "Callable[[int, int], bytes]", size: int) -> "Steps":
+    """Return the SHA-256 of a file; for *read* and *size* see gzip_steps().
+
+    Meanwhile *made* keeps it so far by *key*, for the next Job to go on.
+    """
     import hashlib
-    hashed = hashlib.sha256()
-    for start in range(0, size, SLICE):
-        hashed.update(read(start, min(start + SLICE, size)))
+    start, hashed = made.get(key) or (0, hashlib.sha256())
+    while start < size:
+        stop = min(start + SLICE, size)
+        hashed.update(read(start, stop))
+        start = stop
+        made.put(key, (start, hashed), KIB)
         yield
     return hashed.digest()
 
@@ -3568,7 +3567,9 @@ class Responder:
     def digest(self, opened: "Union[Opened, Archive]") -> bytes:
         """Return the SHA-256 of the whole content, which a Job makes."""
         if not isinstance(opened, Archive):
-            return self.job_result(DIGEST, digest_steps, opened)
+            return self.job_result(DIGEST, functools.partial(
+                digest_steps, self.work.made,
+                ("so far", opened.path, opened.version)), opened)
         value: bytes = self.work.result(
             (ARCHIVE_DIGEST, b"", opened.version), opened.digest())
         return value
@@ -3856,8 +3857,8 @@ class Connection:
             made and sent, until the socket is full (WRITE) or input comes (0)
     buffer  bytes received and not yet answered; the first *checked* of them
             are known to begin a valid head
-    queue   the requests and Answers that are being sent, in order; it is
-            never empty in SENDING, and always in the other states
+    queue   the requests and Answers that are being sent, in order; empty in
+            all states but SENDING
     parts   what is left to send of the queue
     sent    how many bytes of the first Answer have been sent
     read_at     when it was last read from, or LINGERING began
