@@ -4794,7 +4794,6 @@ class Loop:
         # to make room while its request waits.
         self._listening: List[socket.socket] = []
         self._share = share
-        self._is_worker = share is not None
         self._second = -1
         self._read_clocks()
         self._wake_at = self.now    # select() returns by then
@@ -4905,7 +4904,7 @@ class Loop:
         self.server.wakeups.recv(RECV_SIZE)
         self._read_clocks()
         if self.server.reload_asked:
-            self.server.reload_now(quiet=self._is_worker)
+            self.server.reload_now(quiet=self._share is not None)
             # Users of these Requests may have lost access.
             self.known = Cache(self.server.limits.KNOWN_MAX)
 
@@ -4974,7 +4973,7 @@ class Loop:
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
         """Accept clients at *sock* while there is or can be room for them."""
-        if self._share:
+        if self._share and not self.is_draining:
             most = min(most, self._share.allows(self._count(), self.now))
             if not most:
                 self._pause(SHARE_WAIT / 10)    # then look again
@@ -5162,9 +5161,8 @@ class Loop:
             self._stopped_at = self.now
             if self._share:
                 self._share.publish(Share.ABSENT)
-                self._share = None
             served = self._count() - len(self.connections[IDLE])
-            if server.has_terminal and served and not self._is_worker:
+            if server.has_terminal and served and not self._share:
                 tell("still serving clients: %d; Ctrl-C again stops at once."
                      % served)
             # From now on, new answers say Connection: close.
@@ -5659,8 +5657,7 @@ class Supervisor:
         """Start the *worker*; return only in the supervisor."""
         worker.due = time.monotonic()
         # The new process gets no signals until it has its own handlers.
-        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
-                   signal.SIGHUP]
+        signals = [*STOP_SIGNALS, signal.SIGQUIT, signal.SIGHUP]
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
             worker.pid = os.fork()
