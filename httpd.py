@@ -167,7 +167,7 @@ DRAIN_TIMEOUT = 30              # to finish what is in flight before the exit
 DRAIN_SILENT = 1                # the same for clients that have sent nothing:
                                 # their first bytes come by then, or never
 DRAIN_SILENT_TLS = 3            # the same with TLS, for its handshake
-LEFT_LOOK = 1                   # between checks whether waiting clients have
+GONE_CHECK = 1                  # between checks whether waiting clients have
                                 # left, or clients take nothing of a listing
 JOB_SECONDS = 0.001             # of work on one job in one step
 PATIENCE_MAX = 3600             # in one select(); epoll takes at most 2e6
@@ -1982,8 +1982,8 @@ FILE_SIGNATURE = attrgetter("st_dev", "st_ino", "st_mode", "st_size",
 def signature(status: os.stat_result) -> "Signature":
     """Return a tuple that changes when a file's content or mode does.
 
-    For a folder it is only its identity and mode: each name in it that an
-    answer depends on is checked by itself.
+    For a folder it has only the device, number and mode: each name in the
+    folder that an answer depends on has a fact of its own.
     """
     found: Signature = FILE_SIGNATURE(status)
     return found[:3] if stat.S_ISDIR(found[2]) else found
@@ -2009,7 +2009,7 @@ def real_path(path: bytes) -> bytes:
 
 
 def unknown_state(path: bytes) -> object:
-    """Return a value that equals no other: a fact that never holds again."""
+    """Return a value that equals no other: this fact never holds again."""
     return object()
 
 
@@ -2029,14 +2029,12 @@ class Changed(Exception):
 class Opened:
     """A file or folder of the site, open.  Use it in a `with` statement.
 
-    fd      -1 after close(), once a Source has taken it, and for a folder
-            where the platform cannot open folders
-    path    the path that was opened; if links were resolved, the one they
-            led to
-    status  what fstat() says of fd; *size* and *version*, its signature,
-            are of that
-    is_folder   whether it is a folder; else it is a regular file
-    is_steady   whether a later change of it would be noticed
+    fd      the descriptor; -1 if it is closed, a Source has taken it, or the
+            platform cannot open folders
+    path    the path that was opened, after links were resolved
+    status  the result of fstat(); *version* is its signature
+    is_folder   whether it is a folder, or else a regular file
+    is_steady   whether its next change will show in its times
     """
 
     def __init__(self, fd: int, path: bytes):
@@ -2074,19 +2072,16 @@ class Opened:
         if self._small is not None:
             return self._small[start:stop]
         os.lseek(self.fd, start, os.SEEK_SET)
-        blocks = []
-        left = stop - start
-        while left:
-            block = os.read(self.fd, left)
-            if not block:
-                break
-            blocks.append(block)
-            left -= len(block)
+        size = stop - start
+        data = block = os.read(self.fd, size)
+        while block and len(data) < size:
+            block = os.read(self.fd, size - len(data))
+            data += block
         if signature(os.fstat(self.fd)) != self.version:
             raise Changed
-        if left:    # the kernel generates it, as in /sys
+        if len(data) < size:    # the kernel generates it, as in /sys
             raise OSError(errno.EIO, "shorter than its size", self.path)
-        return b"".join(blocks)
+        return data
 
     def small(self) -> "Optional[bytes]":
         """Return all of its content, read once; None if it is above SMALL."""
@@ -2096,9 +2091,9 @@ class Opened:
 
     def validators(self, variant: str
                    ) -> "Tuple[Optional[str], Optional[int]]":
-        """Return its entity tag, and its time of modification in seconds.
+        """Return its entity tag and time of modification (seconds), if any.
 
-        None where there is none.  For *variant* see entity_tag().
+        For *variant* see entity_tag().
         """
         etag = modified = None
         data = self.small()
@@ -2110,11 +2105,11 @@ class Opened:
         return etag, modified
 
     def source(self, pool: "Pool") -> "Source":
-        """Return the Source of its content: the one in flight, or a new one.
+        """Return the Source in *pool* that has its content, or a new one.
 
-        In memory while there is room; else it takes the descriptor.  Bytes
-        that are not steady may be others by the next request, and are not
-        shared.
+        A new one is in memory if there is room; else it takes the descriptor.
+        Bytes that are not steady are not shared: the next request may find
+        the file changed.
         """
         source: Optional[Source] = pool.get(self.version)
         if source:
@@ -2130,10 +2125,10 @@ class Site:
     """The folder that is served, as it is on the disk at this moment.
 
     Names are opened one by one, each relative to the descriptor of its
-    folder, so that what is checked is what is opened; links are followed only
-    where that is asked for.  What an answer depends on goes into *facts*, a
-    dict from (probe, path) to probe(path): while holds() finds them
-    unchanged, the answer would be the same.
+    folder, so the file that was checked is the file that is opened.  Links
+    are followed only with *follow_symlinks*; else they are resolved first.
+    *facts* collects what an answer depends on: a dict from (probe, path) to
+    probe(path).  While it holds(), the answer would be the same.
     """
 
     def __init__(self, directory: "Union[str, bytes]", listing: bool = True,
@@ -2168,45 +2163,40 @@ class Site:
 
     def open(self, segments: "Sequence[bytes]", facts: "Facts",
              folder: "Optional[Opened]" = None) -> Opened:
-        """Open the file or folder at *segments*, which is in *folder*.
+        """Open the file or folder at *segments*; *folder* is its parent, open.
 
         Raise HTTPError(403, 404, 500 or 503).
         """
         try:
             self._check_hidden(segments)
-            is_deep = len(segments) > LINKS_MAX
-            if is_deep and self.follow_symlinks and not folder:
-                self._folders(segments, facts)
+            if self.follow_symlinks and not folder:
+                self._resolve(segments, facts)      # only counts links
             try:
                 if folder:
                     return self._open_child(folder, segments[-1], facts)
                 return self._walk(segments, facts)
             except OSError as exc:
-                if exc.errno != errno.ELOOP or self.follow_symlinks:
+                if exc.errno != errno.ELOOP:
                     raise
-                if is_deep:
-                    self._folders(segments, facts)
                 return self._walk(self._resolve(segments, facts), facts)
         except OSError as exc:
             raise self.failure(exc, facts)
 
     def has_name(self, segments: "Sequence[bytes]", facts: "Facts") -> bool:
-        """Return whether there is this name, be it a link to nothing.
-
-        Only open() tells whether what it leads to may be served.
+        """Return whether there is anything at *segments*: even a link to
+        nothing, or a file that open() refuses.
         """
         if is_hidden(segments) and not self.dotfiles:
             return False
         path = os.path.join(self.root, *segments)
         state = link_state(path)
-        # If open() saw another one, its fact stays, and fails in the next
-        # turn.
+        # If open() saw another state, its fact stays, and fails next turn.
         facts.setdefault((link_state, path), state)
         return len(state) > 1
 
     def read(self, path: bytes, state: "Signature", start: int,
              stop: int) -> bytes:
-        """Return bytes of the file at *path*, which an Opened had.
+        """Return bytes of the file at *path*, the path of an Opened.
 
         Raise Changed if it cannot be read, or its signature is not *state*.
         """
@@ -2231,16 +2221,16 @@ class Site:
             raise self.failure(exc, {})
 
     def names(self, folder: Opened) -> "Generator[bytes, None, None]":
-        """Yield the names in *folder*, as they come; raise as open() does."""
+        """Yield the names in *folder*, unsorted; raise as open() does."""
         try:
             with contextlib.ExitStack() as stack:
                 where: Union[int, bytes] = folder.path
                 if HAS_DIR_FD and os.scandir in os.supports_fd:
-                    # What is open by O_PATH cannot be read.
+                    # A folder that was opened with O_PATH cannot be read.
                     where = os.open(b".", LIST_FLAGS, dir_fd=folder.fd)
                     stack.callback(os.close, where)
-                # Python 3.6 takes only a path.  What _entry() does not find
-                # in *folder* itself is not shown.
+                # Python 3.6 takes only a path.  If another folder is there by
+                # now, _entry() does not find its names.
                 found: Any = stack.enter_context(os.scandir(where))
                 for each in found:
                     yield os.fsencode(each.name)
@@ -2248,9 +2238,9 @@ class Site:
             raise self.failure(exc, {})
 
     def failure(self, exc: OSError, facts: "Facts") -> HTTPError:
-        """Return the HTTPError for *exc*; if it may pass, *facts* fail."""
+        """Return the HTTPError for *exc*; after 500 and 503, *facts* fail."""
         status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
-        if status >= 500:  # it may pass, though no file changes
+        if status >= 500:   # the trouble may pass, though no file changes
             facts[(unknown_state, self.root)] = False
         if status == 500:
             tell("cannot read a file: %s" % exc)
@@ -2285,14 +2275,13 @@ class Site:
     def _walk(self, segments: "Sequence[bytes]", facts: "Facts") -> Opened:
         """Open *segments* name by name; OSError(ELOOP) at a link not followed.
 
-        The root, which may be a link, needs no fact of its own: facts about
-        names in it fail when it is replaced.  If it cannot be opened, there
-        may be no such facts.
+        The root, which may be a link, needs no fact of its own: the facts
+        about names in it fail when it is replaced.
         """
         try:
             fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
             node = Opened(fd, self.root)
-        except OSError:
+        except OSError:     # then there are no facts about names in it
             facts[(unknown_state, self.root)] = False
             raise
         for name in segments:
@@ -2334,11 +2323,16 @@ class Site:
         return opened
 
     def _resolve(self, segments: "Sequence[bytes]",
-                 facts: "Facts") -> "List[bytes]":
+                 facts: "Facts") -> "Sequence[bytes]":
         """Return the names from the root to where links lead *segments*.
 
-        Raise OSError if that is outside or hidden.
+        Where the kernel follows the links, return *segments*.  Raise OSError
+        if the links are too many, or lead outside or to a hidden name.
         """
+        if len(segments) > LINKS_MAX:
+            self._folders(segments, facts)
+        if self.follow_symlinks:
+            return segments
         path = os.path.join(self.root, *segments)
         real, root = real_path(path), real_path(self.root)
         facts.setdefault((real_path, path), real)
@@ -2349,10 +2343,10 @@ class Site:
 
     def _entry(self, folder: Opened, segments: "Sequence[bytes]", name: bytes,
                above: "Set[Signature]") -> "Optional[Entry]":
-        """Return the Entry of *name*; None if a request for it gets a 404.
+        """Return the Entry of *name*; None if a request for *name* gets a 404.
 
-        None, too, for a link to a folder *above*: crawlers would follow it
-        for ever.
+        None, too, for a link to a folder *above*: crawlers would follow the
+        link for ever.
         """
         found = self.status(folder, [*segments, name])
         if not found or found[1] and signature(found[0]) in above:
@@ -2367,8 +2361,8 @@ class Site:
 
     def status(self, folder: Opened, segments: "Sequence[bytes]"
                ) -> "Optional[Tuple[os.stat_result, bool]]":
-        """Return the status of what is at *segments*, in *folder*, and whether
-        a link leads there; None if a request for it gets a 404.
+        """Return the status of what a request for *segments*, a name in
+        *folder*, gets, and whether it is a link; None if it gets a 404.
         """
         name = segments[-1]
         where, at = (name, folder.fd) if HAS_DIR_FD else (
@@ -2378,12 +2372,10 @@ class Site:
             status = os.stat(where, dir_fd=at, follow_symlinks=False)
             is_link = stat.S_ISLNK(status.st_mode)
             if is_link:
-                if len(segments) > LINKS_MAX:
-                    self._folders(segments, {})
                 # What realpath() cannot follow stays a link: not listed.
-                status = (os.stat(where, dir_fd=at) if self.follow_symlinks
-                          else os.lstat(os.path.join(
-                              self.root, *self._resolve(segments, {}))))
+                status = os.stat(
+                    os.path.join(self.root, *self._resolve(segments, {})),
+                    follow_symlinks=self.follow_symlinks)
             return status, is_link
         except OSError as exc:
             if exc.errno in EXHAUSTED:
@@ -2403,7 +2395,7 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
         self._sizes: Dict[object, int] = {}
 
     def put(self, key: object, value: object, size: int) -> None:
-        """Keep *value*; *size* is about its bytes in memory, or a count."""
+        """Keep *value*; *size* is its part of the limit."""
         self.drop(key)
         self[key] = value
         self._sizes[key] = size
@@ -2420,10 +2412,14 @@ class Cache(OrderedDict):   # type: ignore[type-arg]
 class Source:
     """Content that several answers may share: a file's version, or a listing.
 
-    It has *data*, all of the content in memory, or *fd*, an open file that it
-    closes (-1 if there is none).
+    A connection holds the Source of the answer that it sends.  While at least
+    one does, the Pool has the Source, for other answers to share it; the last
+    one to release() it closes its file.
+
+    data    all of the content in memory, or
+    fd      an open file; -1 if there is none
     version the file's signature; None if it must not be shared
-    users   how many answers in flight use it
+    users   how many connections hold it
     weight  its size in the Pool: bytes in memory; for an Archive, names
     """
 
@@ -2445,11 +2441,11 @@ class Source:
         return memoryview(self.data)[start:stop]
 
     def has_room(self) -> bool:
-        """Return whether the Pool holds it, or has room for it."""
-        return self.users > 0 or self.pool.has_room(len(self.data))
+        """Return whether the Pool has it already, or has room for it."""
+        return self.users > 0 or self.pool.has_room(self.weight)
 
     def hold(self) -> None:
-        """Count one more answer that is being sent."""
+        """Count one more user."""
         self.users += 1
         if self.users == 1:
             self.pool.setdefault(self.version, self)
@@ -2457,7 +2453,7 @@ class Source:
             self.pool.files += self.fd >= 0
 
     def release(self) -> None:
-        """Count one answer less; after the last one, free the content."""
+        """Count one user less."""
         self.users -= 1
         if not self.users:
             if self.pool.get(self.version) is self:
@@ -2480,16 +2476,23 @@ class Pool(dict):   # type: ignore[type-arg]
 
     held    the sum of their weights, which has_room() compares with *limit*
     files   how many of them are open files
+    kind    of the Jobs that make them; each of these needs room for *share*
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, kind: str = "", share: int = 1):
         super().__init__()
         self.limit = limit
+        self.kind = kind
+        self.share = share
         self.held = self.files = 0
 
-    def has_room(self, size: int) -> bool:
-        """Return whether a Source of the weight *size* may be added."""
-        return self.held + size <= self.limit
+    def has_room(self, weight: int) -> bool:
+        """Return whether a Source of this *weight* may be added."""
+        return self.held + weight <= self.limit
+
+    def jobs(self) -> int:
+        """Return how many Jobs of its *kind* there is room for."""
+        return min(JOBS_MAX, (self.limit - self.held) // self.share)
 
 
 # The kinds of jobs; the key of a Job begins with its kind.
@@ -2511,7 +2514,7 @@ class Job:
 
     steps   a generator that yields after each step, and returns the result,
             or raises the HTTPError that is the answer
-    began   when it was started or resumed; None before that
+    began   when it was started; None before that
     waiting the connections that wait for it, if they are still PREPARING
     """
 
@@ -2532,11 +2535,7 @@ class Job:
                         if connection.state == PREPARING]
         if not self.waiting:    # nobody waits any more
             del work.jobs[self.key]
-            if self.key[0] == DIGEST:   # cheap to keep, and can be resumed
-                self.began = None
-                work.made.put(self.key, self, 2 * KIB)
-            else:
-                self.steps.close()
+            self.steps.close()
             return
         until = time.perf_counter() + min(JOB_SECONDS,
                                           work.limits.TURN_SECONDS)
@@ -2553,8 +2552,7 @@ class Job:
         except Changed:
             work.unsteady.add(self.key[1])
         except Exception:
-            tell_traceback()
-            value = HTTPError(500, DETAIL_OF_STATUS[500])
+            value = tell_traceback()
         del work.jobs[self.key]
         if isinstance(value, bytes):
             work.made.put(self.key, value, len(value) + KIB)
@@ -2568,9 +2566,9 @@ class Work:
 
     run_queue   Connections and Jobs that have a step to do, least recently
             served first
-    jobs    those that have not ended, by their keys
-    made    results made from files, by keys that include the file's signature;
-            an unfinished digest that nobody waits for is there as its Job
+    jobs    the Jobs that have not ended, by their keys
+    made    results made from files, also of unfinished digests, by keys that
+            include the file's signature
     fresh   other results, as (when the job began, result): valid only in this
             turn, and for requests that arrived before the job began
     to_answer   connections that can be answered: they have received
@@ -2591,8 +2589,9 @@ class Work:
         self.to_answer: List[Connection] = []
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
-        self.listings = Pool(LISTINGS_MAX)
-        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX)
+        self.listings = Pool(LISTINGS_MAX, LISTING)
+        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX, ARCHIVE,
+                             limits.ARCHIVE_NAMES_MAX)
         self.now = self.rest_until = 0.0
 
     def new_turn(self, now: float) -> None:
@@ -2622,12 +2621,8 @@ class Work:
         began, value = self.fresh.get(key, (0.0, None))
         if value is None or began < arrived:
             value = self.made.get(key)
-        if value is None or isinstance(value, Job):
-            job = self.jobs.get(key)
-            if job is None:
-                job = self.jobs[key] = value or Job(self, key, steps)
-                self.made.drop(key)
-            raise NotReady(job)
+        if value is None:
+            raise NotReady(self.jobs.setdefault(key, Job(self, key, steps)))
         if isinstance(value, HTTPError):
             raise value
         return value
@@ -2639,14 +2634,9 @@ class Work:
         time; a listing waits while too many bytes of others are being sent;
         passwords are checked one by one, with a pause after each.
         """
-        room = {DIGEST: sys.maxsize, GZIP: JOBS_MAX,
-                LISTING: JOBS_MAX if self.listings.has_room(1) else 0,
-                # Each may grow to the most names allowed.
-                ARCHIVE: min(JOBS_MAX, (self.archives.limit -
-                                        self.archives.held)
-                             // self.limits.ARCHIVE_NAMES_MAX),
-                ARCHIVE_DIGEST: sys.maxsize,
-                CHECK: 1 if self.now >= self.rest_until else 0}
+        room = {DIGEST: sys.maxsize, ARCHIVE_DIGEST: sys.maxsize,
+                LISTING: self.listings.jobs(), ARCHIVE: self.archives.jobs(),
+                GZIP: JOBS_MAX, CHECK: int(self.now >= self.rest_until)}
         for (kind, *_), job in self.jobs.items():
             room[kind] -= job.began is not None
         for (kind, *_), job in self.jobs.items():
@@ -2655,19 +2645,16 @@ class Work:
                 job.began = self.now
                 self.run_queue[job] = None
 
-    def full(self) -> "List[Pool]":
-        """Return the full Pools that jobs are waiting for."""
-        waiting = {key[0] for key, job in self.jobs.items()
-                   if job.began is None}
-        return [pool for kind, pool, least in [
-            (LISTING, self.listings, 1),
-            (ARCHIVE, self.archives, self.limits.ARCHIVE_NAMES_MAX)]
-            if kind in waiting and not pool.has_room(least)]
+    def lacks_room(self, pool: Pool) -> bool:
+        """Return whether a job cannot start because *pool* is full."""
+        return pool.jobs() <= 0 and any(
+            kind == pool.kind and job.began is None
+            for (kind, *_), job in self.jobs.items())
 
 
 def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
                size: int) -> "Generator[None, None, bytes]":
-    """Return *size* bytes, got by *read*(start, stop), compressed."""
+    """Compress the *size* bytes that *read*(start, stop) returns."""
     import zlib
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: gzip's format
     blocks = []
@@ -2678,12 +2665,19 @@ def gzip_steps(read: "Callable[[int, int], Union[bytes, memoryview]]",
     return b"".join(blocks) + packer.flush()
 
 
-def digest_steps(read: "Callable[[int, int], bytes]", size: int) -> "Steps":
-    """Return the SHA-256 of a file; for the arguments see gzip_steps()."""
+def digest_steps(made: Cache, key: object,
+                 read: "Callable[[int, int], bytes]", size: int) -> "Steps":
+    """Return the SHA-256 of a file; for *read* and *size* see gzip_steps().
+
+    Meanwhile *made* keeps it so far by *key*, for the next Job to go on.
+    """
     import hashlib
-    hashed = hashlib.sha256()
-    for start in range(0, size, SLICE):
-        hashed.update(read(start, min(start + SLICE, size)))
+    start, hashed = made.get(key) or (0, hashlib.sha256())
+    while start < size:
+        stop = min(start + SLICE, size)
+        hashed.update(read(start, stop))
+        start = stop
+        made.put(key, (start, hashed), KIB)
         yield
     return hashed.digest()
 
@@ -3274,12 +3268,12 @@ BOUNDARY = os.urandom(16).hex()     # in no file that anyone could prepare
 
 
 class Responder:
-    """Makes the answer to *request*; *now* is seconds since 1970.
+    """Makes the answer to *request*.
 
-    *arrived* is when it arrived, by the clock of *work*.
-
-    facts   the states of files that it depends on, see Site
-    vary    the request fields that it depends on
+    now     seconds since 1970
+    arrived when the request arrived, by the clock of *work*
+    facts   the states of files that the answer depends on, see Site
+    vary    the request fields that the answer depends on
     """
 
     def __init__(self, request: Request, site: Site, work: Work, now: float,
@@ -3291,10 +3285,7 @@ class Responder:
         self.arrived = arrived
 
     def respond(self) -> Answer:
-        """Return the answer.
-
-        Raise NotReady if something that takes long must be made first.
-        """
+        """Return the answer; raise NotReady if it must wait for a Job."""
         for _ in range(TRIES_MAX):
             self.facts: Facts = {}
             self.vary: List[str] = []
@@ -3321,9 +3312,9 @@ class Responder:
         return self.answer(page.status, page.fields, page.content)
 
     def open(self, segments: "Sequence[bytes]") -> Opened:
-        """Open what is at *segments*.
+        """Open the file or folder at *segments*.
 
-        With a file that is not steady, the answer is for this turn alone.
+        If a file is not steady, the answer is valid in this turn alone.
         """
         opened = self.site.open(segments, self.facts)
         opened.is_steady = opened.is_folder or (
@@ -3334,13 +3325,21 @@ class Responder:
         return opened
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
-        """Answer with what is at *segments*; *slash*: the path ends in one."""
+        """Answer with the file or folder at *segments*.
+
+        *slash* is whether the path ends in a slash.
+        """
         try:
             target = self.open(segments)
         except HTTPError as error:
-            if slash or error.status != 404:
-                raise
-            return self.page(segments, error)
+            page = None
+            if not (slash or error.status != 404
+                    or self.site.has_name(segments, self.facts)):
+                page = self.first_file(segments[:-1],
+                                       [segments[-1] + PAGE_SUFFIX])
+            if page:
+                return page
+            raise
         with target:
             if not target.is_folder:
                 if slash:
@@ -3355,7 +3354,7 @@ class Responder:
                                 [("Location", location)])
             kind = self.archive_kind()
             if not (kind and self.site.archives == "all"):
-                default = self.default(segments)
+                default = self.first_file(segments, DEFAULT_FILES)
                 if default:
                     return default
             if not self.site.listing:
@@ -3363,22 +3362,13 @@ class Responder:
             return (self.archive(segments, kind) if kind
                     else self.list(segments))
 
-    def page(self, segments: "List[bytes]", error: HTTPError) -> Answer:
-        """Answer with name.html where *segments* end in a *name* that does
-        not exist; else raise *error*.
-        """
-        page = [*segments[:-1], segments[-1] + PAGE_SUFFIX]
-        # Most often there is no page either, so that is looked for first.
-        if (self.site.has_name(page, self.facts)
-                and not self.site.has_name(segments, self.facts)):
-            with self.open(page) as opened:
-                if not opened.is_folder:
-                    return self.represent(page, opened)
-        raise error
+    def first_file(self, segments: "List[bytes]",
+                   names: "Iterable[bytes]") -> "Optional[Answer]":
+        """Answer with the first file of *names* in the folder at *segments*.
 
-    def default(self, segments: "List[bytes]") -> "Optional[Answer]":
-        """Answer with the default file of the folder at *segments*, if any."""
-        for name in DEFAULT_FILES:
+        Return None if there is none of them.
+        """
+        for name in names:
             try:
                 with self.open([*segments, name]) as opened:
                     if not opened.is_folder:
@@ -3401,7 +3391,7 @@ class Responder:
                         or fields.get("sec-fetch-mode") == "navigate")
             if is_route and media_weight(weights, "text/html") and (
                     not prefers_json(fields)):
-                application = self.default([])
+                application = self.first_file([], DEFAULT_FILES)
                 if application:
                     return application
         with contextlib.suppress(HTTPError), (
@@ -3439,13 +3429,13 @@ class Responder:
                 if self.work.contents.has_room(opened.size):
                     return self.select(opened, media, coding, True)
                 self.facts[(unknown_state, opened.path)] = False  # for now
-        raise HTTPError(406, "This is there in no coding that you accept.")
+        raise HTTPError(406, "This file has no coding that you accept.")
 
     def sidecar(self, segments: "Sequence[bytes]", opened: Opened, media: str,
                 coding: str) -> "Optional[Answer]":
         """Answer with the file beside *opened* that has *coding*, if any.
 
-        One that is older than *opened* does not count.
+        A file that is older than *opened* does not count.
         """
         name = segments[-1] + CODINGS[coding]
         try:
@@ -3466,8 +3456,8 @@ class Responder:
                others: "Sequence[Tuple[str, str]]" = ()) -> Answer:
         """Answer with a representation, judging preconditions and ranges.
 
-        *coding* is that of *opened*; with *compress* it is still to be made.
-        *others* are further fields.
+        *coding* is the coding of *opened*, or, with *compress*, the one to
+        apply.  *others* are further fields.
         """
         fields, now, variant = self.request.fields, self.now, coding
         if compress:    # then the bytes depend on zlib's version, too
@@ -3534,16 +3524,18 @@ class Responder:
             for part in parts], source, source.fd < 0, length)
 
     def digest(self, opened: "Union[Opened, Archive]") -> bytes:
-        """Return the SHA-256 of all of it, which a Job makes."""
+        """Return the SHA-256 of the whole content, which a Job makes."""
         if not isinstance(opened, Archive):
-            return self.job_result(DIGEST, digest_steps, opened)
+            return self.job_result(DIGEST, functools.partial(
+                digest_steps, self.work.made,
+                ("so far", opened.path, opened.version)), opened)
         value: bytes = self.work.result(
             (ARCHIVE_DIGEST, b"", opened.version), opened.digest())
         return value
 
     def job_result(self, kind: str, make: "Callable[..., Steps]",
                    opened: Opened) -> bytes:
-        """Return what *make* makes from a file; it is made once and kept."""
+        """Return the result of *make* for a file, which a Job makes once."""
         key = kind, opened.path, opened.version
         read = functools.partial(self.site.read, *key[1:])
         value: bytes = self.work.result(key, make(read, opened.size))
@@ -3593,9 +3585,8 @@ class Responder:
                length: int = 0) -> Answer:
         """Return the answer, which may be sent again if *keep*.
 
-        *length* is that of parts, which may be still to come.
-
-        What is above SMALL is never copied into an answer: many may have it.
+        *length* is that of parts, which may be still to come.  Content above
+        SMALL is shared by all answers that have it, not copied.
         """
         if isinstance(content, bytes):
             length = len(content)
@@ -3793,7 +3784,7 @@ class TLSSocket:
         except OSError as exc:
             raise socket_error(exc)
 
-    def end(self) -> socket.socket:
+    def close_notify(self) -> socket.socket:
         """Send close_notify; return the socket, without TLS.
 
         Without it the client cannot tell the end from a cut (RFC 8446, 6.1).
@@ -3811,7 +3802,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 POLLRDHUP = getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
-# The states, in the order of a connection's life; STATES has their rules.
+# The states, in the order of a connection's life; STATES has their rules.  In
+# PREPARING a whole head waits for the result of a job, or for its turn.
 (HANDSHAKE, RECEIVING, PREPARING, SENDING, IDLE, LINGERING,
  CLOSED) = range(7)
 
@@ -3827,19 +3819,20 @@ class Connection:
             made and sent, until the socket is full (WRITE) or input comes (0)
     buffer  bytes received and not yet answered; the first *checked* of them
             are known to begin a valid head
-    queue   the requests and Answers that are being sent, in order; if it is
-            empty in SENDING, the next step answers the buffer
+    queue   the requests and Answers that are being sent, in order; empty in
+            all states but SENDING
     parts   what is left to send of the queue
     sent    how many bytes of the first Answer have been sent
-    since   when it was last read from, or LINGERING began
-    began   when the time limit of its state began to run
+    read_at     when it was last read from, or LINGERING began
+    state_began when the time limit of its state began to run
 
     A step records only what a system call has really done, so any call may
     fail with EAGAIN and the step can be repeated.
     """
 
     __slots__ = ("loop", "sock", "peer", "who", "state", "events", "buffer",
-                 "checked", "queue", "parts", "sent", "since", "began")
+                 "checked", "queue", "parts", "sent", "read_at",
+                 "state_began")
 
     def __init__(self, loop: "Loop", sock: socket.socket, peer: "Peer",
                  who: str):
@@ -3854,7 +3847,7 @@ class Connection:
         self.queue: Queue = ()  # () takes no memory
         self.parts: Deque[Part] = NO_PARTS
         self.sent = 0
-        self.since = self.began = loop.now
+        self.read_at = self.state_began = loop.now
         loop.connections[self.state][self] = None
         loop.wake_by(loop.now + loop.seconds[self.state])
 
@@ -3870,7 +3863,7 @@ class Connection:
         Raise OSError if the selector cannot watch the socket.
         """
         loop = self.loop
-        self.began = loop.now
+        self.state_began = loop.now
         if state == self.state:
             loop.connections[state].move_to_end(self)
             return
@@ -3913,10 +3906,10 @@ class Connection:
             STEP[self.state](self)
         elif waits_for & self.events:
             self.loop.work.run_queue.setdefault(self)
-        elif self.state == HANDSHAKE:
-            self.watch(READ)
         else:
-            self.watch(0)   # more input waits until the answer is sent
+            # Wait for the first bytes of HANDSHAKE.  In the other states more
+            # input waits until the answer is sent.
+            self.watch(waits_for & READ)
 
     def step(self) -> None:
         """Do one step of the run queue; queue the next if there is one."""
@@ -3953,7 +3946,7 @@ class Connection:
             return
         if data:
             self.buffer = self.buffer + data if self.buffer else data
-            self.since = self.loop.now
+            self.read_at = self.loop.now
             self.loop.work.to_answer.append(self)
         else:
             self.abort()
@@ -4019,7 +4012,7 @@ class Connection:
             self.send_later(((request, answer),), answer.data, sent)
             return
         self.log(request, answer)
-        if answer.closes or loop.stops:
+        if answer.closes or loop.is_draining:
             self.next_request((request, answer))
         else:
             self.enter(IDLE)
@@ -4061,6 +4054,7 @@ class Connection:
         """
         loop, buffer = self.loop, self.buffer
         queue: List[Tuple[Request, Answer]] = []
+        job: Optional[Job] = None
         start = size = 0
         while size < SMALL:
             while buffer.startswith(b"\r\n", start):    # RFC 9112, 2.2
@@ -4073,10 +4067,7 @@ class Connection:
             try:
                 request, answer = loop.answer_to(head, self)
             except NotReady as wait:
-                if not queue:
-                    wait.job.waiting.append(self)
-                    self.enter(PREPARING)
-                    loop.wake_by(loop.now + LEFT_LOOK)
+                job = wait.job
                 break
             size += len(answer.data)
             if queue and size > SMALL and not answer.rest:
@@ -4087,7 +4078,11 @@ class Connection:
                 break
         if start:
             self.buffer, self.checked = buffer[start:], 0
-        if not queue and self.state != PREPARING:
+        if not queue and job:
+            job.waiting.append(self)
+            self.enter(PREPARING)
+            loop.wake_by(loop.now + GONE_CHECK)
+        elif not queue:
             self.wait_for_more()
         return tuple(queue)
 
@@ -4103,8 +4098,8 @@ class Connection:
         if end:
             with contextlib.suppress(HTTPError):
                 request = parse_request(head + end)
-        answer = self.loop.render(request, error_answer(error), "close")
-        return (request, answer),
+                request.connection = "close"
+        return (request, self.loop.render(request, error_answer(error))),
 
     # Sending.
 
@@ -4128,13 +4123,7 @@ class Connection:
             self.watch(WRITE)
 
     def flush(self) -> bool:
-        """SENDING: send a slice, or answer what is left in the buffer.
-
-        Return whether another step can follow.
-        """
-        if not self.queue:
-            self.answer()
-            return False
+        """SENDING: send a slice; return whether another step can follow."""
         last = self.queue[-1]
         left = SLICE
         while left > 0:
@@ -4171,7 +4160,7 @@ class Connection:
             elif part:
                 parts.appendleft(part)
             else:
-                if self.loop.now - self.began >= LEFT_LOOK:
+                if self.loop.now - self.state_began >= GONE_CHECK:
                     if self.has_left():
                         self.abort()
                     else:
@@ -4217,33 +4206,33 @@ class Connection:
     def has_sent(self, count: int) -> None:
         """Note that *count* more bytes were sent; log each complete answer."""
         advance(self.parts, count)
-        queue, done = self.queue, 0
         self.sent += count
-        while done < len(queue) and self.sent >= queue[done][1].total:
-            self.sent -= queue[done][1].total
+        done = 0
+        for request, answer in self.queue:
+            if self.sent < answer.total:
+                break
+            self.sent -= answer.total
             done += 1
-        self.queue = queue[done:]
-        self.release(queue[:done])
-        for request, answer in queue[:done]:
+            self.release(answer)
             self.log(request, answer)
+        self.queue = self.queue[done:]
 
-    def release(self, queue: "Queue") -> None:
-        """Release the Sources of answers that are sent or given up."""
-        for _, answer in queue:
-            if answer.source:
-                for part in self.parts:
-                    if isinstance(part, GeneratorType):     # of an Archive
-                        part.close()
-                answer.source.release()
+    def release(self, answer: Answer) -> None:
+        """Release the Source of an answer that is sent or given up."""
+        if answer.source:
+            for part in self.parts:
+                if isinstance(part, GeneratorType):     # of an Archive
+                    part.close()
+            answer.source.release()
 
     def next_request(self, last: "Tuple[Request, Answer]") -> None:
         """After *last* was sent, go on to the next request, or close."""
         request, answer = last
         self.parts = NO_PARTS
         if HEAD_END in self.buffer and not answer.closes:
-            self.enter(SENDING)     # others take their steps first
+            self.enter(PREPARING)   # others take their steps first
             self.loop.work.run_queue[self] = None
-        elif not (answer.closes or self.loop.stops):
+        elif not (answer.closes or self.loop.is_draining):
             self.wait_for_more(answered=True)
         elif (self.buffer or self.state in (PREPARING, SENDING)
                 or request.has_body or isinstance(self.sock, TLSSocket)):
@@ -4251,9 +4240,9 @@ class Connection:
             # come, makes the kernel send RST, which can destroy the response
             # in flight.  So shut down only our side, and read on.
             self.buffer = b""
-            self.since = self.loop.now
+            self.read_at = self.loop.now
             if isinstance(self.sock, TLSSocket):
-                self.sock = self.sock.end()     # further input is ignored
+                self.sock = self.sock.close_notify()    # ignore more input
             self.sock.shutdown(socket.SHUT_WR)
             self.enter(LINGERING)
         else:
@@ -4265,7 +4254,7 @@ class Connection:
         """LINGERING: read and ignore input until the client closes."""
         if not self.sock.recv(RECV_SIZE):
             self.enter(CLOSED)
-        elif self.loop.now - self.since < LINGER_MAX:
+        elif self.loop.now - self.read_at < LINGER_MAX:
             self.enter(LINGERING)
 
     def expire(self) -> None:
@@ -4280,17 +4269,16 @@ class Connection:
     def abort(self) -> None:
         """Close at once, and log the requests not answered completely."""
         queue, self.queue = self.queue, ()
-        self.release(queue)
         is_between = not queue      # no answer is cut off: end TLS, too
+        if is_between and self.buffer.strip(b"\r\n"):
+            queue = self.refusal(HTTPError(
+                503 if self.state == PREPARING else 400, "Not answered."))
         try:
-            if self.state == PREPARING:
-                queue = self.refusal(HTTPError(503, "Not ready."))
-            elif self.state == RECEIVING and self.buffer.strip(b"\r\n"):
-                queue = self.refusal(HTTPError(400, "Not complete."))
             for request, answer in queue:
+                self.release(answer)
                 self.log(request, answer, aborted=True)
             if is_between and isinstance(self.sock, TLSSocket):
-                self.sock = self.sock.end()
+                self.sock = self.sock.close_notify()
         finally:
             self.enter(CLOSED)
 
@@ -4321,7 +4309,7 @@ class Connection:
             rest = request.log_rest
         line = (self.who or loop.who(self, request)) + rest
         if form.is_timed:
-            line += form.tail(loop.clock() - self.since, aborted)
+            line += form.tail(loop.clock() - self.read_at, aborted)
         loop.log_lines.append(line)
 
 
@@ -4332,7 +4320,7 @@ STATES = [
     # name, what the socket must be ready for, seconds, step
     ("HANDSHAKE", READ | WRITE, REQUEST_TIMEOUT, Connection.handshake),
     ("RECEIVING", READ, REQUEST_TIMEOUT, Connection.receive),
-    ("PREPARING", 0, PREPARE_TIMEOUT, None),
+    ("PREPARING", 0, PREPARE_TIMEOUT, Connection.answer),
     ("SENDING", WRITE, SEND_TIMEOUT, Connection.flush),
     ("IDLE", READ, IDLE_TIMEOUT, Connection.receive),
     ("LINGERING", READ, LINGER_TIMEOUT, Connection.linger),
@@ -4372,13 +4360,17 @@ def tell(message: str) -> None:
                 sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
-def tell_traceback() -> None:
-    """Write the exception being handled, a bug, to standard error."""
+def tell_traceback() -> HTTPError:
+    """Write the exception being handled, a bug, to standard error.
+
+    Return the error that answers the request.
+    """
     text = repr(sys.exc_info()[1])
     with contextlib.suppress(Exception):  # perhaps no descriptor is left
         import traceback
         text = traceback.format_exc()
     tell("a bug, please report it:\n" + text)
+    return HTTPError(500, DETAIL_OF_STATUS[500])
 
 
 def has_room(fd: int, until: float = 0.0) -> bool:
@@ -4523,12 +4515,12 @@ def listening_sockets(bind: "Sequence[str]", port: int,
         raise StartError("cannot listen at port %d: a port is from 0 to %d."
                          % (port, PORT_MAX))
     socks: List[socket.socket] = []
+    groups = [[address] for address in OrderedDict.fromkeys(bind)]
+    if bind is LOOPBACK:    # as if one name meant both
+        groups = [list(bind[:1 + socket.has_ipv6])]
     try:
-        if bind is LOOPBACK:    # as if one name meant both
-            listen_at(bind[:1 + socket.has_ipv6], port, socks)
-        else:
-            for address in OrderedDict.fromkeys(bind):
-                listen_at([address], port, socks)
+        for addresses in groups:
+            listen_at(addresses, port, socks)
         if not socks:
             raise StartError("cannot listen without an address.")
         return socks
@@ -4730,7 +4722,7 @@ class Loop:
                 time limits began.  A state's limit is constant, so they also
                 end in this order, and only the first can be due
     known       Requests, by their heads; kept: Answers, by Request.key
-    stops       whether it only finishes what is in flight, and then ends
+    is_draining whether it only finishes what is in flight, and then ends
     """
 
     def __init__(self, server: "Server", share: "Optional[Share]" = None,
@@ -4750,14 +4742,13 @@ class Loop:
         self.kept = Cache(server.limits.KEPT_MAX)
         self.work = Work(server.limits)
         self.log_lines: List[str] = []
-        self.stops = False
+        self.is_draining = False
         self.turn = 0
         # The sockets at which new clients wait.  They are accepted at the end
         # of the turn, when its requests are answered: so no client is closed
         # to make room while its request waits.
         self._listening: List[socket.socket] = []
         self._share = share
-        self._is_worker = share is not None
         self._second = -1
         self._read_clocks()
         self._wake_at = self.now    # select() returns by then
@@ -4771,7 +4762,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until the server is stopped, and all answers are sent."""
-        while not self.stops or any(self.connections):
+        while not self.is_draining or any(self.connections):
             self._turn()
 
     def close(self) -> None:
@@ -4809,7 +4800,7 @@ class Loop:
             self._answer()
         if self.now >= self._wake_at:
             self._expire()
-        if self.server.stops:
+        if self.server.stop_count:
             self._drain()
         if work.jobs:
             work.begin()
@@ -4868,14 +4859,14 @@ class Loop:
         self.server.wakeups.recv(RECV_SIZE)
         self._read_clocks()
         if self.server.reload_asked:
-            self.server.reload_now(quiet=self._is_worker)
+            self.server.reload_now(quiet=self._share is not None)
             # Users of these Requests may have lost access.
             self.known = Cache(self.server.limits.KNOWN_MAX)
 
     def _orphaned(self, parent: int) -> None:
         """Stop, because the supervisor is gone."""
         self.selector.unregister(parent)
-        if not self.server.stops:
+        if not self.server.stop_count:
             self.server.stop()
 
     def _write_log(self) -> None:
@@ -4903,28 +4894,27 @@ class Loop:
             connections = self.connections[state]
             while connections:
                 oldest = next(iter(connections))
-                if self.now - oldest.began < seconds:
-                    self.wake_by(oldest.began + seconds)
+                if self.now - oldest.state_began < seconds:
+                    self.wake_by(oldest.state_began + seconds)
                     break
                 if oldest in self.work.run_queue:
                     oldest.enter(state)     # it is waiting for us
                 else:
                     self._do([oldest.expire])
         if self.connections[PREPARING]:
-            self.wake_by(self.now + LEFT_LOOK)
+            self.wake_by(self.now + GONE_CHECK)
             self._do([connection.abort for connection
                       in self.connections[PREPARING]
-                      if self.now - connection.began >= LEFT_LOOK
+                      if self.now - connection.state_began >= GONE_CHECK
+                      and connection not in self.work.run_queue
                       and connection.has_left()])
             # While a job waits for room, close clients that take nothing of a
             # listing or archive, the slowest first.
             for connection in list(self.connections[SENDING]):
-                if (self.now - connection.began < LEFT_LOOK
-                        or not self.work.full()):
+                if self.now - connection.state_began < GONE_CHECK:
                     break
-                if any(answer.source and answer.source.pool is pool
-                       for pool in self.work.full()
-                       for _, answer in connection.queue):
+                source = connection.queue[-1][1].source
+                if source and self.work.lacks_room(source.pool):
                     self._do([connection.abort])
         if self.now >= self._paused_until:
             self.resume_accepting()
@@ -4938,7 +4928,7 @@ class Loop:
     def _accept(self, sock: socket.socket,
                 most: int = ACCEPTS_PER_TURN) -> None:
         """Accept clients at *sock* while there is or can be room for them."""
-        if self._share:
+        if self._share and not self.is_draining:
             most = min(most, self._share.allows(self._count(), self.now))
             if not most:
                 self._pause(SHARE_WAIT / 10)    # then look again
@@ -5004,7 +4994,7 @@ class Loop:
                 (IDLE, 0), (LINGERING, 0), (RECEIVING, ROOM_GRACE),
                 (HANDSHAKE, ROOM_GRACE), (SENDING, ROOM_GRACE)]:
             for connection in self.connections[state]:
-                if connection.began + grace >= self.now:
+                if connection.state_began + grace >= self.now:
                     break
                 if connection not in self.work.run_queue:
                     return connection
@@ -5020,7 +5010,7 @@ class Loop:
 
     def resume_accepting(self) -> None:
         """Watch the listening sockets, at the start or after a pause."""
-        if self._paused_until == NEVER or self.server.stops:
+        if self._paused_until == NEVER or self.server.stop_count:
             return
         self._paused_until = NEVER
         try:
@@ -5052,17 +5042,15 @@ class Loop:
             answer = self.renewed(request.key)
             if not (answer and (answer.source is None
                                 or answer.source.has_room())):
-                answer = self._new_answer(request, connection.since)
+                answer = self._new_answer(request, connection.read_at)
         except NotReady:
             raise
         except HTTPError as error:
             request = request or unparsed_request(head)
             answer = self.render(request, error_answer(error))
         except Exception:
-            tell_traceback()
-            request = request or unparsed_request(head)
-            answer = self.render(request, error_answer(HTTPError(
-                500, DETAIL_OF_STATUS[500])), "close")
+            request = unparsed_request(head)    # so the connection closes
+            answer = self.render(request, error_answer(tell_traceback()))
         return request, answer
 
     def renewed(self, key: str) -> "Optional[Answer]":
@@ -5087,7 +5075,7 @@ class Loop:
         """Return a new answer to *request*, kept if it may be sent again."""
         answer = self.render(request, Responder(
             request, self.site, self.work, self.wall, arrived).respond())
-        if (answer.facts is not None and not self.stops
+        if (answer.facts is not None and not self.is_draining
                 and len(request.key) <= KNOWN_HEAD_MAX):
             self.kept.put(
                 request.key, answer, len(request.key) + len(answer.data)
@@ -5095,17 +5083,11 @@ class Loop:
                 + (len(answer.source.data) if answer.source else 0))
         return answer
 
-    def render(self, request: Request, answer: Answer,
-               connection: str = "") -> Answer:
-        """Render *answer* for *request*; return it.
-
-        *connection* replaces the Connection value from the request.
-        """
-        if self.stops:
-            connection = "close"
+    def render(self, request: Request, answer: Answer) -> Answer:
+        """Render *answer* for *request*; return it."""
         return answer.render(
-            connection or request.connection, self.date, self.turn,
-            request.method != "HEAD", self.server.headers)
+            "close" if self.is_draining else request.connection, self.date,
+            self.turn, request.method != "HEAD", self.server.headers)
 
     def who(self, connection: Connection, request: Request) -> str:
         """Return the beginning of the log line for a proxy's *request*."""
@@ -5130,14 +5112,13 @@ class Loop:
     def _drain(self) -> None:
         """Close connections that wait for a request; let others finish."""
         server = self.server
-        if not self.stops:
-            self.stops = True
+        if not self.is_draining:
+            self.is_draining = True
             self._stopped_at = self.now
             if self._share:
                 self._share.publish(Share.ABSENT)
-                self._share = None
             served = self._count() - len(self.connections[IDLE])
-            if server.has_terminal and served and not self._is_worker:
+            if server.has_terminal and served and not self._share:
                 tell("still serving clients: %d; Ctrl-C again stops at once."
                      % served)
             # From now on, new answers say Connection: close.
@@ -5151,7 +5132,7 @@ class Loop:
         drain_until = self._stopped_at + DRAIN_TIMEOUT
         silent_until = self._stopped_at + (
             DRAIN_SILENT_TLS if server.tls else DRAIN_SILENT)
-        if server.stops > 1 or self.now >= drain_until:
+        if server.stop_count > 1 or self.now >= drain_until:
             self._end(range(CLOSED))
         elif self.now >= silent_until:
             self._end([IDLE, RECEIVING, HANDSHAKE], True)
@@ -5175,8 +5156,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Server:
     """A web server for one folder.  It listens from the start.
 
-    Most arguments mean what the options of these names do, see --help; None
-    stands for no file.  The others, and what differs:
+    Most arguments mean the same as the options of these names, see --help;
+    None stands for no file.  These are different:
 
     port        0 for a free one; see url
     bind        an address, a name, "unix:PATH", or several of these
@@ -5186,13 +5167,13 @@ class Server:
     headers     (name, value) pairs, none of RESERVED_FIELDS
     auth        (name, password) of the only user; not with auth_file
     access_log  an AccessLog, or None
-    max_connections     None for what the open-file limit allows, which only
-                the command raises
+    max_connections     None for as many as the open-file limit allows, a limit
+                that only the command raises
     limits      changes to the numbers of Limits, by name
-    clock       the monotonic clock, in seconds, for deadlines; after changing
-                what it tells, call wake()
-    wrap        called with each accepted socket; returns what takes its place,
-                with the same methods (not with TLS, which needs the socket)
+    clock       the monotonic clock for deadlines, in seconds; call wake()
+                after turning it
+    wrap        called with each accepted socket; returns an object with the
+                same methods to use instead (not with TLS)
 
     Raise StartError, which is an OSError and a ValueError, when it cannot
     listen, or cannot use a folder or a file; ValueError for a wrong argument.
@@ -5240,7 +5221,7 @@ class Server:
         self.users = auth and self._only_user(auth, auth_file)
         self._load_named_files()
         self._divide_descriptors(max_connections)
-        self.stops = 0
+        self.stop_count = 0     # how often it was told to stop
         self.reload_asked = False
         self._loop: Optional[Loop] = None
         self._handles_signals = self.has_terminal = False
@@ -5252,20 +5233,13 @@ class Server:
         self._open_waker()
 
     def _open_waker(self) -> None:
-        """Make the sockets by which signals and threads end a select().
-
-        Other attributes say what they want.
-        """
+        """Make the sockets by which signals and threads end a select()."""
         self.wakeups, self._waker = socket.socketpair()     # read, written
         self.wakeups.setblocking(False)
         self._waker.setblocking(False)
 
-    def _close_waker(self) -> None:
-        self.wakeups.close()
-        self._waker.close()
-
     def _listen_at(self, listeners: "List[socket.socket]") -> None:
-        """Prepare *listeners* for use, and tell their URLs."""
+        """Prepare *listeners* for use, and find their URLs."""
         self.listeners = listeners
         for sock in listeners:
             sock.setblocking(False)
@@ -5289,21 +5263,21 @@ class Server:
                 limit = MIB
         if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
             limit = min(limit, 1024)    # FD_SETSIZE
-        reserve = FD_RESERVE // 2   # for what else is open, and one more file
+        reserve = FD_RESERVE // 2   # for the log, sockets that listen ...
         if limit <= reserve:
             raise StartError(
                 "only %d files may be open: the server needs at least %d, and"
                 " one more for each client. Raise the limit: ulimit -n 1024"
                 % (limit, reserve + 1))
-        # An eighth is for the files that connections are sending; where even
-        # that is used up, the answer is 503.
+        # An eighth is for the files that connections are sending; when it is
+        # used up, too, the answer is 503.
         possible = max(1, limit - max(FD_RESERVE, limit // 8))
         self.max_connections = min(max_connections or possible, possible)
-        # For connections and these files; listings in the making are apart.
+        # For connections and these files.  Jobs that make listings have more.
         self.descriptors_max = max(
             possible + 1, limit - reserve - 2 * JOBS_MAX * LISTING_FILES)
 
-    # What its owner calls.
+    # For the program that made it.
 
     def __enter__(self) -> "Server":
         self._begin()
@@ -5317,9 +5291,9 @@ class Server:
         self.server_close()
 
     def serve_forever(self) -> None:
-        """Serve until shutdown() or stop(), and what is in flight is finished.
+        """Serve until shutdown() or stop(), and finish what is in flight.
 
-        Where a `with` statement's thread serves already, wait for its end.
+        If the thread of a `with` statement serves already, wait for its end.
         """
         if self._serving.locked():
             with self._serving:
@@ -5329,7 +5303,7 @@ class Server:
 
     def _begin(self, share: "Optional[Share]" = None,
                parent: int = -1) -> None:
-        """Make the Loop; RuntimeError if it would serve nobody, or twice."""
+        """Make the Loop; RuntimeError if there was one, or nothing listens."""
         if self._loop or not self.listeners:
             raise RuntimeError("this Server is in use, or has ended: make"
                                " another")
@@ -5350,10 +5324,10 @@ class Server:
 
         Returns immediately.  Safe in any thread and in signal handlers.
         """
-        self._stop_at(self.stops + 1)
+        self._stop_at(self.stop_count + 1)
 
-    def _stop_at(self, stops: int, *_: object) -> None:
-        self.stops = max(self.stops, stops)
+    def _stop_at(self, count: int, *_: object) -> None:
+        self.stop_count = max(self.stop_count, count)
         self.wake()
 
     def reload(self) -> None:
@@ -5366,11 +5340,11 @@ class Server:
         self.wake()
 
     def wake(self) -> None:
-        """Let the server take a turn now: it reads its clock in each.
+        """Let the server take a turn now, in which it reads its clock.
 
         Safe as stop() is.
         """
-        # If it is full or closed, the loop does not sleep.
+        # If the socket is full or closed, the loop does not sleep.
         with contextlib.suppress(OSError):
             self._waker.send(b"\0")
 
@@ -5382,7 +5356,8 @@ class Server:
         if self._handles_signals:
             signal.set_wakeup_fd(-1)
             self._handles_signals = False
-        self._close_waker()
+        self.wakeups.close()
+        self._waker.close()
         self.close_listeners()
         remove_stale_sockets(self.socket_paths)
 
@@ -5407,7 +5382,7 @@ class Server:
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, hang_up)
 
-    # What its Loop and its Supervisor call.
+    # For its Loop and its Supervisor.
 
     def run(self) -> None:
         """Serve until the end."""
@@ -5426,23 +5401,24 @@ class Server:
     def become_worker(self, share: "Share", parent: int) -> None:
         """Set up a new process to obey the signals of its Supervisor.
 
-        Each of them counts once: a whole group of processes may get it, and
-        the Supervisor sends it, too.  The Supervisor alone removes the files
-        of sockets.  *share* and *parent* are for the Loop.
+        Each signal counts once: a terminal sends it to the whole group of
+        processes, and then the Supervisor does.  Only the Supervisor removes
+        the files of sockets.  *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
-        self._close_waker()
+        self.wakeups.close()
+        self._waker.close()
         self._open_waker()
         self.handle_signals()
-        for number, stops in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
+        for number, count in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
                               (signal.SIGQUIT, 2)]:
-            signal.signal(number, functools.partial(self._stop_at, stops))
+            signal.signal(number, functools.partial(self._stop_at, count))
         self._begin(share, parent)
 
     def _load_named_files(self, again: bool = False) -> None:
         """Read all files that options name; if one fails, change nothing.
 
-        Raise StartError; *again*: also for one that is not a file any more.
+        Raise StartError; with *again* also for a path that is no file by now.
         """
         for path in filter(None, self.named_files if again else ()):
             if not os.path.isfile(path) and os.path.exists(path):
@@ -5470,7 +5446,7 @@ class Server:
         return Users({name: new_hash(password)}, self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
-        """Do what reload() has asked for; *quiet*: say nothing."""
+        """Do what reload() has asked for; if *quiet*, write no message."""
         self.reload_asked = False
         loads: List[Callable[[], None]] = [
             functools.partial(self._load_named_files, again=True)]
@@ -5538,18 +5514,17 @@ class Share:
     def __init__(self, count: int):
         import mmap
         self.index = 0
-        # For each worker: its connections plus 1, or 0 if ABSENT.
-        self._places = memoryview(mmap.mmap(-1, 4 * count)).cast("I")
+        self._counts = memoryview(mmap.mmap(-1, 4 * count)).cast("i")
         self._holds_back_until = 0.0
 
     def publish(self, count: int) -> None:
         """Tell the others that the worker *index* has *count* connections."""
-        self._places[self.index] = count + 1
+        self._counts[self.index] = count
 
     def allows(self, count: int, now: float) -> int:
         """Return how many clients this worker, with *count*, may accept."""
         self.publish(count)
-        counts = [place - 1 for place in self._places if place]
+        counts = [each for each in self._counts if each != self.ABSENT]
         fair = sum(counts) / len(counts)
         spare = int(fair + fair / 16) + SHARE_SLACK - count
         if spare <= 0 and not self._holds_back_until:
@@ -5592,7 +5567,7 @@ class Supervisor:
                 server.reload_now()     # for workers forked later
                 self._signal(signal.SIGHUP)
             due = self._replace_ended()
-            if server.stops:
+            if server.stop_count:
                 if not any(worker.pid for worker in self._workers):
                     return self._status
                 due = self._end()
@@ -5610,7 +5585,7 @@ class Supervisor:
     def _end(self) -> float:
         """Tell the workers to end; return when to kill those that hang."""
         self._server.close_listeners()
-        is_first, now = self._server.stops == 1, time.monotonic()
+        is_first, now = self._server.stop_count == 1, time.monotonic()
         patience = KILL_AFTER + (DRAIN_TIMEOUT if is_first else 0)
         self._kill_at = min(self._kill_at, now + patience)
         if now >= self._kill_at:
@@ -5626,7 +5601,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.pid:
                 self._reap(worker)
-            elif worker.due <= now and not self._server.stops:
+            elif worker.due <= now and not self._server.stop_count:
                 self._fork(worker)
             if not worker.pid:
                 due = min(due, worker.due)
@@ -5636,8 +5611,7 @@ class Supervisor:
         """Start the *worker*; return only in the supervisor."""
         worker.due = time.monotonic()
         # The new process gets no signals until it has its own handlers.
-        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
-                   signal.SIGHUP]
+        signals = [*STOP_SIGNALS, signal.SIGQUIT, signal.SIGHUP]
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
             worker.pid = os.fork()
@@ -5675,7 +5649,7 @@ class Supervisor:
         if os.WIFSIGNALED(status):
             how = "(process %d) was killed by signal %d" % (
                 ended, os.WTERMSIG(status))
-        if not self._server.stops:
+        if not self._server.stop_count:
             self._lose(worker, how)
         elif status:
             self._status = 1

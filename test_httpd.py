@@ -4814,6 +4814,18 @@ def test_log_of_incomplete_exchanges(big, sent, status, size, line):
     assert entry["bytes"] == size or size is ... and 0 < entry["bytes"] < BIG
 
 
+def test_log_of_a_client_that_is_gone_when_its_answer_is_sent(tmp_path):
+    """It had its listing: no other request was begun."""
+    def shutdown(how):
+        raise OSError(errno.ENOTCONN, "")
+    with Serving(tmp_path, wrap=lambda sock: wrapped(
+            sock, shutdown=shutdown)) as serving:
+        with Wire(serving.port) as wire:
+            wire.send(request_for("/", CLOSE)).response()
+            wire.end()
+        serving.logged("")
+
+
 @needs("AF_UNIX")
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "unix:"])
 def test_log_behind_a_trusted_proxy(site, tmp_path, trusted):
