@@ -1392,17 +1392,24 @@ NO_SCRIPTS = (
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
-def error_page(status: int, detail: str, path: str) -> bytes:
+def error_page(status: int, detail: str, path: str,
+               location: str = "") -> bytes:
     """Return the HTML that explains *status*, and says what to do next.
 
-    *path* is the request's path; without one, the page has no link.
+    The page links to *location*; without one, from the request's *path* to
+    the first page, unless that is the path or it is not known.
     """
     reason, remedy = STATUSES[status]
     title = "%d %s" % (status, reason)
     words = [html.escape(detail), remedy]
-    if path:    # relative: a proxy may show this server's "/" at another path
-        words.append('<a href="%s">Go to the first page</a>'
-                     % ("../" * (path.count("/") - 1) or "./"))
+    link, text = location, location
+    if path.strip("/") and not location:
+        # Relative: a proxy may show this server's "/" at another path.
+        link = "../" * (path.count("/") - 1) or "./"
+        text = "Go to the first page"
+    if link:
+        words.append('<a href="%s">%s</a>' % (html.escape(link),
+                                              html.escape(text)))
     page = PAGE_START % title + "</head>\n<body>\n<h1>%s</h1>\n" % title
     page += "".join("<p>%s</p>\n" % text for text in words if text)
     return (page + PAGE_END).encode("utf-8")
@@ -1438,7 +1445,8 @@ COLUMNS = OrderedDict([
 class Listing:
     """A folder's listing, in the form and order that *request* asks for.
 
-    media   its media type; coding: "gzip" or "identity"
+    media   its media type
+    coding  "gzip", "identity", or "" if the client accepts neither
     part    what a name must contain to be shown; b"" shows all
     vary    the request fields that the listing depends on
     """
@@ -1469,7 +1477,7 @@ class Listing:
                 self.part = words["q"].encode("latin-1")
         else:
             self.coding = next((coding for coding in request.codings
-                                if coding in ("gzip", "identity")), "identity")
+                                if coding in ("gzip", "identity")), "")
         self.archives = archives
         self.segments = segments
         self._counts, self._size = [0, 0], 0
@@ -2476,13 +2484,14 @@ class Pool(dict):   # type: ignore[type-arg]
 
     held    the sum of their weights, which has_room() compares with *limit*
     files   how many of them are open files
-    kind    of the Jobs that make them; each of these needs room for *share*
+    kinds   of the Jobs that make them; each of these needs room for *share*
     """
 
-    def __init__(self, limit: int, kind: str = "", share: int = 1):
+    def __init__(self, limit: int, kinds: "Sequence[str]" = (),
+                 share: int = 1):
         super().__init__()
         self.limit = limit
-        self.kind = kind
+        self.kinds = kinds
         self.share = share
         self.held = self.files = 0
 
@@ -2491,13 +2500,14 @@ class Pool(dict):   # type: ignore[type-arg]
         return self.held + weight <= self.limit
 
     def jobs(self) -> int:
-        """Return how many Jobs of its *kind* there is room for."""
+        """Return how many Jobs of each of its *kinds* there is room for."""
         return min(JOBS_MAX, (self.limit - self.held) // self.share)
 
 
 # The kinds of jobs; the key of a Job begins with its kind.
 DIGEST, GZIP, LISTING, CHECK = "sha-256", "gzip", "listing", "password"
 ARCHIVE, ARCHIVE_DIGEST = "archive", "archive sha-256"
+LONG_LISTING = "long listing"   # of a folder that itself is above SMALL
 
 
 class NotReady(Exception):
@@ -2589,8 +2599,8 @@ class Work:
         self.to_answer: List[Connection] = []
         self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
-        self.listings = Pool(LISTINGS_MAX, LISTING)
-        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX, ARCHIVE,
+        self.listings = Pool(LISTINGS_MAX, (LISTING, LONG_LISTING))
+        self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX, (ARCHIVE,),
                              limits.ARCHIVE_NAMES_MAX)
         self.now = self.rest_until = 0.0
 
@@ -2631,12 +2641,14 @@ class Work:
         """Start the jobs that may start; they run from the next turn on.
 
         Of each kind that needs much memory or open folders, JOBS_MAX run at a
-        time; a listing waits while too many bytes of others are being sent;
-        passwords are checked one by one, with a pause after each.
+        time, so that no listing of a few names waits behind long ones; a
+        listing waits while too many bytes of others are being sent; passwords
+        are checked one by one, with a pause after each.
         """
         room = {DIGEST: sys.maxsize, ARCHIVE_DIGEST: sys.maxsize,
-                LISTING: self.listings.jobs(), ARCHIVE: self.archives.jobs(),
                 GZIP: JOBS_MAX, CHECK: int(self.now >= self.rest_until)}
+        for pool in self.listings, self.archives:
+            room.update(dict.fromkeys(pool.kinds, pool.jobs()))
         for (kind, *_), job in self.jobs.items():
             room[kind] -= job.began is not None
         for (kind, *_), job in self.jobs.items():
@@ -2648,7 +2660,7 @@ class Work:
     def lacks_room(self, pool: Pool) -> bool:
         """Return whether a job cannot start because *pool* is full."""
         return pool.jobs() <= 0 and any(
-            kind == pool.kind and job.began is None
+            kind in pool.kinds and job.began is None
             for (kind, *_), job in self.jobs.items())
 
 
@@ -2729,7 +2741,6 @@ def listing_steps(site: Site, segments: "Sequence[bytes]", listing: Listing,
         packed = yield from gzip_steps(
             lambda start, stop: view[start:stop], len(view))
     return Source(pool, packed)
-
 
 
 # ---- Archives ---------------------------------------------------------------
@@ -3264,6 +3275,7 @@ def unauthorized() -> HTTPError:
 
 FRESH = ("Cache-Control", "no-cache")   # keep it, but ask each time
 NO_STORE = ("Cache-Control", "no-store")
+NO_CODING = "This has no content coding that you accept."
 BOUNDARY = os.urandom(16).hex()     # in no file that anyone could prepare
 
 
@@ -3350,7 +3362,7 @@ class Responder:
                 if self.request.query:
                     location += "?" + percent_encode(
                         self.request.query.encode("latin-1"), QUERY_CHARACTERS)
-                raise HTTPError(301, "This folder is at " + location,
+                raise HTTPError(301, "The address of a folder ends in a /.",
                                 [("Location", location)])
             kind = self.archive_kind()
             if not (kind and self.site.archives == "all"):
@@ -3360,7 +3372,7 @@ class Responder:
             if not self.site.listing:
                 raise HTTPError(404, NOTHING_HERE)
             return (self.archive(segments, kind) if kind
-                    else self.list(segments))
+                    else self.list(segments, target.size > SMALL))
 
     def first_file(self, segments: "List[bytes]",
                    names: "Iterable[bytes]") -> "Optional[Answer]":
@@ -3384,11 +3396,12 @@ class Responder:
             self.vary += ["Accept", "Sec-Fetch-Mode"]
             fields = self.request.fields
             weights = parse_weights(fields.get("accept", ""))
-            # A dot in the last name means a file, unless the browser says
-            # that it wants a page.
+            # Browsers say whether they want a page.  For other clients a dot
+            # in the last name means a file.
+            mode = fields.get("sec-fetch-mode")
             name = self.request.path.rpartition("/")[2]
-            is_route = ("." not in name
-                        or fields.get("sec-fetch-mode") == "navigate")
+            is_route = (mode == "navigate" if mode
+                        else not re.search(r"\.|%2[Ee]", name))
             if is_route and media_weight(weights, "text/html") and (
                     not prefers_json(fields)):
                 application = self.first_file([], DEFAULT_FILES)
@@ -3429,7 +3442,7 @@ class Responder:
                 if self.work.contents.has_room(opened.size):
                     return self.select(opened, media, coding, True)
                 self.facts[(unknown_state, opened.path)] = False  # for now
-        raise HTTPError(406, "This file has no coding that you accept.")
+        raise HTTPError(406, NO_CODING)
 
     def sidecar(self, segments: "Sequence[bytes]", opened: Opened, media: str,
                 coding: str) -> "Optional[Answer]":
@@ -3541,17 +3554,21 @@ class Responder:
         value: bytes = self.work.result(key, make(read, opened.size))
         return value
 
-    def list(self, segments: "Sequence[bytes]") -> Answer:
-        """Answer with the listing, which a Job makes."""
-        work, request = self.work, self.request
-        listing = Listing(request, segments, self.site.archives != "none")
+    def list(self, segments: "Sequence[bytes]", is_long: bool) -> Answer:
+        """Answer with the listing, which a Job makes; *is_long*: the folder
+        has many names.
+        """
+        work = self.work
+        listing = Listing(self.request, segments, self.site.archives != "none")
         self.vary += listing.vary
-        target = request.path + "?" + request.query
+        if not listing.coding:
+            raise HTTPError(406, NO_CODING)
         # If the Job raised an error, that is the answer in this turn alone.
         self.facts[(unknown_state, self.site.root)] = False
         source = work.result(
-            (LISTING, target.encode("latin-1"),
-             (listing.media, listing.coding, listing.part)),
+            (LONG_LISTING if is_long else LISTING, b"/".join(segments),
+             (listing.media, listing.coding, listing.part, listing.sort,
+              listing.reverse)),
             listing_steps(self.site, segments, listing, work.listings),
             self.arrived)
         fields = [("Content-Type", listing.media), FRESH,
@@ -3573,7 +3590,7 @@ class Responder:
         # Whatever the answer is, it is that of this turn alone.
         self.facts[(unknown_state, self.site.root)] = False
         archive = work.result(
-            (ARCHIVE, self.request.path.encode("latin-1"), kind),
+            (ARCHIVE, b"/".join(segments), kind),
             Archive(kind, self.site, segments, work).plan(
                 self.site.archives == "all"), self.arrived)
         name = archive.top[:-1].decode("utf-8", "replace")
@@ -3627,8 +3644,8 @@ def error_answer(error: HTTPError, path: str = "") -> Answer:
     fields = [*error.fields, ("Content-Type", HTML),
               NO_STORE if error.status >= 400 else FRESH,
               ("Content-Security-Policy", NO_SCRIPTS)]
-    return Answer(error.status, fields,
-                  error_page(error.status, error.detail, path))
+    return Answer(error.status, fields, error_page(
+        error.status, error.detail, path, dict(fields).get("Location", "")))
 
 # ---- Transport --------------------------------------------------------------
 
@@ -5275,7 +5292,7 @@ class Server:
         self.max_connections = min(max_connections or possible, possible)
         # For connections and these files.  Jobs that make listings have more.
         self.descriptors_max = max(
-            possible + 1, limit - reserve - 2 * JOBS_MAX * LISTING_FILES)
+            possible + 1, limit - reserve - 3 * JOBS_MAX * LISTING_FILES)
 
     # For the program that made it.
 

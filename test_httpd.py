@@ -1521,16 +1521,19 @@ def test_error_page():
             itertools.cycle(httpd.REASONS), [
                 *HOSTILE, b"</style><b>", b"</title><script>"],
             itertools.cycle([
-                ("", []), ("/", ["./"]), ("/a", ["./"]), ("/a/", ["../"]),
+                ("", []), ("/", []), ("/a", ["./"]), ("/a/", ["../"]),
                 ("//a/b%2Fc", ["../../"])])):
         page = Page(httpd.error_page(status, detail.decode("latin-1"), path))
         assert page.texts("title") == page.texts("h1") == [
             "%d %s" % (status, httpd.REASONS[status])]
         said, *remedy = page.texts("p")
         assert said.encode("latin-1") == detail
-        assert not path or remedy.pop() == "Go to the first page"
+        assert not links or remedy.pop() == "Go to the first page"
         assert bool(remedy) == (status >= 400), status
         assert [link.href for link in page.all("a")] == links, path
+    page = Page(httpd.error_page(301, "", "/a", "./a/?b&c"))
+    assert [link.href for link in page.all("a")] == page.texts("p")[-1:] == [
+        "./a/?b&c"]
 
 
 def test_policy_allows_no_script(tmp_path):
@@ -3269,8 +3272,10 @@ ANSWERS = expand([
      MANY_LINES[:10], CSS, "identity for a range"),
     (["/old.css", "/dir.css", "/link.css"], "Accept-Encoding: br, gzip", 200,
      MANY_LINES, coded("gzip"), "outdated, a folder, a link out: made here"),
-    ("/tiny.js", "Accept-Encoding: identity;q=0, gzip", 406, "no coding", {},
-     "none is acceptable"),
+    ("/tiny.js", "Accept-Encoding: identity;q=0, gzip", 406,
+     "no content coding", {}, "none is acceptable"),
+    ("/list/", "Accept-Encoding: *;q=0", 406, "no content coding",
+     {"vary": "Accept, Accept-Encoding"}, "none is acceptable for a listing"),
     # Digests: RFC 9530, of the whole representation, whatever is sent.
     ("/hello.txt", WANT, 200, HELLO, {}, "all"),
     ("/large.bin", WANT + "\nRange: bytes=0-0", 206, LARGE[:1], BYTES,
@@ -3396,9 +3401,11 @@ def test_nothing_outside_is_served(server, target):
      BROWSER_ACCEPTS, "app", "spa", 200, b"application", "routes"),
     ("/users/42", "Accept: */*", "app", "spa", 200, b"application", "curl"),
     ("/here.txt", BROWSER_ACCEPTS, "app", "spa", 200, PROBE, "there is one"),
-    (["/a/missing.js", "/@me.b"], [BROWSER_ACCEPTS] + many(
+    (["/a/missing.js", "/@me.b", "/a%2Eb"], [BROWSER_ACCEPTS] + many(
         "Accept: */*\r\nSec-Fetch-Mode: %s", "no-cors", "cors"), "app", "spa",
      404, RUSSIAN, "no file"),
+    ("/api/x", many("Accept: */*\r\nSec-Fetch-Mode: %s", "no-cors", "cors"),
+     "app", "spa", 404, RUSSIAN, "a script wants it, says the browser"),
     ("/users/j.b", BROWSER_ACCEPTS + "\r\nSec-Fetch-Mode: navigate", "app",
      "spa", 200, b"application", "a route with a dot, says the browser"),
     ("/users/42", "Accept: image/png\r\nSec-Fetch-Mode: navigate", "app",
@@ -3562,6 +3569,20 @@ def test_large_listing(tmp_path):
     assert len(turns) > 600
 
 
+def test_short_listing_waits_behind_no_long_ones(tmp_path):
+    write_files(tmp_path, {"long/%040d" % i: b"" for i in range(3500)})
+    write_files(tmp_path, {"short/f": b""})
+    with asking(tmp_path, limits=SLICES) as (serving, wire), (
+            contextlib.ExitStack()) as stack:
+        others = [stack.enter_context(Wire(serving.port)) for _ in range(4)]
+        for number, other in enumerate(others):
+            other.send(request_for("/long/?q=" + "0" * number))
+        for _ in range(10):     # turns in which the others begin
+            assert wire.get("/none").status == 404
+        assert names_in(wire, "/short/") == [b"f"]
+        assert not any(other.has_input() for other in others)
+
+
 @needs("AF_UNIX")       # TCP's buffers would take most of it
 @pytest.mark.skipif(PYPY, reason="makes 25 MB of JSON in half a minute there")
 def test_listings_are_bounded(tmp_path):
@@ -3580,7 +3601,7 @@ def test_listings_are_bounded(tmp_path):
         def served():
             return size * sum(wire.has_input() for wire in greedy)
         for number, wire in enumerate(greedy):
-            wire.send(request_for("/?%d" % number, as_json))
+            wire.send(request_for("/?q=" + "%ff" * (number + 1), as_json))
         wait_until(lambda: served() >= 16 << 20, "many listings")
         reader.send(request_for("/?sort=size", as_json))
         for _ in range(50):     # turns in which more could be made
@@ -6849,7 +6870,7 @@ NAMES = {httpd: """\
     acceptable_codings fields; AccessLog fd form= path=
     check_partial received start; content_type kind head
     entity_tag status data coding=
-    error_page status detail path
+    error_page status detail path location=
     evaluate_preconditions fields etag modified now; folder_reference name
     http_date seconds; HTTP_DATE_MAX
     HTTPError status detail fields=; is_hidden segments
