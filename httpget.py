@@ -3507,6 +3507,9 @@ def check_options(options: "Namespace") -> None:
              "--sha256 is for one whole file"),
             (options.recursive and (options.output or options.remote_name),
              "-r takes names from the server; use -P DIR"),
+            (options.recursive and any("?" in url.target
+                                       for _, url in options.urls),
+             "-r copies a whole folder; leave out the ? and what follows it"),
             (options.recursive and options.verbose,
              "-v is not allowed with -r, which fetches several files at once"
              )]:

@@ -2586,6 +2586,7 @@ def test_memory_is_flat(here, start, piece, end, options):
     (["http://me:secret@h/", "me@h:80"], "a user's", "user in the URL"),
     (["9200", ":9200"], "write localhost:9200", "a port alone"),
     ("-r http://h/ all", "'all' is not a URL, as", "a folder after a URL"),
+    ("-r http://h/?q=a", "leave out the ?", "a part of a listing"),
     ("me:secret@h", "'@h' is not a host", "user before a host"),
     (["ftp://me:secret@h/", "h:1/a me:secret@h/", "h http://me:secret@h/",
       "h:1 http://me:secret@h/", "http://me:secret\1@h/"], "'@h/'", "URLs"),
