@@ -15,8 +15,8 @@ What it does
     beside the original, or gzip compressed once), digests, index.html,
     /about for about.html; for folders without an index a listing, which also
     offers the folder as one tar or ZIP file; an access log.
-    An answer is never stale: it shows the file as it was after the request
-    arrived, as far as the file's times and size can tell (see README.md).
+    An answer is never stale: each request has the file's times and size
+    looked at again (README.md says what they cannot tell).
 
 What it does not do
     No methods but GET (and HEAD, with --head), no scripts, no uploads.
@@ -69,15 +69,18 @@ Map of the sections
 
 The path of a request
     Loop._turn              one select(), then on_ready() of each ready socket
-    Loop._accept, _welcome  a client connects: make a Connection
-    Connection.receive      read into the buffer; Loop._answer() comes next
-    Connection.answer       answer the heads in the buffer, and send(); with a
-                            shortcut if the buffer is exactly one known head
+    Loop._accept, _welcome  a client connects: make a Connection, and read from
+                            it; this comes at the end of a pass
+    Connection.receive      read into the buffer, and queue the Connection for
+                            Loop._answer(), in the same pass
+    Connection.answer       send the kept Answer to exactly one known head
+    Connection.answer_heads or else answer all heads that take_answers() finds
       Loop.answer_to        look up the head, or parse_request() reads it and
                             Users.admit() checks its user
       Loop.renewed          reuse the kept Answer if its facts still hold;
-      Responder.respond     if not, make a new one from the Site's files,
-      Answer.render         and turn it into bytes
+      Responder.respond     if not, locate() and open the file, represent() it
+                            in a coding, select() a range, read its content(),
+      Answer.render         and turn all that into bytes
       NotReady              the answer needs the result of a Job: PREPARING,
                             until Job.step(), from Work.steps(), has the result
                             and answer() begins again
@@ -88,15 +91,16 @@ The path of a request
     Connection.next_request IDLE, or the next head, or close
 
 Words
-    turn    one pass of Loop._turn(), or its part for new clients; each turn
-            looks at the disk anew, and checks a fact only once
+    turn    the time between two looks at the disk, in which each fact is
+            checked only once: a pass of Loop._turn(), or its part for new
+            clients
     fact    the state of one path that an answer depends on; see Site
     known   a head that was received before; its Request is remembered
     kept    an Answer that may be sent again as long as its facts hold
     job     slow work: digest, gzip, listing, archive's plan, password check
     made    results of jobs that read files, cached
-    steady  a file is steady if its next change will show in its times: then
-            results made from it now stay right until its times change
+    steady  unchanged for so long that the next change of a file must show in
+            its times; what is made from it stays right until then
 """
 
 # Modules that only some runs need are imported where they are used, so that
@@ -3875,7 +3879,7 @@ class Connection:
     # The state.
 
     def enter(self, state: int) -> None:
-        """Go to *state*, or restart its time limit; nothing else sets a state.
+        """Go to *state*, or restart its time limit; nothing else changes it.
 
         Raise OSError if the selector cannot watch the socket.
         """
