@@ -5365,7 +5365,8 @@ class Server:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
 
         But SIGHUP stops it if its terminal was closed; it counts only once,
-        since shell and kernel both send it.  Call it in the main thread.
+        since shell and kernel both send it.  If SIGINT was ignored, as in a
+        shell's background, it stays so.  Call it in the main thread.
         """
         self.has_terminal = os.isatty(STDERR)
 
@@ -5377,8 +5378,9 @@ class Server:
         # The wake-up also ends a select() that begins just after the signal.
         signal.set_wakeup_fd(self._waker.fileno())
         self._handles_signals = True
-        for number in STOP_SIGNALS:
-            signal.signal(number, lambda *_: self.stop())
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, lambda *_: self.stop())
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, hang_up)
 
@@ -5401,17 +5403,17 @@ class Server:
     def become_worker(self, share: "Share", parent: int) -> None:
         """Set up a new process to obey the signals of its Supervisor.
 
-        Each signal counts once: a terminal sends it to the whole group of
-        processes, and then the Supervisor does.  Only the Supervisor removes
-        the files of sockets.  *share* and *parent* are for the Loop.
+        A terminal sends SIGINT and SIGHUP to the whole group of processes: the
+        Supervisor alone obeys SIGINT, and the others count once.  It alone
+        removes the files of sockets.  *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
         self.wakeups.close()
         self._waker.close()
         self._open_waker()
         self.handle_signals()
-        for number, count in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
-                              (signal.SIGQUIT, 2)]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number, count in (signal.SIGTERM, 1), (signal.SIGQUIT, 2):
             signal.signal(number, functools.partial(self._stop_at, count))
         self._begin(share, parent)
 

@@ -6802,6 +6802,18 @@ def test_stop_finishes_what_is_in_flight(open_folder, count, number, kill,
         assert len(running.log_lines("/probe.txt")) == (1 if again else 7)
 
 
+@needs_workers
+@both_kinds
+def test_interrupt_that_was_ignored(open_folder, count):
+    """As in the background of a shell: its Ctrl-C is meant for others."""
+    with Running(open_folder, "-w", str(count),
+                 shell="trap '' INT") as running:
+        for pid in workers_of(running, count) | {running.pid}:
+            with open("/proc/%d/status" % pid) as file:
+                ignored = re.search(r"SigIgn:\s+(\w+)", file.read()).group(1)
+            assert int(ignored, 16) >> signal.SIGINT - 1 & 1
+
+
 def test_server_in_a_program(open_folder):
     """In a block, or as one of socketserver, with sockets of its owner.  Once
     used it is of no use any more, and says so: it would serve nobody.
