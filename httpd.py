@@ -53,6 +53,7 @@ Exit status
        such user, an unusable certificate or password file; or a worker died
        before it had finished
     2  wrong option
+    130  Ctrl-C before it could serve
 
 In a program
     with httpd.Server(directory="htdocs", port=0) as server:
@@ -3167,8 +3168,9 @@ def new_hash(password: bytes) -> PasswordHash:
     """
     need_scrypt()
     if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
-        raise StartError("the password is empty, or longer than %d bytes, or"
-                         " has a control character." % PASSWORD_MAX)
+        raise StartError("the password, typed or in HTTPD_PASSWORD, is empty,"
+                         " or longer than %d bytes, or has a control character"
+                         " such as a line's end." % PASSWORD_MAX)
     new = PasswordHash(SCRYPT, os.urandom(16), bytes(32))
     try:
         return PasswordHash(new.cost, new.salt, new.make(password))
@@ -5218,7 +5220,9 @@ class Server:
         self.named_files = (
             tls_cert, tls_cert if tls_key is None else tls_key,
             tls_password_file, auth_file)
-        self.users = auth and self._only_user(auth, auth_file)
+        if auth and auth_file is not None:
+            raise ValueError("auth and auth_file do not go together")
+        self.users = auth and self.only_user(*auth)
         self._load_named_files()
         self._divide_descriptors(max_connections)
         self.stop_count = 0     # how often it was told to stop
@@ -5433,19 +5437,14 @@ class Server:
             self.users = Users(read_users(auth_file), self.limits, self.clock)
         self.tls = tls
 
-    def _only_user(self, auth: "Tuple[str, str]",
-                   auth_file: "Optional[str]") -> Users:
-        """Return Users with only the name and password in *auth*.
-
-        Raise StartError for the password, ValueError for the rest.
-        """
-        if auth_file is not None:
-            raise ValueError("auth and auth_file do not go together")
-        # Names and passwords from a command line may be no UTF-8.
-        name, password = (text.encode("utf-8", "surrogateescape")
-                          for text in auth)
+    def only_user(self, user: str, password: str) -> Users:
+        """Return Users with only this *user*; raise ValueError if refused."""
+        import unicodedata
+        # In NFC, as clients send them (RFC 7617, 2.1); or they are no UTF-8.
+        name, secret = (unicodedata.normalize("NFC", text).encode(
+            "utf-8", "surrogateescape") for text in (user, password))
         check_user_name(name)
-        return Users({name: new_hash(password)}, self.limits, self.clock)
+        return Users({name: new_hash(secret)}, self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; if *quiet*, write no message."""
@@ -6040,36 +6039,34 @@ def make_server(quiet: bool, log_file: "Optional[str]",
 
     *others* are for Server, under the same names.  Raise StartError.
     """
-    access_log = credentials = None
+    access_log = None
     if not quiet:
         path = None if log_file == "-" else log_file
         fd = STDOUT if path is None else open_log_file(path)
         access_log = AccessLog(fd, log_format or (
             "common" if os.isatty(fd) else "combined"), path)
-    check_folder(directory)     # before a password is asked for
-    if auth is not None:
-        # Removed from the environment, so that no child process gets it.
-        password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
-            "Password for %s: " % auth,
-            "there is no password for %s. Set HTTPD_PASSWORD, or start the"
-            " server at a terminal and type the password." % auth)
-        credentials = auth, password
-    server = Server(directory, bind=bind or LOOPBACK, auth=credentials,
-                    sockets=inherited_sockets(), access_log=access_log,
-                    **others)
-    if access_log and workers > 1:
-        access_log.share()      # before another user is not allowed to
-    if user is not None:
-        try:
+    server = Server(directory, bind=bind or LOOPBACK, access_log=access_log,
+                    sockets=inherited_sockets(), **others)
+    try:
+        if auth is not None:    # asked for only if all else is well
+            # Removed from the environment, so that no child process gets it.
+            password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
+                "Password for %s: " % auth,
+                "there is no password for %s. Set HTTPD_PASSWORD, or start the"
+                " server at a terminal and type the password." % auth)
+            server.users = server.only_user(auth, password)
+        if access_log and workers > 1:
+            access_log.share()      # before another user is not allowed to
+        if user is not None:
             become(user, server.socket_paths)
             check_folder(os.fsdecode(server.site.root))
-        except StartError:
-            server.server_close()
-            raise
-        for path in filter(None, server.named_files):
-            if not os.access(path, os.R_OK):
-                tell("WARNING: %s cannot read %s, so SIGHUP will not reload"
-                     " that file." % (user, path))
+    except BaseException:
+        server.server_close()
+        raise
+    for path in filter(None, server.named_files if user is not None else ()):
+        if not os.access(path, os.R_OK):
+            tell("WARNING: %s cannot read %s, so SIGHUP will not reload that"
+                 " file." % (user, path))
     return server
 
 
@@ -6086,7 +6083,7 @@ def typed_password(prompt: str, advice: str) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             text = getpass.getpass(prompt)
             again = getpass.getpass("Again: ")
-    except (getpass.GetPassWarning, EOFError, KeyboardInterrupt, UnicodeError):
+    except (getpass.GetPassWarning, EOFError, UnicodeError):
         raise StartError(advice)
     if again != text:
         raise StartError("the two passwords differ.")
@@ -6101,8 +6098,7 @@ def hash_password() -> None:
     import base64
     need_scrypt()
     if sys.stdin and not sys.stdin.isatty():
-        line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
-        password = line.rstrip(b"\r\n")
+        password = sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(b"\r\n")
     else:
         password = typed_password(
             "Password: ", "no password was given. If this locale cannot"
@@ -6131,6 +6127,9 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
         tell(str(exc) if isinstance(exc, StartError)
              else "cannot start: %s." % exc)
         return 1
+    except KeyboardInterrupt:   # where a password is typed
+        print(file=sys.stderr)
+        return 128 + signal.SIGINT
     server.handle_signals()
     announce(server)
     if args.workers == 1:

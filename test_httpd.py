@@ -4719,7 +4719,9 @@ def test_hash_password(site, tmp_path, monkeypatch, given, status):
     ("--hash-password", "secret", 0, "scrypt$", "a hash"),
     ("--hash-password", "secrets", 1, "differ", "mistyped"),
     ("--auth me 0", "secret", 0, "press Ctrl-C to stop", "a server"),
-    ("--auth me 0", "secrets", 1, "differ", "mistyped, for a server")])
+    ("--auth me 0", "secrets", 1, "differ", "mistyped, for a server"),
+    ("--auth me 0", "\x03", 130, "Again: \r\n", "given up"),
+    ("--hash-password", "\x03", 130, "Again: \r\n", "the same")])
 def test_password_on_a_terminal(options, again, status, expected):
     """It is asked for twice, and not shown."""
     pid, master = pytest.importorskip("pty").fork()
@@ -4748,7 +4750,7 @@ def test_auth_of_one_user(site, tmp_path, count):
     """By a password in the environment, also after a SIGHUP."""
     path = tmp_path / "log"
     with Running(site, "--auth", "j\xe9", "-w", str(count), "--log-file",
-                 str(path), env=dict(os.environ, HTTPD_PASSWORD="a:\xe9")
+                 str(path), env=dict(os.environ, HTTPD_PASSWORD="a:e\u0301")
                  ) as running:
         for _ in range(2):
             with Wire(running.port) as wire:
@@ -4764,7 +4766,7 @@ def test_auth_of_one_user(site, tmp_path, count):
 @table("environment, words", [
     ({}, "no password for me; HTTPD_PASSWORD", "nobody to ask"),
     ({"HTTPD_PASSWORD": ""}, "no password for me", "empty"),
-    ({"HTTPD_PASSWORD": "a\nb"}, "a control", "two lines")])
+    ({"HTTPD_PASSWORD": "a\n"}, "in HTTPD_PASSWORD; a control", "a line")])
 def test_no_password(environment, words):
     """One line without a terminal, of which the session has none."""
     check_refusal(start("--auth", "me", "0", stdin=subprocess.DEVNULL,
@@ -6433,6 +6435,8 @@ def start(*argv, flags=DEV, **popen):
     ("--tls-key x", 2, "need --tls-cert", "a key alone"),
     ("-b 127.0.0.1 {port}", 1, "127.0.0.1 port {port}; in use; another port",
      "a port in use"),
+    ("--auth me -b 127.0.0.1 {port}", 1, "in use",
+     "the same, before a password is asked for"),
     ("-qw1 -d/nonexistent", 1, "/nonexistent; httpd.py DIR", "no folder"),
     ("-d file", 1, "file; Not a directory", "a file"),
     ("-- -file", 1, "-file; No such file", "a word behind --"),
