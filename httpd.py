@@ -4351,14 +4351,16 @@ class StartError(OSError, ValueError):
 
 
 def tell(message: str) -> None:
-    """Write a message about the server itself to standard error.
+    """Write a message about the server itself to standard error, escaped.
 
     If nobody reads it, it is lost: it must neither stop nor delay the server.
     """
+    text = re.sub(r"[\0-\t\v-\x1f\x7f-\x9f]",     # a traceback keeps its lines
+                  lambda match: ascii(match.group())[1:-1], message)
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr and has_room(sys.stderr.fileno()):
             # In one write: workers share the descriptor.
-            os.write(sys.stderr.fileno(), ("httpd.py: %s\n" % message).encode(
+            os.write(sys.stderr.fileno(), ("httpd.py: %s\n" % text).encode(
                 sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
@@ -4582,12 +4584,9 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
 
 
 def with_port_apart(address: str) -> str:
-    """Return the words for an *address* that has a port, or "" if it has none.
-
-    >>> with_port_apart("0.0.0.0:80"), with_port_apart("[::1]:80")
-    ('--bind 0.0.0.0 80', '--bind ::1 80')
-    """
-    match = re.fullmatch(r"(?:\[(.*)\]|([^:]*)):([0-9]+)", address)
+    """Return the options for an *address* with its port; "" for any other."""
+    match = re.fullmatch(r"(?:https?://)?(?:\[(.*)\]|([^:/\\]{2,}|))"
+                         ":([0-9]+)/?", address)
     return "--bind %s %s" % (match.group(1) or match.group(2) or "::",
                              match.group(3)) if match else ""
 
@@ -5476,12 +5475,14 @@ def check_folder(directory: str) -> None:
         # The dot is there only for those who may search the folder.
         os.scandir(os.path.join(os.path.abspath(directory), ".")).close()
     except OSError as exc:
-        why = exc.strerror
+        why, folder = exc.strerror, "DIR"
         if exc.errno == errno.ENOENT and os.path.isdir(directory):
             why = "the current folder is gone"
+        elif os.path.isfile(directory):
+            why, folder = "it is a file", os.path.dirname(directory) or "."
         raise StartError(
             "cannot serve %s: %s. Name a folder that exists and that you may"
-            " read: httpd.py DIR" % (directory or "''", why), exc.errno)
+            " read: httpd.py %s" % (directory or "''", why, folder), exc.errno)
 
 
 def raise_descriptor_limit() -> None:
@@ -5728,22 +5729,21 @@ def workers(text: str) -> float:
 def header(text: str) -> "Tuple[str, str]":
     """Return the (name, value) in *text*, or raise ArgumentTypeError."""
     try:
-        ((name, value),) = parse_fields([text.encode("latin-1")]).items()
+        ((_, value),) = parse_fields([text.encode("latin-1")]).items()
     except (HTTPError, UnicodeEncodeError):
         raise argparse.ArgumentTypeError("%r is not 'Name: value'" % text)
-    if name in RESERVED_FIELDS:
-        raise argparse.ArgumentTypeError("%s cannot be set" % name)
     return text.partition(":")[0], value
 
 
-def user_name(text: str) -> str:
-    """Return *text*, or raise ArgumentTypeError if it is no user's name."""
-    try:
-        check_user_name(text.encode("utf-8", "surrogateescape"))
-    except ValueError as exc:   # do not show the text: it may have a password
-        raise argparse.ArgumentTypeError(
-            "%s; type the password when asked, or set HTTPD_PASSWORD" % exc)
-    return text
+class Once(argparse.Action):
+    """Stores the value of an option that may be given only once."""
+
+    def __call__(self, parser: "Any", args: "Any", value: "Any",
+                 option: "Any" = None) -> None:
+        if hasattr(self, "is_given"):
+            raise argparse.ArgumentError(self, "give it only once")
+        self.is_given = True
+        setattr(args, self.dest, value)
 
 
 # The options in their groups.  Each has its names, a word for its value unless
@@ -5756,8 +5756,7 @@ what is served
     listed, all (also those with index.html) or none (default: %(default)s)
 --dotfiles  serve files and folders whose names begin with a dot
 --follow-symlinks  serve symbolic links that lead out of the folder
---spa  serve /index.html in place of pages that do not exist, for a web app
-    that has its own router
+--spa  serve /index.html for pages that do not exist, as web apps need
 --head  answer HEAD requests, too
 -H, --header 'NAME: VALUE'  add this field to every response, in place of a
     default of the same name; repeatable
@@ -5769,8 +5768,7 @@ where, and for whom
 --tls-cert FILE  serve HTTPS with the PEM certificate and chain in this file
 --tls-key FILE  private key of the certificate (default: in the same file)
 --tls-password-file FILE  file whose first line is the encrypted key's password
---auth USER  let in only this user; type the password when asked, or set
-    HTTPD_PASSWORD
+--auth USER  let in only this user; type the password, or set HTTPD_PASSWORD
 --auth-file FILE  let in only the users in this file, in lines of user:hash
 --hash-password  ask for a password, print its hash for --auth-file, and exit
 
@@ -5784,8 +5782,7 @@ access log
 
 processes and limits
 --user NAME  give up root's rights after binding, and become this user
--w, --workers N  number of processes that serve; auto is one for each core
-    that they may use (default: %(default)s)
+-w, --workers N  processes; auto is one for each core (default: %(default)s)
 --max-connections N  clients served at once (default, and at most: as open
     files allow)
 --idle-timeout S  seconds to wait for the next request (default: %(default)s)
@@ -5805,7 +5802,6 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, "dest": "headers", **REPEATED},
     "--port": {"type": A_PORT, "default": argparse.SUPPRESS},
     "--bind": REPEATED,
-    "--auth": {"type": user_name},
     "--log-format": {"choices": sorted(LOG_FORMS)},
     "--trusted-proxy": {"dest": "trusted_proxies", **REPEATED},
     "--workers": {"type": workers, "default": 1},
@@ -5828,10 +5824,17 @@ def option_parser() -> argparse.ArgumentParser:
                 r"(?m)^((?:-\w, )?--[a-z-]+) ?(.*?)  (.*)", part):
             settings: Dict[str, Any] = {"help": text, "action": "store_true"}
             if metavar:
-                settings = {"help": text, "metavar": metavar}
+                settings = {"help": text, "metavar": metavar, "action": Once}
             settings.update(SETTINGS.get(names.split()[-1], {}))
             group.add_argument(*names.split(", "), **settings)
     return parser
+
+
+# What other programs call it, without the dashes.
+OTHER_NAMES = {
+    "host": "--bind", "listen": "--bind or --port", "l": "--bind or --port",
+    "public": "--bind ::", "single": "--spa", "s": "--spa",
+    "password": "--auth", "cors": "-H 'Access-Control-Allow-Origin: *'"}
 
 
 def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
@@ -5841,32 +5844,35 @@ def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
     Traceback (most recent call last):
     ValueError: unknown option --prot; did you mean --port?
     """
+    names = {**OTHER_NAMES, **{each.lstrip("-"): each for each in known}}
     for word in words:
         name = word.partition("=")[0]
         plain = name.lstrip("-")
-        if (not re.match("--?[A-Za-z]", name) or " " in name or name in known
-                or name[:2] in known and "--" + plain not in known):
+        if (not re.match("-+[A-Za-z]", name) or " " in name or name in known
+                or name[:2] in known and not plain[2:].isalpha()):
             continue
         import difflib
-        names = {each.lstrip("-"): each for each in known}
-        found = [each for each in names
-                 if plain[1:] and each.startswith(plain)]
+        found = [key for key in names if plain[1:] and key.startswith(plain)]
         found += difflib.get_close_matches(plain.lower(), names, 1)
-        raise ValueError("unknown option " + name + (
-            "; did you mean %s?" % names[found[0]] if found else ""))
+        # "-dsrc" is "-d src", but "-prot" is not "-p rot".
+        if name[:2] not in known or found and found[0][0] == plain[0].lower():
+            raise ValueError("unknown option " + name + (
+                "; did you mean %s?" % names[found[0]] if found else ""))
 
 
 def take_word(args: argparse.Namespace, word: str) -> None:
     """Set the port or the folder in *args* to *word*, or raise ValueError."""
     is_port = re.fullmatch("[0-9]+", word)
     name = "port" if is_port else "directory"
-    earlier, apart = getattr(args, name, None), with_port_apart(word)
+    earlier, bind = getattr(args, name, None), with_port_apart(word)
+    if re.fullmatch(r"localhost|[0-9]+(\.[0-9]+){3}|[0-9a-f:]*::[^/]*", word):
+        bind = "--bind " + word
+    if bind and not os.path.isdir(word):
+        raise ValueError("'%s' looks like an address; write %s" % (word, bind))
     if earlier is not None:
-        raise ValueError("there are two %ss, %s and %s; name only one" % (
-            "port" if is_port else "folder", earlier, word))
-    if apart and not os.path.isdir(word):
-        raise ValueError("'%s' looks like an address; write %s"
-                         % (word, apart))
+        raise ValueError("there are two %ss, %s and %s; name only one%s" % (
+            name if is_port else "folder", earlier, word,
+            ", or write ./ before the folder" if is_port else ""))
     setattr(args, name, A_PORT(word) if is_port else word)
 
 
@@ -5883,17 +5889,24 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
         # Port and folder are not argparse's positional arguments: it takes
         # all of them from one place, and would lose "dir" of "9000 -q dir".
         args, words = parser.parse_known_args(argv[:end])
-        refuse_unknown(words, known)    # "-x" of "-qx", in Python 3.13
+        for word in words:      # "-1", or "-x" of "-qx" in Python 3.13
+            if word.startswith("-"):
+                raise ValueError("unknown option " + word)
         for word in [*words, *argv[end + 1:]]:
             take_word(args, word)
+        check_headers(args.headers)
+        if args.auth is not None:   # never shown: it may have a password
+            if ":" in args.auth:
+                raise ValueError("--auth takes the user's name alone; type the"
+                                 " password when asked, or set HTTPD_PASSWORD")
+            check_user_name(args.auth.encode("utf-8", "surrogateescape"))
     except (ValueError, argparse.ArgumentTypeError) as exc:
         parser.error(str(exc))
     if args.tls_cert is None and not (
             args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
     if args.auth is not None and args.auth_file is not None:
-        parser.error("--auth is for one user, --auth-file for several users;"
-                     " give only one of these options")
+        parser.error("give only one of --auth and --auth-file")
     try:
         if args.trusted_proxies:
             TrustedProxies(args.trusted_proxies)
@@ -5991,12 +6004,16 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
         if os.path.isfile(path) and os.path.realpath(path).startswith(
                 os.path.join(root, "")):
             yield path + " is in the folder that is served; keep it elsewhere"
+    if server.site.spa and "index.html" not in os.listdir(root):
+        yield "--spa serves /index.html, which this folder does not have"
+    if "HTTPD_PASSWORD" in os.environ:
+        yield "HTTPD_PASSWORD is not used without --auth"
     if not is_open:
         return
     if server.users and not server.tls:
         yield ("passwords travel in the clear: anyone on the way can read"
                " them; --tls-cert encrypts them")
-    names = [ascii(name)[1:-1] for name in sorted(os.listdir(root))
+    names = [name for name in sorted(os.listdir(root))
              if re.fullmatch(PRIVATE, name)]    # not of the folders below
     if root == os.path.dirname(root):
         yield "this is the whole file system"
@@ -6006,6 +6023,8 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
         yield "this is a home folder"
     if names:
         more = " and %d more" % (len(names) - 5) if names[5:] else ""
+        if not server.site.dotfiles and "." in [name[0] for name in names]:
+            more += "; dot files are served only with --dotfiles"
         yield "this folder holds " + ", ".join(names[:5]) + more
     yield "other machines can connect%s and read this folder" % (
         " with a password" if server.users else "")

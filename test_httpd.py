@@ -4682,10 +4682,10 @@ def test_sighup_replaces_certificate_and_users(site, certificate, named,
     ("--auth-file USERS -b 0.0.0.0", False, True, "all machines"),
     ("--auth-file USERS -b 0.0.0.0 --tls-cert CERT --tls-key KEY", False,
      False, "TLS"),
-    ("--auth-file USERS -d BELOW", True, False, "users in the folder")])
+    ("--auth-file USERS", True, False, "users in the folder")])
 def test_warnings_about_passwords(site, named, options, inside, clear):
-    with Running(site, *[named.get(word, word)
-                         for word in options.split()]) as running:
+    with Running(named["BELOW"] if inside else site, *[
+            named.get(word, word) for word in options.split()]) as running:
         said = running.start_message
     assert ("passwords travel in the clear" in said) == clear, said
     assert (named["USERS"] + " is in the folder that is" in said) == inside
@@ -6410,20 +6410,39 @@ def start(*argv, flags=DEV, **popen):
 @table("options, status, words", [
     ("65536", 2, "'65536'; from 0 to 65535", "no port above"),
     ("-p http", 2, "'http'; from 0 to 65535", "no port's number"),
-    ("1 -q 2", 2, "two ports, 1 and 2", "two words of digits"),
+    ("1 -q 2", 2, "two ports, 1 and 2; ./ before", "two words of digits"),
     ("-p 1 2", 2, "two ports, 1 and 2", "a word and an option"),
     ("a -q b", 2, "two folders, a and b", "two words"),
     ("-d a b", 2, "two folders, a and b", "the same"),
-    ("0.0.0.0:80", 2, "address; write --bind 0.0.0.0 80", "no folder"),
+    ("-d a /b:80", 2, "two folders, a and /b:80", "a port in a path"),
+    ("-d a -da", 2, "-d/--directory; only once", "an option twice"),
+    ("--auth a --auth b", 2, "--auth; only once", "two users"),
+    ("a 0.0.0.0:80", 2, "address; write --bind 0.0.0.0 80", "no folder"),
+    ("http://localhost:9000/", 2, "--bind localhost 9000", "a URL"),
+    ("localhost", 2, "address; write --bind localhost", "a name alone"),
+    ("127.0.0.1", 2, "write --bind 127.0.0.1", "an address alone"),
+    ("::", 2, "address; write --bind ::", "of IPv6"),
+    ("C:80", 1, "cannot serve C:80", "a drive"),
     ("--dir .", 2, "option --dir; mean --directory?", "abbreviated"),
     ("--log-form=json", 2, "option --log-form; --log-format?", "with a value"),
     ("--prot 80", 2, "option --prot; mean --port?", "mistyped"),
     ("--bnid=::", 2, "option --bnid; mean --bind?", "mistyped, with a value"),
     ("-bind ::", 2, "option -bind; mean --bind?", "not -b ind"),
+    ("-directroy a", 2, "option -directroy; --directory?", "not -d irectroy"),
+    ("-prot 80", 2, "option -prot; mean --port?", "not -p rot"),
+    ("-quite", 2, "option -quite; mean --quiet?", "not -q -u"),
+    ("-dprot", 1, "cannot serve prot", "a folder at its option"),
+    ("---port 80", 2, "option ---port; mean --port?", "three dashes"),
+    ("-8080", 2, "error: unknown option -8080", "no port"),
+    ("--8000", 2, "error: unknown option --8000", "nor this"),
+    ("--listen 80", 2, "mean --bind or --port?", "as in serve"),
+    ("-s dist", 2, "mean --spa?", "as in serve"),
+    ("--cors", 2, "mean -H 'Access-Control-Allow-Origin: *'?", "no such"),
     ("-P 80", 2, "option -P; mean -p?", "a capital letter"),
     ("-x 80", 2, "error: unknown option -x", "like no other"),
     ("-qx 80", 2, "error: ; x", "like no other, behind one that is known"),
-    ("--auth me:secret", 2, "--auth; a colon; HTTPD_PASSWORD", "a password"),
+    ("--auth me:secret", 2, "--auth; alone; HTTPD_PASSWORD", "a password"),
+    ("--auth= ", 2, "name is empty", "nobody"),
     ("--auth me --auth-file x", 2, "--auth; only one", "both"),
     ("--log-format x", 2, "'x'; 'common', 'json'", "no form of a log"),
     ("--idle-timeout 0", 2, "'0'; above 0", "no time"),
@@ -6438,7 +6457,8 @@ def start(*argv, flags=DEV, **popen):
     ("--auth me -b 127.0.0.1 {port}", 1, "in use",
      "the same, before a password is asked for"),
     ("-qw1 -d/nonexistent", 1, "/nonexistent; httpd.py DIR", "no folder"),
-    ("-d file", 1, "file; Not a directory", "a file"),
+    ("-d ./file", 1, "is a file; httpd.py .", "a file"),
+    ("-d a\x1bb", 1, "a\\x1bb", "a control character, escaped"),
     ("-- -file", 1, "-file; No such file", "a word behind --"),
     ("-b 127.0.0..1", 1, "at 127.0.0..1; not a name", "dots"),
     ("-b \udcff", 1, "not a name", "a byte that is no character"),
@@ -6593,22 +6613,29 @@ def test_what_others_can_type(open_folder, without, options, hosts):
     assert ("add --bind ::" in said[-1]) == (not hosts)
 
 
+DOT = "; dot files are served only with --dotfiles"
 TO_ALL = "other machines can connect and read this folder"
-OPEN = ["-q", "-b", "0.0.0.0", "-d"]
+OPEN = ["-q", "-b", "0.0.0.0"]
 
 
-@table("options, warnings", [
-    ([], ["{full}/log"], "a log that the shell puts into the folder"),
-    (["--log-file", "{link}/log"], ["{link}/log"], "a log through a link"),
-    (["--log-file", "{full}/../log"], [], "a log elsewhere"),
-    (OPEN + ["{none}"], [TO_ALL], "open to others"),
-    (OPEN + ["{full}"], ["this folder holds .env, .git, a\\x1b.pem, all.pem,"
-                         " id_ed25519 and 1 more", TO_ALL],
+@table("folder, options, warnings", [
+    ("full", [], ["{full}/log"], "a log that the shell puts into the folder"),
+    ("full", ["--log-file", "{link}/log"], ["{link}/log"],
+     "a log through a link"),
+    ("full", ["--log-file", "{full}/../log"], [], "a log elsewhere"),
+    ("none", OPEN, [TO_ALL], "open to others"),
+    ("full", OPEN, ["this folder holds .env, .git, a\\x1b.pem, all.pem,"
+                    " id_ed25519 and 1 more" + DOT, TO_ALL],
      "private names, escaped"),
-    (OPEN + ["{home}"], ["this is a home folder",
-                         "this folder holds .env", TO_ALL], "a home"),
-    (OPEN + ["/"], ["this is the whole file system", TO_ALL], "all files")])
-def test_warnings(tmp_path, options, warnings):
+    ("home", OPEN, ["this is a home folder", "this folder holds .env" + DOT,
+                    TO_ALL], "a home"),
+    ("home", [*OPEN, "--dotfiles"], [
+        "this is a home folder", "this folder holds .env", TO_ALL], "all"),
+    ("none", ["-q", "--spa"], [
+        "--spa serves /index.html, which this folder does not have",
+        "HTTPD_PASSWORD is not used without --auth"], "what has no effect"),
+    ("/", OPEN, ["this is the whole file system", TO_ALL], "all files")])
+def test_warnings(tmp_path, folder, options, warnings):
     """What should not be seen by others is named."""
     paths = {name: str(tmp_path / name)
              for name in ("full", "none", "home", "link")}
@@ -6619,8 +6646,11 @@ def test_warnings(tmp_path, options, warnings):
         (tmp_path / "full" / name).write_text("")
     (tmp_path / "link").symlink_to("full")
     with (tmp_path / "full" / "log").open("ab") as log, Running(
-            paths["full"], *[word.format(**paths) for word in options],
-            stdout=log, env=dict(os.environ, HOME=paths["home"])) as running:
+            paths.get(folder, folder),
+            *[word.format(**paths) for word in options],
+            stdout=log, env=dict(os.environ, HOME=paths["home"], **{
+                "HTTPD_PASSWORD": "x"} if "--spa" in options else {})
+            ) as running:
         found = re.findall(r"WARNING: (.*)\.\n", running.start_message)
     if options or sys.platform.startswith("linux"):     # which tells the name
         assert found == [text.format(**paths) + (
