@@ -3692,8 +3692,9 @@ def tls_context(cert: str, key: str,
                          " lacks.")
     for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
         if word not in read_named(path):    # OpenSSL would not name the file
-            raise StartError("%s contains no PEM %s." % (
-                path, word.decode("ascii").strip("-").lower()))
+            raise StartError("%s contains no PEM %s. Name the file that has it"
+                             " by --tls-cert or --tls-key." % (
+                                 path, word.decode().strip("-").lower()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if hasattr(context, "minimum_version"):  # novm
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # novm
@@ -4570,13 +4571,15 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
     else:
         where += " port %d" % port if port else ""
         if number == errno.EADDRINUSE:
-            why = ("the port is in use, by another program or another --bind."
-                   " Stop that program, leave out that --bind, or choose"
-                   " another port (0 picks a free one)")
+            why = ("the port is in use, by another program or, if you gave"
+                   " several, by another --bind. Choose another port (0 picks"
+                   " a free one), or stop that program")
         elif number in NO_ADDRESS:
             why = "this machine does not have this address"
             if ":" in address:
                 why += ", or has no IPv6; 0.0.0.0 is every address of IPv4"
+        elif number == errno.EINVAL:
+            why += "; write fe80::1 as fe80::1%eth0, ::ffff:1.2.3.4 as 1.2.3.4"
         elif number == errno.EACCES and 0 < port < 1024:
             why += (". Ports below 1024 are for root: try 8080, or start as"
                     " root, with --user NAME")
@@ -5976,7 +5979,8 @@ def own_addresses(host: str) -> "List[str]":
     that the default routes use; without a route, this machine's name.
     """
     if host not in ("0.0.0.0", "[::]"):
-        return [host]
+        # A browser cannot say at which of its links fe80:: is.
+        return [] if host.startswith("[fe80:") else [host]
     found = []
     for family, address in NOWHERE[:1 if host == "0.0.0.0" else 2]:
         with contextlib.suppress(OSError), socket.socket(
@@ -6026,8 +6030,8 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
         if not server.site.dotfiles and "." in [name[0] for name in names]:
             more += "; dot files are served only with --dotfiles"
         yield "this folder holds " + ", ".join(names[:5]) + more
-    yield "other machines can connect%s and read this folder" % (
-        " with a password" if server.users else "")
+    yield "other machines can connect and read this folder" + (
+        ", with a password" if server.users else "")
 
 
 def announce(server: Server) -> None:
@@ -6042,10 +6046,11 @@ def announce(server: Server) -> None:
         tell("other machines can open " + url)
     for url in server.urls:
         tell("serving %s at %s" % (os.fsdecode(server.site.root), url))
-    for warning in warnings_about(server, bool(for_others)):
+    for warning in warnings_about(server, bool(found)):
         tell("WARNING: %s." % warning)
-    if not for_others:
-        tell("only this machine can connect; to let others in, add --bind ::")
+    if not found:   # a Unix socket alone is for a proxy
+        tell("only this machine can connect" + "; to let others in, add"
+             " --bind ::" * ("://" in "".join(server.urls)))
     if server.has_terminal:
         tell("press Ctrl-C to stop.")
 

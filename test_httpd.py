@@ -4601,10 +4601,10 @@ def named(certificate, request, tmp_path_factory):
     ("--tls-cert OTHER --tls-key ENCRYPTED --tls-password-file NONE",
      "NONE No_such_file", "no password file"),
     ("--tls-cert NONE", "NONE No_such_file", "no certificate"),
-    ("--tls-cert CERT", "CERT private_key", "a certificate without a key"),
+    ("--tls-cert CERT", "CERT private_key --tls-key", "no key"),
     ("--tls-cert KEY", "KEY certificate", "a key without a certificate"),
     ("--tls-cert GARBAGE", "GARBAGE cannot_use_the_certificate", "garbage"),
-    ("--tls-cert CERT --tls-key NONE", "NONE No_such_file", "no key"),
+    ("--tls-cert CERT --tls-key NONE", "NONE No_such_file", "no key's file"),
     ("--tls-cert CERT --tls-key OTHER", "OTHER private_key", "not a key"),
     ("--tls-cert OTHER --tls-key KEY", "OTHER KEY not_belong", "another key"),
     ("--auth-file BAD", "BAD line_2:_", "a password in the clear"),
@@ -6469,6 +6469,8 @@ def start(*argv, flags=DEV, **popen):
     ("-b localhost -b 127.0.0.1", 1, "127.0.0.1; another --bind", "address"),
     ("-b 127.0.0.1 -b 0.0.0.0", 1, "at 0.0.0.0; another --bind", "and all"),
     ("-b :: -b 127.0.0.1", 1, "at 127.0.0.1; another --bind", "other family"),
+    ("-b ::ffff:127.0.0.1", 1, "write; ::ffff:1.2.3.4 as 1.2.3.4", "mapped"),
+    ("-b fe80::1:80", 1, "fe80::1%eth0", "without its interface"),
     ("-b unix:", 1, "unix:PATH", "a socket without a path"),
     ("-b unix:file", 1, "unix:file; not a socket", "a file's path"),
     ("-b unix:" + 200 * "s", 1, "sss; too long", "a long path"),
@@ -6596,21 +6598,26 @@ ROUTES = """if True:
     ([], "-b ::", ["127.0.0.1", "[::1]"], "all of both"),
     (["192.0.2.1"], "-b ::", ["[::1]"], "no route of IPv4"),
     (["192.0.2.1", "2001:db8::1"], "-b ::", [socket.gethostname()], "none"),
-    ([], "-b 127.0.0.1 -b 127.0.0.2", [], "this machine alone")])
-def test_what_others_can_type(open_folder, without, options, hosts):
+    ([], "-b 127.0.0.1 -b 127.0.0.2", [], "this machine alone"),
+    ([], "-b unix:{path}", None, "a path")])
+def test_what_others_can_type(open_folder, tmp_path, without, options, hosts):
     """It is said first; nothing of Ctrl-C where there is no terminal."""
     if "::" in options and not HAS_IPV6:
         pytest.skip("no IPv6")
+    options = options.format(path=tmp_path / "socket")
+    if "unix:" in options and "AF_UNIX" in WITHOUT:
+        pytest.skip("no AF_UNIX")
     with Running(open_folder, *options.split(), flags=after(
             ROUTES % without)) as running:
         running.process.terminate()
         said = (running.start_message + running.process.stderr.read().decode()
                 ).splitlines()
     assert [line for line in said if "can open" in line] == said[
-        :len(hosts)] == ["httpd.py: other machines can open http://%s:%d/" % (
-            host, running.port) for host in hosts]
+        :len(hosts or [])] == [
+            "httpd.py: other machines can open http://%s:%d/" % (
+                host, running.port) for host in hosts or []]
     assert "Ctrl-C" not in "".join(said)    # which does not reach it
-    assert ("add --bind ::" in said[-1]) == (not hosts)
+    assert ("add --bind ::" in said[-1]) == (hosts == [])
 
 
 DOT = "; dot files are served only with --dotfiles"
