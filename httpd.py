@@ -53,6 +53,7 @@ Exit status
        such user, an unusable certificate or password file; or a worker died
        before it had finished
     2  wrong option
+    130  Ctrl-C before it could serve
 
 In a program
     with httpd.Server(directory="htdocs", port=0) as server:
@@ -3182,8 +3183,9 @@ def new_hash(password: bytes) -> PasswordHash:
     """
     need_scrypt()
     if not 0 < len(password) <= PASSWORD_MAX or CONTROL.search(password):
-        raise StartError("the password is empty, or longer than %d bytes, or"
-                         " has a control character." % PASSWORD_MAX)
+        raise StartError("the password, typed or in HTTPD_PASSWORD, is empty,"
+                         " or longer than %d bytes, or has a control character"
+                         " such as a line's end." % PASSWORD_MAX)
     new = PasswordHash(SCRYPT, os.urandom(16), bytes(32))
     try:
         return PasswordHash(new.cost, new.salt, new.make(password))
@@ -3711,8 +3713,9 @@ def tls_context(cert: str, key: str,
                          " lacks.")
     for path, word in (cert, b"CERTIFICATE-----"), (key, b"PRIVATE KEY-----"):
         if word not in read_named(path):    # OpenSSL would not name the file
-            raise StartError("%s contains no PEM %s." % (
-                path, word.decode("ascii").strip("-").lower()))
+            raise StartError("%s contains no PEM %s. Name the file that has it"
+                             " by --tls-cert or --tls-key." % (
+                                 path, word.decode().strip("-").lower()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if hasattr(context, "minimum_version"):  # novm
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # novm
@@ -4370,14 +4373,16 @@ class StartError(OSError, ValueError):
 
 
 def tell(message: str) -> None:
-    """Write a message about the server itself to standard error.
+    """Write a message about the server itself to standard error, escaped.
 
     If nobody reads it, it is lost: it must neither stop nor delay the server.
     """
+    text = re.sub(r"[\0-\t\v-\x1f\x7f-\x9f]",     # a traceback keeps its lines
+                  lambda match: ascii(match.group())[1:-1], message)
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr and has_room(sys.stderr.fileno()):
             # In one write: workers share the descriptor.
-            os.write(sys.stderr.fileno(), ("httpd.py: %s\n" % message).encode(
+            os.write(sys.stderr.fileno(), ("httpd.py: %s\n" % text).encode(
                 sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
@@ -4587,13 +4592,15 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
     else:
         where += " port %d" % port if port else ""
         if number == errno.EADDRINUSE:
-            why = ("the port is in use, by another program or another --bind."
-                   " Stop that program, leave out that --bind, or choose"
-                   " another port (0 picks a free one)")
+            why = ("the port is in use, by another program or, if you gave"
+                   " several, by another --bind. Choose another port (0 picks"
+                   " a free one), or stop that program")
         elif number in NO_ADDRESS:
             why = "this machine does not have this address"
             if ":" in address:
                 why += ", or has no IPv6; 0.0.0.0 is every address of IPv4"
+        elif number == errno.EINVAL:
+            why += "; write fe80::1 as fe80::1%eth0, ::ffff:1.2.3.4 as 1.2.3.4"
         elif number == errno.EACCES and 0 < port < 1024:
             why += (". Ports below 1024 are for root: try 8080, or start as"
                     " root, with --user NAME")
@@ -4601,12 +4608,9 @@ def cannot_listen(address: str, port: int, exc: OSError) -> StartError:
 
 
 def with_port_apart(address: str) -> str:
-    """Return the words for an *address* that has a port, or "" if it has none.
-
-    >>> with_port_apart("0.0.0.0:80"), with_port_apart("[::1]:80")
-    ('--bind 0.0.0.0 80', '--bind ::1 80')
-    """
-    match = re.fullmatch(r"(?:\[(.*)\]|([^:]*)):([0-9]+)", address)
+    """Return the options for an *address* with its port; "" for any other."""
+    match = re.fullmatch(r"(?:https?://)?(?:\[(.*)\]|([^:/\\]{2,}|))"
+                         ":([0-9]+)/?", address)
     return "--bind %s %s" % (match.group(1) or match.group(2) or "::",
                              match.group(3)) if match else ""
 
@@ -5239,7 +5243,9 @@ class Server:
         self.named_files = (
             tls_cert, tls_cert if tls_key is None else tls_key,
             tls_password_file, auth_file)
-        self.users = auth and self._only_user(auth, auth_file)
+        if auth and auth_file is not None:
+            raise ValueError("auth and auth_file do not go together")
+        self.users = auth and self.only_user(*auth)
         self._load_named_files()
         self._divide_descriptors(max_connections)
         self.stop_count = 0     # how often it was told to stop
@@ -5386,7 +5392,8 @@ class Server:
         """Let SIGINT and SIGTERM stop() the server, and SIGHUP reload() it.
 
         But SIGHUP stops it if its terminal was closed; it counts only once,
-        since shell and kernel both send it.  Call it in the main thread.
+        since shell and kernel both send it.  If SIGINT was ignored, as in a
+        shell's background, it stays so.  Call it in the main thread.
         """
         self.has_terminal = os.isatty(STDERR)
 
@@ -5398,8 +5405,9 @@ class Server:
         # The wake-up also ends a select() that begins just after the signal.
         signal.set_wakeup_fd(self._waker.fileno())
         self._handles_signals = True
-        for number in STOP_SIGNALS:
-            signal.signal(number, lambda *_: self.stop())
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, lambda *_: self.stop())
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, hang_up)
 
@@ -5422,17 +5430,17 @@ class Server:
     def become_worker(self, share: "Share", parent: int) -> None:
         """Set up a new process to obey the signals of its Supervisor.
 
-        Each signal counts once: a terminal sends it to the whole group of
-        processes, and then the Supervisor does.  Only the Supervisor removes
-        the files of sockets.  *share* and *parent* are for the Loop.
+        A terminal sends SIGINT and SIGHUP to the whole group of processes: the
+        Supervisor alone obeys SIGINT, and the others count once.  It alone
+        removes the files of sockets.  *share* and *parent* are for the Loop.
         """
         self.socket_paths = []
         self.wakeups.close()
         self._waker.close()
         self._open_waker()
         self.handle_signals()
-        for number, count in [(signal.SIGINT, 1), (signal.SIGTERM, 1),
-                              (signal.SIGQUIT, 2)]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number, count in (signal.SIGTERM, 1), (signal.SIGQUIT, 2):
             signal.signal(number, functools.partial(self._stop_at, count))
         self._begin(share, parent)
 
@@ -5452,19 +5460,14 @@ class Server:
             self.users = Users(read_users(auth_file), self.limits, self.clock)
         self.tls = tls
 
-    def _only_user(self, auth: "Tuple[str, str]",
-                   auth_file: "Optional[str]") -> Users:
-        """Return Users with only the name and password in *auth*.
-
-        Raise StartError for the password, ValueError for the rest.
-        """
-        if auth_file is not None:
-            raise ValueError("auth and auth_file do not go together")
-        # Names and passwords from a command line may be no UTF-8.
-        name, password = (text.encode("utf-8", "surrogateescape")
-                          for text in auth)
+    def only_user(self, user: str, password: str) -> Users:
+        """Return Users with only this *user*; raise ValueError if refused."""
+        import unicodedata
+        # In NFC, as clients send them (RFC 7617, 2.1); or they are no UTF-8.
+        name, secret = (unicodedata.normalize("NFC", text).encode(
+            "utf-8", "surrogateescape") for text in (user, password))
         check_user_name(name)
-        return Users({name: new_hash(password)}, self.limits, self.clock)
+        return Users({name: new_hash(secret)}, self.limits, self.clock)
 
     def reload_now(self, quiet: bool = False) -> None:
         """Do what reload() has asked for; if *quiet*, write no message."""
@@ -5496,12 +5499,14 @@ def check_folder(directory: str) -> None:
         # The dot is there only for those who may search the folder.
         os.scandir(os.path.join(os.path.abspath(directory), ".")).close()
     except OSError as exc:
-        why = exc.strerror
+        why, folder = exc.strerror, "DIR"
         if exc.errno == errno.ENOENT and os.path.isdir(directory):
             why = "the current folder is gone"
+        elif os.path.isfile(directory):
+            why, folder = "it is a file", os.path.dirname(directory) or "."
         raise StartError(
             "cannot serve %s: %s. Name a folder that exists and that you may"
-            " read: httpd.py DIR" % (directory or "''", why), exc.errno)
+            " read: httpd.py %s" % (directory or "''", why, folder), exc.errno)
 
 
 def raise_descriptor_limit() -> None:
@@ -5748,22 +5753,21 @@ def workers(text: str) -> float:
 def header(text: str) -> "Tuple[str, str]":
     """Return the (name, value) in *text*, or raise ArgumentTypeError."""
     try:
-        ((name, value),) = parse_fields([text.encode("latin-1")]).items()
+        ((_, value),) = parse_fields([text.encode("latin-1")]).items()
     except (HTTPError, UnicodeEncodeError):
         raise argparse.ArgumentTypeError("%r is not 'Name: value'" % text)
-    if name in RESERVED_FIELDS:
-        raise argparse.ArgumentTypeError("%s cannot be set" % name)
     return text.partition(":")[0], value
 
 
-def user_name(text: str) -> str:
-    """Return *text*, or raise ArgumentTypeError if it is no user's name."""
-    try:
-        check_user_name(text.encode("utf-8", "surrogateescape"))
-    except ValueError as exc:   # do not show the text: it may have a password
-        raise argparse.ArgumentTypeError(
-            "%s; type the password when asked, or set HTTPD_PASSWORD" % exc)
-    return text
+class Once(argparse.Action):
+    """Stores the value of an option that may be given only once."""
+
+    def __call__(self, parser: "Any", args: "Any", value: "Any",
+                 option: "Any" = None) -> None:
+        if hasattr(self, "is_given"):
+            raise argparse.ArgumentError(self, "give it only once")
+        self.is_given = True
+        setattr(args, self.dest, value)
 
 
 # The options in their groups.  Each has its names, a word for its value unless
@@ -5776,8 +5780,7 @@ what is served
     listed, all (also those with index.html) or none (default: %(default)s)
 --dotfiles  serve files and folders whose names begin with a dot
 --follow-symlinks  serve symbolic links that lead out of the folder
---spa  serve /index.html in place of pages that do not exist, for a web app
-    that has its own router
+--spa  serve /index.html for pages that do not exist, as web apps need
 --head  answer HEAD requests, too
 -H, --header 'NAME: VALUE'  add this field to every response, in place of a
     default of the same name; repeatable
@@ -5789,8 +5792,7 @@ where, and for whom
 --tls-cert FILE  serve HTTPS with the PEM certificate and chain in this file
 --tls-key FILE  private key of the certificate (default: in the same file)
 --tls-password-file FILE  file whose first line is the encrypted key's password
---auth USER  let in only this user; type the password when asked, or set
-    HTTPD_PASSWORD
+--auth USER  let in only this user; type the password, or set HTTPD_PASSWORD
 --auth-file FILE  let in only the users in this file, in lines of user:hash
 --hash-password  ask for a password, print its hash for --auth-file, and exit
 
@@ -5804,8 +5806,7 @@ access log
 
 processes and limits
 --user NAME  give up root's rights after binding, and become this user
--w, --workers N  number of processes that serve; auto is one for each core
-    that they may use (default: %(default)s)
+-w, --workers N  processes; auto is one for each core (default: %(default)s)
 --max-connections N  clients served at once (default, and at most: as open
     files allow)
 --idle-timeout S  seconds to wait for the next request (default: %(default)s)
@@ -5825,7 +5826,6 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, "dest": "headers", **REPEATED},
     "--port": {"type": A_PORT, "default": argparse.SUPPRESS},
     "--bind": REPEATED,
-    "--auth": {"type": user_name},
     "--log-format": {"choices": sorted(LOG_FORMS)},
     "--trusted-proxy": {"dest": "trusted_proxies", **REPEATED},
     "--workers": {"type": workers, "default": 1},
@@ -5848,10 +5848,17 @@ def option_parser() -> argparse.ArgumentParser:
                 r"(?m)^((?:-\w, )?--[a-z-]+) ?(.*?)  (.*)", part):
             settings: Dict[str, Any] = {"help": text, "action": "store_true"}
             if metavar:
-                settings = {"help": text, "metavar": metavar}
+                settings = {"help": text, "metavar": metavar, "action": Once}
             settings.update(SETTINGS.get(names.split()[-1], {}))
             group.add_argument(*names.split(", "), **settings)
     return parser
+
+
+# What other programs call it, without the dashes.
+OTHER_NAMES = {
+    "host": "--bind", "listen": "--bind or --port", "l": "--bind or --port",
+    "public": "--bind ::", "single": "--spa", "s": "--spa",
+    "password": "--auth", "cors": "-H 'Access-Control-Allow-Origin: *'"}
 
 
 def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
@@ -5861,32 +5868,35 @@ def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
     Traceback (most recent call last):
     ValueError: unknown option --prot; did you mean --port?
     """
+    names = {**OTHER_NAMES, **{each.lstrip("-"): each for each in known}}
     for word in words:
         name = word.partition("=")[0]
         plain = name.lstrip("-")
-        if (not re.match("--?[A-Za-z]", name) or " " in name or name in known
-                or name[:2] in known and "--" + plain not in known):
+        if (not re.match("-+[A-Za-z]", name) or " " in name or name in known
+                or name[:2] in known and not plain[2:].isalpha()):
             continue
         import difflib
-        names = {each.lstrip("-"): each for each in known}
-        found = [each for each in names
-                 if plain[1:] and each.startswith(plain)]
+        found = [key for key in names if plain[1:] and key.startswith(plain)]
         found += difflib.get_close_matches(plain.lower(), names, 1)
-        raise ValueError("unknown option " + name + (
-            "; did you mean %s?" % names[found[0]] if found else ""))
+        # "-dsrc" is "-d src", but "-prot" is not "-p rot".
+        if name[:2] not in known or found and found[0][0] == plain[0].lower():
+            raise ValueError("unknown option " + name + (
+                "; did you mean %s?" % names[found[0]] if found else ""))
 
 
 def take_word(args: argparse.Namespace, word: str) -> None:
     """Set the port or the folder in *args* to *word*, or raise ValueError."""
     is_port = re.fullmatch("[0-9]+", word)
     name = "port" if is_port else "directory"
-    earlier, apart = getattr(args, name, None), with_port_apart(word)
+    earlier, bind = getattr(args, name, None), with_port_apart(word)
+    if re.fullmatch(r"localhost|[0-9]+(\.[0-9]+){3}|[0-9a-f:]*::[^/]*", word):
+        bind = "--bind " + word
+    if bind and not os.path.isdir(word):
+        raise ValueError("'%s' looks like an address; write %s" % (word, bind))
     if earlier is not None:
-        raise ValueError("there are two %ss, %s and %s; name only one" % (
-            "port" if is_port else "folder", earlier, word))
-    if apart and not os.path.isdir(word):
-        raise ValueError("'%s' looks like an address; write %s"
-                         % (word, apart))
+        raise ValueError("there are two %ss, %s and %s; name only one%s" % (
+            name if is_port else "folder", earlier, word,
+            ", or write ./ before the folder" if is_port else ""))
     setattr(args, name, A_PORT(word) if is_port else word)
 
 
@@ -5903,17 +5913,24 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
         # Port and folder are not argparse's positional arguments: it takes
         # all of them from one place, and would lose "dir" of "9000 -q dir".
         args, words = parser.parse_known_args(argv[:end])
-        refuse_unknown(words, known)    # "-x" of "-qx", in Python 3.13
+        for word in words:      # "-1", or "-x" of "-qx" in Python 3.13
+            if word.startswith("-"):
+                raise ValueError("unknown option " + word)
         for word in [*words, *argv[end + 1:]]:
             take_word(args, word)
+        check_headers(args.headers)
+        if args.auth is not None:   # never shown: it may have a password
+            if ":" in args.auth:
+                raise ValueError("--auth takes the user's name alone; type the"
+                                 " password when asked, or set HTTPD_PASSWORD")
+            check_user_name(args.auth.encode("utf-8", "surrogateescape"))
     except (ValueError, argparse.ArgumentTypeError) as exc:
         parser.error(str(exc))
     if args.tls_cert is None and not (
             args.tls_key is None and args.tls_password_file is None):
         parser.error("--tls-key and --tls-password-file need --tls-cert")
     if args.auth is not None and args.auth_file is not None:
-        parser.error("--auth is for one user, --auth-file for several users;"
-                     " give only one of these options")
+        parser.error("give only one of --auth and --auth-file")
     try:
         if args.trusted_proxies:
             TrustedProxies(args.trusted_proxies)
@@ -5983,7 +6000,8 @@ def own_addresses(host: str) -> "List[str]":
     that the default routes use; without a route, this machine's name.
     """
     if host not in ("0.0.0.0", "[::]"):
-        return [host]
+        # A browser cannot say at which of its links fe80:: is.
+        return [] if host.startswith("[fe80:") else [host]
     found = []
     for family, address in NOWHERE[:1 if host == "0.0.0.0" else 2]:
         with contextlib.suppress(OSError), socket.socket(
@@ -6011,12 +6029,16 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
         if os.path.isfile(path) and os.path.realpath(path).startswith(
                 os.path.join(root, "")):
             yield path + " is in the folder that is served; keep it elsewhere"
+    if server.site.spa and "index.html" not in os.listdir(root):
+        yield "--spa serves /index.html, which this folder does not have"
+    if "HTTPD_PASSWORD" in os.environ:
+        yield "HTTPD_PASSWORD is not used without --auth"
     if not is_open:
         return
     if server.users and not server.tls:
         yield ("passwords travel in the clear: anyone on the way can read"
                " them; --tls-cert encrypts them")
-    names = [ascii(name)[1:-1] for name in sorted(os.listdir(root))
+    names = [name for name in sorted(os.listdir(root))
              if re.fullmatch(PRIVATE, name)]    # not of the folders below
     if root == os.path.dirname(root):
         yield "this is the whole file system"
@@ -6026,9 +6048,11 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
         yield "this is a home folder"
     if names:
         more = " and %d more" % (len(names) - 5) if names[5:] else ""
+        if not server.site.dotfiles and "." in [name[0] for name in names]:
+            more += "; dot files are served only with --dotfiles"
         yield "this folder holds " + ", ".join(names[:5]) + more
-    yield "other machines can connect%s and read this folder" % (
-        " with a password" if server.users else "")
+    yield "other machines can connect and read this folder" + (
+        ", with a password" if server.users else "")
 
 
 def announce(server: Server) -> None:
@@ -6043,10 +6067,11 @@ def announce(server: Server) -> None:
         tell("other machines can open " + url)
     for url in server.urls:
         tell("serving %s at %s" % (os.fsdecode(server.site.root), url))
-    for warning in warnings_about(server, bool(for_others)):
+    for warning in warnings_about(server, bool(found)):
         tell("WARNING: %s." % warning)
-    if not for_others:
-        tell("only this machine can connect; to let others in, add --bind ::")
+    if not found:   # a Unix socket alone is for a proxy
+        tell("only this machine can connect" + "; to let others in, add"
+             " --bind ::" * ("://" in "".join(server.urls)))
     if server.has_terminal:
         tell("press Ctrl-C to stop.")
 
@@ -6059,36 +6084,34 @@ def make_server(quiet: bool, log_file: "Optional[str]",
 
     *others* are for Server, under the same names.  Raise StartError.
     """
-    access_log = credentials = None
+    access_log = None
     if not quiet:
         path = None if log_file == "-" else log_file
         fd = STDOUT if path is None else open_log_file(path)
         access_log = AccessLog(fd, log_format or (
             "common" if os.isatty(fd) else "combined"), path)
-    check_folder(directory)     # before a password is asked for
-    if auth is not None:
-        # Removed from the environment, so that no child process gets it.
-        password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
-            "Password for %s: " % auth,
-            "there is no password for %s. Set HTTPD_PASSWORD, or start the"
-            " server at a terminal and type the password." % auth)
-        credentials = auth, password
-    server = Server(directory, bind=bind or LOOPBACK, auth=credentials,
-                    sockets=inherited_sockets(), access_log=access_log,
-                    **others)
-    if access_log and workers > 1:
-        access_log.share()      # before another user is not allowed to
-    if user is not None:
-        try:
+    server = Server(directory, bind=bind or LOOPBACK, access_log=access_log,
+                    sockets=inherited_sockets(), **others)
+    try:
+        if auth is not None:    # asked for only if all else is well
+            # Removed from the environment, so that no child process gets it.
+            password = os.environ.pop("HTTPD_PASSWORD", "") or typed_password(
+                "Password for %s: " % auth,
+                "there is no password for %s. Set HTTPD_PASSWORD, or start the"
+                " server at a terminal and type the password." % auth)
+            server.users = server.only_user(auth, password)
+        if access_log and workers > 1:
+            access_log.share()      # before another user is not allowed to
+        if user is not None:
             become(user, server.socket_paths)
             check_folder(os.fsdecode(server.site.root))
-        except StartError:
-            server.server_close()
-            raise
-        for path in filter(None, server.named_files):
-            if not os.access(path, os.R_OK):
-                tell("WARNING: %s cannot read %s, so SIGHUP will not reload"
-                     " that file." % (user, path))
+    except BaseException:
+        server.server_close()
+        raise
+    for path in filter(None, server.named_files if user is not None else ()):
+        if not os.access(path, os.R_OK):
+            tell("WARNING: %s cannot read %s, so SIGHUP will not reload that"
+                 " file." % (user, path))
     return server
 
 
@@ -6105,7 +6128,7 @@ def typed_password(prompt: str, advice: str) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             text = getpass.getpass(prompt)
             again = getpass.getpass("Again: ")
-    except (getpass.GetPassWarning, EOFError, KeyboardInterrupt, UnicodeError):
+    except (getpass.GetPassWarning, EOFError, UnicodeError):
         raise StartError(advice)
     if again != text:
         raise StartError("the two passwords differ.")
@@ -6120,8 +6143,7 @@ def hash_password() -> None:
     import base64
     need_scrypt()
     if sys.stdin and not sys.stdin.isatty():
-        line = sys.stdin.buffer.readline(PASSWORD_MAX + 2)
-        password = line.rstrip(b"\r\n")
+        password = sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(b"\r\n")
     else:
         password = typed_password(
             "Password: ", "no password was given. If this locale cannot"
@@ -6150,6 +6172,9 @@ def main(argv: "Optional[Sequence[str]]" = None) -> int:
         tell(str(exc) if isinstance(exc, StartError)
              else "cannot start: %s." % exc)
         return 1
+    except KeyboardInterrupt:   # where a password is typed
+        print(file=sys.stderr)
+        return 128 + signal.SIGINT
     server.handle_signals()
     announce(server)
     if args.workers == 1:

@@ -3360,20 +3360,20 @@ def refuse_unknown(words: "Iterable[str]", known: "Sequence[str]") -> None:
     Traceback (most recent call last):
     ValueError: unknown option --retires; did you mean --retries?
     """
+    names = {**OTHER_NAMES, **{each.lstrip("-"): each for each in known}}
     for word in words:
         name = word.partition("=")[0]
         plain = name.lstrip("-")
-        if (not re.match("--?[A-Za-z]", name) or " " in name or name in known
-                or name[:2] in known and "--" + plain not in known):
+        if (not re.match("-+[A-Za-z]", name) or " " in name or name in known
+                or name[:2] in known and not plain[2:].isalpha()):
             continue
         import difflib
-        names = dict(OTHER_NAMES)
-        names.update((each.lstrip("-"), each) for each in known)
-        found = [each for each in names
-                 if plain[1:] and each.startswith(plain)]
+        found = [key for key in names if plain[1:] and key.startswith(plain)]
         found += difflib.get_close_matches(plain.lower(), names, 1)
-        raise ValueError("unknown option " + name + (
-            "; did you mean %s?" % names[found[0]] if found else ""))
+        # "-dsrc" is "-d src", but "-prot" is not "-p rot".
+        if name[:2] not in known or found and found[0][0] == plain[0].lower():
+            raise ValueError("unknown option " + name + (
+                "; did you mean %s?" % names[found[0]] if found else ""))
 
 
 def parse_arguments(argv: "Optional[Sequence[str]]") -> "Namespace":

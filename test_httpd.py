@@ -4623,10 +4623,10 @@ def named(certificate, request, tmp_path_factory):
     ("--tls-cert OTHER --tls-key ENCRYPTED --tls-password-file NONE",
      "NONE No_such_file", "no password file"),
     ("--tls-cert NONE", "NONE No_such_file", "no certificate"),
-    ("--tls-cert CERT", "CERT private_key", "a certificate without a key"),
+    ("--tls-cert CERT", "CERT private_key --tls-key", "no key"),
     ("--tls-cert KEY", "KEY certificate", "a key without a certificate"),
     ("--tls-cert GARBAGE", "GARBAGE cannot_use_the_certificate", "garbage"),
-    ("--tls-cert CERT --tls-key NONE", "NONE No_such_file", "no key"),
+    ("--tls-cert CERT --tls-key NONE", "NONE No_such_file", "no key's file"),
     ("--tls-cert CERT --tls-key OTHER", "OTHER private_key", "not a key"),
     ("--tls-cert OTHER --tls-key KEY", "OTHER KEY not_belong", "another key"),
     ("--auth-file BAD", "BAD line_2:_", "a password in the clear"),
@@ -4704,10 +4704,10 @@ def test_sighup_replaces_certificate_and_users(site, certificate, named,
     ("--auth-file USERS -b 0.0.0.0", False, True, "all machines"),
     ("--auth-file USERS -b 0.0.0.0 --tls-cert CERT --tls-key KEY", False,
      False, "TLS"),
-    ("--auth-file USERS -d BELOW", True, False, "users in the folder")])
+    ("--auth-file USERS", True, False, "users in the folder")])
 def test_warnings_about_passwords(site, named, options, inside, clear):
-    with Running(site, *[named.get(word, word)
-                         for word in options.split()]) as running:
+    with Running(named["BELOW"] if inside else site, *[
+            named.get(word, word) for word in options.split()]) as running:
         said = running.start_message
     assert ("passwords travel in the clear" in said) == clear, said
     assert (named["USERS"] + " is in the folder that is" in said) == inside
@@ -4741,7 +4741,9 @@ def test_hash_password(site, tmp_path, monkeypatch, given, status):
     ("--hash-password", "secret", 0, "scrypt$", "a hash"),
     ("--hash-password", "secrets", 1, "differ", "mistyped"),
     ("--auth me 0", "secret", 0, "press Ctrl-C to stop", "a server"),
-    ("--auth me 0", "secrets", 1, "differ", "mistyped, for a server")])
+    ("--auth me 0", "secrets", 1, "differ", "mistyped, for a server"),
+    ("--auth me 0", "\x03", 130, "Again: \r\n", "given up"),
+    ("--hash-password", "\x03", 130, "Again: \r\n", "the same")])
 def test_password_on_a_terminal(options, again, status, expected):
     """It is asked for twice, and not shown."""
     pid, master = pytest.importorskip("pty").fork()
@@ -4770,7 +4772,7 @@ def test_auth_of_one_user(site, tmp_path, count):
     """By a password in the environment, also after a SIGHUP."""
     path = tmp_path / "log"
     with Running(site, "--auth", "j\xe9", "-w", str(count), "--log-file",
-                 str(path), env=dict(os.environ, HTTPD_PASSWORD="a:\xe9")
+                 str(path), env=dict(os.environ, HTTPD_PASSWORD="a:e\u0301")
                  ) as running:
         for _ in range(2):
             with Wire(running.port) as wire:
@@ -4786,7 +4788,7 @@ def test_auth_of_one_user(site, tmp_path, count):
 @table("environment, words", [
     ({}, "no password for me; HTTPD_PASSWORD", "nobody to ask"),
     ({"HTTPD_PASSWORD": ""}, "no password for me", "empty"),
-    ({"HTTPD_PASSWORD": "a\nb"}, "a control", "two lines")])
+    ({"HTTPD_PASSWORD": "a\n"}, "in HTTPD_PASSWORD; a control", "a line")])
 def test_no_password(environment, words):
     """One line without a terminal, of which the session has none."""
     check_refusal(start("--auth", "me", "0", stdin=subprocess.DEVNULL,
@@ -6430,20 +6432,39 @@ def start(*argv, flags=DEV, **popen):
 @table("options, status, words", [
     ("65536", 2, "'65536'; from 0 to 65535", "no port above"),
     ("-p http", 2, "'http'; from 0 to 65535", "no port's number"),
-    ("1 -q 2", 2, "two ports, 1 and 2", "two words of digits"),
+    ("1 -q 2", 2, "two ports, 1 and 2; ./ before", "two words of digits"),
     ("-p 1 2", 2, "two ports, 1 and 2", "a word and an option"),
     ("a -q b", 2, "two folders, a and b", "two words"),
     ("-d a b", 2, "two folders, a and b", "the same"),
-    ("0.0.0.0:80", 2, "address; write --bind 0.0.0.0 80", "no folder"),
+    ("-d a /b:80", 2, "two folders, a and /b:80", "a port in a path"),
+    ("-d a -da", 2, "-d/--directory; only once", "an option twice"),
+    ("--auth a --auth b", 2, "--auth; only once", "two users"),
+    ("a 0.0.0.0:80", 2, "address; write --bind 0.0.0.0 80", "no folder"),
+    ("http://localhost:9000/", 2, "--bind localhost 9000", "a URL"),
+    ("localhost", 2, "address; write --bind localhost", "a name alone"),
+    ("127.0.0.1", 2, "write --bind 127.0.0.1", "an address alone"),
+    ("::", 2, "address; write --bind ::", "of IPv6"),
+    ("C:80", 1, "cannot serve C:80", "a drive"),
     ("--dir .", 2, "option --dir; mean --directory?", "abbreviated"),
     ("--log-form=json", 2, "option --log-form; --log-format?", "with a value"),
     ("--prot 80", 2, "option --prot; mean --port?", "mistyped"),
     ("--bnid=::", 2, "option --bnid; mean --bind?", "mistyped, with a value"),
     ("-bind ::", 2, "option -bind; mean --bind?", "not -b ind"),
+    ("-directroy a", 2, "option -directroy; --directory?", "not -d irectroy"),
+    ("-prot 80", 2, "option -prot; mean --port?", "not -p rot"),
+    ("-quite", 2, "option -quite; mean --quiet?", "not -q -u"),
+    ("-dprot", 1, "cannot serve prot", "a folder at its option"),
+    ("---port 80", 2, "option ---port; mean --port?", "three dashes"),
+    ("-8080", 2, "error: unknown option -8080", "no port"),
+    ("--8000", 2, "error: unknown option --8000", "nor this"),
+    ("--listen 80", 2, "mean --bind or --port?", "as in serve"),
+    ("-s dist", 2, "mean --spa?", "as in serve"),
+    ("--cors", 2, "mean -H 'Access-Control-Allow-Origin: *'?", "no such"),
     ("-P 80", 2, "option -P; mean -p?", "a capital letter"),
     ("-x 80", 2, "error: unknown option -x", "like no other"),
     ("-qx 80", 2, "error: ; x", "like no other, behind one that is known"),
-    ("--auth me:secret", 2, "--auth; a colon; HTTPD_PASSWORD", "a password"),
+    ("--auth me:secret", 2, "--auth; alone; HTTPD_PASSWORD", "a password"),
+    ("--auth= ", 2, "name is empty", "nobody"),
     ("--auth me --auth-file x", 2, "--auth; only one", "both"),
     ("--log-format x", 2, "'x'; 'common', 'json'", "no form of a log"),
     ("--idle-timeout 0", 2, "'0'; above 0", "no time"),
@@ -6455,8 +6476,11 @@ def start(*argv, flags=DEV, **popen):
     ("--tls-key x", 2, "need --tls-cert", "a key alone"),
     ("-b 127.0.0.1 {port}", 1, "127.0.0.1 port {port}; in use; another port",
      "a port in use"),
+    ("--auth me -b 127.0.0.1 {port}", 1, "in use",
+     "the same, before a password is asked for"),
     ("-qw1 -d/nonexistent", 1, "/nonexistent; httpd.py DIR", "no folder"),
-    ("-d file", 1, "file; Not a directory", "a file"),
+    ("-d ./file", 1, "is a file; httpd.py .", "a file"),
+    ("-d a\x1bb", 1, "a\\x1bb", "a control character, escaped"),
     ("-- -file", 1, "-file; No such file", "a word behind --"),
     ("-b 127.0.0..1", 1, "at 127.0.0..1; not a name", "dots"),
     ("-b \udcff", 1, "not a name", "a byte that is no character"),
@@ -6467,6 +6491,8 @@ def start(*argv, flags=DEV, **popen):
     ("-b localhost -b 127.0.0.1", 1, "127.0.0.1; another --bind", "address"),
     ("-b 127.0.0.1 -b 0.0.0.0", 1, "at 0.0.0.0; another --bind", "and all"),
     ("-b :: -b 127.0.0.1", 1, "at 127.0.0.1; another --bind", "other family"),
+    ("-b ::ffff:127.0.0.1", 1, "write; ::ffff:1.2.3.4 as 1.2.3.4", "mapped"),
+    ("-b fe80::1:80", 1, "fe80::1%eth0", "without its interface"),
     ("-b unix:", 1, "unix:PATH", "a socket without a path"),
     ("-b unix:file", 1, "unix:file; not a socket", "a file's path"),
     ("-b unix:" + 200 * "s", 1, "sss; too long", "a long path"),
@@ -6594,39 +6620,51 @@ ROUTES = """if True:
     ([], "-b ::", ["127.0.0.1", "[::1]"], "all of both"),
     (["192.0.2.1"], "-b ::", ["[::1]"], "no route of IPv4"),
     (["192.0.2.1", "2001:db8::1"], "-b ::", [socket.gethostname()], "none"),
-    ([], "-b 127.0.0.1 -b 127.0.0.2", [], "this machine alone")])
-def test_what_others_can_type(open_folder, without, options, hosts):
+    ([], "-b 127.0.0.1 -b 127.0.0.2", [], "this machine alone"),
+    ([], "-b unix:{path}", None, "a path")])
+def test_what_others_can_type(open_folder, tmp_path, without, options, hosts):
     """It is said first; nothing of Ctrl-C where there is no terminal."""
     if "::" in options and not HAS_IPV6:
         pytest.skip("no IPv6")
+    options = options.format(path=tmp_path / "socket")
+    if "unix:" in options and "AF_UNIX" in WITHOUT:
+        pytest.skip("no AF_UNIX")
     with Running(open_folder, *options.split(), flags=after(
             ROUTES % without)) as running:
         running.process.terminate()
         said = (running.start_message + running.process.stderr.read().decode()
                 ).splitlines()
     assert [line for line in said if "can open" in line] == said[
-        :len(hosts)] == ["httpd.py: other machines can open http://%s:%d/" % (
-            host, running.port) for host in hosts]
+        :len(hosts or [])] == [
+            "httpd.py: other machines can open http://%s:%d/" % (
+                host, running.port) for host in hosts or []]
     assert "Ctrl-C" not in "".join(said)    # which does not reach it
-    assert ("add --bind ::" in said[-1]) == (not hosts)
+    assert ("add --bind ::" in said[-1]) == (hosts == [])
 
 
+DOT = "; dot files are served only with --dotfiles"
 TO_ALL = "other machines can connect and read this folder"
-OPEN = ["-q", "-b", "0.0.0.0", "-d"]
+OPEN = ["-q", "-b", "0.0.0.0"]
 
 
-@table("options, warnings", [
-    ([], ["{full}/log"], "a log that the shell puts into the folder"),
-    (["--log-file", "{link}/log"], ["{link}/log"], "a log through a link"),
-    (["--log-file", "{full}/../log"], [], "a log elsewhere"),
-    (OPEN + ["{none}"], [TO_ALL], "open to others"),
-    (OPEN + ["{full}"], ["this folder holds .env, .git, a\\x1b.pem, all.pem,"
-                         " id_ed25519 and 1 more", TO_ALL],
+@table("folder, options, warnings", [
+    ("full", [], ["{full}/log"], "a log that the shell puts into the folder"),
+    ("full", ["--log-file", "{link}/log"], ["{link}/log"],
+     "a log through a link"),
+    ("full", ["--log-file", "{full}/../log"], [], "a log elsewhere"),
+    ("none", OPEN, [TO_ALL], "open to others"),
+    ("full", OPEN, ["this folder holds .env, .git, a\\x1b.pem, all.pem,"
+                    " id_ed25519 and 1 more" + DOT, TO_ALL],
      "private names, escaped"),
-    (OPEN + ["{home}"], ["this is a home folder",
-                         "this folder holds .env", TO_ALL], "a home"),
-    (OPEN + ["/"], ["this is the whole file system", TO_ALL], "all files")])
-def test_warnings(tmp_path, options, warnings):
+    ("home", OPEN, ["this is a home folder", "this folder holds .env" + DOT,
+                    TO_ALL], "a home"),
+    ("home", [*OPEN, "--dotfiles"], [
+        "this is a home folder", "this folder holds .env", TO_ALL], "all"),
+    ("none", ["-q", "--spa"], [
+        "--spa serves /index.html, which this folder does not have",
+        "HTTPD_PASSWORD is not used without --auth"], "what has no effect"),
+    ("/", OPEN, ["this is the whole file system", TO_ALL], "all files")])
+def test_warnings(tmp_path, folder, options, warnings):
     """What should not be seen by others is named."""
     paths = {name: str(tmp_path / name)
              for name in ("full", "none", "home", "link")}
@@ -6637,8 +6675,11 @@ def test_warnings(tmp_path, options, warnings):
         (tmp_path / "full" / name).write_text("")
     (tmp_path / "link").symlink_to("full")
     with (tmp_path / "full" / "log").open("ab") as log, Running(
-            paths["full"], *[word.format(**paths) for word in options],
-            stdout=log, env=dict(os.environ, HOME=paths["home"])) as running:
+            paths.get(folder, folder),
+            *[word.format(**paths) for word in options],
+            stdout=log, env=dict(os.environ, HOME=paths["home"], **{
+                "HTTPD_PASSWORD": "x"} if "--spa" in options else {})
+            ) as running:
         found = re.findall(r"WARNING: (.*)\.\n", running.start_message)
     if options or sys.platform.startswith("linux"):     # which tells the name
         assert found == [text.format(**paths) + (
@@ -6822,6 +6863,18 @@ def test_stop_finishes_what_is_in_flight(open_folder, count, number, kill,
             kill(running.pid, number)
         assert running.process.wait(PATIENCE) == 0
         assert len(running.log_lines("/probe.txt")) == (1 if again else 7)
+
+
+@needs_workers
+@both_kinds
+def test_interrupt_that_was_ignored(open_folder, count):
+    """As in the background of a shell: its Ctrl-C is meant for others."""
+    with Running(open_folder, "-w", str(count),
+                 shell="trap '' INT") as running:
+        for pid in workers_of(running, count) | {running.pid}:
+            with open("/proc/%d/status" % pid) as file:
+                ignored = re.search(r"SigIgn:\s+(\w+)", file.read()).group(1)
+            assert int(ignored, 16) >> signal.SIGINT - 1 & 1
 
 
 def test_server_in_a_program(open_folder):
