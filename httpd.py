@@ -5759,17 +5759,6 @@ def header(text: str) -> "Tuple[str, str]":
     return text.partition(":")[0], value
 
 
-class Once(argparse.Action):
-    """Stores the value of an option that may be given only once."""
-
-    def __call__(self, parser: "Any", args: "Any", value: "Any",
-                 option: "Any" = None) -> None:
-        if hasattr(self, "is_given"):
-            raise argparse.ArgumentError(self, "give it only once")
-        self.is_given = True
-        setattr(args, self.dest, value)
-
-
 # The options in their groups.  Each has its names, a word for its value unless
 # it is a flag, and, after two spaces, its help.
 OPTIONS = """\
@@ -5826,6 +5815,7 @@ SETTINGS: "Dict[str, Dict[str, Any]]" = {
     "--header": {"type": header, "dest": "headers", **REPEATED},
     "--port": {"type": A_PORT, "default": argparse.SUPPRESS},
     "--bind": REPEATED,
+    "--auth": {"action": "append"},
     "--log-format": {"choices": sorted(LOG_FORMS)},
     "--trusted-proxy": {"dest": "trusted_proxies", **REPEATED},
     "--workers": {"type": workers, "default": 1},
@@ -5848,7 +5838,7 @@ def option_parser() -> argparse.ArgumentParser:
                 r"(?m)^((?:-\w, )?--[a-z-]+) ?(.*?)  (.*)", part):
             settings: Dict[str, Any] = {"help": text, "action": "store_true"}
             if metavar:
-                settings = {"help": text, "metavar": metavar, "action": Once}
+                settings = {"help": text, "metavar": metavar}
             settings.update(SETTINGS.get(names.split()[-1], {}))
             group.add_argument(*names.split(", "), **settings)
     return parser
@@ -5920,6 +5910,10 @@ def parsed_options(argv: "Sequence[str]") -> argparse.Namespace:
             take_word(args, word)
         check_headers(args.headers)
         if args.auth is not None:   # never shown: it may have a password
+            if len(args.auth) > 1:
+                raise ValueError("--auth is for one user; for several, use"
+                                 " --auth-file")
+            args.auth, = args.auth
             if ":" in args.auth:
                 raise ValueError("--auth takes the user's name alone; type the"
                                  " password when asked, or set HTTPD_PASSWORD")
