@@ -6066,8 +6066,7 @@ def announce(server: Server) -> None:
     if not found:   # a Unix socket alone is for a proxy
         tell("only this machine can connect" + "; to let others in, add"
              " --bind ::" * ("://" in "".join(server.urls)))
-    if server.has_terminal:
-        tell("press Ctrl-C to stop.")
+    tell("press Ctrl-C to stop.")
 
 
 def make_server(quiet: bool, log_file: "Optional[str]",

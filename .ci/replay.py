@@ -97,7 +97,7 @@ class Replayed:
             [sys.executable, program, "-d", folder, "-b", "127.0.0.1",
              *options, "0"], stdout=self.log, stderr=subprocess.PIPE)
         start = b""
-        while b"can connect" not in start:
+        while b"Ctrl-C" not in start:
             start += self.process.stderr.readline()
         self.port = int(re.search(rb":([0-9]+)/\n", start).group(1))
 

@@ -76,7 +76,7 @@ class Subject:
             [sys.executable, HERE + "/../httpd.py", "-d", folder + "/site",
              "--log-file", self.log, *options, "0"], stderr=subprocess.PIPE)
         self.said = b""
-        while b"can connect" not in self.said and self.process.poll() is None:
+        while b"Ctrl-C" not in self.said and self.process.poll() is None:
             self.said += self.process.stderr.readline()
         self.port = int(re.search(rb"//127\S*:([0-9]+)/", self.said).group(1))
 
