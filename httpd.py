@@ -151,6 +151,7 @@ if TYPE_CHECKING:
 
 __version__ = "1.0"
 
+
 # ---- Limits and vocabulary --------------------------------------------------
 
 KIB, MIB = 1024, 1024 * 1024
@@ -854,6 +855,7 @@ def render_head(answer: Answer, date: str, connection: str,
     if any(NOT_FIELD_CONTENT.search(line.encode("latin-1")) for line in lines):
         raise ValueError("a control character in a field: %r" % fields)
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
 
 # ---- Preconditions and ranges -----------------------------------------------
 
@@ -1958,6 +1960,7 @@ class TrustedProxies:
 # The border: only the code below this line touches the operating system.
 # =============================================================================
 
+
 # ---- Site -------------------------------------------------------------------
 
 # O_NONBLOCK: opening a FIFO that has taken a file's place must not block.
@@ -2021,9 +2024,9 @@ def real_path(path: bytes) -> bytes:
         return b"\0"
 
 
-def unknown_state(path: bytes) -> object:
-    """Return a value that equals no other: this fact never holds again."""
-    return object()
+# As a fact: it is not known how long the others hold, so the answer is for one
+# request alone.
+UNKNOWN = link_state, b"\0"
 
 
 def names_below(root: bytes, path: bytes) -> "List[bytes]":
@@ -2254,7 +2257,7 @@ class Site:
         """Return the HTTPError for *exc*; after 500 and 503, *facts* fail."""
         status = STATUS_OF_ERRNO.get(exc.errno or 0, 500)
         if status >= 500:   # the trouble may pass, though no file changes
-            facts[(unknown_state, self.root)] = False
+            facts[UNKNOWN] = ()
         if status == 500:
             tell("cannot read a file: %s" % exc)
         return HTTPError(status, DETAIL_OF_STATUS[status])
@@ -2295,7 +2298,7 @@ class Site:
             fd = os.open(self.root, FOLDER_FLAGS) if HAS_DIR_FD else -1
             node = Opened(fd, self.root)
         except OSError:     # then there are no facts about names in it
-            facts[(unknown_state, self.root)] = False
+            facts[UNKNOWN] = ()
             raise
         for name in segments:
             with node:
@@ -2394,6 +2397,7 @@ class Site:
             if exc.errno in EXHAUSTED:
                 raise
             return None     # a link to nothing, or gone meanwhile
+
 
 # ---- Work -------------------------------------------------------------------
 
@@ -2513,6 +2517,8 @@ class Pool(dict):   # type: ignore[type-arg]
 DIGEST, GZIP, LISTING, CHECK = "sha-256", "gzip", "listing", "password"
 ARCHIVE, ARCHIVE_DIGEST = "archive", "archive sha-256"
 LONG_LISTING = "long listing"   # of a folder that itself is above SMALL
+# With a path: when a job last saw the file, or the folder's archive, change.
+CHANGED = "changed"
 
 
 class NotReady(Exception):
@@ -2542,15 +2548,20 @@ class Job:
         self.began: Optional[float] = None
         self.waiting: List[Connection] = []
 
+    def is_wanted(self) -> bool:
+        """Return whether somebody still waits for it; else end it."""
+        self.waiting = [connection for connection in self.waiting
+                        if connection.state == PREPARING]
+        if not self.waiting:
+            del self.work.jobs[self.key]
+            self.steps.close()
+        return bool(self.waiting)
+
     def step(self) -> None:
         """Do steps for a moment; queue the job again unless it has ended."""
         work = self.work
         value: object = None
-        self.waiting = [connection for connection in self.waiting
-                        if connection.state == PREPARING]
-        if not self.waiting:    # nobody waits any more
-            del work.jobs[self.key]
-            self.steps.close()
+        if not self.is_wanted():
             return
         until = time.perf_counter() + min(JOB_SECONDS,
                                           work.limits.TURN_SECONDS)
@@ -2565,7 +2576,7 @@ class Job:
         except HTTPError as error:
             value = error
         except Changed:
-            work.unsteady.add(self.key[1])
+            work.made.put((CHANGED, self.key[1]), work.now, KIB)
         except Exception:
             value = tell_traceback()
         del work.jobs[self.key]
@@ -2588,7 +2599,6 @@ class Work:
             turn, and for requests that arrived before the job began
     to_answer   connections that can be answered: they have received
             something, or their job has ended
-    unsteady    paths of files that changed this turn while a job read them
     contents, listings, archives    Pools of what is being sent
     now     when the turn began
     rest_until  when the next password may be checked
@@ -2602,7 +2612,6 @@ class Work:
         self.made = Cache(limits.MADE_MAX)
         self.fresh: Dict[JobKey, Tuple[Any, object]] = {}
         self.to_answer: List[Connection] = []
-        self.unsteady: Set[bytes] = set()
         self.contents = Pool(CONTENTS_MAX)
         self.listings = Pool(LISTINGS_MAX, (LISTING, LONG_LISTING))
         self.archives = Pool(2 * limits.ARCHIVE_NAMES_MAX, (ARCHIVE,),
@@ -2613,7 +2622,6 @@ class Work:
         """Forget what was valid only in the last turn."""
         self.now = now
         self.fresh.clear()
-        self.unsteady.clear()
 
     def steps(self) -> "Iterable[Callable[[], None]]":
         """Yield steps to do until the time for them is up: at least one step
@@ -2656,11 +2664,16 @@ class Work:
             room.update(dict.fromkeys(pool.kinds, pool.jobs()))
         for (kind, *_), job in self.jobs.items():
             room[kind] -= job.began is not None
-        for (kind, *_), job in self.jobs.items():
-            if job.began is None and room[kind] > 0:
+        for (kind, *_), job in list(self.jobs.items()):
+            if job.began is None and job.is_wanted() and room[kind] > 0:
                 room[kind] -= 1
                 job.began = self.now
                 self.run_queue[job] = None
+
+    def has_changed(self, path: bytes, since: float) -> bool:
+        """Return whether a job has seen what is at *path* change *since*."""
+        changed: float = self.made.get((CHANGED, path), -1.0)
+        return changed >= since
 
     def lacks_room(self, pool: Pool) -> bool:
         """Return whether a job cannot start because *pool* is full."""
@@ -2776,7 +2789,7 @@ class Archive(Source):
     part is a head and, if it is a file's entry, the file's content.
 
     kind        "tar" or "zip"
-    segments    of its folder, below the site's root
+    segments    of its folder, below the site's root; path joins them
     top         the name of that, which all others begin with
     count       of its entries.  The first is the folder, or LEFT-OUT.txt where
                 there is *text* for it
@@ -2794,6 +2807,7 @@ class Archive(Source):
         self.kind = kind
         self.site = site
         self.segments = segments
+        self.path = b"/".join(segments)
         self.work = work
         top = segments[-1] if segments else b"files"
         self.top = b"files/" if is_harmful(top) else top + b"/"
@@ -3277,6 +3291,7 @@ def unauthorized() -> HTTPError:
     return HTTPError(401, "This needs a user name and a password.", [
         ("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"')])
 
+
 # ---- Respond ----------------------------------------------------------------
 
 FRESH = ("Cache-Control", "no-cache")   # keep it, but ask each time
@@ -3337,9 +3352,9 @@ class Responder:
         opened = self.site.open(segments, self.facts)
         opened.is_steady = opened.is_folder or (
             is_settled(opened.status, self.now)
-            and opened.path not in self.work.unsteady)
+            and not self.work.has_changed(opened.path, self.arrived))
         if not opened.is_steady:
-            self.facts[(unknown_state, opened.path)] = False
+            self.facts[UNKNOWN] = ()
         return opened
 
     def locate(self, segments: "List[bytes]", slash: bool) -> Answer:
@@ -3447,7 +3462,7 @@ class Responder:
                     and GZIP_MIN <= opened.size <= GZIP_MAX):
                 if self.work.contents.has_room(opened.size):
                     return self.select(opened, media, coding, True)
-                self.facts[(unknown_state, opened.path)] = False  # for now
+                self.facts[UNKNOWN] = ()  # for now
         raise HTTPError(406, NO_CODING)
 
     def sidecar(self, segments: "Sequence[bytes]", opened: Opened, media: str,
@@ -3503,7 +3518,8 @@ class Responder:
         packed = None
         if compress and isinstance(opened, Opened):
             packed = self.job_result(GZIP, gzip_steps, opened)
-        if wants_digest(fields) and opened.is_steady:
+        if wants_digest(fields) and opened.is_steady and (
+                not self.work.has_changed(opened.path, self.arrived)):
             found.append(repr_digest(self.digest(opened) if packed is None
                                      else sha256(packed)))
         if packed is not None:
@@ -3549,7 +3565,7 @@ class Responder:
                 digest_steps, self.work.made,
                 ("so far", opened.path, opened.version)), opened)
         value: bytes = self.work.result(
-            (ARCHIVE_DIGEST, b"", opened.version), opened.digest())
+            (ARCHIVE_DIGEST, opened.path, opened.version), opened.digest())
         return value
 
     def job_result(self, kind: str, make: "Callable[..., Steps]",
@@ -3570,7 +3586,7 @@ class Responder:
         if not listing.coding:
             raise HTTPError(406, NO_CODING)
         # If the Job raised an error, that is the answer in this turn alone.
-        self.facts[(unknown_state, self.site.root)] = False
+        self.facts[UNKNOWN] = ()
         source = work.result(
             (LONG_LISTING if is_long else LISTING, b"/".join(segments),
              (listing.media, listing.coding, listing.part, listing.sort,
@@ -3594,11 +3610,11 @@ class Responder:
         """Answer with the folder at *segments* as one file of this *kind*."""
         work = self.work
         # Whatever the answer is, it is that of this turn alone.
-        self.facts[(unknown_state, self.site.root)] = False
+        self.facts[UNKNOWN] = ()
+        planned = Archive(kind, self.site, segments, work)
         archive = work.result(
-            (ARCHIVE, b"/".join(segments), kind),
-            Archive(kind, self.site, segments, work).plan(
-                self.site.archives == "all"), self.arrived)
+            (ARCHIVE, planned.path, kind),
+            planned.plan(self.site.archives == "all"), self.arrived)
         name = archive.top[:-1].decode("utf-8", "replace")
         return self.select(archive, ARCHIVES[kind],
                            others=[attachment(name + "." + kind)])
@@ -3620,7 +3636,8 @@ class Responder:
                 source = None
         if self.vary:
             fields = [*fields, ("Vary", ", ".join(self.vary))]
-        return Answer(status, fields, content, self.facts if keep else None,
+        lasts = keep and UNKNOWN not in self.facts
+        return Answer(status, fields, content, self.facts if lasts else None,
                       source, length)
 
 
@@ -3652,6 +3669,7 @@ def error_answer(error: HTTPError, path: str = "") -> Answer:
               ("Content-Security-Policy", NO_SCRIPTS)]
     return Answer(error.status, fields, error_page(
         error.status, error.detail, path, dict(fields).get("Location", "")))
+
 
 # ---- Transport --------------------------------------------------------------
 
@@ -3819,6 +3837,7 @@ class TLSSocket:
         sock = socket.socket(tls.family, tls.type, tls.proto, tls.detach())
         sock.setblocking(False)
         return sock
+
 
 # ---- Connection -------------------------------------------------------------
 
@@ -4104,7 +4123,8 @@ class Connection:
             self.buffer, self.checked = buffer[start:], 0
         if not queue and job:
             job.waiting.append(self)
-            self.enter(PREPARING)
+            if self.state != PREPARING:     # one time limit for all its jobs
+                self.enter(PREPARING)
             loop.wake_by(loop.now + GONE_CHECK)
         elif not queue:
             self.wait_for_more()
@@ -4351,6 +4371,7 @@ STATES = [
     ("CLOSED", 0, 0, None),
 ]
 NAMES, WAITS_FOR, SECONDS, STEP = zip(*STATES)
+
 
 # ---- Log --------------------------------------------------------------------
 
@@ -5172,6 +5193,7 @@ class Loop:
             self._do([connection.abort for connection
                       in self.connections[state] if not (
                           is_silent and connection.buffer.strip(b"\r\n"))])
+
 
 # ---- Server -----------------------------------------------------------------
 

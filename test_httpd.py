@@ -3881,6 +3881,40 @@ def test_archive_of_what_changes_on_its_way(tmp_path):
         serving.logged("/?tar")
 
 
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_archive_for_several_at_once(tree, kind):
+    """One plan, and to each client its own content."""
+    with Serving(tree, limits=SLICES) as serving, (
+            contextlib.ExitStack()) as stack:
+        wires = [stack.enter_context(Wire(serving.port)) for _ in range(4)]
+        for wire in wires:
+            wire.send(request_for("/top/?" + kind))
+        first, *others = [wire.response() for wire in wires]
+        assert first.status == 200 and len(first.content) > 200000
+        for answer in others:
+            assert answer.same_as(first)
+
+
+def test_digest_of_what_changes(tmp_path, monkeypatch):
+    """It is left out: a folder that changes all the time would never end."""
+    write_files(tmp_path, {"large": b"", "log": b"x"})
+    os.truncate(str(tmp_path / "large"), 400 << 20)
+    wait_until_settled(tmp_path / "large")
+    plain, opened = os.open, []
+
+    def opening(path, *args, **kwargs):
+        opened.extend(["large"] * (path == b"large"))
+        if path == b"large" and len(opened) % 400 == 40:    # once for each
+            (tmp_path / "log").write_bytes(b"x" * len(opened))
+        return plain(path, *args, **kwargs)
+    with asking(tmp_path) as (_, wire):
+        monkeypatch.setattr(os, "open", opening)
+        answer = wire.get("/?tar", WANT, "Range: bytes=0-0")
+        assert answer.status == 206 and len(opened) in range(400, 500), (
+            len(opened))
+        assert "repr-digest" not in answer.fields
+
+
 @needs("AF_UNIX")
 def test_archives_are_bounded(tmp_path):
     """In names: too many in one archive is 413, in all together they wait; a
