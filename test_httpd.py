@@ -6644,7 +6644,9 @@ ROUTES = """if True:
         def connect(self, address):
             if address[0] in %r:
                 raise OSError("no route")
-            super().connect(("::1" if ":" in address[0] else "127.0.0.1", 9))
+            if self.type == socket.SOCK_DGRAM:
+                address = "::1" if ":" in address[0] else "127.0.0.1", 9
+            super().connect(address)
     socket.socket = Socket
 """
 
