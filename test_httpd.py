@@ -6902,6 +6902,7 @@ def test_stop_finishes_what_is_in_flight(open_folder, count, number, kill,
 
 
 @needs_workers
+@pytest.mark.skipif(PYPY, reason="it forgets at its start what was ignored")
 @both_kinds
 def test_interrupt_that_was_ignored(open_folder, count):
     """As in the background of a shell: its Ctrl-C is meant for others."""
