@@ -2558,6 +2558,11 @@ class Transfer:
                 yield from self._refuse(response, str(url) != str(self.url))
             if self.output.is_file:     # a file gets content as it was sent
                 response.as_sent = True
+                if ARCHIVE.fullmatch(self.url.target) and response.fields.get(
+                        "content-type", "").startswith("text/html"):
+                    raise Failure("the server sent a page, not an archive",
+                                  "a folder with an index page has none,"
+                                  " unless httpd.py has --archives all")
             response.check_coding()
             content = self._place(response, asked)
             if content:
@@ -3559,16 +3564,19 @@ def copy_path(url: URL, folder: "Optional[str]") -> str:
     return os.path.join(folder or "", name or local_name(host, windows=True))
 
 
+# The target of a folder's archive: httpd.py gives it as one file.
+ARCHIVE = re.compile(r"[^?]*/\?(tar|zip)=?")
+
+
 def saved_name(word: str, url: URL) -> str:
     """Return the name for *url* under -O, as the user wrote it in *word*.
 
-    The archive of a folder, at ?tar or ?zip of httpd.py, is named as a copy
-    of the folder would be.
+    The ARCHIVE of a folder is named as a copy of the folder would be.
 
     >>> saved_name("h/a%20b/?zip", parse_url("http://h/a%20b/?zip"))
     'a b.zip'
     """
-    archive = re.fullmatch(r"[^?]*/\?(tar|zip)=?", url.target)
+    archive = ARCHIVE.fullmatch(url.target)
     if archive:
         return copy_path(url, None) + "." + archive.group(1)
     return safe_name(word)

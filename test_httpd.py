@@ -8146,16 +8146,21 @@ def test_gzip(monkeypatch, content, coding, options, status, out):
     ("/top/?tar=", "top.tar", "a form's"),
     ("/?tar", "127.0.0.1_PORT.tar", "the root, after the host"),
     ("/t%6Fp//?zip", "top.zip", "decoded"),
+    ("/paged/?zip", None, "a page, as if there were no query"),
 ])
 def test_archive_is_saved_by_the_name_of_its_folder(path, name, tmp_path,
                                                     monkeypatch):
     """By -O; proved, as every file."""
     monkeypatch.chdir(tmp_path)
-    write_files(tmp_path / "site", {"top/a": b"a"})
+    write_files(tmp_path / "site", {"top/a": b"a", "paged/index.html": b"p"})
     wait_until_settled(tmp_path / "site" / "top" / "a")
     with Serving(tmp_path / "site") as serving:
         result = get_here("-O", "http://127.0.0.1:%d%s" % (
             serving.port, path))
+    if not name:
+        assert result.status == 1 and "a page, not an archive" in result.err
+        assert os.listdir(".") == ["site"]
+        return
     assert result.status == 0 and "verified sha-256" in result.err, result
     name = name.replace("PORT", str(serving.port))
     content = (tmp_path / name).read_bytes()
