@@ -5812,16 +5812,17 @@ access log
     else combined)
 --log-file PATH  append the access log to this file (default: standard output)
 -q, --quiet  write no access log
---trusted-proxy ADDRESS  address or network of a proxy whose X-Forwarded-For
-    names the client, or unix: for proxies that use a unix:PATH; repeatable
+--trusted-proxy ADDRESS  believe the X-Forwarded-For of this proxy, an address
+    or network, or unix: for proxies that connect at unix:PATH; repeatable
 
 processes and limits
 --user NAME  give up root's rights after binding, and become this user
 -w, --workers N  processes; auto is one for each core (default: %(default)s)
---max-connections N  clients served at once (default, and at most: as open
-    files allow)
+--max-connections N  connections at once, in each worker (default, and at
+    most: as open files allow)
 --idle-timeout S  seconds to wait for the next request (default: %(default)s)
---request-timeout S  seconds a request head may take (default: %(default)s)
+--request-timeout S  seconds a client may take to send the head of a request
+    (default: %(default)s)
 """
 A_PORT = functools.partial(number, int, 0, PORT_MAX,
                            "a port from 0 to %d" % PORT_MAX)

@@ -3271,10 +3271,11 @@ options:
   --version          show program's version number and exit
 
 where to:
-  -o FILE            save as FILE (FILE.part until it is complete); -o - writes
-                     to standard output, even binary content to a terminal
-  -O                 save under the file's own name: the last part of what
-                     you wrote
+  -o FILE            save as FILE (FILE.part until it is complete), even if it
+                     exists; without -o, -O and -r, or with -o -, content goes
+                     to standard output, binary to a terminal only with -o -
+  -O                 save under the file's own name, the last part of what
+                     you wrote: b.iso for /a/b.iso
   -P DIR             save in DIR, for -O and -r; DIR is made if missing
                      (default: the current folder)
   --force            let -O replace an existing file
@@ -3290,8 +3291,8 @@ how:
   --sha256 HEX       save the file only if it has this SHA-256
   --retries N        give up after N retries in a row without progress
                      (default: %d)
-  --timeout SECONDS  give up after SECONDS without a connection, a response or
-                     another byte (default: %g)
+  --timeout SECONDS  give up if connecting takes longer, or if nothing comes
+                     for as long (default: %g)
   --auth USER        log in as USER (HTTP Basic); asks for the password unless
                      HTTPGET_PASSWORD has it
   --tls              use HTTPS (with host and port)
@@ -3303,7 +3304,7 @@ how:
 
 what is shown:
   -v                 show the request and all fields of the response
-  -q                 show nothing but one line for an error
+  -q                 show only errors, one line each
 
 environment:
   HTTPGET_PASSWORD is the password of --auth.  http_proxy, https_proxy and
@@ -3312,8 +3313,8 @@ environment:
   reached without a proxy.
 
 examples:
-  python3 httpget.py                                   show / of 127.0.0.1,
-                                                       port 8080
+  python3 httpget.py                                   show the first page of
+                                                       127.0.0.1:8080
   python3 httpget.py localhost:9000/docs/notes.txt     show a file
   python3 httpget.py -O example.org 80 a.iso           save a file as a.iso
   python3 httpget.py -c -O https://example.org/a.iso   resume a download
