@@ -3347,7 +3347,7 @@ class Responder:
     def open(self, segments: "Sequence[bytes]") -> Opened:
         """Open the file or folder at *segments*.
 
-        If a file is not steady, the answer is valid in this turn alone.
+        If a file is not steady, the answer is for this request alone.
         """
         opened = self.site.open(segments, self.facts)
         opened.is_steady = opened.is_folder or (
@@ -3585,7 +3585,7 @@ class Responder:
         self.vary += listing.vary
         if not listing.coding:
             raise HTTPError(406, NO_CODING)
-        # If the Job raised an error, that is the answer in this turn alone.
+        # If the Job raised an error, that is the answer to this request alone.
         self.facts[UNKNOWN] = ()
         source = work.result(
             (LONG_LISTING if is_long else LISTING, b"/".join(segments),
@@ -3609,7 +3609,7 @@ class Responder:
     def archive(self, segments: "Sequence[bytes]", kind: str) -> Answer:
         """Answer with the folder at *segments* as one file of this *kind*."""
         work = self.work
-        # Whatever the answer is, it is that of this turn alone.
+        # Whatever the answer is, it is for this request alone.
         self.facts[UNKNOWN] = ()
         planned = Archive(kind, self.site, segments, work)
         archive = work.result(
@@ -6046,7 +6046,9 @@ def warnings_about(server: Server, is_open: bool) -> "Iterator[str]":
         if os.path.isfile(path) and os.path.realpath(path).startswith(
                 os.path.join(root, "")):
             yield path + " is in the folder that is served; keep it elsewhere"
-    if server.site.spa and "index.html" not in os.listdir(root):
+    if server.site.spa and not any(
+            os.path.isfile(os.path.join(root, os.fsdecode(name)))
+            for name in DEFAULT_FILES):
         yield "--spa serves /index.html, which this folder does not have"
     if "HTTPD_PASSWORD" in os.environ:
         yield "HTTPD_PASSWORD is not used without --auth"
@@ -6137,7 +6139,6 @@ def typed_password(prompt: str, advice: str) -> str:
     Raise StartError, with *advice* if nobody can type there.
     """
     import getpass
-    import unicodedata
     import warnings
     try:
         with warnings.catch_warnings():
@@ -6148,7 +6149,7 @@ def typed_password(prompt: str, advice: str) -> str:
         raise StartError(advice)
     if again != text:
         raise StartError("the two passwords differ.")
-    return unicodedata.normalize("NFC", text)
+    return text
 
 
 def hash_password() -> None:
@@ -6157,13 +6158,14 @@ def hash_password() -> None:
     If standard input is no terminal, its first line is the password.
     """
     import base64
+    import unicodedata
     need_scrypt()
     if sys.stdin and not sys.stdin.isatty():
         password = sys.stdin.buffer.readline(PASSWORD_MAX + 2).rstrip(b"\r\n")
     else:
-        password = typed_password(
+        password = unicodedata.normalize("NFC", typed_password(
             "Password: ", "no password was given. If this locale cannot"
-            " encode the password, send it through a pipe.").encode("utf-8")
+            " encode the password, send it through a pipe.")).encode("utf-8")
     made = new_hash(password)
     os.write(STDOUT, b"scrypt$%d$%d$%d$%s$%s\n" % (
         *made.cost, *map(base64.b64encode, made[1:])))
